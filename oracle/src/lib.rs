@@ -1,0 +1,9 @@
+//! The oracle: prices said once, about nobody.
+//!
+//! The library half holds what an oracle and the users of one must agree on: units, event ids, the ladder of
+//! price levels, announcements, nonce proofs and the JSON of the HTTP routes. The daemon half makes prices into
+//! attestations. Nothing in either knows what a loan is.
+
+pub mod event;
+pub mod ladder;
+pub mod units;
