@@ -4,6 +4,12 @@
 //! price levels, announcements, nonce proofs and the JSON of the HTTP routes. The daemon half makes prices into
 //! attestations. Nothing in either knows what a loan is.
 
+pub mod announce;
+pub mod bundle;
+pub mod clock;
+// pub mod daemon;
 pub mod event;
 pub mod ladder;
 pub mod units;
+pub mod verify;
+pub mod wire;
