@@ -1,0 +1,236 @@
+//! The fixing's curve: a staircase under the hyperbola `owed / price`, with as few adaptor signatures as can be.
+//!
+//! An oracle signs a fixing digit by digit, so one adaptor signature covers one aligned power-of-two block of prices
+//! (one prefix of binary digits). The fewest signatures that keep every price within its bound are therefore the
+//! largest blocks over which one payout is within the bound: start from the whole range and halve what does not fit.
+//! A block that fits cannot be had for less, and one that does not must be split, so this is the least there is.
+//!
+//! Integers only: both sides compute the same curve to the sat. Payouts never rise with the price.
+
+use super::terms::{Terms, DUST};
+use bitcoin::Amount;
+use hypothec_oracle::event::{FIXING_DIGITS, FIXING_MAX};
+use serde::{Deserialize, Serialize};
+
+/// Parts per million of the total that the payout may be off in the tails: 0.1 %.
+pub const TAILS_PPM: u32 = 1_000;
+/// The same between half and twice the reference price, tightest first: the first that stays under
+/// [`MAX_SIGNATURES`] is taken.
+pub const MIDDLE_PPM: [u32; 6] = [200, 250, 300, 400, 500, 1_000];
+/// A curve with this many signatures is too many.
+pub const MAX_SIGNATURES: usize = 4_000;
+const MILLION: u128 = 1_000_000;
+
+/// Prices (whole dollars, both ends included) that pay the lender the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Interval {
+    /// The lowest price.
+    pub first: u32,
+    /// The highest price.
+    pub last: u32,
+    /// What the lender gets, its stake included.
+    pub lender: Amount,
+}
+
+/// How far from the exact payout a curve may be, in parts per million of the total locked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Bounds {
+    /// Between half and twice the reference price.
+    pub middle_ppm: u32,
+    /// Everywhere else.
+    pub tails_ppm: u32,
+}
+
+/// The fixing's payouts over all prices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Curve {
+    /// They touch, cover 0 to 2^20 − 1, and no two neighbours pay the same.
+    pub intervals: Vec<Interval>,
+    /// The bounds it was made for.
+    pub bounds: Bounds,
+}
+
+impl Curve {
+    /// How many adaptor signatures it takes.
+    pub fn signatures(&self) -> usize {
+        signatures(&self.intervals)
+    }
+
+    /// What the lender gets at `dollars`; a price above the highest is the highest.
+    pub fn lender_at(&self, dollars: u32) -> Option<Amount> {
+        let dollars = dollars.min(FIXING_MAX);
+        let at = self.intervals.partition_point(|interval| interval.last < dollars);
+        self.intervals.get(at).map(|interval| interval.lender)
+    }
+}
+
+/// The curve of these terms: 0.1 % in the tails, and in the middle the tightest bound that stays under 4,000 signatures.
+pub fn fixing_curve(terms: &Terms) -> Curve {
+    let mut curve = fixing_curve_within(terms, Bounds { middle_ppm: TAILS_PPM, tails_ppm: TAILS_PPM });
+    for middle_ppm in MIDDLE_PPM {
+        let candidate = fixing_curve_within(terms, Bounds { middle_ppm, tails_ppm: TAILS_PPM });
+        if candidate.signatures() < MAX_SIGNATURES {
+            curve = candidate;
+            break;
+        }
+    }
+    curve
+}
+
+/// The intervals of [`fixing_curve`].
+pub fn fixing_intervals(terms: &Terms) -> Vec<Interval> {
+    fixing_curve(terms).intervals
+}
+
+/// The curve with the fewest signatures within `bounds`.
+///
+/// Where a bound is under half a sat a single price pays the nearest sat, which is as near as sats come.
+pub fn fixing_curve_within(terms: &Terms, bounds: Bounds) -> Curve {
+    let exact = Exact::of(terms, bounds);
+    let mut intervals: Vec<Interval> = Vec::new();
+    // Blocks still to cover, lowest on top: at most one sibling waits on each of the twenty floors.
+    let mut blocks = vec![(0u32, u32::from(FIXING_DIGITS))];
+    while let Some((first, digits)) = blocks.pop() {
+        let last = first + ((1u32 << digits) - 1);
+        match exact.fit(first, last) {
+            Some(lender) => push(&mut intervals, Interval { first, last, lender }),
+            None if digits == 0 => push(&mut intervals, Interval { first, last, lender: exact.nearest(first, last) }),
+            None => {
+                let half = digits - 1;
+                blocks.push((first + (1 << half), half));
+                blocks.push((first, half));
+            }
+        }
+    }
+    Curve { intervals, bounds }
+}
+
+/// Appends `next`, joined to its neighbour if that pays the same.
+fn push(intervals: &mut Vec<Interval>, next: Interval) {
+    match intervals.last_mut() {
+        Some(last) if last.lender == next.lender => last.last = next.last,
+        _ => intervals.push(next),
+    }
+}
+
+/// How many adaptor signatures `intervals` take: the aligned power-of-two blocks each falls into.
+pub fn signatures(intervals: &[Interval]) -> usize {
+    intervals.iter().map(|interval| blocks(interval.first, interval.last)).sum()
+}
+
+/// The fewest aligned power-of-two blocks that make up `first..=last`.
+fn blocks(first: u32, last: u32) -> usize {
+    let (mut at, end, mut count) = (u64::from(first), u64::from(last) + 1, 0);
+    while at < end {
+        let aligned = if at == 0 { u64::MAX } else { at & at.wrapping_neg() };
+        // The largest power of two that fits in what is left.
+        let fits = 1u64 << (63 - (end - at).leading_zeros());
+        at += aligned.min(fits);
+        count += 1;
+    }
+    count
+}
+
+/// The largest distance from the exact payout, in parts per million of the total rounded up: middle, then tails.
+pub fn achieved_error(terms: &Terms, intervals: &[Interval]) -> Bounds {
+    let exact = Exact::of(terms, Bounds { middle_ppm: 0, tails_ppm: 0 });
+    let mut worst = Bounds { middle_ppm: 0, tails_ppm: 0 };
+    for interval in intervals {
+        let ends = [interval.first, interval.last];
+        // The payout is constant and the exact one falls, so an interval is worst at its ends; the middle's own
+        // first and last price are ends too where the middle begins or stops inside the interval.
+        let inner = [exact.middle.0, exact.middle.1, exact.middle.0.saturating_sub(1), exact.middle.1 + 1];
+        let inner = inner.into_iter().filter(|price| (interval.first..=interval.last).contains(price));
+        for price in ends.into_iter().chain(inner) {
+            let error = exact.error_ppm_ceil(price, interval.lender.to_sat().into());
+            match exact.in_middle(price) {
+                true => worst.middle_ppm = worst.middle_ppm.max(error),
+                false => worst.tails_ppm = worst.tails_ppm.max(error),
+            }
+        }
+    }
+    worst
+}
+
+/// The exact payout as a fraction, and the bounds around it.
+///
+/// Sizes: sats and cents fit 64 bits, a price 21, so numerators stay under 2^86 and products of the comparisons
+/// under 2^128 (2^86 · 2^21 · 2^20).
+struct Exact {
+    /// Everything locked.
+    total: u128,
+    /// The lender's stake.
+    stake: u128,
+    /// What the debt is worth in sats at a price of one dollar.
+    debt: u128,
+    /// First and last price of the middle.
+    middle: (u32, u32),
+    bounds: Bounds,
+}
+
+impl Exact {
+    fn of(terms: &Terms, bounds: Bounds) -> Exact {
+        // Sats of a bitcoin over cents of a dollar.
+        let debt = u128::from(terms.owed_at_due().0) * 1_000_000;
+        let price = |cents: u64| u32::try_from(cents).unwrap_or(FIXING_MAX).min(FIXING_MAX);
+        let reference = terms.reference_price.0;
+        Exact {
+            total: terms.total().to_sat().into(),
+            stake: terms.stake.to_sat().into(),
+            debt,
+            middle: (price(reference.div_ceil(200)), price(reference / 50)),
+            bounds,
+        }
+    }
+
+    fn in_middle(&self, price: u32) -> bool {
+        (self.middle.0..=self.middle.1).contains(&price)
+    }
+
+    /// `min(T, S + debt / price)` as a fraction; all of it when less than 1,000 sats would be left to the borrower.
+    fn at(&self, price: u32) -> (u128, u128) {
+        let price = u128::from(price);
+        let most = self.total.saturating_sub(self.stake).saturating_sub(DUST.to_sat().into());
+        match self.debt > most * price || price == 0 {
+            true => (self.total, 1),
+            false => (self.stake * price + self.debt, price),
+        }
+    }
+
+    /// The sat nearest to the middle of the exact payouts of `first..=last`; a tie goes to the borrower.
+    fn nearest(&self, first: u32, last: u32) -> Amount {
+        let ((top, per_top), (bottom, per_bottom)) = (self.at(first), self.at(last));
+        let per = 2 * per_top * per_bottom;
+        let sum = top * per_bottom + bottom * per_top;
+        let nearest = (2 * sum).saturating_sub(per).div_ceil(2 * per);
+        Amount::from_sat(u64::try_from(nearest).unwrap_or(u64::MAX))
+    }
+
+    /// The one payout for every price of `first..=last`, if one is within the bounds.
+    fn fit(&self, first: u32, last: u32) -> Option<Amount> {
+        let touches_middle = first <= self.middle.1 && last >= self.middle.0;
+        let ppm = if touches_middle { self.bounds.middle_ppm } else { self.bounds.tails_ppm };
+        let fits = |lender: &u128| [first, last].into_iter().all(|price| self.within(price, *lender, ppm));
+        let nearest = u128::from(self.nearest(first, last).to_sat());
+        // A rest below 1,000 sats would be dropped into the fee: pay all, or leave 1,000.
+        let rest = self.total.saturating_sub(nearest);
+        let dust = u128::from(DUST.to_sat());
+        let lender = match rest > 0 && rest < dust {
+            true => [self.total, self.total.saturating_sub(dust)].into_iter().find(fits)?,
+            false => Some(nearest).filter(fits)?,
+        };
+        u64::try_from(lender).ok().map(Amount::from_sat)
+    }
+
+    /// Whether `lender` is within `ppm` of the total from the exact payout at `price`.
+    fn within(&self, price: u32, lender: u128, ppm: u32) -> bool {
+        let (exact, per) = self.at(price);
+        (lender * per).abs_diff(exact) * MILLION <= self.total * u128::from(ppm) * per
+    }
+
+    fn error_ppm_ceil(&self, price: u32, lender: u128) -> u32 {
+        let (exact, per) = self.at(price);
+        let error = ((lender * per).abs_diff(exact) * MILLION).div_ceil((self.total * per).max(1));
+        u32::try_from(error).unwrap_or(u32::MAX)
+    }
+}

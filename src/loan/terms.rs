@@ -1,0 +1,257 @@
+//! The terms of a loan: everything both sides must agree on, in one canonical encoding whose hash is the loan's name.
+
+use super::interest::{minimum_days, owed_ceil};
+use super::ltv::level_for;
+use super::tlv::{TlvField, TlvReason};
+use super::units::{BasisPoints, Cents, Day, Days, Level, SatPerVb, Time, DAY};
+use bitcoin::hashes::{sha256, Hash};
+use bitcoin::hex::{DisplayHex, FromHex};
+use bitcoin::secp256k1::{PublicKey, XOnlyPublicKey};
+use bitcoin::{Amount, ScriptBuf};
+use hypothec_oracle::event::Event;
+use serde::{Deserialize, Serialize};
+use std::fmt;
+use std::str::FromStr;
+
+/// The version of the terms that this code writes and reads.
+pub const TERMS_VERSION: u16 = 1;
+/// The lender's stake: the smallest output that DDK keeps.
+pub const STAKE: Amount = Amount::from_sat(1_000);
+/// Outputs below this are dropped into the fee by DDK; payouts never make one.
+pub const DUST: Amount = Amount::from_sat(1_000);
+/// The fallback is final this many days after due.
+pub const FALLBACK_DELAY: Days = Days(30);
+/// The refund is final this many days after due.
+pub const REFUND_DELAY: Days = Days(365);
+
+crate::tlv_struct! {
+    /// The terms of one loan. Fields are as agreed, not yet checked: [`Terms::check`] says whether they can be signed.
+    #[derive(Hash, Serialize, Deserialize)]
+    pub struct Terms {
+        /// 1.
+        0 => pub version: u16,
+        /// Hash of the chain's first block, in the order of hashing (BOLT 0).
+        2 => pub chain: [u8; 32],
+        /// The borrower's node id.
+        4 => pub borrower: PublicKey,
+        /// The lender's node id.
+        6 => pub lender: PublicKey,
+        /// 32 random bytes of the borrower.
+        8 => pub borrower_nonce: [u8; 32],
+        /// 32 random bytes of the lender.
+        10 => pub lender_nonce: [u8; 32],
+        /// When interest and the first touch begin: a full hour.
+        12 => pub start: Time,
+        /// The term: due is `start` and this many times 86,400 seconds.
+        14 => pub days: Days,
+        /// What the borrower receives.
+        16 => pub principal_sats: Amount,
+        /// What the debt counts from: `principal_sats` at the reference price, rounded down.
+        18 => pub principal: Cents,
+        /// Spot at the quote, cents per bitcoin.
+        20 => pub reference_price: Cents,
+        /// Simple interest a year.
+        22 => pub apr: BasisPoints,
+        /// Days of interest that even the earliest repayment pays.
+        24 => pub minimum_interest_days: Days,
+        /// What the borrower locks.
+        26 => pub collateral: Amount,
+        /// What the lender locks, and gets back on every exit: 1,000 sats.
+        28 => pub stake: Amount,
+        /// Owed over collateral at which the day's level lies.
+        30 => pub liquidation_ltv: BasisPoints,
+        /// What a touch pays the lender above what is owed, out of surplus only.
+        32 => pub cushion: BasisPoints,
+        /// The price oracles' keys; one for now.
+        34 => pub oracles: Vec<XOnlyPublicKey>,
+        /// How many of them must agree; one for now.
+        36 => pub threshold: u8,
+        /// The lender's key that signs the receipt: new for every contract.
+        38 => pub receipt_key: XOnlyPublicKey,
+        /// The nonce the receipt will be signed with.
+        40 => pub receipt_nonce: XOnlyPublicKey,
+        /// Fee rate of funding and of every exit paid ahead.
+        42 => pub fee_rate: SatPerVb,
+        /// Confirmations before funding counts, and before an exit is final.
+        44 => pub confirmations: u32,
+        /// Where the principal goes: the borrower's P2WPKH or P2TR.
+        46 => pub principal_script: ScriptBuf,
+        /// Neither side signs after this.
+        48 => pub expires: Time,
+    }
+}
+
+/// One day's touch: what the oracle is asked, and what is owed if it says yes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct TouchDay {
+    /// The UTC day.
+    pub day: Day,
+    /// The first hour that counts: the start's on the first day, 0 later.
+    pub from_hour: u8,
+    /// The day's liquidation level.
+    pub level: Level,
+    /// What is owed at the end of the day, or at due if that is earlier.
+    pub owed: Cents,
+}
+
+impl TouchDay {
+    /// The oracle's event.
+    pub fn event(&self) -> Event {
+        Event::Touch { level: self.level, day: self.day, from_hour: self.from_hour }
+    }
+}
+
+impl Terms {
+    /// The loan's name: SHA-256 of the terms' encoding. Also the DLC's temporary contract id.
+    pub fn id(&self) -> LoanId {
+        LoanId(sha256::Hash::hash(&self.to_tlv()).to_byte_array())
+    }
+
+    /// When the loan falls due; the end of time for terms that `check` refuses.
+    pub fn due(&self) -> Time {
+        after(self.start, self.days)
+    }
+
+    /// All that is locked: collateral and stake.
+    pub fn total(&self) -> Amount {
+        Amount::from_sat(self.collateral.to_sat().saturating_add(self.stake.to_sat()))
+    }
+
+    /// From when the fallback can be mined, by median time past.
+    pub fn fallback_locktime(&self) -> Time {
+        after(self.due(), FALLBACK_DELAY)
+    }
+
+    /// From when the refund can be mined, by median time past.
+    pub fn refund_locktime(&self) -> Time {
+        after(self.due(), REFUND_DELAY)
+    }
+
+    /// The UTC day of the start.
+    pub fn first_day(&self) -> Day {
+        self.start.day()
+    }
+
+    /// The last UTC day with a touch: that of the last second before due.
+    pub fn last_day(&self) -> Day {
+        Time(self.due().0.saturating_sub(1)).day()
+    }
+
+    /// The oracle's event that settles the loan at due.
+    pub fn fixing_event(&self) -> Event {
+        Event::Fixing { at: self.due() }
+    }
+
+    /// What is owed at `at`: whole days begun since the start, none before it, none after due.
+    ///
+    /// Touches, fixing, fallback and LTV count by this; an early repayment by [`Terms::repayment_at`].
+    /// The highest number of cents for terms that `check` refuses.
+    pub fn owed_at(&self, at: Time) -> Cents {
+        self.owed_after(Days::covering_ceil(at.min(self.due()).since(self.start)))
+    }
+
+    /// What repays the loan at `at`: what is owed, and at least the minimum of interest days.
+    pub fn repayment_at(&self, at: Time) -> Cents {
+        let minimum = self.minimum_interest_days.min(self.days);
+        self.owed_after(Days::covering_ceil(at.min(self.due()).since(self.start)).max(minimum))
+    }
+
+    /// What is owed when the term is over.
+    pub fn owed_at_due(&self) -> Cents {
+        self.owed_at(self.due())
+    }
+
+    /// What is owed at the end of `day`, or at due if that is earlier.
+    pub fn owed_on(&self, day: Day) -> Cents {
+        self.owed_at(day.end().unwrap_or(Time(u32::MAX)))
+    }
+
+    /// The touch of `day`; `None` outside the term, or when its level lies off the ladder.
+    pub fn touch_day(&self, day: Day) -> Option<TouchDay> {
+        if day < self.first_day() || day > self.last_day() {
+            return None;
+        }
+        let from_hour = if day == self.first_day() { self.start.hour_of_day() } else { 0 };
+        let owed = self.owed_on(day);
+        let level = level_for(owed, self.collateral, self.liquidation_ltv)?;
+        Some(TouchDay { day, from_hour, level, owed })
+    }
+
+    /// Every day's touch, first to last. Days whose level lies off the ladder are left out: `check` refuses them.
+    pub fn touch_days(&self) -> Vec<TouchDay> {
+        (self.first_day().0..=self.last_day().0).filter_map(|day| self.touch_day(Day(day))).collect()
+    }
+
+    /// The minimum of interest days that the default asks of this term.
+    pub fn default_minimum_days(days: Days) -> Days {
+        minimum_days(days)
+    }
+
+    fn owed_after(&self, days: Days) -> Cents {
+        owed_ceil(self.principal, self.apr, days).unwrap_or(Cents(u64::MAX))
+    }
+}
+
+/// `days` after `start`, or the end of time.
+fn after(start: Time, days: Days) -> Time {
+    Time(start.0.saturating_add(days.0.saturating_mul(DAY)))
+}
+
+/// A loan's name: the SHA-256 of its terms.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LoanId(pub [u8; 32]);
+
+/// 64 hex digits.
+impl fmt::Display for LoanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.0.as_hex())
+    }
+}
+
+impl fmt::Debug for LoanId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LoanId({self})")
+    }
+}
+
+/// A text that is not a loan id.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("loan id \"{0}\" is not 64 lower-case hex digits")]
+pub struct NotALoanId(String);
+
+impl FromStr for LoanId {
+    type Err = NotALoanId;
+
+    fn from_str(text: &str) -> Result<LoanId, NotALoanId> {
+        let refuse = || NotALoanId(text.chars().take(80).collect());
+        let id = <[u8; 32]>::from_hex(text).map(LoanId).map_err(|_| refuse())?;
+        // One loan, one spelling.
+        if id.to_string() == text {
+            Ok(id)
+        } else {
+            Err(refuse())
+        }
+    }
+}
+
+impl Serialize for LoanId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for LoanId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<LoanId, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl TlvField for LoanId {
+    fn write(&self, out: &mut Vec<u8>) {
+        self.0.write(out);
+    }
+
+    fn read(bytes: &[u8]) -> Result<LoanId, TlvReason> {
+        TlvField::read(bytes).map(LoanId)
+    }
+}
