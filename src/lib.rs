@@ -2,4 +2,5 @@
 //!
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
+pub mod contract;
 pub mod loan;

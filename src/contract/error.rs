@@ -1,0 +1,74 @@
+//! Why a contract message, transaction or signature was refused.
+
+use thiserror::Error;
+
+/// One refusal. Every message names the field, the value found and what would be right.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum ContractError {
+    /// A field of a message is not what the terms say.
+    #[error("{message}.{field} is {found}, expected {expected}")]
+    Field { message: &'static str, field: &'static str, found: String, expected: String },
+    /// The bytes are not a message.
+    #[error("the {message} message cannot be read: {reason}")]
+    Unreadable { message: &'static str, reason: String },
+    /// A signature does not verify.
+    #[error("the {which} signature does not verify against {key}")]
+    Signature { which: String, key: String },
+    /// An attestation does not settle this contract.
+    #[error("attestation of {event}: {reason}")]
+    Attestation { event: String, reason: String },
+    /// The announcements are not those the terms call for.
+    #[error("announcement {event}: {reason}")]
+    Announcement { event: String, reason: String },
+    /// The library refused to build or check a transaction.
+    #[error("the contract library refused: {0}")]
+    Library(String),
+    /// The amounts or dates cannot be computed.
+    #[error("{0} is out of range")]
+    OutOfRange(&'static str),
+}
+
+impl ContractError {
+    /// A field that is not as the terms say.
+    pub fn field(
+        message: &'static str,
+        field: &'static str,
+        found: impl ToString,
+        expected: impl ToString,
+    ) -> ContractError {
+        ContractError::Field { message, field, found: found.to_string(), expected: expected.to_string() }
+    }
+}
+
+impl From<ddk::contract::ContractError> for ContractError {
+    fn from(error: ddk::contract::ContractError) -> ContractError {
+        ContractError::Library(error.to_string())
+    }
+}
+
+impl From<dlc::Error> for ContractError {
+    fn from(error: dlc::Error) -> ContractError {
+        ContractError::Library(error.to_string())
+    }
+}
+
+/// Fails with a [`ContractError::Field`] unless `found == expected`.
+pub fn require<T: PartialEq + std::fmt::Debug>(
+    message: &'static str,
+    field: &'static str,
+    found: T,
+    expected: T,
+) -> Result<(), ContractError> {
+    if found == expected {
+        return Ok(());
+    }
+    Err(ContractError::field(message, field, format!("{found:?}"), format!("{expected:?}")))
+}
+
+/// Runs library code on foreign data and turns a panic into a refusal.
+pub fn guarded<T>(work: impl FnOnce() -> Result<T, ContractError>) -> Result<T, ContractError> {
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
+        Ok(result) => result,
+        Err(_) => Err(ContractError::Library("it stopped in the middle of the message".into())),
+    }
+}

@@ -1,0 +1,196 @@
+//! Repayment: one transaction that pays the lender and frees the collateral.
+//!
+//! The borrower proposes it signed on its side. Whoever holds a half-signed transaction holds a free option, so every
+//! proposal spends at least one coin of the borrower's own and is withdrawn by spending that coin elsewhere.
+
+use super::error::ContractError;
+use super::fallback::{check_half, complete, half_signature};
+use super::skeleton::Skeleton;
+use super::wire;
+use crate::loan::terms::Terms;
+use bitcoin::absolute::LockTime;
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::{SecretKey, SECP256K1};
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+
+/// The most coins one repayment spends.
+pub const MAX_COINS: usize = 64;
+
+/// Where the sats for the lender come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Source {
+    /// The borrower's own coins; the collateral comes back whole.
+    Wallet,
+    /// The collateral; the borrower gets the rest.
+    Collateral,
+}
+
+/// What a repayment is made of.
+pub struct RepayParts {
+    /// Where the sats come from.
+    pub source: Source,
+    /// What is owed, in sats at the agreed price.
+    pub owed: Amount,
+    /// The borrower's coins it spends: at least one.
+    pub coins: Vec<(OutPoint, TxOut)>,
+    /// Where the borrower's change goes.
+    pub change_script: ScriptBuf,
+    /// sat/vB.
+    pub fee_rate: u64,
+}
+
+/// Bytes of the witness of the 2-of-2: two signatures, script and counts.
+const MULTISIG_WITNESS: usize = 2 + 73 + 73 + 73;
+
+/// The unsigned repayment, version 3, the 2-of-2 as its first input and the lender's output first.
+///
+/// Fails, naming what is missing, when the coins do not cover what is owed and the fee.
+pub fn transaction(terms: &Terms, skeleton: &Skeleton, parts: &RepayParts) -> Result<Transaction, ContractError> {
+    if parts.coins.is_empty() || parts.coins.len() > MAX_COINS {
+        return Err(ContractError::field("repayment", "coins", parts.coins.len(), format!("1 to {MAX_COINS}")));
+    }
+    let range = || ContractError::OutOfRange("the repayment");
+    let lender = terms.stake.checked_add(parts.owed).ok_or_else(range)?;
+    let back = match parts.source {
+        Source::Wallet => terms.collateral,
+        Source::Collateral => terms.collateral.checked_sub(parts.owed).ok_or_else(|| {
+            ContractError::field("repayment", "source", "collateral", format!("the wallet: {} is owed", parts.owed))
+        })?,
+    };
+    let input = |previous_output| TxIn {
+        previous_output,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
+    };
+    let output = |value, script: &ScriptBuf| TxOut { value, script_pubkey: script.clone() };
+    let mut repayment = Transaction {
+        version: Version(3),
+        lock_time: LockTime::ZERO,
+        input: std::iter::once(skeleton.funding).chain(parts.coins.iter().map(|(coin, _)| *coin)).map(input).collect(),
+        output: vec![
+            output(lender, &skeleton.lender_script),
+            output(back, &skeleton.borrower_script),
+            output(Amount::ZERO, &parts.change_script),
+        ],
+    };
+    let witnesses: usize =
+        parts.coins.iter().map(|(_, out)| wire::witness_length(&out.script_pubkey).map_or(108, usize::from)).sum();
+    let weight = repayment.weight().to_wu() + (2 + MULTISIG_WITNESS + witnesses) as u64;
+    let fee = weight.div_ceil(4).checked_mul(parts.fee_rate).map(Amount::from_sat).ok_or_else(range)?;
+    let coins = parts.coins.iter().try_fold(skeleton.funding_value, |sum, (_, out)| sum.checked_add(out.value));
+    let out = lender.checked_add(back).and_then(|sum| sum.checked_add(fee)).ok_or_else(range)?;
+    let change = coins.ok_or_else(range)?.checked_sub(out).ok_or_else(|| {
+        ContractError::field("repayment", "coins", "too little", format!("{out} to cover what is owed and the fee"))
+    })?;
+    match repayment.output.last_mut() {
+        Some(last) if change >= dlc::DUST_LIMIT => last.value = change,
+        _ => {
+            repayment.output.pop();
+        }
+    }
+    repayment.output.retain(|out| out.value >= dlc::DUST_LIMIT);
+    Ok(repayment)
+}
+
+/// A repayment signed by the borrower: its coins' witnesses in place, its half of the 2-of-2 beside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Proposal {
+    /// Everything but the witness of input 0.
+    pub transaction: Transaction,
+    /// The borrower's half for input 0.
+    pub half: Signature,
+}
+
+/// The repayment as a PSBT for the borrower's wallet, which signs its own coins only.
+pub fn psbt(
+    transaction: &Transaction,
+    skeleton: &Skeleton,
+    coins: &[(OutPoint, TxOut)],
+    previous: impl Fn(&OutPoint) -> Option<Transaction>,
+) -> Result<Psbt, ContractError> {
+    let mut psbt = Psbt::from_unsigned_tx(transaction.clone()).map_err(|e| ContractError::Library(e.to_string()))?;
+    for (input, txin) in psbt.inputs.iter_mut().zip(&transaction.input) {
+        let coin = coins.iter().find(|(coin, _)| *coin == txin.previous_output);
+        input.witness_utxo = match coin {
+            Some((_, out)) => Some(out.clone()),
+            None => Some(TxOut { value: skeleton.funding_value, script_pubkey: skeleton.witness_script.to_p2wsh() }),
+        };
+        input.non_witness_utxo = coin.and_then(|(coin, _)| previous(coin));
+    }
+    Ok(psbt)
+}
+
+/// Signs the borrower's half and takes its coins' witnesses from `psbt`.
+pub fn propose(skeleton: &Skeleton, key: &SecretKey, psbt: &Psbt) -> Result<Proposal, ContractError> {
+    let mut transaction = psbt.unsigned_tx.clone();
+    for (index, (txin, input)) in transaction.input.iter_mut().zip(&psbt.inputs).enumerate().skip(1) {
+        txin.witness = input
+            .final_script_witness
+            .clone()
+            .ok_or_else(|| ContractError::field("PSBT", "witness", "none", format!("one for input {index}")))?;
+    }
+    let half = half_signature(&transaction, 0, skeleton, key)?;
+    Ok(Proposal { transaction, half })
+}
+
+/// What the lender requires of a proposal.
+///
+/// `coins` are the outputs its other inputs spend, found confirmed and unspent on chain, in input order.
+pub fn check(
+    skeleton: &Skeleton,
+    proposal: &Proposal,
+    coins: &[TxOut],
+    least_for_lender: Amount,
+    least_fee_rate: u64,
+) -> Result<(), ContractError> {
+    const WHAT: &str = "repayment";
+    let tx = &proposal.transaction;
+    let first = tx.input.first().map(|input| input.previous_output);
+    super::error::require(WHAT, "first input", first, Some(skeleton.funding))?;
+    super::error::require(WHAT, "coins", tx.input.len(), coins.len() + 1)?;
+    if coins.is_empty() {
+        return Err(ContractError::field(WHAT, "inputs", 1, "a coin of the borrower's own beside the 2-of-2"));
+    }
+    super::error::require(WHAT, "lock_time", tx.lock_time, LockTime::ZERO)?;
+    let paid = tx.output.iter().filter(|out| out.script_pubkey == skeleton.lender_script).map(|out| out.value);
+    let paid = paid.max().unwrap_or(Amount::ZERO);
+    if paid < least_for_lender {
+        return Err(ContractError::field(WHAT, "lender's output", paid, format!("at least {least_for_lender}")));
+    }
+    let sum = |outputs: &[TxOut]| outputs.iter().try_fold(Amount::ZERO, |sum, out| sum.checked_add(out.value));
+    let range = || ContractError::OutOfRange("the repayment's amounts");
+    let spent = sum(coins).and_then(|sum| sum.checked_add(skeleton.funding_value)).ok_or_else(range)?;
+    let out = sum(&tx.output).ok_or_else(range)?;
+    let fee = spent.checked_sub(out).ok_or_else(range)?;
+    let size = (tx.weight().to_wu() + MULTISIG_WITNESS as u64).div_ceil(4);
+    if fee.to_sat() < size.saturating_mul(least_fee_rate) {
+        return Err(ContractError::field(WHAT, "fee", fee, format!("at least {least_fee_rate} sat/vB over {size} vB")));
+    }
+    check_half("repayment", tx, 0, skeleton, &skeleton.borrower_key, &proposal.half)?;
+    let prevouts: Vec<TxOut> =
+        std::iter::once(TxOut { value: skeleton.funding_value, script_pubkey: skeleton.witness_script.to_p2wsh() })
+            .chain(coins.iter().cloned())
+            .collect();
+    for (index, (input, out)) in tx.input.iter().zip(&prevouts).enumerate().skip(1) {
+        let length = wire::witness_length(&out.script_pubkey)
+            .ok_or_else(|| ContractError::field(WHAT, "coin", &out.script_pubkey, "P2WPKH or P2TR"))?;
+        let info = dlc::TxInputInfo {
+            outpoint: input.previous_output,
+            max_witness_len: usize::from(length),
+            redeem_script: ScriptBuf::new(),
+            serial_id: 0,
+        };
+        dlc::verify_funding_witness(SECP256K1, tx, index, &info, &prevouts, &input.witness)
+            .map_err(|e| ContractError::field(WHAT, "witness", e, "one that spends the borrower's coin"))?;
+    }
+    Ok(())
+}
+
+/// The lender completes a checked proposal.
+pub fn countersign(skeleton: &Skeleton, key: &SecretKey, proposal: &Proposal) -> Result<Transaction, ContractError> {
+    let lender = half_signature(&proposal.transaction, 0, skeleton, key)?;
+    complete(proposal.transaction.clone(), 0, skeleton, proposal.half, lender)
+}

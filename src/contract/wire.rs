@@ -1,0 +1,108 @@
+//! Reading and writing the DLC messages, canonical or not at all.
+
+use super::error::ContractError;
+use dlc_messages::{AcceptDlc, FundingInput, OfferDlc, SignDlc};
+use lightning::util::ser::{Readable, Writeable};
+use std::collections::HashSet;
+
+/// The longest DLC message read, in bytes.
+pub const MAX_MESSAGE: usize = 4_000_000;
+/// The most funding inputs of one party.
+pub const MAX_INPUTS: usize = 16;
+/// The longest previous transaction of a funding input, in bytes.
+pub const MAX_PREVIOUS: usize = 100_000;
+
+/// A DLC message: type, then fields, as `dlc_messages` encodes it.
+pub trait Message: Readable + Writeable {
+    /// What refusals call it.
+    const NAME: &'static str;
+}
+
+impl Message for OfferDlc {
+    const NAME: &'static str = "offer";
+}
+
+impl Message for AcceptDlc {
+    const NAME: &'static str = "accept";
+}
+
+impl Message for SignDlc {
+    const NAME: &'static str = "sign";
+}
+
+/// Reads a message with its type in front; refuses anything that would not be written back to the same bytes.
+pub fn read<M: Message>(bytes: &[u8]) -> Result<M, ContractError> {
+    let unreadable = |reason: String| ContractError::Unreadable { message: M::NAME, reason };
+    if bytes.len() > MAX_MESSAGE {
+        return Err(unreadable(format!("{} bytes long, the most is {MAX_MESSAGE}", bytes.len())));
+    }
+    let message = super::error::guarded(|| {
+        M::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(format!("{e:?}")))
+    })?;
+    if message.encode() != bytes {
+        return Err(unreadable("it has bytes left over or is not in its one canonical form".into()));
+    }
+    Ok(message)
+}
+
+/// Writes a message, type in front.
+pub fn write<M: Message>(message: &M) -> Vec<u8> {
+    message.encode()
+}
+
+/// Requires funding inputs the fee was computed for: few, distinct, native P2WPKH or P2TR key path, no splice, exact
+/// witness length, and a previous transaction that is whole.
+pub fn check_inputs(message: &'static str, inputs: &[FundingInput]) -> Result<(), ContractError> {
+    if inputs.is_empty() || inputs.len() > MAX_INPUTS {
+        return Err(ContractError::field(message, "funding_inputs", inputs.len(), format!("1 to {MAX_INPUTS}")));
+    }
+    let (mut coins, mut serials) = (HashSet::new(), HashSet::new());
+    let mut sum = bitcoin::Amount::ZERO;
+    for input in inputs {
+        if input.dlc_input.is_some() {
+            return Err(ContractError::field(message, "funding_inputs.dlc_input", "a splice", "none"));
+        }
+        if !input.redeem_script.is_empty() {
+            return Err(ContractError::field(message, "funding_inputs.redeem_script", "a script", "none"));
+        }
+        if input.prev_tx.len() > MAX_PREVIOUS {
+            let limit = format!("at most {MAX_PREVIOUS} bytes");
+            return Err(ContractError::field(message, "funding_inputs.prev_tx", input.prev_tx.len(), limit));
+        }
+        let (outpoint, previous) = super::build::previous(input)?;
+        let txout = super::build::output(&previous, input.prev_tx_vout)?;
+        let expected = witness_length(&txout.script_pubkey).ok_or_else(|| {
+            ContractError::field(message, "funding_inputs.script", &txout.script_pubkey, "P2WPKH or P2TR")
+        })?;
+        super::error::require(message, "funding_inputs.max_witness_len", input.max_witness_len, expected)?;
+        sum = sum
+            .checked_add(txout.value)
+            .filter(|sum| *sum <= bitcoin::Amount::MAX_MONEY)
+            .ok_or_else(|| ContractError::field(message, "funding_inputs", "their sum", "at most 21 million BTC"))?;
+        if !coins.insert(outpoint) {
+            return Err(ContractError::field(message, "funding_inputs", outpoint, "each coin once"));
+        }
+        if !serials.insert(input.input_serial_id) {
+            let serial = input.input_serial_id;
+            return Err(ContractError::field(message, "funding_inputs.input_serial_id", serial, "each number once"));
+        }
+    }
+    Ok(())
+}
+
+/// The longest witness, in bytes, that spends a script we fund with; `None` for other scripts.
+pub fn witness_length(script: &bitcoin::Script) -> Option<u16> {
+    match (script.is_p2wpkh(), script.is_p2tr()) {
+        (true, _) => Some(108),
+        (_, true) => Some(66),
+        _ => None,
+    }
+}
+
+/// Requires a payout or change script anyone can relay: P2WPKH or P2TR.
+pub fn check_script(message: &'static str, field: &'static str, script: &bitcoin::Script) -> Result<(), ContractError> {
+    match witness_length(script) {
+        Some(_) => Ok(()),
+        None => Err(ContractError::field(message, field, script, "P2WPKH or P2TR")),
+    }
+}

@@ -1,0 +1,169 @@
+//! A reference loan and the two parties who negotiate it, without node, socket or chain.
+
+use bitcoin::absolute::LockTime;
+use bitcoin::key::{CompressedPublicKey, Keypair};
+use bitcoin::secp256k1::{Message, SecretKey, SECP256K1};
+use bitcoin::sighash::{EcdsaSighashType, SighashCache};
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Network, Psbt, ScriptBuf, Transaction, TxOut, Witness};
+use hypothec::contract::accept::{self, AcceptParts, Accepted, CheckedAccept};
+use hypothec::contract::clauses::Announcements;
+use hypothec::contract::offer::{self, FundingCoin, OfferParts};
+use hypothec::contract::sign::{self, CheckedSign, Signed};
+use hypothec::contract::{receipt, wire, Skeleton};
+use hypothec::loan::terms::{Terms, STAKE, TERMS_VERSION};
+use hypothec::loan::units::{BasisPoints, Cents, Days, SatPerVb, Time};
+use hypothec_oracle::announce::OracleKeys;
+
+/// A secret key that says its number.
+pub fn secret(number: u8) -> SecretKey {
+    SecretKey::from_slice(&[number; 32]).expect("a valid key")
+}
+
+/// The P2WPKH script of a key.
+pub fn script(key: &SecretKey) -> ScriptBuf {
+    ScriptBuf::new_p2wpkh(&CompressedPublicKey(key.public_key(SECP256K1)).wpubkey_hash())
+}
+
+/// Keys and coins of everyone.
+pub struct Cast {
+    pub oracle: OracleKeys,
+    pub borrower_coin_key: SecretKey,
+    pub lender_coin_key: SecretKey,
+    pub borrower_key: SecretKey,
+    pub lender_key: SecretKey,
+    pub receipt_key: SecretKey,
+    pub receipt_nonce: SecretKey,
+}
+
+impl Cast {
+    pub fn new() -> Cast {
+        Cast {
+            oracle: OracleKeys::from_secret(secret(1)),
+            borrower_coin_key: secret(2),
+            lender_coin_key: secret(3),
+            borrower_key: secret(4),
+            lender_key: secret(5),
+            receipt_key: secret(6),
+            receipt_nonce: secret(7),
+        }
+    }
+
+    /// 1 BTC of collateral, $50,000 owed at due (or nearly), reference $100,000.
+    pub fn terms(&self, days: u32) -> Terms {
+        Terms {
+            version: TERMS_VERSION,
+            chain: ddk::contract::chain_hash_from_network(Network::Regtest),
+            borrower: secret(11).public_key(SECP256K1),
+            lender: secret(12).public_key(SECP256K1),
+            borrower_nonce: [13; 32],
+            lender_nonce: [14; 32],
+            start: Time(1_583_935_200),
+            days: Days(days),
+            principal_sats: Amount::from_sat(48_780_487),
+            principal: Cents(4_878_048),
+            reference_price: Cents(10_000_000),
+            apr: BasisPoints(1_000),
+            minimum_interest_days: Terms::default_minimum_days(Days(days)),
+            collateral: Amount::ONE_BTC,
+            stake: STAKE,
+            liquidation_ltv: BasisPoints(7_800),
+            cushion: BasisPoints(500),
+            oracles: vec![self.oracle.public_key()],
+            threshold: 1,
+            receipt_key: Keypair::from_secret_key(SECP256K1, &self.receipt_key).x_only_public_key().0,
+            receipt_nonce: self.receipt_nonce.x_only_public_key(SECP256K1).0,
+            fee_rate: SatPerVb(25),
+            confirmations: 3,
+            principal_script: script(&secret(20)),
+            expires: Time(1_583_935_200),
+        }
+    }
+
+    pub fn announcements(&self, terms: &Terms) -> Announcements {
+        let announce = |event| self.oracle.announcement(event).expect("an announcement");
+        Announcements {
+            touches: terms.touch_days().iter().map(|day| announce(day.event())).collect(),
+            receipt: receipt::announce(terms, &self.receipt_key).expect("a receipt"),
+            fixing: announce(terms.fixing_event()),
+        }
+    }
+
+    pub fn offer_parts(&self, terms: &Terms) -> OfferParts {
+        let required = offer::borrower_shares(terms, 1).expect("shares").required;
+        OfferParts {
+            funding_key: self.borrower_key.public_key(SECP256K1),
+            payout_script: script(&secret(21)),
+            change_script: script(&secret(22)),
+            coins: vec![coin(&self.borrower_coin_key, required + Amount::from_sat(77_777), 1)],
+        }
+    }
+
+    pub fn accept_parts(&self, terms: &Terms) -> AcceptParts {
+        AcceptParts {
+            funding_key: self.lender_key,
+            payout_script: script(&secret(23)),
+            coin: coin(&self.lender_coin_key, offer::lender_coin_value(terms).expect("a value"), 2),
+        }
+    }
+}
+
+/// A coin of `value` from a transaction that never was.
+pub fn coin(key: &SecretKey, value: Amount, salt: u32) -> FundingCoin {
+    let previous = Transaction {
+        version: Version::TWO,
+        lock_time: LockTime::from_consensus(salt),
+        input: vec![bitcoin::TxIn::default()],
+        output: vec![TxOut { value, script_pubkey: script(key) }],
+    };
+    FundingCoin { previous, vout: 0 }
+}
+
+/// Signs and finalises every P2WPKH input of `key`'s.
+pub fn sign_psbt(psbt: &mut Psbt, key: &SecretKey) {
+    let own = script(key);
+    let tx = psbt.unsigned_tx.clone();
+    for (index, input) in psbt.inputs.iter_mut().enumerate() {
+        let Some(out) = input.witness_utxo.clone().filter(|out| out.script_pubkey == own) else { continue };
+        let hash = SighashCache::new(&tx)
+            .p2wpkh_signature_hash(index, &own, out.value, EcdsaSighashType::All)
+            .expect("a sighash");
+        let message = Message::from_digest(bitcoin::hashes::Hash::to_byte_array(hash));
+        let signature = bitcoin::ecdsa::Signature::sighash_all(SECP256K1.sign_ecdsa_low_r(&message, key));
+        input.final_script_witness = Some(Witness::p2wpkh(&signature, &key.public_key(SECP256K1)));
+    }
+}
+
+/// A contract negotiated to the end.
+pub struct Negotiated {
+    pub terms: Terms,
+    pub announcements: Announcements,
+    pub offer: dlc_messages::OfferDlc,
+    pub accepted: Accepted,
+    pub signed: Signed,
+    pub completed: CheckedSign,
+    pub funding: Transaction,
+    pub skeleton: Skeleton,
+}
+
+/// Plays offer, accept and sign over bytes, each side checking what it gets.
+pub fn negotiate(cast: &Cast, terms: Terms) -> Negotiated {
+    let announcements = cast.announcements(&terms);
+    let offer = offer::make(&terms, &announcements, cast.offer_parts(&terms)).expect("an offer");
+    let offer_bytes = wire::write(&offer);
+    let checked = offer::check(&terms, &announcements, &offer_bytes).expect("the offer passes");
+    let accepted = accept::make(&terms, &announcements, checked, cast.accept_parts(&terms)).expect("an accept");
+    let bytes = wire::write(&accepted.accept);
+    let CheckedAccept { accept, built, .. } =
+        accept::check(&terms, &announcements, &offer, &bytes, &accepted.fallback).expect("the accept passes");
+    let mut psbt = built.funding_psbt(&offer, &accept).expect("a PSBT");
+    sign_psbt(&mut psbt, &cast.borrower_coin_key);
+    let signed = sign::make(&built, &offer, &cast.borrower_key, &psbt).expect("a sign");
+    let bytes = wire::write(&signed.sign);
+    let completed = sign::check(&terms, &announcements, &offer, &accept, &bytes, &signed.fallback).expect("it passes");
+    let mut psbt = completed.built.funding_psbt(&offer, &accept).expect("a PSBT");
+    sign_psbt(&mut psbt, &cast.lender_coin_key);
+    let funding = sign::complete(&completed, &offer, &accept, &psbt).expect("a funding transaction");
+    let skeleton = built.skeleton.clone();
+    Negotiated { terms, announcements, offer, accepted, signed, completed, funding, skeleton }
+}
