@@ -4,3 +4,5 @@
 
 pub mod contract;
 pub mod loan;
+pub mod protocol;
+pub mod settlement;

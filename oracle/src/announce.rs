@@ -26,6 +26,7 @@ use dlc_messages::oracle_msgs::{
 };
 use dlc_messages::TlvRecord;
 use secp256k1_zkp::{schnorr::Signature, Keypair, Message, SecretKey, SECP256K1};
+use serde::{Deserialize, Serialize};
 
 /// Tag of the derivation of the nonce key from the oracle's secret.
 const NONCE_KEY_TAG: &[u8] = b"hypothec/nonce-key/v0";
@@ -37,7 +38,7 @@ pub const NONCE_PROOF_TAG: &[u8] = b"hypothec/nonce-proof/v0";
 pub const FIXING_UNIT: &str = "usd";
 
 /// An announcement with a proof for every nonce that the oracle knows its secret.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProvenAnnouncement {
     /// The standard announcement.
     pub announcement: OracleAnnouncement,

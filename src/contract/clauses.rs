@@ -19,9 +19,11 @@ use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::event::{FIXING_DIGITS, FIXING_MAX};
 use hypothec_oracle::verify;
 use lightning::util::ser::Writeable;
+use serde::{Deserialize, Serialize};
 
 /// What each clause settles on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Clause {
     /// The price touched the level of the `index`-th day of the term.
     Touch { index: usize },
@@ -32,7 +34,7 @@ pub enum Clause {
 }
 
 /// The announcements of a loan's clauses: what the adaptor signatures are locked to.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Announcements {
     /// One a day of the term, in order.
     pub touches: Vec<ProvenAnnouncement>,

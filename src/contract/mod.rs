@@ -19,6 +19,8 @@ pub mod sign;
 pub mod skeleton;
 pub mod wire;
 
+pub use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
+pub use dlc_messages::{AcceptDlc, OfferDlc, SignDlc};
 pub use error::ContractError;
 pub use skeleton::Skeleton;
 

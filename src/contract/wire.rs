@@ -5,6 +5,12 @@ use dlc_messages::{AcceptDlc, FundingInput, OfferDlc, SignDlc};
 use lightning::util::ser::{Readable, Writeable};
 use std::collections::HashSet;
 
+/// Message type of a DLC offer.
+pub const OFFER: u16 = 42778;
+/// Message type of a DLC accept.
+pub const ACCEPT: u16 = 42780;
+/// Message type of a DLC sign.
+pub const SIGN: u16 = 42782;
 /// The longest DLC message read, in bytes.
 pub const MAX_MESSAGE: usize = 4_000_000;
 /// The most funding inputs of one party.

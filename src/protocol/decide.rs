@@ -1,0 +1,324 @@
+//! What may happen next: state and input to events, or a refusal that says why not.
+
+use super::event::{paid, Block, Event, Exit, Repayment};
+use super::state::{name, Loan, Stage};
+use super::Moment;
+use crate::contract::clauses::Clause;
+use crate::contract::OracleAttestation;
+use crate::contract::{fallback, refund, Role, Skeleton};
+use crate::loan::ltv::{self, MarginLine};
+use crate::loan::units::Cents;
+use crate::settlement::deadline;
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::{OutPoint, Transaction, Txid};
+use thiserror::Error;
+
+/// Something that came back from the outside, already verified where it was foreign.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Our wallet made the lender's coin.
+    CoinMade(Transaction),
+    /// The lender's coin is confirmed.
+    CoinConfirmed(OutPoint),
+    /// The borrower's offer is made.
+    Offered { offer: Vec<u8> },
+    /// The offer passed and our accept is made.
+    Accepted { offer: Vec<u8>, accept: Vec<u8>, fallback: Signature, skeleton: Skeleton },
+    /// The accept passed and our sign is made.
+    Signed { accept: Vec<u8>, lender_fallback: Signature, sign: Vec<u8>, fallback: Signature, skeleton: Skeleton },
+    /// The sign passed and the funding transaction is complete.
+    Funded { sign: Vec<u8>, borrower_fallback: Signature, transaction: Transaction },
+    /// A transaction spends a watched outpoint; `block` once confirmed.
+    Spent { outpoint: OutPoint, transaction: Transaction, block: Option<Block> },
+    /// Blocks above this height are no longer in the chain.
+    Rollback { to_height: u32 },
+    /// A verified attestation and the exit it unlocks.
+    Attested { clause: Clause, attestation: OracleAttestation, transaction: Transaction },
+    /// A repayment is proposed by us (borrower) or completed by us (lender).
+    Repaying(Repayment),
+    /// Our wallet took back the funding coin.
+    Withdrawn(Transaction),
+    /// Our wallet took back the repayment's coin.
+    RepaymentWithdrawn(Transaction),
+    /// Somebody ended the negotiation.
+    Cancel { reason: String },
+    /// A fresh price.
+    Price(Cents),
+    /// Time or height moved.
+    Tick,
+}
+
+/// Why an input leads nowhere.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum Refusal {
+    /// Not in this stage.
+    #[error("the loan is in stage {stage:?}; {what} needs {needs}")]
+    Stage { stage: Stage, what: &'static str, needs: &'static str },
+    /// The loan is on its way out.
+    #[error("the loan is being settled ({exit}); nothing else can be done with it")]
+    Settling { exit: Exit },
+    /// Too late.
+    #[error("the terms expired at {0}; ask for a new quote")]
+    Expired(crate::loan::units::Time),
+    /// A proposal is open.
+    #[error("a repayment is already proposed in {0}; withdraw it first and wait until that confirms")]
+    Proposed(Txid),
+    /// Wrong side.
+    #[error("only the {0} can do that")]
+    Side(Role),
+}
+
+/// The events an input leads to; none when it says nothing new.
+pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
+    match input {
+        Input::CoinMade(transaction) => {
+            at(loan, &[Stage::Agreed], "making a coin", "agreed terms").map(|()| vec![Event::CoinMade { transaction }])
+        }
+        Input::CoinConfirmed(coin) => {
+            at(loan, &[Stage::Agreed, Stage::Preparing], "a confirmed coin", "agreed terms")?;
+            Ok(vec![Event::Ready { coin }])
+        }
+        Input::Offered { offer } => {
+            at(loan, &[Stage::Agreed], "an offer", "agreed terms")?;
+            timely(loan, moment, vec![Event::Offered { offer }])
+        }
+        Input::Accepted { offer, accept, fallback, skeleton } => {
+            at(loan, &[Stage::Ready], "an accept", "the lender's coin")?;
+            timely(loan, moment, vec![Event::Accepted { offer, accept, fallback, skeleton: Box::new(skeleton) }])
+        }
+        Input::Signed { accept, lender_fallback, sign, fallback, skeleton } => {
+            at(loan, &[Stage::Offered], "a sign", "an offer")?;
+            let skeleton = Box::new(skeleton);
+            timely(loan, moment, vec![Event::Signed { accept, lender_fallback, sign, fallback, skeleton }])
+        }
+        Input::Funded { sign, borrower_fallback, transaction } => {
+            at(loan, &[Stage::Accepted], "funding", "an accept")?;
+            timely(loan, moment, vec![Event::Funded { sign, borrower_fallback, transaction }])
+        }
+        Input::Spent { outpoint, transaction, block } => Ok(spent(loan, outpoint, transaction, block)),
+        Input::Rollback { to_height } => Ok(rollback(loan, to_height)),
+        Input::Attested { clause, attestation, transaction } => attested(loan, clause, attestation, transaction),
+        Input::Repaying(repayment) => repaying(loan, repayment),
+        Input::Withdrawn(transaction) => {
+            at(loan, &[Stage::Signed], "a withdrawal", "a signed contract that was not funded")?;
+            Ok(vec![Event::Withdrawn { transaction }])
+        }
+        Input::RepaymentWithdrawn(transaction) => match loan.repayment {
+            Some(_) if loan.role == Role::Borrower => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
+            _ => Err(stage(loan, "withdrawing a repayment", "an open proposal of ours")),
+        },
+        Input::Cancel { reason } => cancel(loan, reason),
+        Input::Price(price) => Ok(margin(loan, price, moment)),
+        Input::Tick => Ok(tick(loan, moment)),
+    }
+}
+
+fn stage(loan: &Loan, what: &'static str, needs: &'static str) -> Refusal {
+    Refusal::Stage { stage: loan.stage.clone(), what, needs }
+}
+
+fn at(loan: &Loan, stages: &[Stage], what: &'static str, needs: &'static str) -> Result<(), Refusal> {
+    if stages.contains(&loan.stage) {
+        return Ok(());
+    }
+    Err(stage(loan, what, needs))
+}
+
+/// Neither side signs once the terms have expired.
+fn timely(loan: &Loan, moment: Moment, events: Vec<Event>) -> Result<Vec<Event>, Refusal> {
+    match deadline::has_expired(&loan.terms, moment.now) {
+        true => Err(Refusal::Expired(loan.terms.expires)),
+        false => Ok(events),
+    }
+}
+
+/// Before its signature is out each side can simply stop.
+fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
+    match loan.stage {
+        Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted => {
+            Ok(vec![Event::Cancelled { reason }])
+        }
+        Stage::Signed | Stage::Funded => Err(stage(
+            loan,
+            "cancelling",
+            "a loan not yet signed; a signed one is withdrawn by itself if it is not funded",
+        )),
+        _ => Err(stage(loan, "cancelling", "a loan still being negotiated")),
+    }
+}
+
+fn attested(
+    loan: &Loan,
+    clause: Clause,
+    attestation: OracleAttestation,
+    transaction: Transaction,
+) -> Result<Vec<Event>, Refusal> {
+    if !loan.is_living() {
+        return Err(stage(loan, "an attestation", "an active loan"));
+    }
+    // The first attested exit stands: it is out already, and two would only compete.
+    if loan.pending.as_ref().is_some_and(|pending| pending.attestation.is_some()) || loan.exit.is_some() {
+        return Ok(Vec::new());
+    }
+    Ok(vec![Event::Attested { clause, attestation, transaction }])
+}
+
+fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {
+    if loan.stage != Stage::Active {
+        return Err(stage(loan, "repaying", "an active loan"));
+    }
+    if let Some(pending) = &loan.pending {
+        return Err(Refusal::Settling { exit: pending.exit });
+    }
+    match &loan.repayment {
+        Some(open) if loan.role == Role::Borrower => Err(Refusal::Proposed(open.transaction.compute_txid())),
+        Some(open) if open.transaction.compute_txid() == repayment.transaction.compute_txid() => Ok(Vec::new()),
+        _ => Ok(vec![Event::Repaying(Box::new(repayment))]),
+    }
+}
+
+fn spent(loan: &Loan, outpoint: OutPoint, transaction: Transaction, block: Option<Block>) -> Vec<Event> {
+    let Some(skeleton) = &loan.skeleton else { return Vec::new() };
+    let txid = transaction.compute_txid();
+    if outpoint == skeleton.funding {
+        return exit_seen(loan, skeleton, transaction, block);
+    }
+    if txid == skeleton.funding.txid {
+        let known = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some() || block.is_none());
+        let new = loan.stage == Stage::Signed || loan.stage == Stage::Funded || !known;
+        let is_news =
+            new && loan.funding.as_ref().is_none_or(|seen| seen.block != block || loan.stage != Stage::Active);
+        return if is_news { vec![Event::FundingSeen { transaction, block }] } else { Vec::new() };
+    }
+    if loan.funding_inputs.contains(&outpoint) && block.is_some() && !loan.is_over() && loan.exit.is_none() {
+        let funded = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some());
+        return match funded || matches!(loan.stage, Stage::Cancelled { .. }) {
+            true => Vec::new(),
+            false => vec![Event::Cancelled { reason: format!("a funding coin was spent elsewhere, in {txid}") }],
+        };
+    }
+    let ours = loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid());
+    match ours {
+        Some(repayment) if repayment != txid && block.is_some() && loan.exit.is_none() => vec![Event::RepaymentGone],
+        _ => Vec::new(),
+    }
+}
+
+fn exit_seen(loan: &Loan, skeleton: &Skeleton, transaction: Transaction, block: Option<Block>) -> Vec<Event> {
+    let same = |seen: &Transaction| seen.compute_txid() == transaction.compute_txid();
+    if let Some(known) = &loan.exit {
+        let confirmed = known.seen.block.is_some();
+        if same(&known.seen.transaction) && (known.seen.block == block || (confirmed && block.is_none())) {
+            return Vec::new();
+        }
+        // What is confirmed is not displaced by what merely waits.
+        if confirmed && block.is_none() {
+            return Vec::new();
+        }
+    }
+    let (exit, price) = recognise(loan, skeleton, &transaction);
+    vec![Event::ExitSeen { exit, transaction, price, block }]
+}
+
+/// Which exit a spend of the funding output is, and the price behind it.
+pub fn recognise(loan: &Loan, skeleton: &Skeleton, transaction: &Transaction) -> (Option<Exit>, Option<Cents>) {
+    let txid = transaction.compute_txid();
+    let is = |candidate: Option<Transaction>| candidate.is_some_and(|candidate| candidate.compute_txid() == txid);
+    if let Some(repayment) = &loan.repayment {
+        if repayment.transaction.compute_txid() == txid {
+            return (Some(Exit::Repaid), Some(repayment.price));
+        }
+    }
+    if is(fallback::transaction(&loan.terms, skeleton).ok()) {
+        return (Some(Exit::FellBack), Some(loan.terms.reference_price));
+    }
+    if is(refund::transaction(&loan.terms, skeleton).ok()) {
+        return (Some(Exit::Refunded), None);
+    }
+    if is(skeleton.cet(&loan.payouts.receipt).ok()) {
+        return (Some(Exit::Receipt), None);
+    }
+    for (day, payout) in loan.payouts.days.iter().zip(&loan.payouts.touches) {
+        if is(skeleton.cet(payout).ok()) {
+            return (Some(Exit::Liquidated), Some(day.level.cents()));
+        }
+    }
+    let (lender, _) = paid(skeleton, transaction);
+    let fixed = loan.payouts.fixing.iter().any(|step| step.lender == lender);
+    if fixed && transaction.input.len() == 1 {
+        return (Some(Exit::Matured), loan.attested_price());
+    }
+    // A cooperative spend we did not record: only a repayment takes both sides' signatures.
+    (transaction.input.len() > 1).then_some((Some(Exit::Repaid), None)).unwrap_or((None, None))
+}
+
+fn rollback(loan: &Loan, to_height: u32) -> Vec<Event> {
+    let gone = |block: Option<Block>| block.is_some_and(|block| block.height > to_height);
+    let mut events = Vec::new();
+    if gone(loan.funding.as_ref().and_then(|seen| seen.block)) {
+        events.push(Event::FundingUnconfirmed);
+    }
+    if gone(loan.exit.as_ref().and_then(|exit| exit.seen.block)) {
+        events.push(Event::ExitUnconfirmed);
+    }
+    events
+}
+
+fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
+    if loan.stage != Stage::Active || loan.pending.is_some() {
+        return Vec::new();
+    }
+    let owed = loan.terms.owed_at(moment.now);
+    let line = ltv::ltv_ceil(owed, loan.terms.collateral, price)
+        .and_then(|ltv| MarginLine::crossed(ltv, loan.terms.liquidation_ltv));
+    match line == loan.margin {
+        true => Vec::new(),
+        false => vec![Event::Margin { line, price }],
+    }
+}
+
+fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
+    match loan.stage {
+        Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted
+            if deadline::has_expired(&loan.terms, moment.now) =>
+        {
+            vec![Event::Cancelled { reason: format!("the terms expired at {}", loan.terms.expires) }]
+        }
+        Stage::Active if loan.pending.is_none() && loan.exit.is_none() => due(loan, moment).into_iter().collect(),
+        // A refund can replace a fallback that nobody would mine, never the other way round.
+        Stage::Closing => match loan.exit.as_ref().and_then(|exit| exit.seen.block) {
+            Some(block) if is_deep(block, loan.terms.confirmations, moment.height) => vec![Event::Closed],
+            _ => Vec::new(),
+        },
+        _ => Vec::new(),
+    }
+}
+
+/// Is a block buried under enough others, itself counted?
+pub fn is_deep(block: Block, confirmations: u32, height: u32) -> bool {
+    height.saturating_add(1).saturating_sub(block.height) >= confirmations
+}
+
+/// The fallback or the refund, when its time has come.
+fn due(loan: &Loan, moment: Moment) -> Option<Event> {
+    let skeleton = loan.skeleton.as_ref()?;
+    if deadline::is_refund_final(&loan.terms, moment.median_time) {
+        let unsigned = refund::transaction(&loan.terms, skeleton).ok()?;
+        let (borrower, lender) =
+            (loan.messages.read_sign()?.refund_signature, loan.messages.read_accept()?.refund_signature);
+        let transaction = fallback::complete(unsigned, 0, skeleton, borrower, lender).ok()?;
+        return Some(Event::Due { exit: Exit::Refunded, transaction });
+    }
+    if deadline::is_fallback_final(&loan.terms, moment.median_time) {
+        let unsigned = fallback::transaction(&loan.terms, skeleton).ok()?;
+        let (borrower, lender) = (loan.messages.borrower_fallback?, loan.messages.lender_fallback?);
+        let transaction = fallback::complete(unsigned, 0, skeleton, borrower, lender).ok()?;
+        return Some(Event::Due { exit: Exit::FellBack, transaction });
+    }
+    None
+}
+
+/// For a log line: what an input would record.
+pub fn names(events: &[Event]) -> String {
+    events.iter().map(name).collect::<Vec<_>>().join(", ")
+}

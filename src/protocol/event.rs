@@ -1,0 +1,180 @@
+//! What happened to a loan. The log of these, in order, is the only truth about it.
+
+use crate::contract::clauses::{Announcements, Clause};
+use crate::contract::repay::Source;
+use crate::contract::OracleAttestation;
+use crate::contract::{Role, Skeleton};
+use crate::loan::ltv::MarginLine;
+use crate::loan::terms::Terms;
+use crate::loan::units::{Cents, Time};
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction};
+use serde::{Deserialize, Serialize};
+
+/// A block a transaction stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Block {
+    /// Its height.
+    pub height: u32,
+    /// Its hash.
+    pub hash: BlockHash,
+}
+
+/// How an active loan ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum Exit {
+    /// One transaction signed by both paid the lender and freed the collateral.
+    Repaid,
+    /// The lender's receipt freed the collateral.
+    Receipt,
+    /// The price touched a day's level.
+    Liquidated,
+    /// The price at the due time settled it.
+    Matured,
+    /// The oracles were silent a month beyond due.
+    FellBack,
+    /// The refund of the DLC, a year beyond due.
+    Refunded,
+}
+
+impl std::fmt::Display for Exit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{self:?}")
+    }
+}
+
+/// A repayment on its way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Repayment {
+    /// The transaction: half-signed by the borrower, or complete.
+    pub transaction: Transaction,
+    /// The borrower's half for the 2-of-2.
+    pub half: Signature,
+    /// Spot it was computed at.
+    pub price: Cents,
+    /// The moment of the debt.
+    pub at: Time,
+    /// What was owed then.
+    pub owed: Cents,
+    /// Where the sats come from.
+    pub source: Source,
+}
+
+/// One thing that happened. What was signed is in the event: replay never signs again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// The terms are agreed. First event of every loan.
+    Agreed {
+        /// Our side.
+        role: Role,
+        /// The other side's node.
+        peer: PublicKey,
+        /// What was agreed.
+        terms: Box<Terms>,
+        /// What the clauses are locked to.
+        announcements: Box<Announcements>,
+        /// Random index our keys derive from.
+        key_index: [u8; 32],
+        /// Our coins set aside for funding (borrower's now, the lender's with `Ready`).
+        coins: Vec<OutPoint>,
+    },
+    /// The lender made the coin it will fund from.
+    CoinMade { transaction: Transaction },
+    /// The lender's coin is confirmed and set aside.
+    Ready { coin: OutPoint },
+    /// The borrower made the offer.
+    Offered {
+        #[serde(with = "hex_bytes")]
+        offer: Vec<u8>,
+    },
+    /// The lender accepted the offer and signed its side of every exit.
+    Accepted {
+        #[serde(with = "hex_bytes")]
+        offer: Vec<u8>,
+        #[serde(with = "hex_bytes")]
+        accept: Vec<u8>,
+        fallback: Signature,
+        skeleton: Box<Skeleton>,
+    },
+    /// The borrower verified the accept and signed; the lender can fund from here on.
+    Signed {
+        #[serde(with = "hex_bytes")]
+        accept: Vec<u8>,
+        lender_fallback: Signature,
+        #[serde(with = "hex_bytes")]
+        sign: Vec<u8>,
+        fallback: Signature,
+        skeleton: Box<Skeleton>,
+    },
+    /// The lender verified the sign and completed the funding transaction.
+    Funded {
+        #[serde(with = "hex_bytes")]
+        sign: Vec<u8>,
+        borrower_fallback: Signature,
+        transaction: Transaction,
+    },
+    /// The funding transaction was seen; `block` when confirmed.
+    FundingSeen { transaction: Transaction, block: Option<Block> },
+    /// A reorganisation took its confirmation back.
+    FundingUnconfirmed,
+    /// The borrower takes its coin back because the lender did not broadcast in time.
+    Withdrawn { transaction: Transaction },
+    /// The negotiation ended without a loan.
+    Cancelled { reason: String },
+    /// An oracle (or the lender) attested a clause; the exit it unlocks is ready.
+    Attested { clause: Clause, attestation: OracleAttestation, transaction: Transaction },
+    /// The fallback or the refund is due and complete.
+    Due { exit: Exit, transaction: Transaction },
+    /// A repayment was proposed (borrower) or completed (lender).
+    Repaying(Box<Repayment>),
+    /// The borrower takes the proposal back by spending its coin elsewhere.
+    RepaymentWithdrawn { transaction: Transaction },
+    /// The withdrawal of the proposal is final.
+    RepaymentGone,
+    /// A transaction spends the funding output; `block` when confirmed.
+    ExitSeen { exit: Option<Exit>, transaction: Transaction, price: Option<Cents>, block: Option<Block> },
+    /// A reorganisation took its confirmation back.
+    ExitUnconfirmed,
+    /// The exit is deep enough to be final.
+    Closed,
+    /// The loan-to-value ratio crossed a line, upwards or (with `None`) back below all.
+    Margin { line: Option<MarginLine>, price: Cents },
+}
+
+/// An event and when it was recorded.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Recorded {
+    /// The node's time.
+    pub at: Time,
+    /// What happened.
+    #[serde(flatten)]
+    pub event: Event,
+}
+
+/// What each side got from an exit transaction, read off its outputs.
+pub fn paid(skeleton: &Skeleton, transaction: &Transaction) -> (Amount, Amount) {
+    let sum = |script: &bitcoin::ScriptBuf| {
+        transaction
+            .output
+            .iter()
+            .filter(|out| out.script_pubkey == *script)
+            .fold(Amount::ZERO, |sum, out| sum.checked_add(out.value).unwrap_or(Amount::MAX_MONEY))
+    };
+    (sum(&skeleton.lender_script), sum(&skeleton.borrower_script))
+}
+
+/// Bytes as hex text.
+mod hex_bytes {
+    use bitcoin::hex::{DisplayHex, FromHex};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&bytes.as_hex())
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        Vec::from_hex(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}

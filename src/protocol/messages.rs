@@ -1,0 +1,271 @@
+//! What peers say to each other: the three standard DLC messages and our own of odd types.
+
+use crate::contract::repay::{Proposal, Source};
+use crate::contract::wire::{ACCEPT, MAX_MESSAGE, OFFER, SIGN};
+use crate::loan::terms::LoanId;
+use crate::loan::tlv::{Bytes, TlvError};
+use crate::loan::units::{Cents, Days, Time};
+use crate::tlv_struct;
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, OutPoint, ScriptBuf};
+use thiserror::Error;
+
+tlv_struct! {
+    /// Borrower → lender: what would you ask for this? (33001)
+    pub struct QuoteRequest {
+        /// Chosen by the borrower; the answer names it.
+        0 => pub request: [u8; 32],
+        /// The first block of the chain, as in the terms.
+        2 => pub chain: [u8; 32],
+        /// Dollars wanted.
+        4 => pub principal: Cents,
+        /// Sats offered as collateral.
+        6 => pub collateral: Amount,
+        /// The term.
+        8 => pub days: Days,
+        /// Oracles the borrower would trust.
+        10 => pub oracles: Vec<XOnlyPublicKey>,
+        /// The borrower's half of the loan id's randomness.
+        12 => pub borrower_nonce: [u8; 32],
+        /// Where the principal should go.
+        14 => pub principal_script: ScriptBuf,
+    }
+}
+
+tlv_struct! {
+    /// Lender → borrower: these terms, until they expire. (33003)
+    pub struct Quote {
+        /// The request answered.
+        0 => pub request: [u8; 32],
+        /// The terms, encoded.
+        2 => pub terms: Bytes,
+        /// The receipt's announcement, encoded.
+        4 => pub receipt: Bytes,
+        /// The lender's node key over the loan id: see [`quote_digest`].
+        6 => pub signature: [u8; 64],
+    }
+}
+
+tlv_struct! {
+    /// Either → other: no, and why. (33005)
+    pub struct Refused {
+        /// The request or the loan.
+        0 => pub about: [u8; 32],
+        /// A stable word for programs.
+        2 => pub code: String,
+        /// A sentence for people.
+        4 => pub message: String,
+    }
+}
+
+tlv_struct! {
+    /// A coin and a signature by its key: proof that the borrower could lock it.
+    pub struct Coin {
+        /// Transaction of the coin, in the order of hashing.
+        0 => pub txid: [u8; 32],
+        /// Its output.
+        2 => pub vout: u32,
+        /// The key of its P2WPKH output.
+        4 => pub key: PublicKey,
+        /// ECDSA, compact, over the tagged hash of loan id and outpoint.
+        6 => pub signature: [u8; 64],
+    }
+}
+
+tlv_struct! {
+    /// Borrower → lender: agreed; here is proof of the collateral. (33007)
+    pub struct Borrow {
+        /// The loan whose terms were quoted.
+        0 => pub loan: [u8; 32],
+        /// Confirmed coins that cover the collateral.
+        2 => pub coins: Vec<Coin>,
+    }
+}
+
+tlv_struct! {
+    /// Lender → borrower: my coin is confirmed; send the offer. (33009)
+    pub struct Ready {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+    }
+}
+
+tlv_struct! {
+    /// Travels right before accept or sign: the sender's half of the fallback. (33011)
+    pub struct Fallback {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+        /// ECDSA, compact.
+        2 => pub signature: [u8; 64],
+    }
+}
+
+tlv_struct! {
+    /// Borrower → lender: a repayment, signed on the borrower's side. (33013)
+    pub struct Repay {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+        /// The transaction, its coins' witnesses in place.
+        2 => pub transaction: Bytes,
+        /// The borrower's half for the 2-of-2, compact.
+        4 => pub half: [u8; 64],
+        /// Spot it was computed at, cents per bitcoin.
+        6 => pub price: Cents,
+        /// When: the debt is that of this moment.
+        8 => pub at: Time,
+        /// 0 from the wallet, 1 from the collateral.
+        10 => pub source: u8,
+    }
+}
+
+tlv_struct! {
+    /// Lender → borrower: I was paid some other way; this frees the collateral. (33015)
+    pub struct Receipt {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+        /// The attestation, encoded.
+        2 => pub attestation: Bytes,
+    }
+}
+
+/// One message, of a known kind, its fields read but not believed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Message {
+    /// See [`QuoteRequest`].
+    QuoteRequest(QuoteRequest),
+    /// See [`Quote`].
+    Quote(Quote),
+    /// See [`Refused`].
+    Refused(Refused),
+    /// See [`Borrow`].
+    Borrow(Borrow),
+    /// See [`Ready`].
+    Ready(Ready),
+    /// See [`Fallback`].
+    Fallback(Fallback),
+    /// See [`Repay`].
+    Repay(Repay),
+    /// See [`Receipt`].
+    Receipt(Receipt),
+    /// A DLC offer, type and all.
+    Offer(Vec<u8>),
+    /// A DLC accept, type and all.
+    Accept(Vec<u8>),
+    /// A DLC sign, type and all.
+    Sign(Vec<u8>),
+}
+
+/// Why bytes are not a message.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum MessageError {
+    /// No such kind.
+    #[error("message type {0} is none of ours")]
+    UnknownKind(u16),
+    /// The fields cannot be read.
+    #[error(transparent)]
+    Fields(#[from] TlvError),
+    /// Too long.
+    #[error("a message of {0} bytes; the most is {MAX_MESSAGE}")]
+    TooLong(usize),
+}
+
+macro_rules! kinds {
+    ($($kind:literal => $name:ident),* $(,)?) => {
+        impl Message {
+            /// Every message type a node accepts.
+            pub fn kinds() -> Vec<u16> {
+                vec![OFFER, ACCEPT, SIGN, $($kind),*]
+            }
+
+            /// Reads the payload of a message of type `kind`.
+            pub fn read(kind: u16, payload: &[u8]) -> Result<Message, MessageError> {
+                if payload.len() > MAX_MESSAGE {
+                    return Err(MessageError::TooLong(payload.len()));
+                }
+                match kind {
+                    $($kind => Ok(Message::$name($name::from_tlv(payload)?)),)*
+                    OFFER => Ok(Message::Offer(with_kind(kind, payload))),
+                    ACCEPT => Ok(Message::Accept(with_kind(kind, payload))),
+                    SIGN => Ok(Message::Sign(with_kind(kind, payload))),
+                    other => Err(MessageError::UnknownKind(other)),
+                }
+            }
+
+            /// Type and payload.
+            pub fn write(&self) -> (u16, Vec<u8>) {
+                match self {
+                    $(Message::$name(message) => ($kind, message.to_tlv()),)*
+                    Message::Offer(bytes) => (OFFER, without_kind(bytes)),
+                    Message::Accept(bytes) => (ACCEPT, without_kind(bytes)),
+                    Message::Sign(bytes) => (SIGN, without_kind(bytes)),
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    33001 => QuoteRequest,
+    33003 => Quote,
+    33005 => Refused,
+    33007 => Borrow,
+    33009 => Ready,
+    33011 => Fallback,
+    33013 => Repay,
+    33015 => Receipt,
+}
+
+/// The DLC messages carry their type as their first two bytes; the peer network carries it by itself.
+fn with_kind(kind: u16, payload: &[u8]) -> Vec<u8> {
+    [&kind.to_be_bytes(), payload].concat()
+}
+
+fn without_kind(bytes: &[u8]) -> Vec<u8> {
+    bytes.get(2..).unwrap_or_default().to_vec()
+}
+
+impl Coin {
+    /// Where the coin is.
+    pub fn outpoint(&self) -> OutPoint {
+        OutPoint { txid: bitcoin::hashes::Hash::from_byte_array(self.txid), vout: self.vout }
+    }
+}
+
+impl Repay {
+    /// The message of a proposal.
+    pub fn of(loan: LoanId, proposal: &Proposal, price: Cents, at: Time, source: Source) -> Repay {
+        Repay {
+            loan: loan.0,
+            transaction: Bytes(bitcoin::consensus::serialize(&proposal.transaction)),
+            half: proposal.half.serialize_compact(),
+            price,
+            at,
+            source: u8::from(source == Source::Collateral),
+        }
+    }
+
+    /// The proposal and its source, if transaction and signature can be read.
+    pub fn proposal(&self) -> Option<(Proposal, Source)> {
+        let transaction = bitcoin::consensus::deserialize(&self.transaction.0).ok()?;
+        let half = Signature::from_compact(&self.half).ok()?;
+        let source = match self.source {
+            0 => Source::Wallet,
+            1 => Source::Collateral,
+            _ => return None,
+        };
+        Some((Proposal { transaction, half }, source))
+    }
+}
+
+/// What a quote's signature signs: BIP340's tagged hash of the loan id under `hypothec/quote/v0`.
+pub fn quote_digest(loan: &LoanId) -> bitcoin::secp256k1::Message {
+    use bitcoin::hashes::{sha256, Hash, HashEngine};
+    let tag = sha256::Hash::hash(b"hypothec/quote/v0");
+    let mut engine = sha256::Hash::engine();
+    for part in [tag.as_ref(), tag.as_ref(), &loan.0] {
+        engine.input(part);
+    }
+    bitcoin::secp256k1::Message::from_digest(sha256::Hash::from_engine(engine).to_byte_array())
+}

@@ -1,0 +1,30 @@
+//! The protocol: what a loan is at any moment, what may happen to it next, and what is to be done about it.
+//!
+//! Events folded into state; decisions from state and input; actions from state alone. Never a clock, a key, a socket
+//! or a disk: time comes as an argument, what needs the outside is an action whose result comes back as an input.
+
+pub mod decide;
+pub mod event;
+pub mod messages;
+pub mod state;
+pub mod todo;
+
+pub use decide::{decide, Input, Refusal};
+pub use event::{Block, Event, Exit, Recorded};
+pub use messages::Message;
+pub use state::{Loan, Stage};
+pub use todo::{todo, Action};
+
+use crate::loan::units::Time;
+use serde::{Deserialize, Serialize};
+
+/// What the clocks and the chain say: the arguments of every decision.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Moment {
+    /// The node's clock.
+    pub now: Time,
+    /// Median time past of the chain's tip: what locktimes compare with.
+    pub median_time: Time,
+    /// Height of the chain's tip.
+    pub height: u32,
+}

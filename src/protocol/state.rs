@@ -1,0 +1,389 @@
+//! A loan at a moment: its events folded together.
+
+use super::event::{Block, Event, Exit, Recorded, Repayment};
+use crate::contract::clauses::{Announcements, Clause, Payouts};
+use crate::contract::settle::VerifiedAttestation;
+use crate::contract::OracleAttestation;
+use crate::contract::{build, wire, Role, Skeleton};
+use crate::contract::{AcceptDlc, OfferDlc, SignDlc};
+use crate::loan::ltv::MarginLine;
+use crate::loan::terms::{LoanId, Terms};
+use crate::loan::units::{Cents, Time};
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{OutPoint, Transaction};
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// Where a loan stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// Terms agreed; the lender may still have to make its coin.
+    Agreed,
+    /// The lender's coin is made but not confirmed.
+    Preparing,
+    /// The lender waits for the offer.
+    Ready,
+    /// The borrower waits for the accept.
+    Offered,
+    /// The lender waits for the sign.
+    Accepted,
+    /// The borrower signed and waits for the funding transaction.
+    Signed,
+    /// The lender holds the complete funding transaction.
+    Funded,
+    /// The funding transaction is out or confirmed: the loan lives.
+    Active,
+    /// A transaction that ends it is out, not yet final.
+    Closing,
+    /// Ended, finally.
+    Closed,
+    /// Never came to be.
+    Cancelled {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A transaction and where it was seen.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Seen {
+    /// The transaction.
+    pub transaction: Transaction,
+    /// Its block, once confirmed.
+    pub block: Option<Block>,
+}
+
+/// An exit that can be broadcast.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pending {
+    /// Which exit.
+    pub exit: Exit,
+    /// Complete and valid.
+    pub transaction: Transaction,
+    /// The attestation behind it, if it is an attested one.
+    pub attestation: Option<(Clause, OracleAttestation)>,
+}
+
+/// An exit on chain or in the mempool.
+#[derive(Clone, Debug, PartialEq)]
+pub struct SeenExit {
+    /// Which; `None` for a spend we cannot name.
+    pub exit: Option<Exit>,
+    /// What spends the funding output.
+    pub seen: Seen,
+    /// The price behind it, where there is one.
+    pub price: Option<Cents>,
+    /// When it was first seen.
+    pub at: Time,
+}
+
+/// The three DLC messages and the fallback's halves, as far as they exist.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Messages {
+    /// Type and fields.
+    pub offer: Option<Vec<u8>>,
+    /// Type and fields.
+    pub accept: Option<Vec<u8>>,
+    /// Type and fields.
+    pub sign: Option<Vec<u8>>,
+    /// The borrower's half of the fallback.
+    pub borrower_fallback: Option<Signature>,
+    /// The lender's half of the fallback.
+    pub lender_fallback: Option<Signature>,
+}
+
+impl Messages {
+    /// The offer, read.
+    pub fn read_offer(&self) -> Option<OfferDlc> {
+        self.offer.as_deref().and_then(|bytes| wire::read(bytes).ok())
+    }
+
+    /// The accept, read.
+    pub fn read_accept(&self) -> Option<AcceptDlc> {
+        self.accept.as_deref().and_then(|bytes| wire::read(bytes).ok())
+    }
+
+    /// The coins the funding transaction spends, both sides'.
+    pub fn funding_inputs(&self) -> Vec<OutPoint> {
+        let (Some(offer), Some(accept)) = (self.read_offer(), self.read_accept()) else {
+            return Vec::new();
+        };
+        let inputs = offer.funding_inputs.iter().chain(&accept.funding_inputs);
+        inputs.filter_map(|input| build::previous(input).ok().map(|(outpoint, _)| outpoint)).collect()
+    }
+
+    /// The sign, read.
+    pub fn read_sign(&self) -> Option<SignDlc> {
+        self.sign.as_deref().and_then(|bytes| wire::read(bytes).ok())
+    }
+}
+
+/// One loan.
+#[derive(Clone, Debug)]
+pub struct Loan {
+    /// Its name.
+    pub id: LoanId,
+    /// Our side.
+    pub role: Role,
+    /// The other side's node.
+    pub peer: PublicKey,
+    /// What was agreed.
+    pub terms: Terms,
+    /// What its clauses are locked to.
+    pub announcements: Announcements,
+    /// What its clauses pay.
+    pub payouts: Payouts,
+    /// Random index our keys derive from.
+    pub key_index: [u8; 32],
+    /// Our coins set aside for funding.
+    pub coins: Vec<OutPoint>,
+    /// Where it stands.
+    pub stage: Stage,
+    /// When that began.
+    pub since: Time,
+    /// When the terms were agreed.
+    pub agreed_at: Time,
+    /// The coin the lender made for it.
+    pub coin_made: Option<Transaction>,
+    /// The exchanged messages.
+    pub messages: Messages,
+    /// The coins the funding transaction spends, both sides'; empty before both are known.
+    pub funding_inputs: Vec<OutPoint>,
+    /// The funded contract in brief.
+    pub skeleton: Option<Skeleton>,
+    /// The funding transaction: complete at the lender, seen at the borrower.
+    pub funding: Option<Seen>,
+    /// A transaction of the borrower's that takes back its funding coin.
+    pub withdrawal: Option<Transaction>,
+    /// An exit ready to broadcast.
+    pub pending: Option<Pending>,
+    /// A repayment on its way.
+    pub repayment: Option<Repayment>,
+    /// A transaction of the borrower's that takes back the repayment's coin.
+    pub repayment_withdrawal: Option<Transaction>,
+    /// The spend of the funding output.
+    pub exit: Option<SeenExit>,
+    /// The margin line last crossed.
+    pub margin: Option<MarginLine>,
+    /// Events so far: the length of its log.
+    pub length: u64,
+}
+
+/// A log that does not make sense.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum StateError {
+    /// The first event is not an agreement.
+    #[error("the log begins with {0}, not with the agreement")]
+    NotBegun(String),
+    /// The payouts cannot be computed.
+    #[error("the terms cannot be paid out: {0}")]
+    Terms(String),
+    /// An event that cannot follow.
+    #[error("{event} cannot follow in stage {stage:?}")]
+    Unexpected { stage: Stage, event: String },
+}
+
+impl Loan {
+    /// The loan after its first event.
+    pub fn begin(recorded: &Recorded) -> Result<Loan, StateError> {
+        let Event::Agreed { role, peer, terms, announcements, key_index, coins } = &recorded.event else {
+            return Err(StateError::NotBegun(name(&recorded.event)));
+        };
+        Ok(Loan {
+            id: terms.id(),
+            role: *role,
+            peer: *peer,
+            payouts: Payouts::of(terms).map_err(|e| StateError::Terms(e.to_string()))?,
+            terms: (**terms).clone(),
+            announcements: (**announcements).clone(),
+            key_index: *key_index,
+            coins: coins.clone(),
+            stage: Stage::Agreed,
+            since: recorded.at,
+            agreed_at: recorded.at,
+            coin_made: None,
+            messages: Messages::default(),
+            funding_inputs: Vec::new(),
+            skeleton: None,
+            funding: None,
+            withdrawal: None,
+            pending: None,
+            repayment: None,
+            repayment_withdrawal: None,
+            exit: None,
+            margin: None,
+            length: 1,
+        })
+    }
+
+    /// The loan of a whole log.
+    pub fn replay<'a>(log: impl IntoIterator<Item = &'a Recorded>) -> Result<Loan, StateError> {
+        let mut log = log.into_iter();
+        let first = log.next().ok_or_else(|| StateError::NotBegun("nothing".into()))?;
+        log.try_fold(Loan::begin(first)?, |loan, recorded| loan.apply(recorded))
+    }
+
+    /// The loan after one more event.
+    pub fn apply(mut self, recorded: &Recorded) -> Result<Loan, StateError> {
+        let before = self.stage.clone();
+        self.fold(recorded)?;
+        self.length += 1;
+        if self.stage != before {
+            self.since = recorded.at;
+        }
+        Ok(self)
+    }
+
+    fn fold(&mut self, recorded: &Recorded) -> Result<(), StateError> {
+        let unexpected = StateError::Unexpected { stage: self.stage.clone(), event: name(&recorded.event) };
+        match (&self.stage, recorded.event.clone()) {
+            (Stage::Agreed, Event::CoinMade { transaction }) => {
+                self.coin_made = Some(transaction);
+                self.stage = Stage::Preparing;
+            }
+            (Stage::Agreed | Stage::Preparing, Event::Ready { coin }) => {
+                self.coins = vec![coin];
+                self.stage = Stage::Ready;
+            }
+            (Stage::Agreed, Event::Offered { offer }) => {
+                self.messages.offer = Some(offer);
+                self.stage = Stage::Offered;
+            }
+            (Stage::Ready, Event::Accepted { offer, accept, fallback, skeleton }) => {
+                self.messages.offer = Some(offer);
+                self.messages.accept = Some(accept);
+                self.messages.lender_fallback = Some(fallback);
+                self.skeleton = Some(*skeleton);
+                self.funding_inputs = self.messages.funding_inputs();
+                self.stage = Stage::Accepted;
+            }
+            (Stage::Offered, Event::Signed { accept, lender_fallback, sign, fallback, skeleton }) => {
+                self.messages.accept = Some(accept);
+                self.messages.lender_fallback = Some(lender_fallback);
+                self.messages.sign = Some(sign);
+                self.messages.borrower_fallback = Some(fallback);
+                self.skeleton = Some(*skeleton);
+                self.funding_inputs = self.messages.funding_inputs();
+                self.stage = Stage::Signed;
+            }
+            (Stage::Accepted, Event::Funded { sign, borrower_fallback, transaction }) => {
+                self.messages.sign = Some(sign);
+                self.messages.borrower_fallback = Some(borrower_fallback);
+                self.funding = Some(Seen { transaction, block: None });
+                self.stage = Stage::Funded;
+            }
+            (stage, Event::Cancelled { reason }) if !matches!(stage, Stage::Closed) => {
+                self.stage = Stage::Cancelled { reason };
+            }
+            (_, event) => return self.fold_living(event, recorded.at).ok_or(unexpected),
+        }
+        Ok(())
+    }
+
+    /// Events of a loan whose funding transaction may be out.
+    fn fold_living(&mut self, event: Event, at: Time) -> Option<()> {
+        match event {
+            Event::FundingSeen { transaction, block } => {
+                self.funding = Some(Seen { transaction, block });
+                if matches!(self.stage, Stage::Signed | Stage::Funded | Stage::Cancelled { .. }) {
+                    self.stage = Stage::Active;
+                }
+            }
+            Event::FundingUnconfirmed => self.funding.as_mut()?.block = None,
+            Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),
+            Event::Attested { clause, attestation, transaction } => {
+                let exit = match clause {
+                    Clause::Touch { .. } => Exit::Liquidated,
+                    Clause::Receipt => Exit::Receipt,
+                    Clause::Fixing => Exit::Matured,
+                };
+                self.pending = Some(Pending { exit, transaction, attestation: Some((clause, attestation)) });
+            }
+            Event::Due { exit, transaction } => self.pending = Some(Pending { exit, transaction, attestation: None }),
+            Event::Repaying(repayment) => {
+                self.repayment = Some(*repayment);
+                self.repayment_withdrawal = None;
+            }
+            Event::RepaymentWithdrawn { transaction } => self.repayment_withdrawal = Some(transaction),
+            Event::RepaymentGone => {
+                self.repayment = None;
+                self.repayment_withdrawal = None;
+            }
+            Event::ExitSeen { exit, transaction, price, block } => {
+                let at = self.exit.as_ref().map_or(at, |seen| seen.at);
+                self.exit = Some(SeenExit { exit, seen: Seen { transaction, block }, price, at });
+                self.stage = Stage::Closing;
+            }
+            Event::ExitUnconfirmed => {
+                self.exit.as_mut()?.seen.block = None;
+                self.stage = Stage::Closing;
+            }
+            Event::Closed => self.stage = Stage::Closed,
+            Event::Margin { line, .. } => self.margin = line,
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Can exits be broadcast: do both sides hold each other's signatures, and is the funding transaction known?
+    pub fn is_living(&self) -> bool {
+        matches!(self.stage, Stage::Active | Stage::Closing | Stage::Funded)
+    }
+
+    /// Is nothing left to do or to watch?
+    pub fn is_over(&self) -> bool {
+        matches!(self.stage, Stage::Closed)
+            || (matches!(self.stage, Stage::Cancelled { .. }) && self.messages.sign.is_none())
+    }
+
+    /// Coins of ours nobody else may spend now.
+    pub fn reserved(&self) -> Vec<OutPoint> {
+        let mut reserved = match self.stage {
+            Stage::Closed | Stage::Cancelled { .. } => Vec::new(),
+            _ => self.coins.clone(),
+        };
+        if self.role == Role::Borrower && self.stage != Stage::Closed {
+            if let Some(repayment) = &self.repayment {
+                reserved.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));
+            }
+        }
+        reserved
+    }
+
+    /// Every outpoint whose spend says something about this loan.
+    pub fn watched(&self) -> Vec<OutPoint> {
+        if self.is_over() {
+            return Vec::new();
+        }
+        let mut watched = self.funding_inputs.clone();
+        watched.extend(self.skeleton.as_ref().map(|skeleton| skeleton.funding));
+        if let Some(repayment) = &self.repayment {
+            watched.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));
+        }
+        watched
+    }
+
+    /// The price an attested fixing or touch stands for.
+    pub fn attested_price(&self) -> Option<Cents> {
+        let (clause, attestation) = self.pending.as_ref()?.attestation.as_ref()?;
+        match clause {
+            Clause::Touch { index } => self.payouts.days.get(*index).map(|day| day.level.cents()),
+            Clause::Fixing => {
+                let attested =
+                    VerifiedAttestation::check(&self.announcements, Clause::Fixing, attestation.clone()).ok()?;
+                attested.fixing_dollars().and_then(|dollars| Cents::from_dollars(u64::from(dollars)))
+            }
+            Clause::Receipt => None,
+        }
+    }
+}
+
+/// An event's name, for messages.
+pub fn name(event: &Event) -> String {
+    serde_json::to_value(event)
+        .ok()
+        .and_then(|value| value.get("event").and_then(|name| name.as_str().map(str::to_owned)))
+        .unwrap_or_else(|| "an event".into())
+}

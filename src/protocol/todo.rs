@@ -1,0 +1,126 @@
+//! What is to be done about a loan, from its state alone: the same after a restart as before.
+//!
+//! Every action can be repeated; it stops being asked for when an event says it had its effect.
+
+use super::messages::{Borrow, Coin, Fallback, Message, Ready, Repay};
+use super::state::{Loan, Stage};
+use super::Moment;
+use crate::contract::Role;
+use crate::loan::tlv::Bytes;
+use crate::settlement::deadline;
+use bitcoin::Transaction;
+
+/// One thing to do.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Action {
+    /// Send these in order, again and again until the state moves on.
+    Send(Vec<Message>),
+    /// Send the borrower's agreement, with proofs of its coins.
+    SendBorrow,
+    /// Find or make the lender's coin, and say when it is confirmed.
+    PrepareCoin,
+    /// Bring this to the chain; say nothing if it is there already.
+    Broadcast(Box<Transaction>),
+    /// Take back the borrower's funding coin.
+    Withdraw,
+    /// Ask the oracle for the fixing.
+    FetchFixing,
+    /// Look at the lows of the days begun.
+    WatchTouches,
+}
+
+/// Everything to do about `loan` now.
+pub fn todo(loan: &Loan, moment: Moment) -> Vec<Action> {
+    let mut actions = Vec::new();
+    match (&loan.stage, loan.role) {
+        (Stage::Agreed, Role::Borrower) => actions.push(Action::SendBorrow),
+        (Stage::Agreed | Stage::Preparing, Role::Lender) => {
+            actions.extend(loan.coin_made.iter().map(broadcast));
+            actions.push(Action::PrepareCoin);
+        }
+        (Stage::Ready, Role::Lender) => actions.push(Action::Send(vec![Message::Ready(Ready { loan: loan.id.0 })])),
+        (Stage::Offered, Role::Borrower) => {
+            actions.extend(loan.messages.offer.clone().map(|offer| Action::Send(vec![Message::Offer(offer)])));
+        }
+        (Stage::Accepted, Role::Lender) => actions.extend(send_with_fallback(loan)),
+        (Stage::Signed, Role::Borrower) => signed(loan, moment, &mut actions),
+        (Stage::Funded, Role::Lender) => actions.extend(loan.funding.as_ref().map(|seen| broadcast(&seen.transaction))),
+        (Stage::Active | Stage::Closing, _) => living(loan, moment, &mut actions),
+        _ => {}
+    }
+    actions
+}
+
+fn broadcast(transaction: &Transaction) -> Action {
+    Action::Broadcast(Box::new(transaction.clone()))
+}
+
+/// The lender may have everything; the borrower repeats its sign, and after a while takes its coin back.
+fn signed(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
+    if let Some(withdrawal) = &loan.withdrawal {
+        actions.push(broadcast(withdrawal));
+        return;
+    }
+    actions.extend(send_with_fallback(loan));
+    if moment.now.since(loan.since) >= deadline::BROADCAST_PATIENCE {
+        actions.push(Action::Withdraw);
+    }
+}
+
+fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
+    let confirmed = |seen: Option<&super::state::Seen>| seen.is_some_and(|seen| seen.block.is_some());
+    if !confirmed(loan.funding.as_ref()) {
+        actions.extend(loan.funding.as_ref().map(|seen| broadcast(&seen.transaction)));
+    }
+    let exit = loan.exit.as_ref().map(|exit| &exit.seen);
+    if confirmed(exit) {
+        return;
+    }
+    // Our own exit keeps competing until one is confirmed.
+    actions.extend(loan.pending.as_ref().map(|pending| broadcast(&pending.transaction)));
+    actions.extend(exit.map(|seen| broadcast(&seen.transaction)));
+    if loan.pending.as_ref().is_none_or(|pending| pending.attestation.is_none()) && exit.is_none() {
+        actions.push(Action::WatchTouches);
+        if deadline::is_due(&loan.terms, moment.now) {
+            actions.push(Action::FetchFixing);
+        }
+    }
+    if loan.pending.is_none() && exit.is_none() {
+        repaying(loan, actions);
+    }
+}
+
+fn repaying(loan: &Loan, actions: &mut Vec<Action>) {
+    let Some(repayment) = &loan.repayment else { return };
+    match (loan.role, &loan.repayment_withdrawal) {
+        (Role::Borrower, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
+        (Role::Borrower, None) => {
+            let message = Repay {
+                loan: loan.id.0,
+                transaction: Bytes(bitcoin::consensus::serialize(&repayment.transaction)),
+                half: repayment.half.serialize_compact(),
+                price: repayment.price,
+                at: repayment.at,
+                source: u8::from(repayment.source == crate::contract::repay::Source::Collateral),
+            };
+            actions.push(Action::Send(vec![Message::Repay(message)]));
+        }
+        // Complete at the lender.
+        (Role::Lender, _) => actions.push(broadcast(&repayment.transaction)),
+    }
+}
+
+/// Accept or sign, our half of the fallback in front.
+fn send_with_fallback(loan: &Loan) -> Option<Action> {
+    let (signature, message) = match loan.role {
+        Role::Lender => (loan.messages.lender_fallback?, Message::Accept(loan.messages.accept.clone()?)),
+        Role::Borrower => (loan.messages.borrower_fallback?, Message::Sign(loan.messages.sign.clone()?)),
+    };
+    let fallback = Fallback { loan: loan.id.0, signature: signature.serialize_compact() };
+    Some(Action::Send(vec![Message::Fallback(fallback), message]))
+}
+
+/// The borrower's agreement with its coins' proofs.
+pub fn borrow(loan: &Loan, coins: Vec<Coin>) -> Message {
+    Message::Borrow(Borrow { loan: loan.id.0, coins })
+}

@@ -1,0 +1,42 @@
+//! The moments at which something becomes possible or too late.
+
+use crate::loan::terms::Terms;
+use crate::loan::units::{BasisPoints, Cents, Time};
+
+/// How long the borrower waits for the funding transaction after signing before it takes its coins back, seconds.
+pub const BROADCAST_PATIENCE: u32 = 600;
+/// A spot price older than this is stale, seconds.
+pub const SPOT_FRESH: u32 = 60;
+/// How far spot may move from the reference price before neither side signs.
+pub const SPOT_DRIFT: BasisPoints = BasisPoints(50);
+
+/// Has the fixing's hour come?
+pub fn is_due(terms: &Terms, now: Time) -> bool {
+    now >= terms.due()
+}
+
+/// Would a block take the fallback now? Transactions locked to a time need a median time past beyond it.
+pub fn is_fallback_final(terms: &Terms, median_time: Time) -> bool {
+    median_time > terms.fallback_locktime()
+}
+
+/// Would a block take the refund now?
+pub fn is_refund_final(terms: &Terms, median_time: Time) -> bool {
+    median_time > terms.refund_locktime()
+}
+
+/// Is it too late to sign?
+pub fn has_expired(terms: &Terms, now: Time) -> bool {
+    now > terms.expires
+}
+
+/// Is `spot` within 0.5 % of the price the terms were made at?
+pub fn is_near(reference: Cents, spot: Cents) -> bool {
+    let far = u128::from(reference.0.abs_diff(spot.0)) * 10_000;
+    far <= u128::from(reference.0) * u128::from(SPOT_DRIFT.0)
+}
+
+/// Is a price of `unix` fresh at `now`?
+pub fn is_fresh(unix: Time, now: Time) -> bool {
+    now.since(unix) <= SPOT_FRESH && unix.since(now) <= SPOT_FRESH
+}

@@ -1,0 +1,6 @@
+//! Settlement: which exit a loan takes, and when.
+//!
+//! Decides from terms, lows and clocks alone. Never signs, never asks anyone, never waits.
+
+pub mod deadline;
+pub mod touch;
