@@ -7,7 +7,7 @@
 pub mod announce;
 pub mod bundle;
 pub mod clock;
-// pub mod daemon;
+pub mod daemon;
 pub mod event;
 pub mod ladder;
 pub mod units;

@@ -236,8 +236,18 @@ mod tests {
             },
             "descriptor",
         );
-        check(&|p| drop(p.announcement.oracle_event.oracle_nonces.pop()), "nonces");
-        check(&|p| drop(p.nonce_proofs.pop()), "nonce proofs");
+        check(
+            &|p| {
+                p.announcement.oracle_event.oracle_nonces.pop();
+            },
+            "nonces",
+        );
+        check(
+            &|p| {
+                p.nonce_proofs.pop();
+            },
+            "nonce proofs",
+        );
         check(
             &|p| p.announcement.oracle_event.oracle_nonces[3] = p.announcement.oracle_event.oracle_nonces[4],
             "twice",
@@ -279,7 +289,12 @@ mod tests {
         check(&|a| a.oracle_public_key = keys(8).public_key(), "oracle key");
         check(&|a| (a.signatures, a.outcomes) = (vec![], vec![]), "signatures");
         check(&|a| drop(a.outcomes.pop()), "outcomes");
-        check(&|a| drop(a.signatures.pop()), "signatures");
+        check(
+            &|a| {
+                a.signatures.pop();
+            },
+            "signatures",
+        );
         check(&|a| a.outcomes[0] = "2".into(), "not an outcome");
         check(&|a| a.outcomes[0] = "1".into(), "not valid");
         check(&|a| a.signatures = later.signatures.clone(), "another nonce");

@@ -1,0 +1,146 @@
+//! The command line of `hypothec-oracle`.
+
+use super::config::{Network, Said};
+use super::feed::manual::{clear_price, set_price};
+use super::{keyfile, run};
+use crate::units::Cents;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// How long `price` waits for the daemon. Real time.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A price oracle for discreet log contracts: hourly fixings and touches of public price levels.
+#[derive(Debug, Parser)]
+#[command(name = "hypothec-oracle", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What an oracle's operator can do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make a data folder with a new key in it; prints the public key.
+    Init(Place),
+    /// Run the oracle.
+    #[command(after_help = "Examples:\n  \
+        hypothec-oracle run --data ~/.hypothec-oracle --network regtest --replay prices.csv --regtest-clock clock\n  \
+        hypothec-oracle run --data ~/.hypothec-oracle --network signet --manual --listen 127.0.0.1:3939")]
+    Run(Run),
+    /// The manual feed's price.
+    #[command(subcommand)]
+    Price(Price),
+}
+
+/// Which oracle.
+#[derive(Debug, Args)]
+pub struct Place {
+    /// Data folder.
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// How to run it; what is said here wins over the config file.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    place: Place,
+    /// Address to listen on [default: 127.0.0.1:3939]; port 0 takes a free one.
+    #[arg(long, value_name = "IP:PORT")]
+    listen: Option<SocketAddr>,
+    /// regtest or signet [default: signet].
+    #[arg(long)]
+    network: Option<Network>,
+    /// Play the hourly bars of this CSV (unix,open,high,low,close).
+    #[arg(long, value_name = "FILE.csv", conflicts_with = "manual")]
+    replay: Option<PathBuf>,
+    /// Take prices from `price set`.
+    #[arg(long)]
+    manual: bool,
+    /// Read the time from this file; regtest only.
+    #[arg(long, value_name = "FILE")]
+    regtest_clock: Option<PathBuf>,
+}
+
+/// What can be said about the price.
+#[derive(Debug, Subcommand)]
+pub enum Price {
+    /// Set the price of a bitcoin, in US cents; it stands until the next.
+    Set {
+        /// Cents per bitcoin, for example 798765 for $7,987.65.
+        cents: u64,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Say that there is no price from now on.
+    Clear(Place),
+}
+
+impl Place {
+    fn said(self) -> anyhow::Result<Said> {
+        let file = self.config.map(|path| Said::read(&path)).transpose()?.unwrap_or_default();
+        Ok(Said { data: self.data, ..Said::default() }.over(file))
+    }
+}
+
+/// Parses a command line, program name first, and does what it says.
+///
+/// # Errors
+/// What the command failed at. `--help` and usage errors are printed and end the process.
+pub async fn main(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
+    execute(Cli::parse_from(args).command).await
+}
+
+/// Does what a command says. `run` ends on Ctrl-C or SIGTERM.
+///
+/// # Errors
+/// What the command failed at.
+pub async fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(place) => {
+            let key = keyfile::init(&place.said()?.data()?)?;
+            println!("{key}");
+            Ok(())
+        }
+        Command::Run(line) => {
+            let said = Said {
+                listen: line.listen,
+                network: line.network,
+                replay: line.replay,
+                manual: line.manual,
+                regtest_clock: line.regtest_clock,
+                ..Said::default()
+            };
+            run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
+        }
+        Command::Price(price) => tokio::task::spawn_blocking(move || say(price)).await?,
+    }
+}
+
+fn say(price: Price) -> anyhow::Result<()> {
+    match price {
+        Price::Set { cents, place } => set_price(&place.said()?.data()?, Cents(cents), PATIENCE),
+        Price::Clear(place) => clear_price(&place.said()?.data()?, PATIENCE),
+    }
+}
+
+/// Ctrl-C, or SIGTERM as a service manager sends it. A signal that cannot be listened to never comes.
+async fn told_to_stop() {
+    let terminate = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => drop(signal.recv().await),
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        done = tokio::signal::ctrl_c() => if done.is_err() { std::future::pending().await },
+        () = terminate => {},
+    }
+}

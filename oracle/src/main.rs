@@ -1,0 +1,17 @@
+//! The oracle as a program of its own; all of it is in the library.
+
+use std::process::ExitCode;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match hypothec_oracle::daemon::main(std::env::args_os()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("hypothec-oracle: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
