@@ -3,4 +3,5 @@
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
 pub mod crash;
+pub mod peer;
 pub mod store;
