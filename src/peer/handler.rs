@@ -1,0 +1,87 @@
+//! Between LDK's transport and the lanes: reads custom messages, hands them on, and gives out what waits to be sent.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bitcoin::secp256k1::PublicKey;
+use lightning::io;
+use lightning::ln::msgs::{DecodeError, ErrorAction, Init, LightningError};
+use lightning::ln::peer_handler::CustomMessageHandler;
+use lightning::ln::wire::{CustomMessageReader, Type};
+use lightning::types::features::{InitFeatures, NodeFeatures};
+use lightning::util::ser::{LengthLimitedRead, Writeable, Writer};
+
+use super::lanes::Lanes;
+use super::link::current_link;
+use super::segment::{Wire, SEGMENT_CHUNK, SEGMENT_START};
+
+/// Our message handler. Decides nothing itself: the lanes hold the state.
+pub(super) struct Handler {
+    pub lanes: Arc<Lanes>,
+}
+
+impl Type for Wire {
+    fn type_id(&self) -> u16 {
+        self.kind
+    }
+}
+
+impl Writeable for Wire {
+    fn write<W: Writer>(&self, writer: &mut W) -> Result<(), io::Error> {
+        writer.write_all(&self.bytes)
+    }
+}
+
+impl CustomMessageReader for Handler {
+    type CustomMessage = Wire;
+
+    /// Takes the bytes as they are; the lanes judge them, where the peer is known. The transport ignores an unknown
+    /// odd kind and disconnects for an unknown even one.
+    fn read<R: LengthLimitedRead>(&self, kind: u16, buffer: &mut R) -> Result<Option<Wire>, DecodeError> {
+        if let Some(link) = current_link() {
+            link.count_message();
+        }
+        if !self.lanes.kinds().accepts(kind) && kind != SEGMENT_START && kind != SEGMENT_CHUNK {
+            if kind.is_multiple_of(2) {
+                if let Some(link) = current_link() {
+                    link.close(&format!("it sent a message of even kind {kind}, which this node does not know"));
+                }
+            }
+            return Ok(None);
+        }
+        let length = usize::try_from(buffer.remaining_bytes()).map_err(|_| DecodeError::BadLengthDescriptor)?;
+        let mut bytes = vec![0; length];
+        io::Read::read_exact(buffer, &mut bytes).map_err(|_| DecodeError::ShortRead)?;
+        Ok(Some(Wire { kind, bytes }))
+    }
+}
+
+impl CustomMessageHandler for Handler {
+    fn handle_custom_message(&self, message: Wire, peer: PublicKey) -> Result<(), LightningError> {
+        self.lanes.receive(peer, message, Instant::now()).map_err(|violation| {
+            self.lanes.violation(peer, &violation);
+            LightningError { err: violation.to_string(), action: ErrorAction::DisconnectPeer { msg: None } }
+        })
+    }
+
+    fn get_and_clear_pending_msg(&self) -> Vec<(PublicKey, Wire)> {
+        self.lanes.outgoing()
+    }
+
+    fn peer_disconnected(&self, peer: PublicKey) {
+        self.lanes.disconnected(peer);
+    }
+
+    /// Runs inside the read of the connection it is about, which is how the connection learns its peer's key.
+    fn peer_connected(&self, peer: PublicKey, _: &Init, _: bool) -> Result<(), ()> {
+        self.lanes.connected(peer, current_link().ok_or(())?)
+    }
+
+    fn provided_node_features(&self) -> NodeFeatures {
+        NodeFeatures::empty()
+    }
+
+    fn provided_init_features(&self, _: PublicKey) -> InitFeatures {
+        InitFeatures::empty()
+    }
+}

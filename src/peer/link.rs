@@ -1,0 +1,309 @@
+//! One connection: a socket, the two tasks that move its bytes, and LDK's view of it.
+//!
+//! `lightning-net-tokio` does the same but reads as fast as bytes come; here reading pauses while the peer is over its
+//! rate or the node is behind, so a fast peer is slowed down by TCP and not disconnected. LDK asks that calls about one
+//! connection never overlap: `turn` sees to that.
+
+use std::hash::{Hash, Hasher};
+use std::mem;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use bitcoin::secp256k1::PublicKey;
+use lightning::ln::peer_handler::{IgnoringMessageHandler, PeerManager, SocketDescriptor};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::TcpStream;
+use tokio::sync::{watch, Notify};
+
+use super::handler::Handler;
+use super::identity::{Identity, Log};
+use super::lanes::Lanes;
+use super::limits::Bucket;
+use super::refuse::Refuse;
+use super::Limits;
+
+/// LDK's transport with our handlers.
+pub(super) type Manager = PeerManager<
+    Descriptor,
+    Arc<Refuse>,
+    IgnoringMessageHandler,
+    IgnoringMessageHandler,
+    Arc<Log>,
+    Arc<Handler>,
+    Arc<Identity>,
+    IgnoringMessageHandler,
+>;
+
+/// LDK recommends about 4 KiB per read, so that one peer does not keep the others waiting.
+const READ_BYTES: usize = 4096;
+/// The most bytes taken from LDK before the socket has taken them.
+const WRITE_BYTES: usize = 128 << 10;
+
+tokio::task_local! {
+    static LINK: Arc<Link>;
+}
+
+/// The connection whose bytes are being read by the caller, inside LDK's callbacks.
+pub(super) fn current_link() -> Option<Arc<Link>> {
+    LINK.try_with(Arc::clone).ok()
+}
+
+/// One connection.
+pub(super) struct Link {
+    id: u64,
+    /// True when the peer opened it.
+    pub inbound: bool,
+    /// The other end, as the system shows it.
+    pub remote: String,
+    /// The peer's key, once proved.
+    pub key: OnceLock<PublicKey>,
+    out: Mutex<Out>,
+    written: Notify,
+    resumed: Notify,
+    closed: watch::Sender<Option<String>>,
+    turn: Mutex<()>,
+    ready: AtomicBool,
+    messages: AtomicU32,
+}
+
+#[derive(Default)]
+struct Out {
+    bytes: Vec<u8>,
+    /// LDK has more and must be told when there is room.
+    more: bool,
+    /// LDK has too much waiting for this peer to read more from it.
+    paused: bool,
+}
+
+impl Link {
+    pub(super) fn new(inbound: bool, remote: String) -> Arc<Link> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Arc::new(Link {
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            inbound,
+            remote,
+            key: OnceLock::new(),
+            out: Mutex::default(),
+            written: Notify::new(),
+            resumed: Notify::new(),
+            closed: watch::Sender::new(None),
+            turn: Mutex::default(),
+            ready: AtomicBool::new(false),
+            messages: AtomicU32::new(0),
+        })
+    }
+
+    /// Ends the connection; the first reason given is kept.
+    pub(super) fn close(&self, why: &str) {
+        self.closed.send_if_modified(|reason| {
+            let first = reason.is_none();
+            if first {
+                *reason = Some(why.to_owned());
+            }
+            first
+        });
+    }
+
+    /// Why the connection ended, once it has.
+    pub(super) fn reason(&self) -> Option<String> {
+        self.closed.borrow().clone()
+    }
+
+    /// True once the peer has proved its key and LDK takes messages for it.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Acquire)
+    }
+
+    /// True while LDK still holds bytes for this peer that the socket has not taken.
+    pub(super) fn is_congested(&self) -> bool {
+        self.out().more
+    }
+
+    /// Lets the reader look again whether it may go on.
+    pub(super) fn resume(&self) {
+        self.resumed.notify_one();
+    }
+
+    pub(super) fn count_message(&self) {
+        self.messages.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn out(&self) -> MutexGuard<'_, Out> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn until_closed(&self) {
+        // The sender lives in the link itself: waiting cannot fail.
+        let _ = self.closed.subscribe().wait_for(Option::is_some).await;
+    }
+}
+
+/// LDK's handle of a connection.
+#[derive(Clone)]
+pub(super) struct Descriptor(Arc<Link>);
+
+impl PartialEq for Descriptor {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for Descriptor {}
+
+impl Hash for Descriptor {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.id.hash(state);
+    }
+}
+
+impl SocketDescriptor for Descriptor {
+    fn send_data(&mut self, data: &[u8], continue_read: bool) -> usize {
+        let taken = {
+            let mut out = self.0.out();
+            out.paused = !continue_read;
+            let room = WRITE_BYTES.saturating_sub(out.bytes.len()).min(data.len());
+            let taken = data.get(..room).unwrap_or_default();
+            out.bytes.extend_from_slice(taken);
+            out.more = taken.len() < data.len();
+            taken.len()
+        };
+        self.0.written.notify_one();
+        if continue_read {
+            self.0.resume();
+        }
+        taken
+    }
+
+    fn disconnect_socket(&mut self) {
+        self.0.close("the transport ended it (no answer to pings, a broken rule, or this node's wish)");
+    }
+}
+
+/// Runs a connection that a peer opened until it ends.
+pub(super) async fn serve(manager: Arc<Manager>, lanes: Arc<Lanes>, link: Arc<Link>, stream: TcpStream) {
+    if manager.new_inbound_connection(Descriptor(link.clone()), None).is_ok() {
+        run(manager, lanes, link, stream).await;
+    }
+}
+
+/// Runs a connection to the peer that must prove `key` until it ends.
+pub(super) async fn reach(
+    manager: Arc<Manager>,
+    lanes: Arc<Lanes>,
+    link: Arc<Link>,
+    stream: TcpStream,
+    key: PublicKey,
+) {
+    if let Ok(hello) = manager.new_outbound_connection(key, Descriptor(link.clone()), None) {
+        link.out().bytes.extend_from_slice(&hello);
+        link.written.notify_one();
+        run(manager, lanes, link, stream).await;
+    }
+}
+
+async fn run(manager: Arc<Manager>, lanes: Arc<Lanes>, link: Arc<Link>, stream: TcpStream) {
+    let _ = stream.set_nodelay(true);
+    let (reader, writer) = stream.into_split();
+    let ending = Ending { manager: manager.clone(), link: link.clone() };
+    let why = tokio::select! {
+        () = link.until_closed() => "closed",
+        why = read(&manager, &lanes, &link, reader) => why,
+        why = write(&manager, &lanes, &link, writer) => why,
+    };
+    link.close(why);
+    drop(ending);
+}
+
+/// Tells LDK that a connection is over, also when its task is dropped half way.
+struct Ending {
+    manager: Arc<Manager>,
+    link: Arc<Link>,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        self.link.close("this node ended it");
+        {
+            let _turn = self.link.turn();
+            self.manager.socket_disconnected(&Descriptor(self.link.clone()));
+        }
+        self.manager.process_events();
+    }
+}
+
+async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: OwnedReadHalf) -> &'static str {
+    let limits: &Limits = lanes.limits();
+    let started = Instant::now();
+    let mut bytes = Bucket::new(limits.bytes_per_second, limits.burst_bytes, started);
+    let mut messages = Bucket::new(limits.messages_per_second, limits.burst_messages, started);
+    let mut buffer = [0; READ_BYTES];
+    loop {
+        while link.out().paused || !lanes.has_room(link) {
+            link.resumed.notified().await;
+        }
+        let deadline = limits.handshake_time.saturating_sub(started.elapsed());
+        let read = match link.is_ready() {
+            true => reader.read(&mut buffer).await,
+            false => match tokio::time::timeout(deadline, reader.read(&mut buffer)).await {
+                Ok(read) => read,
+                Err(_) => return "it did not prove its key in time",
+            },
+        };
+        let data = match read {
+            Ok(0) if link.is_ready() => return "the peer closed the connection",
+            Ok(0) => return "the peer closed the connection before proving its key (another key, or another network?)",
+            Ok(count) => buffer.get(..count).unwrap_or_default(),
+            Err(_) => return "the connection broke",
+        };
+        let went = {
+            let _turn = link.turn();
+            LINK.sync_scope(link.clone(), || manager.read_event(&mut Descriptor(link.clone()), data))
+        };
+        if went.is_err() {
+            return "the transport refused what it sent";
+        }
+        // LDK calls the handler before it takes messages for the peer, so what is sent must wait until here.
+        if link.key.get().is_some() {
+            link.ready.store(true, Ordering::Release);
+        }
+        manager.process_events();
+        let now = Instant::now();
+        let count = u32::try_from(data.len()).unwrap_or(u32::MAX);
+        let wait = bytes.take(count, now).max(messages.take(link.messages.swap(0, Ordering::Relaxed), now));
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+}
+
+async fn write(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut writer: OwnedWriteHalf) -> &'static str {
+    loop {
+        let (bytes, more) = {
+            let mut out = link.out();
+            (mem::take(&mut out.bytes), out.more)
+        };
+        if bytes.is_empty() && !more {
+            link.written.notified().await;
+            continue;
+        }
+        if writer.write_all(&bytes).await.is_err() {
+            return "the connection broke";
+        }
+        // Only now: while it is set, LDK is given nothing more for a peer whose socket is stuck.
+        if mem::take(&mut link.out().more) {
+            let _turn = link.turn();
+            if manager.write_buffer_space_avail(&mut Descriptor(link.clone())).is_err() {
+                return "the transport ended it";
+            }
+        }
+        if lanes.has_outgoing(link) {
+            manager.process_events();
+        }
+    }
+}

@@ -1,0 +1,300 @@
+//! The store on one machine's disk: two journals in a sled database, and a mark beside it.
+//!
+//! sled loses what was not synced, forgets a lost tail and may panic on a flipped bit. So: small appended rows only,
+//! every append is flushed and synced (file and folder), rows are checked when the store is opened and whenever they
+//! are read, the mark tells a lost tail, and every call into sled is behind `catch_unwind`.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::io;
+use std::panic::{catch_unwind, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::journal::{Fault, Journal, Rows};
+use super::log::{check_document, check_records, Export};
+use super::mark::{Found, Mark, Position, FORMAT};
+use super::{Item, Store, StoreError, StreamId};
+
+const CACHE_BYTES: u64 = 64 << 20;
+/// Documents are written again once their journal holds this many rows more than twice what is alive.
+const SLACK_ROWS: u64 = 512;
+
+/// The store in a folder. Holds the folder's lock until it is dropped.
+pub struct Sled {
+    folder: PathBuf,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    db: sled::Db,
+    data: File,
+    directory: File,
+    mark: Mark,
+    log: Journal,
+    docs: Journal,
+    index: BTreeMap<StreamId, Vec<Rows>>,
+    documents: BTreeMap<String, Document>,
+    failed: bool,
+}
+
+struct Document {
+    bytes: Vec<u8>,
+    rows: u64,
+}
+
+impl Sled {
+    /// Opens the store in `folder`, or makes a new one there, and checks every row of it.
+    ///
+    /// # Errors
+    /// [`StoreError::Locked`] when another process has it open, [`StoreError::Damaged`] when an acknowledged row is
+    /// missing or changed. A batch that was being written when the process died was never acknowledged: it is dropped.
+    pub fn open(folder: impl AsRef<Path>) -> Result<Sled, StoreError> {
+        let folder = folder.as_ref().to_path_buf();
+        make_private_folder(&folder).map_err(|error| io_error(&folder, "make its folder", &error))?;
+        let opened = catch_unwind(AssertUnwindSafe(|| Inner::open(&folder)));
+        let inner = opened.unwrap_or_else(|_| Err(damaged(&folder, "the database cannot be read")))?;
+        Ok(Sled { folder, inner: Mutex::new(inner) })
+    }
+
+    /// Makes a store in `folder`, which must not exist, from an export. Either all of it is there afterwards or
+    /// nothing: the work is done in `folder` with `.restoring` added, which replaces what an earlier try left.
+    pub fn restore(folder: impl AsRef<Path>, items: &mut dyn Iterator<Item = Item>) -> Result<(), StoreError> {
+        let folder = folder.as_ref();
+        if folder.exists() {
+            return Err(StoreError::NotEmpty { found: format!("a folder {}", folder.display()) });
+        }
+        let mut name = folder.file_name().unwrap_or_default().to_os_string();
+        name.push(".restoring");
+        let work = folder.with_file_name(name);
+        if work.exists() {
+            fs::remove_dir_all(&work).map_err(|error| io_error(&work, "remove an unfinished restore", &error))?;
+        }
+        Sled::open(&work)?.import(items)?;
+        fs::rename(&work, folder).map_err(|error| io_error(folder, "take its place", &error))?;
+        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|error| io_error(folder, "sync", &error))
+    }
+
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs a call that writes. Until it has succeeded the store counts as failed, also if sled panics.
+    fn write<T>(&self, work: impl FnOnce(&mut Inner, &Path) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let mut inner = self.inner();
+        if inner.failed {
+            return Err(StoreError::Failed { folder: self.folder.clone() });
+        }
+        inner.failed = true;
+        let done = catch_unwind(AssertUnwindSafe(|| work(&mut inner, &self.folder)))
+            .unwrap_or_else(|_| Err(io_error_text(&self.folder, "write", "the database panicked".into())))?;
+        inner.failed = false;
+        Ok(done)
+    }
+
+    /// Runs a call that only reads.
+    fn look<T>(&self, work: impl FnOnce(&Inner) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let inner = self.inner();
+        if inner.failed {
+            return Err(StoreError::Failed { folder: self.folder.clone() });
+        }
+        catch_unwind(AssertUnwindSafe(|| work(&inner)))
+            .unwrap_or_else(|_| Err(Fault::Damage("the database panicked while reading".into())))
+            .map_err(|fault| fault_error(&self.folder, "read", fault))
+    }
+}
+
+impl Store for Sled {
+    fn append(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<u64, StoreError> {
+        check_records(stream, records)?;
+        let found = self.inner().index.get(&stream).map_or(0, Vec::len) as u64;
+        let length = |found| StoreError::Length { stream, expected: expected_len, found };
+        if found != expected_len {
+            return Err(length(found));
+        }
+        self.write(|inner, folder| {
+            // Another thread may have appended since the first look, which spared the store a needless refusal.
+            let found = inner.index.get(&stream).map_or(0, Vec::len) as u64;
+            if found != expected_len {
+                return Ok(Err(length(found)));
+            }
+            let entries = records.iter().map(|record| (stream.0.as_slice(), record.as_slice()));
+            let placed = inner.log.append(entries, false).map_err(|fault| fault_error(folder, "write", fault))?;
+            inner.sync(folder)?;
+            let rows = inner.index.entry(stream).or_default();
+            rows.extend(placed);
+            Ok(Ok(rows.len() as u64))
+        })?
+    }
+
+    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
+        self.look(|inner| inner.index.get(&stream).into_iter().flatten().map(|rows| inner.log.read(rows)).collect())
+    }
+
+    fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
+        self.look(|inner| Ok(inner.index.keys().copied().collect()))
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        check_document(name, bytes)?;
+        self.write(|inner, folder| {
+            let entry = std::iter::once((name.as_bytes(), bytes));
+            let placed = inner.docs.append(entry, false).map_err(|fault| fault_error(folder, "write", fault))?;
+            inner.sync(folder)?;
+            let rows = placed.first().map_or(0, count);
+            inner.documents.insert(name.to_owned(), Document { bytes: bytes.to_vec(), rows });
+            inner.compact(folder)
+        })
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        self.look(|inner| Ok(inner.documents.get(name).map(|document| document.bytes.clone())))
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        self.look(|inner| Ok(inner.documents.keys().filter(|name| name.starts_with(prefix)).cloned().collect()))
+    }
+
+    fn export(&self) -> Result<Export<'_>, StoreError> {
+        let (documents, index) = self.look(|inner| {
+            let copy = |(name, document): (&String, &Document)| (name.clone(), document.bytes.clone());
+            Ok((inner.documents.iter().map(copy).collect::<Vec<_>>(), inner.index.clone()))
+        })?;
+        let documents = documents.into_iter().map(|(name, bytes)| Ok(Item::Document { name, bytes }));
+        let places =
+            index.into_iter().flat_map(|(stream, rows)| (0u64..).zip(rows).map(move |(seq, rows)| (stream, seq, rows)));
+        let records = places.map(|(stream, seq, rows)| {
+            let bytes = self.look(|inner| inner.log.read(&rows))?;
+            Ok(Item::Record { stream, seq, bytes })
+        });
+        Ok(Box::new(documents.chain(records)))
+    }
+}
+
+impl Inner {
+    fn open(folder: &Path) -> Result<Inner, StoreError> {
+        let fail = |fault: Fault| fault_error(folder, "open", fault);
+        let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        let db = config.open().map_err(|error| open_error(folder, error))?;
+        let (mut index, mut documents) = (BTreeMap::<StreamId, Vec<Rows>>::new(), BTreeMap::new());
+        let log = db.open_tree("log").map_err(|error| fail(error.into()))?;
+        let log = Journal::open(log, show_stream, &mut |key, rows, _| {
+            let id = <[u8; 32]>::try_from(key).map_err(|_| "a stream's id is not 32 bytes".to_owned())?;
+            index.entry(StreamId(id)).or_default().push(rows);
+            Ok(())
+        })
+        .map_err(fail)?;
+        let docs = db.open_tree("documents").map_err(|error| fail(error.into()))?;
+        let docs = Journal::open(docs, show_document, &mut |key, rows, bytes| {
+            let name = String::from_utf8(key.to_vec()).map_err(|_| "a document's name is not text".to_owned())?;
+            documents.insert(name, Document { bytes, rows: count(&rows) });
+            Ok(())
+        })
+        .map_err(fail)?;
+        let mark = check_mark(folder, &log, &docs)?;
+        let file = |name: &Path| File::open(name).map_err(|error| io_error(folder, "open its files", &error));
+        let (data, directory) = (file(&folder.join("db"))?, file(folder)?);
+        let mut inner = Inner { db, data, directory, mark, log, docs, index, documents, failed: false };
+        inner.log.tidy().and_then(|()| inner.docs.tidy()).map_err(fail)?;
+        inner.sync(folder)?;
+        Ok(inner)
+    }
+
+    /// Returns when everything written so far would survive a power cut.
+    fn sync(&mut self, folder: &Path) -> Result<(), StoreError> {
+        self.db.flush().map_err(|error| fault_error(folder, "write", error.into()))?;
+        let position = Position { log: self.log.next(), docs: self.docs.next() };
+        self.data
+            .sync_all()
+            .and_then(|()| self.directory.sync_all())
+            .and_then(|()| {
+                crate::crash::point("store-before-mark");
+                self.mark.set(position)
+            })
+            .map_err(|error| io_error(folder, "sync", &error))
+    }
+
+    /// Writes all documents again when most rows of their journal are old versions. The old rows go only after the
+    /// new ones are on disk.
+    fn compact(&mut self, folder: &Path) -> Result<(), StoreError> {
+        let alive = self.documents.values().fold(0u64, |sum, document| sum.saturating_add(document.rows));
+        if self.docs.live() <= alive.saturating_mul(2).saturating_add(SLACK_ROWS) {
+            return Ok(());
+        }
+        let entries = self.documents.iter().map(|(name, document)| (name.as_bytes(), document.bytes.as_slice()));
+        self.docs.append(entries, true).map_err(|fault| fault_error(folder, "write", fault))?;
+        self.sync(folder)?;
+        crate::crash::point("store-before-tidy");
+        self.docs.tidy().map_err(|fault| fault_error(folder, "write", fault))
+    }
+}
+
+/// Compares the mark with the journals: fewer rows than were acknowledged means that some were lost.
+fn check_mark(folder: &Path, log: &Journal, docs: &Journal) -> Result<Mark, StoreError> {
+    let path = folder.join("mark");
+    match Mark::open(&path).map_err(|error| io_error(folder, "read its mark", &error))? {
+        Found::At(_, marked) if log.next() < marked.log => Err(lost(folder, "records", log.next(), marked.log)),
+        Found::At(_, marked) if docs.next() < marked.docs => Err(lost(folder, "documents", docs.next(), marked.docs)),
+        Found::At(mark, _) => Ok(mark),
+        Found::Nothing if log.is_empty() && docs.is_empty() => {
+            Mark::create(&path).map_err(|error| io_error(folder, "make its mark", &error))
+        }
+        Found::Nothing => Err(damaged(folder, "the file `mark` is missing")),
+        Found::Unreadable => Err(damaged(folder, "the file `mark` cannot be read")),
+        Found::OtherFormat(found) => Err(StoreError::Format { folder: folder.to_path_buf(), found, known: FORMAT }),
+    }
+}
+
+fn make_private_folder(folder: &Path) -> io::Result<()> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder)
+}
+
+fn count(rows: &Rows) -> u64 {
+    rows.end().saturating_sub(*rows.start()).saturating_add(1)
+}
+
+fn show_stream(key: &[u8]) -> String {
+    <[u8; 32]>::try_from(key).map_or_else(|_| "an unknown stream".into(), |id| format!("stream {}", StreamId(id)))
+}
+
+fn show_document(key: &[u8]) -> String {
+    format!("document {}", String::from_utf8_lossy(key))
+}
+
+fn lost(folder: &Path, what: &str, found: u64, marked: u64) -> StoreError {
+    damaged(folder, &format!("{marked} rows of {what} were written, only {found} are there"))
+}
+
+fn damaged(folder: &Path, what: &str) -> StoreError {
+    StoreError::Damaged { folder: folder.to_path_buf(), what: what.to_owned() }
+}
+
+fn io_error(folder: &Path, doing: &'static str, error: &io::Error) -> StoreError {
+    io_error_text(folder, doing, error.to_string())
+}
+
+fn io_error_text(folder: &Path, doing: &'static str, why: String) -> StoreError {
+    StoreError::Io { folder: folder.to_path_buf(), doing, why }
+}
+
+fn fault_error(folder: &Path, doing: &'static str, fault: Fault) -> StoreError {
+    match fault {
+        Fault::Damage(what) => damaged(folder, &what),
+        Fault::Sled(error) => io_error_text(folder, doing, error.to_string()),
+    }
+}
+
+/// sled tells a lock held by another process only in its text.
+fn open_error(folder: &Path, error: sled::Error) -> StoreError {
+    match error {
+        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
+            StoreError::Locked { folder: folder.to_path_buf() }
+        }
+        other => fault_error(folder, "open", other.into()),
+    }
+}

@@ -1,0 +1,99 @@
+//! How far the journals had got: a small file beside the database, written after each sync.
+//!
+//! The database recovers from a lost tail by forgetting it. The mark makes such a loss visible.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::Path;
+
+/// The version of the whole folder's format; it ends the magic bytes.
+pub(super) const FORMAT: u32 = 1;
+const MAGIC: &[u8; 8] = b"HYPSTOR1";
+const SLOT: usize = 512;
+const USED: usize = 36;
+
+/// How many rows each journal had when both were last known to be on disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Position {
+    pub log: u64,
+    pub docs: u64,
+}
+
+/// The open mark file. Two slots are written in turn, so a torn write never hurts the last good one.
+pub(super) struct Mark {
+    file: File,
+    turn: u64,
+}
+
+/// What opening the mark file found.
+pub(super) enum Found {
+    /// The file was not there, or was never written to.
+    Nothing,
+    At(Mark, Position),
+    /// Neither slot can be trusted.
+    Unreadable,
+    /// Another version wrote it.
+    OtherFormat(String),
+}
+
+impl Mark {
+    pub(super) fn open(path: &Path) -> io::Result<Found> {
+        let mut file = match OpenOptions::new().read(true).write(true).open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+            other => other?,
+        };
+        let mut bytes = Vec::new();
+        Read::by_ref(&mut file).take(2 * SLOT as u64).read_to_end(&mut bytes)?;
+        if bytes.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        let newest = bytes.chunks(SLOT).filter_map(decode).max_by_key(|(turn, _)| *turn);
+        Ok(match newest {
+            Some((turn, position)) => Found::At(Mark { file, turn }, position),
+            None => match bytes.get(..MAGIC.len()) {
+                Some(magic) if magic.starts_with(&MAGIC[..7]) && magic != MAGIC => {
+                    Found::OtherFormat(String::from_utf8_lossy(&magic[7..]).into_owned())
+                }
+                _ => Found::Unreadable,
+            },
+        })
+    }
+
+    /// Makes the file of a new store.
+    pub(super) fn create(path: &Path) -> io::Result<Mark> {
+        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
+        let mut mark = Mark { file, turn: 0 };
+        mark.set(Position::default())?;
+        mark.file.sync_all()?;
+        Ok(mark)
+    }
+
+    /// Records a new position; on disk when this returns.
+    pub(super) fn set(&mut self, position: Position) -> io::Result<()> {
+        self.turn = self.turn.wrapping_add(1);
+        let mut slot = Vec::with_capacity(USED);
+        slot.extend_from_slice(MAGIC);
+        slot.extend_from_slice(&self.turn.to_be_bytes());
+        slot.extend_from_slice(&position.log.to_be_bytes());
+        slot.extend_from_slice(&position.docs.to_be_bytes());
+        let crc = crc32fast::hash(&slot);
+        slot.extend_from_slice(&crc.to_be_bytes());
+        slot.resize(SLOT, 0);
+        self.file.seek(SeekFrom::Start((self.turn % 2) * SLOT as u64))?;
+        self.file.write_all(&slot)?;
+        self.file.sync_data()
+    }
+}
+
+fn decode(slot: &[u8]) -> Option<(u64, Position)> {
+    let (body, crc) = slot.get(..USED)?.split_last_chunk::<4>()?;
+    let fields = body.strip_prefix(MAGIC.as_slice())?;
+    if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
+        return None;
+    }
+    let (turn, rest) = fields.split_first_chunk::<8>()?;
+    let (log, rest) = rest.split_first_chunk::<8>()?;
+    let (docs, _) = rest.split_first_chunk::<8>()?;
+    let position = Position { log: u64::from_be_bytes(*log), docs: u64::from_be_bytes(*docs) };
+    Some((u64::from_be_bytes(*turn), position))
+}

@@ -1,0 +1,76 @@
+//! A store that forgets when it is dropped: for tests, and the model the others are compared with.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use super::log::{check_document, check_records, Export};
+use super::{Item, Store, StoreError, StreamId};
+
+/// Keeps everything in memory. Durable only as long as it lives.
+#[derive(Default)]
+pub struct Memory {
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    streams: BTreeMap<StreamId, Vec<Vec<u8>>>,
+    documents: BTreeMap<String, Vec<u8>>,
+}
+
+impl Memory {
+    /// An empty store.
+    pub fn new() -> Self {
+        Memory::default()
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store for Memory {
+    fn append(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<u64, StoreError> {
+        check_records(stream, records)?;
+        let mut kept = self.kept();
+        let found = kept.streams.get(&stream).map_or(0, Vec::len) as u64;
+        if found != expected_len {
+            return Err(StoreError::Length { stream, expected: expected_len, found });
+        }
+        let held = kept.streams.entry(stream).or_default();
+        held.extend_from_slice(records);
+        Ok(held.len() as u64)
+    }
+
+    fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
+        Ok(self.kept().streams.get(&stream).cloned().unwrap_or_default())
+    }
+
+    fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
+        Ok(self.kept().streams.keys().copied().collect())
+    }
+
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        check_document(name, bytes)?;
+        self.kept().documents.insert(name.to_owned(), bytes.to_vec());
+        Ok(())
+    }
+
+    fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError> {
+        Ok(self.kept().documents.get(name).cloned())
+    }
+
+    fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError> {
+        Ok(self.kept().documents.keys().filter(|name| name.starts_with(prefix)).cloned().collect())
+    }
+
+    fn export(&self) -> Result<Export<'_>, StoreError> {
+        let kept = self.kept();
+        let documents = kept.documents.clone().into_iter().map(|(name, bytes)| Item::Document { name, bytes });
+        let streams = kept.streams.clone();
+        let records = streams.into_iter().flat_map(|(stream, records)| {
+            (0u64..).zip(records).map(move |(seq, bytes)| Item::Record { stream, seq, bytes })
+        });
+        Ok(Box::new(documents.chain(records).map(Ok)))
+    }
+}
