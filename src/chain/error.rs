@@ -1,0 +1,131 @@
+//! What can go wrong between this node and its full node, each with its remedy.
+
+use bitcoin::Txid;
+
+/// A transaction that bitcoind would not take.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("bitcoind refuses transaction {txid}: {reason}")]
+pub struct Rejected {
+    /// Which.
+    pub txid: Txid,
+    /// bitcoind's own words, such as `min relay fee not met`.
+    pub reason: String,
+}
+
+/// A question that got no usable answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Nobody listens there, or the connection broke. The next call connects anew.
+    #[error("bitcoind at {url} cannot be reached ({reason}): start bitcoind, or correct `chain.url`")]
+    Unreachable {
+        /// Where it was sought.
+        url: String,
+        /// What the socket said.
+        reason: String,
+    },
+    /// It listens but did not answer in time.
+    #[error("bitcoind at {url} did not answer `{method}` within {seconds} s")]
+    TimedOut {
+        /// Where.
+        url: String,
+        /// Which call.
+        method: &'static str,
+        /// The limit.
+        seconds: u64,
+    },
+    /// It answers, but not to us.
+    #[error("bitcoind at {url} refuses the {credentials}: point `chain.cookie` to the .cookie file in its data folder (regtest/.cookie or signet/.cookie), or set `chain.user` and `chain.password` as in its bitcoin.conf")]
+    Unauthorised {
+        /// Where.
+        url: String,
+        /// What was shown, without a secret.
+        credentials: String,
+    },
+    /// The cookie file cannot be used.
+    #[error("cookie file {path} cannot be used ({reason}): bitcoind writes it while it runs, into its data folder (regtest/.cookie or signet/.cookie); correct `chain.cookie`, or set `chain.user` and `chain.password`")]
+    Cookie {
+        /// The configured path.
+        path: String,
+        /// Why not.
+        reason: String,
+    },
+    /// bitcoind is still starting.
+    #[error("bitcoind at {url} is starting up ({message}): try again in a moment")]
+    WarmingUp {
+        /// Where.
+        url: String,
+        /// Its own words.
+        message: String,
+    },
+    /// A network this version does not serve.
+    #[error("network `{network}` is refused: this is a first version whose contracts have not been reviewed for real money; use regtest or signet")]
+    NetworkRefused {
+        /// The configured network.
+        network: String,
+    },
+    /// The node is on another network.
+    #[error("bitcoind at {url} is on `{found}` but `network` is `{configured}`: correct one of the two")]
+    WrongNetwork {
+        /// Where.
+        url: String,
+        /// What the configuration says.
+        configured: String,
+        /// What bitcoind says.
+        found: String,
+    },
+    /// Confirmed transactions cannot be looked up.
+    #[error("bitcoind at {url} has no transaction index: start it with -txindex=1 (and without -prune)")]
+    NoTransactionIndex {
+        /// Where.
+        url: String,
+    },
+    /// A configuration value out of range.
+    #[error("`{field}` is {value}: it must be {right}")]
+    Config {
+        /// Its name in the configuration file.
+        field: &'static str,
+        /// What it says.
+        value: String,
+        /// What would be right.
+        right: &'static str,
+    },
+    /// bitcoind refused the call itself.
+    #[error("bitcoind refuses `{method}`: {message} (code {code})")]
+    Refused {
+        /// Which call.
+        method: &'static str,
+        /// bitcoind's error code.
+        code: i32,
+        /// bitcoind's own words.
+        message: String,
+    },
+    /// The answer is not what this call returns.
+    #[error("bitcoind's answer to `{method}` cannot be read ({reason}): is `chain.url` really a bitcoind of version 25 or later?")]
+    Answer {
+        /// Which call.
+        method: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A transaction was refused.
+    #[error(transparent)]
+    Rejected(#[from] Rejected),
+}
+
+impl Error {
+    /// True where trying the same again later can help: the node is away, busy or starting.
+    pub fn is_temporary(&self) -> bool {
+        matches!(
+            self,
+            Error::Unreachable { .. } | Error::TimedOut { .. } | Error::WarmingUp { .. } | Error::Cookie { .. }
+        )
+    }
+
+    /// The refusal, where the transaction itself was refused.
+    pub fn rejection(&self) -> Option<&Rejected> {
+        match self {
+            Error::Rejected(rejected) => Some(rejected),
+            _ => None,
+        }
+    }
+}

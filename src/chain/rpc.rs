@@ -1,0 +1,171 @@
+//! One JSON-RPC line to bitcoind that mends itself.
+//!
+//! The client underneath blocks; every call runs on tokio's blocking threads. A broken connection or an outdated
+//! cookie costs one typed error at most: the client is thrown away and the next call builds another.
+
+use super::{Auth, Config, Error};
+use bdk_bitcoind_rpc::bitcoincore_rpc::jsonrpc::{self, simple_http, Client};
+use serde::de::DeserializeOwned;
+use serde_json::value::{to_raw_value, RawValue};
+use serde_json::Value;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// bitcoind's code for an unknown block, transaction or key.
+pub(crate) const NOT_FOUND: i32 = -5;
+/// bitcoind's code while it loads its databases.
+const IN_WARMUP: i32 = -28;
+
+/// A line to one URL with one set of credentials.
+#[derive(Clone)]
+pub(crate) struct Rpc {
+    line: Arc<Line>,
+}
+
+struct Line {
+    url: String,
+    auth: Auth,
+    timeout: Duration,
+    client: Mutex<Option<Arc<Client>>>,
+}
+
+impl Rpc {
+    /// Connects to nothing yet.
+    pub(crate) fn new(config: &Config) -> Rpc {
+        let (url, auth, timeout) = (config.url.clone(), config.auth.clone(), config.call_timeout);
+        Rpc { line: Arc::new(Line { url, auth, timeout, client: Mutex::new(None) }) }
+    }
+
+    /// Where it calls.
+    pub(crate) fn url(&self) -> &str {
+        &self.line.url
+    }
+
+    /// Calls `method` and reads its answer as a `T`.
+    pub(crate) async fn call<T: DeserializeOwned>(&self, method: &'static str, args: Vec<Value>) -> Result<T, Error> {
+        let raw = self.call_raw(method, args).await?;
+        serde_json::from_str(raw.get()).map_err(|e| Error::Answer { method, reason: e.to_string() })
+    }
+
+    /// As [`Rpc::call`], with `None` where bitcoind says it does not know the thing asked about.
+    pub(crate) async fn find<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        args: Vec<Value>,
+    ) -> Result<Option<T>, Error> {
+        match self.call(method, args).await {
+            Ok(found) => Ok(Some(found)),
+            Err(Error::Refused { code: NOT_FOUND, .. }) => Ok(None),
+            Err(e) => Err(e),
+        }
+    }
+
+    async fn call_raw(&self, method: &'static str, args: Vec<Value>) -> Result<Box<RawValue>, Error> {
+        let line = Arc::clone(&self.line);
+        // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
+        let limit = line.timeout.saturating_mul(2);
+        let task = tokio::task::spawn_blocking(move || line.call(method, &args));
+        match tokio::time::timeout(limit, task).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(broken)) => {
+                self.line.forget();
+                Err(Error::Answer { method, reason: broken.to_string() })
+            }
+            Err(_) => {
+                self.line.forget();
+                Err(self.line.timed_out(method))
+            }
+        }
+    }
+}
+
+impl Line {
+    fn call(&self, method: &'static str, args: &[Value]) -> Result<Box<RawValue>, Error> {
+        match self.call_once(method, args) {
+            // bitcoind writes a new cookie at each start: read it again before giving up.
+            Err(Error::Unauthorised { .. }) if matches!(self.auth, Auth::Cookie(_)) => self.call_once(method, args),
+            other => other,
+        }
+    }
+
+    fn call_once(&self, method: &'static str, args: &[Value]) -> Result<Box<RawValue>, Error> {
+        let client = self.client()?;
+        let params = to_raw_value(args).map_err(|e| Error::Answer { method, reason: e.to_string() })?;
+        let request = client.build_request(method, Some(&params));
+        let response = client.send_request(request).map_err(|e| self.fault(method, e))?;
+        if let Some(refusal) = response.error {
+            return Err(match refusal.code {
+                IN_WARMUP => Error::WarmingUp { url: self.url.clone(), message: refusal.message },
+                code => Error::Refused { method, code, message: refusal.message },
+            });
+        }
+        match response.result {
+            Some(result) => Ok(result),
+            None => to_raw_value(&Value::Null).map_err(|e| Error::Answer { method, reason: e.to_string() }),
+        }
+    }
+
+    fn client(&self) -> Result<Arc<Client>, Error> {
+        let mut slot = self.client.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = slot.as_ref() {
+            return Ok(Arc::clone(client));
+        }
+        let builder = simple_http::SimpleHttpTransport::builder()
+            .timeout(self.timeout)
+            .url(&self.url)
+            .map_err(|e| Error::Unreachable { url: self.url.clone(), reason: e.to_string() })?;
+        let builder = match &self.auth {
+            Auth::Cookie(path) => {
+                let unusable = |reason: String| Error::Cookie { path: path.display().to_string(), reason };
+                let text = std::fs::read_to_string(path).map_err(|e| unusable(e.to_string()))?;
+                let cookie = text.lines().next().unwrap_or_default();
+                if !cookie.contains(':') {
+                    return Err(unusable("it does not read user:password".into()));
+                }
+                builder.cookie_auth(cookie)
+            }
+            Auth::UserPass { user, password } => builder.auth(user, Some(password)),
+        };
+        let client = Arc::new(Client::with_transport(builder.build()));
+        *slot = Some(Arc::clone(&client));
+        Ok(client)
+    }
+
+    /// Drops the connection, so that the next call starts afresh.
+    fn forget(&self) {
+        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    fn timed_out(&self, method: &'static str) -> Error {
+        Error::TimedOut { url: self.url.clone(), method, seconds: self.timeout.as_secs() }
+    }
+
+    /// Names a failure of the connection and drops the connection.
+    fn fault(&self, method: &'static str, error: jsonrpc::Error) -> Error {
+        self.forget();
+        let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason };
+        let error = match error {
+            jsonrpc::Error::Transport(inner) => match inner.downcast::<simple_http::Error>() {
+                Ok(http) => *http,
+                Err(other) => return unreachable(other.to_string()),
+            },
+            other => return Error::Answer { method, reason: other.to_string() },
+        };
+        match error {
+            simple_http::Error::HttpErrorCode(401 | 403) => {
+                Error::Unauthorised { url: self.url.clone(), credentials: format!("{:?}", self.auth) }
+            }
+            simple_http::Error::SocketError(e)
+                if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) =>
+            {
+                self.timed_out(method)
+            }
+            simple_http::Error::SocketError(e) => unreachable(e.to_string()),
+            simple_http::Error::HttpResponseTooShort { .. } | simple_http::Error::IncompleteResponse { .. } => {
+                unreachable("the connection broke off".into())
+            }
+            other => Error::Answer { method, reason: other.to_string() },
+        }
+    }
+}

@@ -1,0 +1,46 @@
+//! What a chain backend answers, free of any backend's own types.
+
+use bitcoin::{BlockHash, Transaction, TxOut};
+use hypothec_oracle::units::Time;
+
+/// The best block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tip {
+    /// Blocks above the genesis block.
+    pub height: u32,
+    /// Its hash.
+    pub hash: BlockHash,
+    /// Median time past: what decides whether a timelocked transaction is final.
+    pub median_time: Time,
+    /// The time its miner wrote into it.
+    pub time: Time,
+}
+
+/// An unspent output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coin {
+    /// Script and value.
+    pub txout: TxOut,
+    /// Blocks on top of and including its own; 0 while it is in the mempool.
+    pub confirmations: u32,
+}
+
+/// Where a transaction is in the best chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// Height of its block.
+    pub height: u32,
+    /// Hash of its block.
+    pub hash: BlockHash,
+    /// Blocks on top of and including its own; at least 1.
+    pub confirmations: u32,
+}
+
+/// A transaction that is in the best chain or in the mempool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// The transaction with its witnesses.
+    pub transaction: Transaction,
+    /// `None` while it waits in the mempool.
+    pub confirmed: Option<Confirmed>,
+}

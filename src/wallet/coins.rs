@@ -1,0 +1,111 @@
+//! Coins and the choice among them: sums and weights only.
+
+use super::Error;
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut, Weight};
+use std::sync::Arc;
+
+/// Weight of one signed P2WPKH input: 41 bytes of input and a witness of at most 108 (signature of 72 with its type).
+pub const P2WPKH_INPUT_WEIGHT: Weight = Weight::from_wu(41 * 4 + 108);
+/// The smallest P2WPKH output nodes relay.
+pub const P2WPKH_DUST: Amount = Amount::from_sat(294);
+
+const OVERFLOW: Error = Error::Arithmetic("the coins add up to more than all bitcoin");
+
+/// One coin of ours, unspent as far as we know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Coin {
+    /// Where it is.
+    pub outpoint: OutPoint,
+    /// Script (P2WPKH) and value.
+    pub txout: TxOut,
+    /// Blocks on top of and including its own; 0 while unconfirmed.
+    pub confirmations: u32,
+    /// The whole transaction that made it.
+    pub previous_tx: Arc<Transaction>,
+}
+
+impl Coin {
+    /// False for a mining reward younger than 100 blocks, which no block may spend yet.
+    pub fn is_mature(&self) -> bool {
+        !self.previous_tx.is_coinbase() || self.confirmations >= 100
+    }
+}
+
+/// What the wallet holds. The four parts do not overlap.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Balance {
+    /// Confirmed, unreserved, spendable now.
+    pub confirmed: Amount,
+    /// Unreserved and in the mempool.
+    pub unconfirmed: Amount,
+    /// Mining rewards younger than 100 blocks.
+    pub immature: Amount,
+    /// Held back for loans, confirmed or not.
+    pub reserved: Amount,
+}
+
+impl Balance {
+    /// All of it.
+    pub fn total(&self) -> Amount {
+        let parts = [self.confirmed, self.unconfirmed, self.immature, self.reserved];
+        parts.into_iter().fold(Amount::ZERO, |sum, part| sum.checked_add(part).unwrap_or(Amount::MAX_MONEY))
+    }
+}
+
+/// What a transaction does to the wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NetEffect {
+    /// Value of our coins among its inputs.
+    pub spent: Amount,
+    /// Value of its outputs that are ours.
+    pub received: Amount,
+}
+
+/// `weight` at `fee_rate`, rounded up to a sat.
+pub(super) fn fee_ceil(fee_rate: FeeRate, weight: Weight) -> Result<Amount, Error> {
+    fee_rate.fee_wu(weight).ok_or(Error::Arithmetic("the fee is more than all bitcoin"))
+}
+
+/// The sum of the coins' values.
+pub(super) fn sum<'a>(coins: impl IntoIterator<Item = &'a Coin>) -> Result<Amount, Error> {
+    let mut coins = coins.into_iter();
+    let total = coins.try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin.txout.value));
+    total.ok_or(OVERFLOW)
+}
+
+/// The fewest of `free` that cover `target` and their own input fees, and of those sets one with little left over:
+/// the largest coins first, the last of them exchanged for the smallest coin that still suffices.
+///
+/// # Errors
+/// [`Error::Insufficient`] with `reserved` as given.
+pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate, reserved: Amount) -> Result<Vec<Coin>, Error> {
+    let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
+    // A coin worth less than its own fee only costs.
+    let mut sorted: Vec<&Coin> = free.iter().filter(|c| c.txout.value > input_fee).collect();
+    sorted.sort_by(|a, b| b.txout.value.cmp(&a.txout.value).then(a.outpoint.cmp(&b.outpoint)));
+    let worth = |c: &Coin| c.txout.value.checked_sub(input_fee).unwrap_or(Amount::ZERO);
+    let mut missing = target;
+    let mut chosen: Vec<Coin> = Vec::new();
+    for (i, coin) in sorted.iter().enumerate() {
+        if worth(coin) < missing {
+            missing = missing.checked_sub(worth(coin)).ok_or(OVERFLOW)?;
+            chosen.push((*coin).clone());
+            continue;
+        }
+        let rest = sorted.iter().skip(i);
+        let last = rest.filter(|c| worth(c) >= missing).last().unwrap_or(coin);
+        chosen.push((*last).clone());
+        return Ok(chosen);
+    }
+    let inputs = u64::try_from(chosen.len().max(1)).unwrap_or(u64::MAX);
+    let needed = input_fee.checked_mul(inputs).and_then(|fees| fees.checked_add(target)).ok_or(OVERFLOW)?;
+    Err(Error::Insufficient { needed, available: sum(free)?, reserved })
+}
+
+/// The coin nearest to `amount` within `tolerance_bp` basis points of it; of two as near, the larger.
+pub(super) fn nearest(free: &[Coin], amount: Amount, tolerance_bp: u32) -> Option<Coin> {
+    let distance = |c: &Coin| c.txout.value.to_sat().abs_diff(amount.to_sat());
+    let allowed = u128::from(amount.to_sat()) * u128::from(tolerance_bp) / 10_000;
+    let near = free.iter().filter(|c| u128::from(distance(c)) <= allowed);
+    near.min_by_key(|c| (distance(c), std::cmp::Reverse(c.txout.value), c.outpoint)).cloned()
+}

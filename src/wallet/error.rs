@@ -1,0 +1,97 @@
+//! Why the wallet refuses, with what would be right.
+
+use bitcoin::{Amount, Network, OutPoint};
+
+/// A request the wallet cannot fulfil.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The wallet file cannot be read or written.
+    #[error("wallet file {path}: {reason}")]
+    File {
+        /// Which file.
+        path: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// The file is not a wallet file of this version, or belongs to other words or another network.
+    #[error("wallet file {path} cannot be used ({reason}): move it away and the wallet is rebuilt from its words by reading the chain again")]
+    Foreign {
+        /// Which file.
+        path: String,
+        /// What does not fit.
+        reason: String,
+    },
+    /// A network without a wallet.
+    #[error("network `{0}` is refused: the wallet serves regtest and signet")]
+    Network(Network),
+    /// A block that does not follow the last one.
+    #[error("block at height {height} does not connect to the wallet's chain: {reason}")]
+    Disconnected {
+        /// Its height.
+        height: u32,
+        /// What does not fit.
+        reason: String,
+    },
+    /// Confirmed, unreserved coins do not suffice.
+    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", reserved_note(*reserved))]
+    Insufficient {
+        /// Target and fees.
+        needed: Amount,
+        /// What confirmed, unreserved coins add up to.
+        available: Amount,
+        /// What is held back for loans.
+        reserved: Amount,
+    },
+    /// Too small to be relayed.
+    #[error("amount {amount} is below the smallest output bitcoin relays to that address, {least}")]
+    Dust {
+        /// What was asked.
+        amount: Amount,
+        /// What would be relayed.
+        least: Amount,
+    },
+    /// The coin is not ours, or is already spent in a block.
+    #[error("coin {0} is not an unspent confirmed coin of this wallet")]
+    NotOurs(OutPoint),
+    /// The coin's value does not cover the fee.
+    #[error(
+        "coin {outpoint} is worth {value}, less than the fee of {fee} (and the smallest output) it takes to move it"
+    )]
+    TooSmall {
+        /// Which coin.
+        outpoint: OutPoint,
+        /// Its value.
+        value: Amount,
+        /// What moving it would cost.
+        fee: Amount,
+    },
+    /// A PSBT that says something wrong about one of our inputs.
+    #[error("input {index} of the PSBT: {reason}")]
+    Psbt {
+        /// Which input, from 0.
+        index: usize,
+        /// What is wrong.
+        reason: String,
+    },
+    /// An address of another network.
+    #[error("address {address} is not an address of {network}: ask for one that is")]
+    Address {
+        /// What was given.
+        address: String,
+        /// The wallet's network.
+        network: Network,
+    },
+    /// Keys or amounts out of range.
+    #[error("{0}")]
+    Arithmetic(&'static str),
+    /// Key derivation failed.
+    #[error("key derivation: {0}")]
+    Derivation(String),
+}
+
+fn reserved_note(reserved: Amount) -> String {
+    match reserved {
+        Amount::ZERO => String::new(),
+        amount => format!(" and {amount} is reserved for loans"),
+    }
+}

@@ -1,0 +1,185 @@
+//! From words to keys, exactly.
+//!
+//! The BIP-39 seed (no passphrase) gives a BIP-32 master key. Every path below is hardened down to the account, and
+//! `coin` is 1' on regtest and signet, as BIP-44 has it for every test network.
+//!
+//! | what | derivation |
+//! |---|---|
+//! | coins | BIP-84: `m/84'/coin/0'/{0,1}/*`, P2WPKH, 0 for addresses given out, 1 for change |
+//! | node identity | `m/7404'/coin/0'`, its secret key |
+//! | loan root of role r | `m/7404'/coin/r'`, its secret key; r = 1 funding, 2 receipt, 3 receipt nonce |
+//! | loan key | HMAC-SHA512 keyed with the root of its role over `"hypothec/loan-key/v0" ‖ index ‖ n`, first 32 bytes |
+//!
+//! `index` is 32 random bytes kept with the loan. `n` is one byte, 0; in the case of probability 2^-127 that the result
+//! is no valid secret key, the next n is taken. So the words alone restore coins and identity, and words and index
+//! restore a loan's keys; neither the index nor any public key tells anything about another loan.
+
+use super::Error;
+use bip39::Mnemonic;
+use bitcoin::bip32::{ChildNumber, DerivationPath, Fingerprint, Xpriv};
+use bitcoin::hashes::{sha512, Hash, HashEngine, Hmac, HmacEngine};
+use bitcoin::secp256k1::{All, Secp256k1, SecretKey};
+use bitcoin::Network;
+use std::fmt;
+
+/// The purpose field of our own keys' paths.
+const PURPOSE: u32 = 7_404;
+/// Every test network's.
+const COIN_TYPE: u32 = 1;
+const IDENTITY: u32 = 0;
+const FUNDING: u32 = 1;
+const RECEIPT: u32 = 2;
+const RECEIPT_NONCE: u32 = 3;
+const LOAN_KEY_TAG: &[u8] = b"hypothec/loan-key/v0";
+
+/// All of one party's keys. Never written out, never shown.
+pub struct Seed {
+    master: Xpriv,
+    network: Network,
+    secp: Secp256k1<All>,
+}
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Seed({})", self.network)
+    }
+}
+
+impl Seed {
+    /// The keys behind `words` on a test network.
+    pub fn from_mnemonic(words: &Mnemonic, network: Network) -> Result<Seed, Error> {
+        if !matches!(network, Network::Regtest | Network::Signet) {
+            return Err(Error::Network(network));
+        }
+        let mut seed = words.to_seed_normalized("");
+        let master = Xpriv::new_master(network, &seed).map_err(derivation);
+        seed.fill(0);
+        Ok(Seed { master: master?, network, secp: Secp256k1::new() })
+    }
+
+    /// The network the keys are for.
+    pub fn network(&self) -> Network {
+        self.network
+    }
+
+    /// The secret key by which other nodes know this node.
+    pub fn node_identity(&self) -> Result<SecretKey, Error> {
+        self.role(IDENTITY)
+    }
+
+    /// The keys of the contract with this random index.
+    pub fn loan_keys(&self, index: &[u8; 32]) -> Result<LoanKeys, Error> {
+        LoanKeys::derive(self, index)
+    }
+
+    /// `m/84'/coin/0'`, which the wallet signs with.
+    pub(super) fn coin_account(&self) -> Result<Xpriv, Error> {
+        self.hardened([84, COIN_TYPE, 0])
+    }
+
+    /// Names the master key in descriptors.
+    pub(super) fn fingerprint(&self) -> Fingerprint {
+        self.master.fingerprint(&self.secp)
+    }
+
+    fn role(&self, role: u32) -> Result<SecretKey, Error> {
+        Ok(self.hardened([PURPOSE, COIN_TYPE, role])?.private_key)
+    }
+
+    fn hardened(&self, path: [u32; 3]) -> Result<Xpriv, Error> {
+        let steps: Result<Vec<ChildNumber>, _> = path.into_iter().map(ChildNumber::from_hardened_idx).collect();
+        let path = DerivationPath::from(steps.map_err(derivation)?);
+        self.master.derive_priv(&self.secp, &path).map_err(derivation)
+    }
+}
+
+/// The secret keys of one contract of one loan. A new version of the contract takes a new index.
+pub struct LoanKeys {
+    /// Our half of the 2-of-2.
+    pub funding: SecretKey,
+    /// Signs the receipt as its oracle.
+    pub receipt: SecretKey,
+    /// The nonce of that one signature, as a secret scalar. Must never sign a second message.
+    pub receipt_nonce: SecretKey,
+}
+
+impl LoanKeys {
+    /// Always the same keys for the same seed and index.
+    pub fn derive(seed: &Seed, index: &[u8; 32]) -> Result<LoanKeys, Error> {
+        Ok(LoanKeys {
+            funding: loan_key(&seed.role(FUNDING)?, index)?,
+            receipt: loan_key(&seed.role(RECEIPT)?, index)?,
+            receipt_nonce: loan_key(&seed.role(RECEIPT_NONCE)?, index)?,
+        })
+    }
+}
+
+impl fmt::Debug for LoanKeys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("LoanKeys(secret)")
+    }
+}
+
+impl Drop for LoanKeys {
+    fn drop(&mut self) {
+        self.funding.non_secure_erase();
+        self.receipt.non_secure_erase();
+        self.receipt_nonce.non_secure_erase();
+    }
+}
+
+fn loan_key(root: &SecretKey, index: &[u8; 32]) -> Result<SecretKey, Error> {
+    for n in 0..=u8::MAX {
+        let mut engine = HmacEngine::<sha512::Hash>::new(&root.secret_bytes());
+        engine.input(LOAN_KEY_TAG);
+        engine.input(index);
+        engine.input(&[n]);
+        let digest = Hmac::<sha512::Hash>::from_engine(engine).to_byte_array();
+        let (left, _) = digest.split_at(32);
+        if let Ok(key) = SecretKey::from_slice(left) {
+            return Ok(key);
+        }
+    }
+    Err(Error::Arithmetic("no valid key in 256 tries"))
+}
+
+fn derivation(e: impl fmt::Display) -> Error {
+    Error::Derivation(e.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WORDS: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
+
+    fn seed() -> Seed {
+        Seed::from_mnemonic(&Mnemonic::parse(WORDS).unwrap(), Network::Regtest).unwrap()
+    }
+
+    #[test]
+    fn the_same_words_and_index_give_the_same_keys_for_ever() {
+        let keys = LoanKeys::derive(&seed(), &[7; 32]).unwrap();
+        let again = seed().loan_keys(&[7; 32]).unwrap();
+        assert_eq!(keys.funding, again.funding);
+        assert_eq!(keys.receipt, again.receipt);
+        assert_eq!(keys.receipt_nonce, again.receipt_nonce);
+    }
+
+    #[test]
+    fn every_role_and_every_index_has_its_own_key() {
+        let seed = seed();
+        let (a, b) = (seed.loan_keys(&[0; 32]).unwrap(), seed.loan_keys(&[1; 32]).unwrap());
+        let all = [a.funding, a.receipt, a.receipt_nonce, b.funding, b.receipt, b.receipt_nonce];
+        let all: std::collections::HashSet<_> =
+            all.iter().chain([&seed.node_identity().unwrap()]).map(|k| k.secret_bytes()).collect();
+        assert_eq!(all.len(), 7);
+    }
+
+    #[test]
+    fn keys_are_never_written_out_and_mainnet_has_none() {
+        assert_eq!(format!("{:?} {:?}", seed(), seed().loan_keys(&[0; 32]).unwrap()), "Seed(regtest) LoanKeys(secret)");
+        let words = Mnemonic::parse(WORDS).unwrap();
+        assert!(Seed::from_mnemonic(&words, Network::Bitcoin).unwrap_err().to_string().contains("bitcoin"));
+    }
+}

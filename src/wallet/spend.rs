@@ -1,0 +1,177 @@
+//! Transactions of our own: payments, coins of an exact size, withdrawals.
+
+use super::coins::{fee_ceil, select, sum, Coin, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
+use super::{Error, Wallet};
+use bdk_wallet::KeychainKind;
+use bitcoin::absolute::LockTime;
+use bitcoin::address::NetworkUnchecked;
+use bitcoin::transaction::Version;
+use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Weight, Witness};
+
+/// What a replacement adds per virtual byte at least, by the rules of relay.
+const INCREMENT: FeeRate = FeeRate::from_sat_per_vb_u32(1);
+
+/// A signed transaction of ours, not yet broadcast.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Signed.
+    pub transaction: Transaction,
+    /// What it pays to the miner.
+    pub fee: Amount,
+}
+
+/// A transaction that spends the same coin and is to be displaced, or never to get in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rival {
+    /// Its fee, with those of its descendants in the mempool.
+    pub fee: Amount,
+    /// Its fee rate.
+    pub fee_rate: FeeRate,
+}
+
+impl Wallet {
+    /// As few free coins as cover `target` and the fees of spending these coins; the fee of the rest of the
+    /// transaction is the caller's to add to `target`.
+    pub fn select(&self, target: Amount, fee_rate: FeeRate) -> Result<Vec<Coin>, Error> {
+        select(&self.free_coins(), target, fee_rate, self.reserved_total())
+    }
+
+    /// Pays `amount` to `address`; change comes back to us.
+    pub fn send(
+        &mut self,
+        address: &Address<NetworkUnchecked>,
+        amount: Amount,
+        fee_rate: FeeRate,
+    ) -> Result<Payment, Error> {
+        let script_pubkey = self.script_of(address)?;
+        self.pay(TxOut { value: amount, script_pubkey }, fee_rate)
+    }
+
+    /// Pays everything free to `address`, less the fee.
+    pub fn send_all(&mut self, address: &Address<NetworkUnchecked>, fee_rate: FeeRate) -> Result<Payment, Error> {
+        let script_pubkey = self.script_of(address)?;
+        let coins = self.free_coins();
+        let total = sum(&coins)?;
+        let mut output = TxOut { value: Amount::ZERO, script_pubkey };
+        let fee = fee_ceil(fee_rate, signed_weight(coins.len(), std::slice::from_ref(&output)))?;
+        let least = output.script_pubkey.minimal_non_dust();
+        output.value = total.checked_sub(fee).filter(|rest| *rest >= least).ok_or(Error::Insufficient {
+            needed: fee.checked_add(least).unwrap_or(fee),
+            available: total,
+            reserved: self.reserved_total(),
+        })?;
+        self.finish(&coins, vec![output])
+    }
+
+    /// Makes a coin of ours worth exactly `amount`, its output the first of the transaction.
+    pub fn make_coin(&mut self, amount: Amount, fee_rate: FeeRate) -> Result<Payment, Error> {
+        // Found wanting before an address is used up.
+        self.select(amount, fee_rate)?;
+        let script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
+        self.pay(TxOut { value: amount, script_pubkey }, fee_rate)
+    }
+
+    /// Spends one confirmed coin of ours, reserved or not, to ourselves: so a half-signed transaction that needs it
+    /// can never be completed. Pays `fee_rate`, or more where that is needed to displace `rival`.
+    pub fn spend_to_self(
+        &mut self,
+        outpoint: OutPoint,
+        fee_rate: FeeRate,
+        rival: Option<&Rival>,
+    ) -> Result<Payment, Error> {
+        let coin = self.withdrawable(outpoint).ok_or(Error::NotOurs(outpoint))?;
+        let script_pubkey = self.bdk.peek_address(KeychainKind::Internal, 0).script_pubkey();
+        let mut output = TxOut { value: Amount::ZERO, script_pubkey };
+        let weight = signed_weight(1, std::slice::from_ref(&output));
+        let fee = replacement_fee(fee_ceil(fee_rate, weight)?, weight, rival)?;
+        let value = coin.txout.value;
+        output.value = value.checked_sub(fee).filter(|rest| *rest >= P2WPKH_DUST).ok_or(Error::TooSmall {
+            outpoint,
+            value,
+            fee,
+        })?;
+        output.script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
+        self.finish(&[coin], vec![output])
+    }
+
+    /// A coin of ours that is confirmed and that no block has spent; a spend in the mempool does not count.
+    fn withdrawable(&self, outpoint: OutPoint) -> Option<Coin> {
+        let confirmations = |txid| self.bdk.get_tx(txid).map_or(0, |t| self.confirmations(&t.chain_position));
+        let depth = confirmations(outpoint.txid);
+        let graph = self.bdk.tx_graph();
+        let spent = graph.outspends(outpoint).iter().any(|txid| confirmations(*txid) > 0);
+        let owned = self.owned(outpoint).filter(|_| depth > 0 && !spent)?;
+        let previous_tx = graph.get_tx(outpoint.txid)?;
+        Some(Coin { outpoint, txout: owned.txout, confirmations: depth, previous_tx })
+    }
+
+    /// Checks that an address is of our network.
+    fn script_of(&self, address: &Address<NetworkUnchecked>) -> Result<ScriptBuf, Error> {
+        let network = self.network();
+        let checked = address.clone().require_network(network);
+        let wrong = |_| Error::Address { address: address.clone().assume_checked().to_string(), network };
+        Ok(checked.map_err(wrong)?.script_pubkey())
+    }
+
+    fn pay(&mut self, output: TxOut, fee_rate: FeeRate) -> Result<Payment, Error> {
+        let least = output.script_pubkey.minimal_non_dust();
+        if output.value < least {
+            return Err(Error::Dust { amount: output.value, least });
+        }
+        let overflow = Error::Arithmetic("the amount is more than all bitcoin");
+        let mut outputs = vec![output.clone()];
+        let target = output.value.checked_add(fee_ceil(fee_rate, signed_weight(0, &outputs))?).ok_or(overflow)?;
+        let coins = self.select(target, fee_rate)?;
+        let total = sum(&coins)?;
+        // Weighed with a change script of the right length before an address is used up for it.
+        let mut change = TxOut { value: P2WPKH_DUST, script_pubkey: self.change_script() };
+        outputs.push(change.clone());
+        let with_change = fee_ceil(fee_rate, signed_weight(coins.len(), &outputs))?;
+        outputs.pop();
+        let rest = total.checked_sub(output.value).and_then(|rest| rest.checked_sub(with_change));
+        if let Some(value) = rest.filter(|rest| *rest >= P2WPKH_DUST) {
+            change = TxOut { value, script_pubkey: self.reveal(KeychainKind::Internal)?.script_pubkey() };
+            outputs.push(change);
+        }
+        self.finish(&coins, outputs)
+    }
+
+    fn change_script(&self) -> ScriptBuf {
+        self.bdk.peek_address(KeychainKind::Internal, 0).script_pubkey()
+    }
+
+    fn finish(&self, coins: &[Coin], outputs: Vec<TxOut>) -> Result<Payment, Error> {
+        let paid = outputs.iter().try_fold(Amount::ZERO, |sum, o| sum.checked_add(o.value));
+        let fee = paid.and_then(|paid| sum(coins).ok()?.checked_sub(paid));
+        let fee = fee.ok_or(Error::Arithmetic("the outputs are worth more than the inputs"))?;
+        let transaction = self.sign_all(unsigned(coins.iter().map(|c| c.outpoint), outputs))?;
+        Ok(Payment { transaction, fee })
+    }
+}
+
+/// What a transaction of `weight` must pay to be mined in place of `rival`, and at least `fee`.
+fn replacement_fee(fee: Amount, weight: Weight, rival: Option<&Rival>) -> Result<Amount, Error> {
+    let overflow = || Error::Arithmetic("the fee is more than all bitcoin");
+    let Some(rival) = rival else { return Ok(fee) };
+    let step = fee_ceil(INCREMENT, weight)?;
+    let dearer = fee_ceil(rival.fee_rate, weight)?.checked_add(step).ok_or_else(overflow)?;
+    let above = rival.fee.checked_add(step).ok_or_else(overflow)?;
+    Ok(fee.max(dearer).max(above))
+}
+
+/// The weight of a transaction spending so many P2WPKH coins, signed.
+fn signed_weight(inputs: usize, outputs: &[TxOut]) -> Weight {
+    let base = unsigned(std::iter::repeat_n(OutPoint::null(), inputs), outputs.to_vec()).base_size();
+    let witness = (P2WPKH_INPUT_WEIGHT.to_wu() - 41 * 4).saturating_mul(inputs as u64);
+    Weight::from_wu((base as u64).saturating_mul(4).saturating_add(2).saturating_add(witness))
+}
+
+fn unsigned(inputs: impl Iterator<Item = OutPoint>, output: Vec<TxOut>) -> Transaction {
+    let input = inputs.map(|previous_output| TxIn {
+        previous_output,
+        script_sig: ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
+    });
+    Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: input.collect(), output }
+}
