@@ -154,8 +154,8 @@ pub fn achieved_error(terms: &Terms, intervals: &[Interval]) -> Bounds {
 
 /// The exact payout as a fraction, and the bounds around it.
 ///
-/// Sizes: sats and cents fit 64 bits, a price 21, so numerators stay under 2^86 and products of the comparisons
-/// under 2^128 (2^86 · 2^21 · 2^20).
+/// Sizes: sats and cents fit 64 bits and a price 20, so numerators stay under 2^85 and every product below under
+/// 2^107 (twice 2^85 · 2^20, or 2^85 · a million), whatever the terms say: plain arithmetic in 128 bits is safe.
 struct Exact {
     /// Everything locked.
     total: u128,
@@ -286,8 +286,16 @@ mod tests {
     fn the_reference_loan_takes_few_signatures_at_a_uniform_tenth_of_a_percent() {
         let curve = fixing_curve_within(&reference(), UNIFORM);
         assert_eq!(check_every_price(&reference(), &curve), Ok(()));
-        assert_eq!((curve.signatures(), curve.intervals.len()), (0, 0));
-        assert_eq!(achieved_error(&reference(), &curve.intervals), UNIFORM);
+        assert_eq!((curve.signatures(), curve.intervals.len()), (692, 690));
+        assert_eq!(achieved_error(&reference(), &curve.intervals), Bounds { middle_ppm: 1_000, tails_ppm: 990 });
+    }
+
+    #[test]
+    fn fifty_thousand_dollars_owed_take_hardly_a_signature_more_or_less() {
+        let flat = Terms { apr: crate::loan::units::BasisPoints(0), ..reference() };
+        assert_eq!(flat.owed_at_due(), flat.principal);
+        let signatures = [fixing_curve_within(&flat, UNIFORM), fixing_curve(&flat)].map(|curve| curve.signatures());
+        assert_eq!(signatures, [694, 2_822]);
     }
 
     #[test]
@@ -295,8 +303,8 @@ mod tests {
         let curve = fixing_curve(&reference());
         assert_eq!(check_every_price(&reference(), &curve), Ok(()));
         assert_eq!(curve.bounds, Bounds { middle_ppm: 200, tails_ppm: 1_000 });
-        assert_eq!((curve.signatures(), curve.intervals.len()), (0, 0));
-        assert_eq!(achieved_error(&reference(), &curve.intervals), curve.bounds);
+        assert_eq!((curve.signatures(), curve.intervals.len()), (2_811, 2_808));
+        assert_eq!(achieved_error(&reference(), &curve.intervals), Bounds { middle_ppm: 200, tails_ppm: 990 });
     }
 
     #[test]

@@ -111,6 +111,8 @@ fn values_that_cannot_be_are_refused() {
     assert!(XOnlyPublicKey::read(&[0xff; 32]).is_err());
     assert!(bool::read(&[2]).is_err());
     assert!(ScriptBuf::read(&[0; 10_001]).is_err());
+    assert!(Vec::<Bytes>::read(&[0; 10_000]).is_ok());
+    assert!(Vec::<Bytes>::read(&[0; 10_001]).is_err());
     assert!(Vec::<u16>::read(&[1, 0]).is_err());
     assert!(Vec::<u16>::read(&[2, 0, 0, 2, 0]).is_err());
     assert!(bitcoin::secp256k1::ecdsa::Signature::read(&[0xff; 64]).is_err());
