@@ -154,8 +154,8 @@ pub fn achieved_error(terms: &Terms, intervals: &[Interval]) -> Bounds {
 
 /// The exact payout as a fraction, and the bounds around it.
 ///
-/// Sizes: sats and cents fit 64 bits, a price 21, so numerators stay under 2^86 and products of the comparisons
-/// under 2^128 (2^86 · 2^21 · 2^20).
+/// Sizes: sats and cents fit 64 bits and a price 20, so numerators stay under 2^85 and every product below under
+/// 2^107 (twice 2^85 · 2^20, or 2^85 · a million), whatever the terms say: plain arithmetic in 128 bits is safe.
 struct Exact {
     /// Everything locked.
     total: u128,
@@ -232,5 +232,158 @@ impl Exact {
         let (exact, per) = self.at(price);
         let error = ((lender * per).abs_diff(exact) * MILLION).div_ceil((self.total * per).max(1));
         u32::try_from(error).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::fixtures::{loan, loans, reference};
+    use crate::loan::payout::fixing_floor;
+    use proptest::prelude::*;
+
+    const UNIFORM: Bounds = Bounds { middle_ppm: 1_000, tails_ppm: 1_000 };
+
+    /// Whether the curve touches end to end, never rises, makes no dust, and is within its bounds of the payout
+    /// formula at every whole dollar there is. The formula is counted here once more, in its plainest form.
+    fn check_every_price(terms: &Terms, curve: &Curve) -> Result<(), String> {
+        let total = u128::from(terms.total().to_sat());
+        let (stake, debt) = (u128::from(terms.stake.to_sat()), u128::from(terms.owed_at_due().0) * 1_000_000);
+        let reference = u128::from(terms.reference_price.0);
+        let (mut next, mut before) = (0, total);
+        for interval in &curve.intervals {
+            let lender = u128::from(interval.lender.to_sat());
+            if interval.first != next || interval.last < interval.first || lender > before || lender < stake {
+                return Err(format!("{interval:?} after {next} at {before}"));
+            }
+            if lender != total && total - lender < 1_000 {
+                return Err(format!("{interval:?} leaves dust"));
+            }
+            for price in interval.first..=interval.last {
+                let per = u128::from(price).max(1);
+                // Times the price, to stay whole.
+                let mut exact = (stake * per + debt).min(total * per);
+                if price == 0 || total * per - exact < 1_000 * per {
+                    exact = total * per;
+                }
+                let dollars = u128::from(price) * 100;
+                let middle = dollars * 2 >= reference && dollars <= reference * 2;
+                let ppm = if middle { curve.bounds.middle_ppm } else { curve.bounds.tails_ppm };
+                if (lender * per).abs_diff(exact) * MILLION > total * u128::from(ppm) * per {
+                    return Err(format!("{interval:?} is off at {price}"));
+                }
+            }
+            (next, before) = (interval.last + 1, lender);
+        }
+        if next == FIXING_MAX + 1 {
+            Ok(())
+        } else {
+            Err(format!("ends at {next}"))
+        }
+    }
+
+    #[test]
+    fn the_reference_loan_takes_few_signatures_at_a_uniform_tenth_of_a_percent() {
+        let curve = fixing_curve_within(&reference(), UNIFORM);
+        assert_eq!(check_every_price(&reference(), &curve), Ok(()));
+        assert_eq!((curve.signatures(), curve.intervals.len()), (692, 690));
+        assert_eq!(achieved_error(&reference(), &curve.intervals), Bounds { middle_ppm: 1_000, tails_ppm: 990 });
+    }
+
+    #[test]
+    fn fifty_thousand_dollars_owed_take_hardly_a_signature_more_or_less() {
+        let flat = Terms { apr: crate::loan::units::BasisPoints(0), ..reference() };
+        assert_eq!(flat.owed_at_due(), flat.principal);
+        let signatures = [fixing_curve_within(&flat, UNIFORM), fixing_curve(&flat)].map(|curve| curve.signatures());
+        assert_eq!(signatures, [694, 2_822]);
+    }
+
+    #[test]
+    fn the_reference_loan_is_five_times_as_exact_in_the_middle_under_4000_signatures() {
+        let curve = fixing_curve(&reference());
+        assert_eq!(check_every_price(&reference(), &curve), Ok(()));
+        assert_eq!(curve.bounds, Bounds { middle_ppm: 200, tails_ppm: 1_000 });
+        assert_eq!((curve.signatures(), curve.intervals.len()), (2_811, 2_808));
+        assert_eq!(achieved_error(&reference(), &curve.intervals), Bounds { middle_ppm: 200, tails_ppm: 990 });
+    }
+
+    #[test]
+    fn loans_small_huge_cheap_and_dear_are_within_the_bound_at_every_price() {
+        for terms in [
+            loan(422_500, 150_000, 60_000, 30, 1_000),
+            loan(2_000_000, 900_000, 5_000, 7, 1_500),
+            loan(100_000_000, 60_000_000, 900_000, 365, 500),
+            loan(2_100_000_000_000_000, 600_000_000_000_000, 900_000, 3_650, 600),
+        ] {
+            assert_eq!(terms.check(), Ok(()));
+            let curve = fixing_curve(&terms);
+            assert_eq!(check_every_price(&terms, &curve), Ok(()));
+            assert!(curve.signatures() < MAX_SIGNATURES, "{}", curve.signatures());
+        }
+    }
+
+    #[test]
+    fn the_curve_and_the_payout_formula_agree() {
+        let (terms, curve) = (reference(), fixing_curve(&reference()));
+        for dollars in [0, 1, 50_000, 51_233, 51_234, 60_000, 64_200, 99_999, 100_000, 200_001, FIXING_MAX] {
+            let exact = fixing_floor(&terms, dollars).lender.to_sat();
+            let paid = curve.lender_at(dollars).unwrap().to_sat();
+            assert!(exact.abs_diff(paid) <= 100_001, "{dollars}: {exact} {paid}");
+        }
+        assert_eq!(curve.lender_at(u32::MAX), curve.lender_at(FIXING_MAX));
+    }
+
+    /// Blocks of an interval as a reader of digits would find them: whole if aligned and inside, else both halves.
+    fn blocks_by_halving(first: u32, last: u32, at: u32, digits: u32) -> usize {
+        let end = at + ((1 << digits) - 1);
+        match (at > last || end < first, first <= at && end <= last) {
+            (true, _) => 0,
+            (_, true) => 1,
+            _ => {
+                let half = at + (1 << (digits - 1));
+                blocks_by_halving(first, last, at, digits - 1) + blocks_by_halving(first, last, half, digits - 1)
+            }
+        }
+    }
+
+    #[test]
+    fn the_whole_range_is_one_signature_and_a_single_price_too() {
+        assert_eq!((blocks(0, FIXING_MAX), blocks(5, 5), blocks(1, 6), blocks(7, 6)), (1, 1, 4, 0));
+    }
+
+    /// Each block could not be had for less: its parent, twice as large, would leave the bound.
+    #[test]
+    fn no_two_sibling_blocks_could_have_been_one() {
+        let (terms, bounds) = (reference(), UNIFORM);
+        let exact = Exact::of(&terms, bounds);
+        let mut leaves = 0;
+        let mut open = vec![(0u32, u32::from(FIXING_DIGITS))];
+        while let Some((first, digits)) = open.pop() {
+            if exact.fit(first, first + ((1 << digits) - 1)).is_some() {
+                leaves += 1;
+            } else {
+                open.extend([(first, digits - 1), (first + (1 << (digits - 1)), digits - 1)]);
+            }
+        }
+        assert_eq!(fixing_curve_within(&terms, bounds).signatures(), leaves);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(16))]
+
+        #[test]
+        fn any_loan_is_within_bounds_and_both_sides_compute_the_same(terms in loans()) {
+            let curve = fixing_curve(&terms);
+            prop_assert_eq!(&curve, &fixing_curve(&Terms::from_tlv(&terms.to_tlv()).unwrap()));
+            prop_assert!(curve.signatures() < MAX_SIGNATURES);
+            let achieved = achieved_error(&terms, &curve.intervals);
+            prop_assert!(achieved.middle_ppm <= curve.bounds.middle_ppm, "{:?}", achieved);
+            prop_assert!(achieved.tails_ppm <= curve.bounds.tails_ppm, "{:?}", achieved);
+        }
+
+        #[test]
+        fn an_interval_costs_the_blocks_that_halving_finds(a in 0u32..1 << 20, b in 0u32..1 << 20) {
+            prop_assert_eq!(blocks(a.min(b), a.max(b)), blocks_by_halving(a.min(b), a.max(b), 0, 20));
+        }
     }
 }

@@ -3,15 +3,24 @@
 //! Never reads a clock, draws randomness, touches disk or socket, waits, or panics. Never uses a float: both sides of
 //! a loan compute the same bytes. Knows the oracle's units, ladder and event ids, and no key but public ones.
 
+pub mod check;
 pub mod curve;
+pub mod fees;
+#[cfg(test)]
+pub mod fixtures;
 pub mod interest;
 pub mod ltv;
 pub mod payout;
+pub mod policy;
+pub mod rate;
+pub mod risk;
 pub mod terms;
 pub mod tlv;
 pub mod units;
 
+pub use check::TermsError;
 pub use curve::{Curve, Interval};
 pub use ltv::MarginLine;
 pub use payout::Payout;
+pub use policy::{Policy, QuotedTerms, Refusal, Request};
 pub use terms::{LoanId, Terms, TouchDay};

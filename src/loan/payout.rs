@@ -92,3 +92,108 @@ pub fn repayment_from_collateral(terms: &Terms, at: Time, spot: Cents) -> Option
     let claim = repayment_ceil(terms, at, spot).filter(|claim| *claim <= terms.collateral)?;
     Some(Payout::of_claim(claim, terms))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::curve::{fixing_curve_within, Bounds};
+    use crate::loan::fixtures::{loan, loans, reference};
+    use proptest::prelude::*;
+
+    fn sats(payout: Payout) -> (u64, u64) {
+        (payout.borrower.to_sat(), payout.lender.to_sat())
+    }
+
+    #[test]
+    fn the_reference_loan_pays_these_sats() {
+        let terms = reference();
+        assert_eq!(sats(receipt(&terms)), (100_000_000, 1_000));
+        // Owed after 90 days at 10 %: 51,232.88 dollars, at the reference price of 100,000.
+        assert_eq!(sats(fallback_floor(&terms)), (48_767_120, 51_233_880));
+        assert_eq!(sats(fixing_floor(&terms, 100_000)), (48_767_120, 51_233_880));
+        assert_eq!(sats(fixing_floor(&terms, 0)), (0, 100_001_000));
+        // First day: 50,013.70 owed, level 64,200: 50,013.70 · 1.05 / 64,200.
+        let touch = terms.touch_day(terms.first_day()).unwrap();
+        assert_eq!((touch.owed, touch.level.dollars()), (Cents(5_001_370), 64_200));
+        assert_eq!(touch_floor(&terms, &touch).unwrap().lender.to_sat(), 1_000 + 81_798_107);
+    }
+
+    #[test]
+    fn a_repayment_covers_the_debt_and_the_minimum_of_days() {
+        let terms = reference();
+        let spot = Cents(9_999_999);
+        // Fourteen days at 10 % are 191.79 dollars.
+        let early = repayment_ceil(&terms, terms.start, spot).unwrap();
+        assert!(u128::from(early.to_sat()) * u128::from(spot.0) >= 5_019_179 * u128::from(SATS_PER_BTC));
+        assert!(u128::from(early.to_sat() - 1) * u128::from(spot.0) < 5_019_179 * u128::from(SATS_PER_BTC));
+        let netted = repayment_from_collateral(&terms, terms.start, spot).unwrap();
+        assert_eq!(netted.lender, terms.stake + early);
+        assert_eq!(repayment_from_collateral(&terms, terms.start, Cents(1)), None);
+        assert_eq!(repayment_ceil(&terms, terms.start, Cents(0)), None);
+    }
+
+    #[test]
+    fn a_rest_too_small_to_pay_goes_to_the_lender_and_not_to_the_miner() {
+        let total = Amount::from_sat(10_000);
+        assert_eq!(sats(Payout::of_lender(Amount::from_sat(9_000), total)), (1_000, 9_000));
+        assert_eq!(sats(Payout::of_lender(Amount::from_sat(9_001), total)), (0, 10_000));
+        assert_eq!(sats(Payout::of_lender(Amount::from_sat(10_001), total)), (0, 10_000));
+    }
+
+    fn every_payout(terms: &Terms, price: u32) -> Vec<Payout> {
+        let touches = terms.touch_days();
+        let mut payouts = vec![receipt(terms), refund(terms), fallback_floor(terms), fixing_floor(terms, price)];
+        payouts.extend(touches.iter().map(|touch| touch_floor(terms, touch).unwrap()));
+        payouts.extend(repayment_from_collateral(terms, terms.due(), Cents(u64::from(price) * 100)));
+        let coarse = fixing_curve_within(terms, Bounds { middle_ppm: 50_000, tails_ppm: 50_000 });
+        payouts.extend(coarse.lender_at(price).map(|lender| Payout::of_lender(lender, terms.total())));
+        payouts
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn every_payout_adds_up_and_makes_no_output_that_ddk_would_drop(terms in loans(), price in 1u32..1 << 20) {
+            for payout in every_payout(&terms, price) {
+                prop_assert_eq!(payout.total(), terms.total());
+                prop_assert!(payout.lender >= terms.stake);
+                prop_assert!(payout.borrower == Amount::ZERO || payout.borrower >= DUST);
+            }
+        }
+
+        #[test]
+        fn the_lender_takes_what_is_owed_to_the_sat_below(terms in loans(), price in 1u32..1 << 20) {
+            let claim = fixing_floor(&terms, price).lender.to_sat() - terms.stake.to_sat();
+            let owed = u128::from(terms.owed_at_due().0) * 1_000_000;
+            let per = u128::from(price);
+            let all = fixing_floor(&terms, price).borrower == Amount::ZERO;
+            prop_assert!(u128::from(claim) * per <= owed || all);
+            prop_assert!((u128::from(claim) + 1) * per > owed || all);
+        }
+
+        #[test]
+        fn the_lender_never_gets_more_for_a_higher_price(terms in loans(), price in 0u32..(1 << 20) - 1) {
+            prop_assert!(fixing_floor(&terms, price).lender >= fixing_floor(&terms, price + 1).lender);
+        }
+
+        #[test]
+        fn a_touch_pays_the_debt_at_its_level_and_the_cushion(terms in loans()) {
+            for touch in terms.touch_days() {
+                let payout = touch_floor(&terms, &touch).unwrap();
+                let claim = payout.lender.to_sat() - terms.stake.to_sat();
+                let level = u128::from(touch.level.cents().0) * u128::from(WHOLE);
+                let due = u128::from(touch.owed.0) * u128::from(WHOLE + terms.cushion.0) * u128::from(SATS_PER_BTC);
+                prop_assert!(u128::from(claim) * level <= due || payout.borrower == Amount::ZERO);
+                prop_assert!((u128::from(claim) + 1) * level > due);
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_loan_there_can_be_does_not_overflow() {
+        let terms = loan(2_100_000_000_000_000, 600_000_000_000_000, 900_000, 3_650, 600);
+        assert_eq!(terms.check(), Ok(()));
+        assert!(every_payout(&terms, 1).iter().all(|payout| payout.total() == terms.total()));
+    }
+}

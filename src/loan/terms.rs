@@ -1,6 +1,6 @@
 //! The terms of a loan: everything both sides must agree on, in one canonical encoding whose hash is the loan's name.
 
-use super::interest::{minimum_days, owed_ceil};
+use super::interest::owed_ceil;
 use super::ltv::level_for;
 use super::tlv::{TlvField, TlvReason};
 use super::units::{BasisPoints, Cents, Day, Days, Level, SatPerVb, Time, DAY};
@@ -182,11 +182,6 @@ impl Terms {
         (self.first_day().0..=self.last_day().0).filter_map(|day| self.touch_day(Day(day))).collect()
     }
 
-    /// The minimum of interest days that the default asks of this term.
-    pub fn default_minimum_days(days: Days) -> Days {
-        minimum_days(days)
-    }
-
     fn owed_after(&self, days: Days) -> Cents {
         owed_ceil(self.principal, self.apr, days).unwrap_or(Cents(u64::MAX))
     }
@@ -253,5 +248,173 @@ impl TlvField for LoanId {
 
     fn read(bytes: &[u8]) -> Result<LoanId, TlvReason> {
         TlvField::read(bytes).map(LoanId)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::fixtures::{key, loans, reference, xonly};
+    use crate::loan::units::HOUR;
+    use proptest::prelude::*;
+
+    #[test]
+    fn ninety_days_from_ten_in_the_morning_touch_91_days_and_the_last_is_owed_as_at_due() {
+        let terms = reference();
+        let touches = terms.touch_days();
+        assert_eq!(touches.len(), 91);
+        assert_eq!((touches[0].day.to_string(), touches[0].from_hour), ("20200312".into(), 10));
+        assert_eq!((touches[90].day.to_string(), touches[90].from_hour), ("20200610".into(), 0));
+        // One day begun on the first, two on the second, ninety on the last two.
+        let interest = |touch: &TouchDay| touch.owed.0 - terms.principal.0;
+        assert_eq!((interest(&touches[0]), interest(&touches[1])), (1_370, 2_740));
+        assert_eq!((interest(&touches[89]), interest(&touches[90])), (123_288, 123_288));
+        assert_eq!(touches[0].event().to_string(), "btcusd-touch-64200-20200312-h10");
+        assert_eq!(terms.fixing_event().to_string(), format!("btcusd{}", terms.due().0));
+    }
+
+    #[test]
+    fn due_at_midnight_adds_no_day() {
+        let midnight = Terms { start: reference().first_day().start().unwrap(), days: Days(1), ..reference() };
+        assert_eq!(midnight.touch_days().iter().map(|t| (t.day, t.from_hour)).collect::<Vec<_>>(), [(Day(18_333), 0)]);
+        let last_hour = Terms { start: midnight.start.plus(23 * HOUR).unwrap(), ..midnight };
+        let days: Vec<_> = last_hour.touch_days().iter().map(|t| (t.day, t.from_hour)).collect();
+        assert_eq!(days, [(Day(18_333), 23), (Day(18_334), 0)]);
+    }
+
+    #[test]
+    fn interest_counts_days_begun_and_an_early_repayment_the_minimum() {
+        let terms = reference();
+        let interest = |owed: Cents| owed.0 - terms.principal.0;
+        assert_eq!(interest(terms.owed_at(Time(0))), 0);
+        assert_eq!(interest(terms.owed_at(terms.start)), 0);
+        assert_eq!(interest(terms.owed_at(terms.start.plus(1).unwrap())), 1_370);
+        assert_eq!(interest(terms.owed_at(terms.start.plus(DAY).unwrap())), 1_370);
+        assert_eq!(interest(terms.owed_at(terms.start.plus(DAY + 1).unwrap())), 2_740);
+        assert_eq!(interest(terms.owed_at(Time(u32::MAX))), 123_288);
+        assert_eq!(interest(terms.repayment_at(terms.start)), 19_179);
+        assert_eq!(terms.repayment_at(terms.due()), terms.owed_at_due());
+    }
+
+    #[test]
+    fn locktimes_lie_a_month_and_a_year_after_due() {
+        let terms = reference();
+        assert_eq!(terms.fallback_locktime().since(terms.due()), 30 * DAY);
+        assert_eq!(terms.refund_locktime().since(terms.due()), 365 * DAY);
+        let wild = Terms { start: Time(u32::MAX), days: Days(u32::MAX), ..terms };
+        assert_eq!(wild.refund_locktime(), Time(u32::MAX));
+    }
+
+    #[test]
+    fn the_reference_terms_have_this_encoding_and_this_name() {
+        let tlv = reference().to_tlv();
+        assert!(tlv.starts_with(&[0, 2, 0, 1, 2, 32]));
+        assert_eq!(tlv.len(), 414);
+        assert_eq!(reference().id().to_string(), REFERENCE_ID);
+    }
+
+    /// Counted once by other code too. It changes whenever the encoding does: that is a new version of the terms.
+    const REFERENCE_ID: &str = "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+
+    #[test]
+    fn a_loan_id_reads_back_from_its_one_spelling() {
+        let id = reference().id();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_eq!(serde_json::from_str::<LoanId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
+        for wrong in ["", "00", &id.to_string().to_uppercase(), &format!("{id}0"), &"g".repeat(64)] {
+            assert!(wrong.parse::<LoanId>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn terms_survive_json() {
+        let text = serde_json::to_string(&reference()).unwrap();
+        assert!(text.contains(r#""collateral":100000000,"#), "{text}");
+        assert_eq!(serde_json::from_str::<Terms>(&text).unwrap(), reference());
+    }
+
+    #[test]
+    fn any_changed_field_changes_the_id() {
+        let changes: [fn(&mut Terms); 25] = [
+            |t| t.version += 1,
+            |t| t.chain[31] ^= 1,
+            |t| t.borrower = key(9),
+            |t| t.lender = key(9),
+            |t| t.borrower_nonce[0] ^= 1,
+            |t| t.lender_nonce[0] ^= 1,
+            |t| t.start.0 += 1,
+            |t| t.days.0 += 1,
+            |t| t.principal_sats += Amount::from_sat(1),
+            |t| t.principal.0 += 1,
+            |t| t.reference_price.0 += 1,
+            |t| t.apr.0 += 1,
+            |t| t.minimum_interest_days.0 += 1,
+            |t| t.collateral += Amount::from_sat(1),
+            |t| t.stake += Amount::from_sat(1),
+            |t| t.liquidation_ltv.0 += 1,
+            |t| t.cushion.0 += 1,
+            |t| t.oracles.push(xonly(9)),
+            |t| t.threshold += 1,
+            |t| t.receipt_key = xonly(9),
+            |t| t.receipt_nonce = xonly(9),
+            |t| t.fee_rate.0 += 1,
+            |t| t.confirmations += 1,
+            |t| t.principal_script = ScriptBuf::new(),
+            |t| t.expires.0 += 1,
+        ];
+        let mut ids = std::collections::BTreeSet::from([reference().id()]);
+        for change in changes {
+            let mut terms = reference();
+            change(&mut terms);
+            assert_eq!(Terms::from_tlv(&terms.to_tlv()).as_ref(), Ok(&terms));
+            assert!(ids.insert(terms.id()), "{terms:?}");
+        }
+    }
+
+    #[test]
+    fn any_flipped_bit_or_cut_is_refused_or_changes_the_id() {
+        let tlv = reference().to_tlv();
+        for at in 0..tlv.len() {
+            for bit in 0..8 {
+                let mut flipped = tlv.clone();
+                flipped[at] ^= 1 << bit;
+                if let Ok(terms) = Terms::from_tlv(&flipped) {
+                    assert_ne!(terms.id(), reference().id());
+                    assert_eq!(terms.to_tlv(), flipped, "one value, one encoding");
+                }
+            }
+            assert!(Terms::from_tlv(&tlv[..at]).is_err(), "cut at {at}");
+        }
+        let trailing = [tlv.as_slice(), &[0]].concat();
+        assert!(Terms::from_tlv(&trailing).is_err());
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn terms_read_back_as_they_were_written(terms in loans()) {
+            prop_assert_eq!(Terms::from_tlv(&terms.to_tlv()), Ok(terms));
+        }
+
+        #[test]
+        fn every_day_of_the_term_has_a_touch_and_neither_level_nor_debt_ever_falls(terms in loans()) {
+            let touches = terms.touch_days();
+            let days = terms.last_day().0 - terms.first_day().0 + 1;
+            prop_assert_eq!(touches.len(), usize::try_from(days).unwrap());
+            for pair in touches.windows(2) {
+                prop_assert!(pair[0].owed <= pair[1].owed && pair[0].level <= pair[1].level);
+                prop_assert_eq!(pair[0].day.next(), Some(pair[1].day));
+                prop_assert_eq!(pair[1].from_hour, 0);
+            }
+            prop_assert_eq!(touches.last().map(|touch| touch.owed), Some(terms.owed_at_due()));
+        }
+
+        #[test]
+        fn what_is_owed_never_falls_and_repaying_never_costs_less(terms in loans(), a in any::<u32>(), b in any::<u32>()) {
+            let (early, late) = (Time(a.min(b)), Time(a.max(b)));
+            prop_assert!(terms.owed_at(early) <= terms.owed_at(late));
+            prop_assert!(terms.repayment_at(early) >= terms.owed_at(early));
+        }
     }
 }

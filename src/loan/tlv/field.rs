@@ -8,6 +8,8 @@ use serde::{Deserialize, Serialize};
 
 /// The longest script accepted: no standard script is longer, and consensus spends none beyond.
 const MAX_SCRIPT: usize = 10_000;
+/// The most items of a list: an item of one byte may take many in memory.
+const MAX_ITEMS: usize = 10_000;
 
 /// A value of one record. The record gives its length, so `read` gets exactly the bytes that `write` made.
 ///
@@ -248,8 +250,7 @@ impl TlvField for Bytes {
     }
 }
 
-/// Each item with a BigSize length before it. There is no count: the record's length ends the list, and every item
-/// costs at least a byte, so a list is never longer than the bytes that arrived.
+/// Each item with a BigSize length before it, at most 10,000. There is no count: the record's length ends the list.
 impl<F: TlvField> TlvField for Vec<F> {
     fn write(&self, out: &mut Vec<u8>) {
         for item in self {
@@ -265,6 +266,9 @@ impl<F: TlvField> TlvField for Vec<F> {
         while !bytes.is_empty() {
             let length = usize::try_from(take_bigsize(&mut bytes)?).map_err(|_| TlvReason::CutShort)?;
             let (value, rest) = bytes.split_at_checked(length).ok_or(TlvReason::CutShort)?;
+            if items.len() == MAX_ITEMS {
+                return Err(TlvReason::Invalid(format!("a list of more than {MAX_ITEMS} items")));
+            }
             items.push(F::read(value)?);
             bytes = rest;
         }

@@ -10,6 +10,8 @@ mod bigsize;
 mod codec;
 mod field;
 mod macros;
+#[cfg(test)]
+mod tests;
 
 pub use bigsize::{bigsize_len, push_bigsize, take_bigsize};
 pub use codec::{strictly_increasing, Reader, TlvError, TlvReason, Writer};

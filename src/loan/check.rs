@@ -1,0 +1,312 @@
+//! Whether terms can be signed: every range and every relation, one sentence for each that fails.
+
+use super::fees::{collateral_min_ceil, EXIT_FEE_RATE_MIN, FEE_RATE_MAX};
+use super::ltv::{level_dollars_ceil, URGENT};
+use super::terms::{Terms, DUST, REFUND_DELAY, STAKE, TERMS_VERSION};
+use super::units::{cents_for_sats_floor, BasisPoints, Cents, Day, Days, SatPerVb, Time, HOUR, WHOLE};
+use bitcoin::constants::ChainHash;
+use bitcoin::{absolute, Amount, WitnessVersion};
+use hypothec_oracle::ladder::{HIGHEST, LOWEST};
+use thiserror::Error;
+
+/// The longest term.
+pub const DAYS_MAX: Days = Days(3_650);
+/// The lowest and the highest yearly rate that terms may name. What a lender asks is its policy's affair.
+pub const APR_RANGE: (BasisPoints, BasisPoints) = (BasisPoints(100), BasisPoints(10_000));
+/// The lowest and the highest reference price, cents per bitcoin.
+pub const REFERENCE_RANGE: (Cents, Cents) = (Cents(200_000), Cents(90_000_000));
+/// The highest liquidation LTV.
+pub const LIQUIDATION_MAX: BasisPoints = BasisPoints(9_500);
+/// The highest cushion.
+pub const CUSHION_MAX: BasisPoints = BasisPoints(2_000);
+/// The most confirmations: a day of blocks.
+pub const CONFIRMATIONS_MAX: u32 = 144;
+/// Terms expire no later than this many seconds after the start, and no earlier than a day before it.
+pub const EXPIRES_AFTER_START_MAX: u32 = HOUR;
+
+/// Why terms cannot be signed: the field, its value, what would be right.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum TermsError {
+    #[error("version {found}: this node knows version {TERMS_VERSION}")]
+    Version { found: u16 },
+    #[error("chain {found}: name the first block of a known bitcoin chain")]
+    Chain { found: String },
+    #[error("borrower and lender are both {key}: a loan needs two nodes")]
+    OneNode { key: String },
+    #[error("{field}: borrower and lender gave the same 32 bytes; each side draws its own")]
+    SameNonce { field: &'static str },
+    #[error("start {found}: must be a full hour")]
+    StartNotAnHour { found: Time },
+    #[error("start {found}: must lie after 1985 and early enough for the refund to end before 2106")]
+    Start { found: Time },
+    #[error("days {found}: must be 1 to {}", DAYS_MAX.0)]
+    Days { found: Days },
+    #[error("minimum_interest_days {found}: must be at most the term of {term}")]
+    MinimumInterest { found: Days, term: Days },
+    #[error("{field} {found} sats: must be {min} to {max} sats")]
+    Sats { field: &'static str, found: u64, min: u64, max: u64 },
+    #[error("collateral {found} sats: too small, since an exit at {rate} would cost above 1 % of it; lock at least {min} sats")]
+    TooSmall { found: u64, rate: SatPerVb, min: u64 },
+    #[error("principal {found}: {sats} sats at the reference price of {price} are {right}")]
+    Principal { found: Cents, sats: u64, price: Cents, right: Cents },
+    #[error("reference_price {found}: must be {} to {}", REFERENCE_RANGE.0, REFERENCE_RANGE.1)]
+    Reference { found: Cents },
+    #[error("apr {found}: must be {} to {}", APR_RANGE.0, APR_RANGE.1)]
+    Apr { found: BasisPoints },
+    #[error("liquidation_ltv {found}: must be above {URGENT} (the urgent line) and at most {LIQUIDATION_MAX}")]
+    LiquidationLtv { found: BasisPoints },
+    #[error("cushion {found}: must be at most {max}, so that it fits above the liquidation LTV")]
+    Cushion { found: BasisPoints, max: BasisPoints },
+    #[error("oracles: {found} named; this version takes exactly 1")]
+    Oracles { found: usize },
+    #[error("threshold {found}: must be 1")]
+    Threshold { found: u8 },
+    #[error("{field} is the same key as {other}: each must be its own")]
+    SameKey { field: &'static str, other: &'static str },
+    #[error("fee_rate {found}: must be {EXIT_FEE_RATE_MIN} to {FEE_RATE_MAX}")]
+    FeeRate { found: SatPerVb },
+    #[error("confirmations {found}: must be 1 to {CONFIRMATIONS_MAX}")]
+    Confirmations { found: u32 },
+    #[error("principal_script {found}: must be P2WPKH or P2TR")]
+    PrincipalScript { found: String },
+    #[error("expires {found}: must lie from a day before to an hour after the start at {start}")]
+    Expires { found: Time, start: Time },
+    #[error("collateral: the liquidation level of {day} would be {dollars} dollars; the ladder goes from {LOWEST} to {HIGHEST}")]
+    LevelOffLadder { day: Day, dollars: u128 },
+    #[error("collateral: the liquidation level of {day}, {level}, is not below the reference price of {price}; lock more or borrow less")]
+    LevelAboveReference { day: Day, level: Cents, price: Cents },
+}
+
+impl Terms {
+    /// Every range and relation of the terms by themselves. Says nothing of what only a node knows: that the chain,
+    /// the keys and the oracle are those it means, that the price is today's, that it is not too late.
+    pub fn check(&self) -> Result<(), TermsError> {
+        self.check_parties()?;
+        self.check_times()?;
+        self.check_money()?;
+        self.check_rates()?;
+        self.check_keys()?;
+        self.check_levels()
+    }
+
+    fn check_parties(&self) -> Result<(), TermsError> {
+        if self.version != TERMS_VERSION {
+            return Err(TermsError::Version { found: self.version });
+        }
+        let chain = ChainHash::from(self.chain);
+        let known =
+            [ChainHash::BITCOIN, ChainHash::TESTNET3, ChainHash::TESTNET4, ChainHash::SIGNET, ChainHash::REGTEST];
+        if !known.contains(&chain) {
+            return Err(TermsError::Chain { found: chain.to_string() });
+        }
+        if self.borrower == self.lender {
+            return Err(TermsError::OneNode { key: self.borrower.to_string() });
+        }
+        if self.borrower_nonce == self.lender_nonce {
+            return Err(TermsError::SameNonce { field: "borrower_nonce and lender_nonce" });
+        }
+        let script = &self.principal_script;
+        let taproot_key =
+            || script.as_bytes().get(2..).is_some_and(|key| bitcoin::XOnlyPublicKey::from_slice(key).is_ok());
+        let payable = script.is_p2wpkh()
+            || (script.is_p2tr() && script.witness_version() == Some(WitnessVersion::V1) && taproot_key());
+        match payable {
+            true => Ok(()),
+            false => Err(TermsError::PrincipalScript { found: script.to_hex_string().chars().take(80).collect() }),
+        }
+    }
+
+    fn check_times(&self) -> Result<(), TermsError> {
+        if !self.start.0.is_multiple_of(HOUR) {
+            return Err(TermsError::StartNotAnHour { found: self.start });
+        }
+        if self.days.0 == 0 || self.days > DAYS_MAX {
+            return Err(TermsError::Days { found: self.days });
+        }
+        let until_refund = Days(self.days.0.saturating_add(REFUND_DELAY.0)).seconds();
+        let refund = until_refund.and_then(|seconds| self.start.plus(seconds));
+        if self.start.0 < absolute::LOCK_TIME_THRESHOLD || refund.is_none() {
+            return Err(TermsError::Start { found: self.start });
+        }
+        if self.minimum_interest_days > self.days {
+            return Err(TermsError::MinimumInterest { found: self.minimum_interest_days, term: self.days });
+        }
+        let day_before = self.start.0.saturating_sub(super::units::DAY);
+        let hour_after = self.start.0.saturating_add(EXPIRES_AFTER_START_MAX);
+        if !(day_before..=hour_after).contains(&self.expires.0) {
+            return Err(TermsError::Expires { found: self.expires, start: self.start });
+        }
+        if !(1..=CONFIRMATIONS_MAX).contains(&self.confirmations) {
+            return Err(TermsError::Confirmations { found: self.confirmations });
+        }
+        Ok(())
+    }
+
+    fn check_money(&self) -> Result<(), TermsError> {
+        in_range("stake", self.stake, STAKE, STAKE)?;
+        in_range("collateral", self.collateral, DUST, Amount::MAX_MONEY)?;
+        in_range("principal_sats", self.principal_sats, DUST, Amount::MAX_MONEY)?;
+        if !(EXIT_FEE_RATE_MIN..=FEE_RATE_MAX).contains(&self.fee_rate) {
+            return Err(TermsError::FeeRate { found: self.fee_rate });
+        }
+        let found = self.collateral.to_sat();
+        let min = collateral_min_ceil(self.fee_rate).unwrap_or(Amount::MAX_MONEY);
+        if self.collateral < min {
+            return Err(TermsError::TooSmall { found, rate: self.fee_rate, min: min.to_sat() });
+        }
+        let price = self.reference_price;
+        if !(REFERENCE_RANGE.0..=REFERENCE_RANGE.1).contains(&price) {
+            return Err(TermsError::Reference { found: price });
+        }
+        let sats = self.principal_sats.to_sat();
+        match cents_for_sats_floor(self.principal_sats, price).unwrap_or(Cents(u64::MAX)) {
+            right if right == self.principal => Ok(()),
+            right => Err(TermsError::Principal { found: self.principal, sats, price, right }),
+        }
+    }
+
+    fn check_rates(&self) -> Result<(), TermsError> {
+        if !(APR_RANGE.0..=APR_RANGE.1).contains(&self.apr) {
+            return Err(TermsError::Apr { found: self.apr });
+        }
+        if self.liquidation_ltv <= URGENT || self.liquidation_ltv > LIQUIDATION_MAX {
+            return Err(TermsError::LiquidationLtv { found: self.liquidation_ltv });
+        }
+        // ltv · (1 + cushion) at most the whole; the division rounds down, against the cushion.
+        let room = (WHOLE * WHOLE / self.liquidation_ltv.0).saturating_sub(WHOLE);
+        let max = BasisPoints(room).min(CUSHION_MAX);
+        if self.cushion > max {
+            return Err(TermsError::Cushion { found: self.cushion, max });
+        }
+        Ok(())
+    }
+
+    fn check_keys(&self) -> Result<(), TermsError> {
+        // Several oracles wait for nonce proofs: without them the last to announce settles alone.
+        let [oracle] = self.oracles.as_slice() else {
+            return Err(TermsError::Oracles { found: self.oracles.len() });
+        };
+        if self.threshold != 1 {
+            return Err(TermsError::Threshold { found: self.threshold });
+        }
+        let named = [("oracles", *oracle), ("receipt_key", self.receipt_key), ("receipt_nonce", self.receipt_nonce)];
+        for (place, (field, key)) in named.iter().enumerate() {
+            if let Some((other, _)) = named.iter().take(place).find(|(_, earlier)| earlier == key) {
+                return Err(TermsError::SameKey { field, other });
+            }
+        }
+        Ok(())
+    }
+
+    /// Levels only rise, so the first day is the lowest and the last the highest.
+    fn check_levels(&self) -> Result<(), TermsError> {
+        for day in [self.first_day(), self.last_day()] {
+            let dollars = level_dollars_ceil(self.owed_on(day), self.collateral, self.liquidation_ltv);
+            let dollars = dollars.unwrap_or(u128::MAX);
+            let Some(touch) = self.touch_day(day) else {
+                return Err(TermsError::LevelOffLadder { day, dollars });
+            };
+            if touch.level.cents() >= self.reference_price {
+                let (level, price) = (touch.level.cents(), self.reference_price);
+                return Err(TermsError::LevelAboveReference { day, level, price });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_range(field: &'static str, found: Amount, min: Amount, max: Amount) -> Result<(), TermsError> {
+    match (min..=max).contains(&found) {
+        true => Ok(()),
+        false => Err(TermsError::Sats { field, found: found.to_sat(), min: min.to_sat(), max: max.to_sat() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::fixtures::{loan, reference, xonly};
+    use bitcoin::ScriptBuf;
+
+    fn refused(change: impl Fn(&mut Terms)) -> String {
+        let mut terms = reference();
+        change(&mut terms);
+        terms.check().unwrap_err().to_string()
+    }
+
+    #[test]
+    fn the_reference_loan_can_be_signed() {
+        assert_eq!(reference().check(), Ok(()));
+    }
+
+    #[test]
+    fn each_wrong_field_is_named_with_its_value() {
+        assert!(refused(|t| t.version = 2).starts_with("version 2:"));
+        assert!(refused(|t| t.chain = [0; 32]).starts_with("chain 0000"));
+        assert!(refused(|t| t.lender = t.borrower).contains("needs two nodes"));
+        assert!(refused(|t| t.lender_nonce = t.borrower_nonce).starts_with("borrower_nonce"));
+        assert!(refused(|t| t.start.0 += 1).starts_with("start 2020-03-12T10:00:01Z"));
+        assert!(refused(|t| t.start = Time(HOUR)).starts_with("start 1970"));
+        assert!(refused(|t| t.start = Time(u32::MAX - u32::MAX % HOUR)).starts_with("start 2106"));
+        assert!(refused(|t| t.days = Days(0)).starts_with("days 0 days"));
+        assert!(refused(|t| t.days = Days(3_651)).starts_with("days 3651"));
+        assert!(refused(|t| t.days = Days(u32::MAX)).starts_with("days 4294967295"));
+        assert!(refused(|t| t.minimum_interest_days = Days(91)).starts_with("minimum_interest_days 91"));
+        assert!(refused(|t| t.expires.0 += HOUR + 1).starts_with("expires 2020"));
+        assert!(refused(|t| t.expires = Time(0)).starts_with("expires 1970"));
+        assert!(refused(|t| t.confirmations = 0).starts_with("confirmations 0"));
+        assert!(refused(|t| t.stake = Amount::from_sat(999)).starts_with("stake 999 sats"));
+        assert!(refused(|t| t.collateral = Amount::MAX).starts_with("collateral 18446744073709551615"));
+        assert!(refused(|t| t.principal_sats = Amount::ZERO).starts_with("principal_sats 0"));
+        assert!(refused(|t| t.fee_rate = SatPerVb(24)).starts_with("fee_rate 24 sat/vB"));
+        assert!(refused(|t| t.fee_rate = SatPerVb(u64::MAX)).starts_with("fee_rate"));
+        assert!(refused(|t| t.collateral = Amount::from_sat(422_499)).contains("lock at least 422500"));
+        assert!(refused(|t| t.reference_price = Cents(199_999)).starts_with("reference_price $1,999.99"));
+        assert!(refused(|t| t.reference_price = Cents(90_000_001)).starts_with("reference_price"));
+        assert!(refused(|t| t.principal = Cents(4_999_999)).ends_with("are $50,000.00"));
+        assert!(refused(|t| t.apr = BasisPoints(99)).starts_with("apr 0.99 %"));
+        assert!(refused(|t| t.apr = BasisPoints(10_001)).starts_with("apr 100.01 %"));
+        assert!(refused(|t| t.liquidation_ltv = BasisPoints(7_200)).starts_with("liquidation_ltv 72 %"));
+        assert!(refused(|t| t.liquidation_ltv = BasisPoints(9_501)).starts_with("liquidation_ltv 95.01 %"));
+        assert!(refused(|t| t.cushion = BasisPoints(2_001)).ends_with("above the liquidation LTV"));
+        assert!(refused(|t| t.oracles.clear()).starts_with("oracles: 0"));
+        assert!(refused(|t| t.oracles.push(xonly(9))).starts_with("oracles: 2"));
+        assert!(refused(|t| t.threshold = 0).starts_with("threshold 0"));
+        assert!(refused(|t| t.receipt_key = xonly(3)).contains("receipt_key is the same key as oracles"));
+        assert!(refused(|t| t.receipt_nonce = xonly(4)).contains("receipt_nonce is the same key as receipt_key"));
+        assert!(refused(|t| t.principal_script = ScriptBuf::new()).contains("must be P2WPKH or P2TR"));
+    }
+
+    #[test]
+    fn the_cushion_must_fit_above_the_liquidation_ltv() {
+        let with =
+            |ltv, cushion| Terms { liquidation_ltv: BasisPoints(ltv), cushion: BasisPoints(cushion), ..reference() };
+        assert_eq!(with(9_500, 526).check(), Ok(()));
+        let max = BasisPoints(526);
+        assert_eq!(with(9_500, 527).check(), Err(TermsError::Cushion { found: BasisPoints(527), max }));
+    }
+
+    #[test]
+    fn a_loan_that_its_own_interest_would_liquidate_is_refused() {
+        // At 75 % a year at 100 % interest the level passes the price within the term.
+        let terms = loan(100_000_000, 75_000_000, 100_000, 90, 10_000);
+        assert!(matches!(terms.check(), Err(TermsError::LevelAboveReference { .. })), "{:?}", terms.check());
+        assert_eq!(Terms { days: Days(1), minimum_interest_days: Days(1), ..terms }.check(), Ok(()));
+    }
+
+    #[test]
+    fn a_level_off_the_ladder_is_refused() {
+        let tiny = loan(100_000_000, 500_000, 100_000, 90, 1_000);
+        assert!(matches!(tiny.check(), Err(TermsError::LevelOffLadder { dollars: 642, .. })), "{:?}", tiny.check());
+    }
+
+    #[test]
+    fn a_taproot_script_must_hold_a_key() {
+        let with = |key: [u8; 32]| {
+            let script = [&[0x51, 0x20][..], &key].concat();
+            Terms { principal_script: ScriptBuf::from_bytes(script), ..reference() }.check()
+        };
+        assert_eq!(with(xonly(6).serialize()), Ok(()));
+        assert!(matches!(with([0xff; 32]), Err(TermsError::PrincipalScript { .. })));
+    }
+}

@@ -1,0 +1,308 @@
+//! A lender's policy: what it lends, to what limits, at what rate. A quote comes out, or the limit that forbids it.
+
+use super::fees::collateral_min_ceil;
+use super::interest::minimum_days;
+use super::ltv::{ltv_ceil, CUSHION, LIQUIDATION};
+use super::rate::{AprCurve, CurveError};
+use super::terms::STAKE;
+use super::units::{BasisPoints, Cents, Days, SatPerVb};
+use bitcoin::secp256k1::XOnlyPublicKey;
+use bitcoin::Amount;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+/// The highest initial LTV a policy may allow: above it a loan begins beyond the margin warning.
+pub const INITIAL_LTV_CEILING: BasisPoints = super::ltv::WARNING;
+
+/// Who says yes to a quote that the policy allows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Approval {
+    /// The node.
+    #[default]
+    Automatic,
+    /// A person.
+    Manual,
+}
+
+/// A lender's limits and prices. The default allows no oracle: name one before quoting.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Policy {
+    /// The smallest and the largest loan, in cents.
+    pub principal_min: Cents,
+    pub principal_max: Cents,
+    /// The shortest and the longest term.
+    pub days_min: Days,
+    pub days_max: Days,
+    /// The highest LTV at the start.
+    pub initial_ltv_max: BasisPoints,
+    /// The most that may be lent out at once, this loan included.
+    pub exposure_max: Cents,
+    /// The price oracles trusted with a loan.
+    pub oracles: Vec<XOnlyPublicKey>,
+    /// Who approves.
+    pub approval: Approval,
+    /// The yearly rate over LTV, term and amount.
+    pub apr: AprCurve,
+}
+
+impl Default for Policy {
+    fn default() -> Policy {
+        Policy {
+            principal_min: Cents(10_000),
+            principal_max: Cents(10_000_000),
+            days_min: Days(1),
+            days_max: Days(365),
+            initial_ltv_max: BasisPoints(5_000),
+            exposure_max: Cents(100_000_000),
+            oracles: Vec::new(),
+            approval: Approval::Automatic,
+            apr: AprCurve::default(),
+        }
+    }
+}
+
+/// What a lender knows when asked for a loan.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// What the borrower asks for.
+    pub principal: Cents,
+    /// What it would lock.
+    pub collateral: Amount,
+    /// For how long.
+    pub days: Days,
+    /// The oracle it proposes.
+    pub oracle: XOnlyPublicKey,
+    /// Spot now, cents per bitcoin.
+    pub spot: Cents,
+    /// What is lent out or promised already.
+    pub exposure: Cents,
+    /// The rate that exits would be paid ahead at.
+    pub fee_rate: SatPerVb,
+}
+
+/// What the policy offers: the parts of the terms that are the lender's to set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuotedTerms {
+    pub apr: BasisPoints,
+    pub minimum_interest_days: Days,
+    pub initial_ltv: BasisPoints,
+    pub liquidation_ltv: BasisPoints,
+    pub cushion: BasisPoints,
+    pub stake: Amount,
+    pub confirmations: u32,
+    pub approval: Approval,
+}
+
+/// The limit that forbids a loan.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum Refusal {
+    #[error("principal {principal}: this lender lends {min} at least")]
+    PrincipalTooSmall { principal: Cents, min: Cents },
+    #[error("principal {principal}: this lender lends {max} at most")]
+    PrincipalTooLarge { principal: Cents, max: Cents },
+    #[error("days {days}: this lender lends for {min} at least")]
+    TermTooShort { days: Days, min: Days },
+    #[error("days {days}: this lender lends for {max} at most")]
+    TermTooLong { days: Days, max: Days },
+    #[error("collateral {collateral}: the loan would start at an LTV of {ltv}, at most {max} is allowed; lock more or borrow less")]
+    LtvTooHigh { collateral: Amount, ltv: BasisPoints, max: BasisPoints },
+    #[error("collateral {collateral}: nothing can be lent on it at {spot} per bitcoin")]
+    Worthless { collateral: Amount, spot: Cents },
+    #[error("collateral {collateral}: too small, since an exit at {fee_rate} would cost above 1 % of it; lock at least {min}")]
+    TooSmall { collateral: Amount, fee_rate: SatPerVb, min: Amount },
+    #[error("principal {principal}: this lender has {left} left to lend")]
+    ExposureExceeded { principal: Cents, left: Cents },
+    #[error("oracle {oracle}: this lender does not trust it; it trusts {trusted}")]
+    OracleNotAllowed { oracle: XOnlyPublicKey, trusted: String },
+}
+
+/// What is wrong with a policy.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum PolicyError {
+    #[error("{low} {found}: must be above zero and at most {high}, which is {max}")]
+    Order { low: &'static str, found: String, high: &'static str, max: String },
+    #[error("days_max {found}: must be at most {max}")]
+    DaysMax { found: Days, max: Days },
+    #[error(
+        "initial_ltv_max {found}: must be above 0 % and at most {INITIAL_LTV_CEILING}, where the margin warning begins"
+    )]
+    InitialLtv { found: BasisPoints },
+    #[error("exposure_max {found}: must be at least principal_max, which is {min}")]
+    Exposure { found: Cents, min: Cents },
+    #[error("oracles: {0} is named twice; name each once")]
+    OracleTwice(XOnlyPublicKey),
+    #[error("apr: {0}")]
+    Apr(#[from] CurveError),
+}
+
+impl Policy {
+    /// Whether the policy makes sense by itself.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        let order = |low, found: u64, high, max: u64, shown: (String, String)| match found > 0 && found <= max {
+            true => Ok(()),
+            false => Err(PolicyError::Order { low, found: shown.0, high, max: shown.1 }),
+        };
+        let (min, max) = (self.principal_min, self.principal_max);
+        order("principal_min", min.0, "principal_max", max.0, (min.to_string(), max.to_string()))?;
+        let (min, max) = (self.days_min, self.days_max);
+        order("days_min", min.0.into(), "days_max", max.0.into(), (min.to_string(), max.to_string()))?;
+        if max > super::check::DAYS_MAX {
+            return Err(PolicyError::DaysMax { found: max, max: super::check::DAYS_MAX });
+        }
+        if self.initial_ltv_max.0 == 0 || self.initial_ltv_max > INITIAL_LTV_CEILING {
+            return Err(PolicyError::InitialLtv { found: self.initial_ltv_max });
+        }
+        if self.exposure_max < self.principal_max {
+            return Err(PolicyError::Exposure { found: self.exposure_max, min: self.principal_max });
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        if let Some(twice) = self.oracles.iter().find(|oracle| !seen.insert(**oracle)) {
+            return Err(PolicyError::OracleTwice(*twice));
+        }
+        Ok(self.apr.validate()?)
+    }
+
+    /// What this policy offers for `request`, or the first limit that forbids it.
+    pub fn quote(&self, request: &Request) -> Result<QuotedTerms, Refusal> {
+        self.check_size(request)?;
+        let initial_ltv = self.check_collateral(request)?;
+        if !self.oracles.contains(&request.oracle) {
+            let trusted = match self.oracles.as_slice() {
+                [] => "none yet".to_string(),
+                some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+            };
+            return Err(Refusal::OracleNotAllowed { oracle: request.oracle, trusted });
+        }
+        Ok(QuotedTerms {
+            apr: self.apr.apr(initial_ltv, request.days, request.principal),
+            minimum_interest_days: minimum_days(request.days),
+            initial_ltv,
+            liquidation_ltv: LIQUIDATION,
+            cushion: CUSHION,
+            stake: STAKE,
+            confirmations: default_confirmations(request.collateral),
+            approval: self.approval,
+        })
+    }
+
+    fn check_size(&self, request: &Request) -> Result<(), Refusal> {
+        let (principal, days) = (request.principal, request.days);
+        if principal < self.principal_min {
+            return Err(Refusal::PrincipalTooSmall { principal, min: self.principal_min });
+        }
+        if principal > self.principal_max {
+            return Err(Refusal::PrincipalTooLarge { principal, max: self.principal_max });
+        }
+        if days < self.days_min {
+            return Err(Refusal::TermTooShort { days, min: self.days_min });
+        }
+        if days > self.days_max {
+            return Err(Refusal::TermTooLong { days, max: self.days_max });
+        }
+        let left = Cents(self.exposure_max.0.saturating_sub(request.exposure.0));
+        if principal > left {
+            return Err(Refusal::ExposureExceeded { principal, left });
+        }
+        Ok(())
+    }
+
+    fn check_collateral(&self, request: &Request) -> Result<BasisPoints, Refusal> {
+        let (collateral, spot, fee_rate) = (request.collateral, request.spot, request.fee_rate);
+        let min = collateral_min_ceil(fee_rate).unwrap_or(Amount::MAX_MONEY);
+        if collateral < min {
+            return Err(Refusal::TooSmall { collateral, fee_rate, min });
+        }
+        let worthless = Refusal::Worthless { collateral, spot };
+        let ltv = ltv_ceil(request.principal, collateral, spot).ok_or(worthless)?;
+        match ltv <= self.initial_ltv_max {
+            true => Ok(ltv),
+            false => Err(Refusal::LtvTooHigh { collateral, ltv, max: self.initial_ltv_max }),
+        }
+    }
+}
+
+/// Confirmations before funding counts: 3, and 6 above one bitcoin.
+pub fn default_confirmations(collateral: Amount) -> u32 {
+    if collateral > Amount::ONE_BTC {
+        6
+    } else {
+        3
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::fixtures;
+
+    fn policy() -> Policy {
+        Policy { oracles: vec![fixtures::xonly(3)], ..Policy::default() }
+    }
+
+    fn request() -> Request {
+        Request {
+            principal: Cents(5_000_000),
+            collateral: Amount::ONE_BTC,
+            days: Days(90),
+            oracle: fixtures::xonly(3),
+            spot: Cents(10_000_000),
+            exposure: Cents(0),
+            fee_rate: SatPerVb(25),
+        }
+    }
+
+    #[test]
+    fn the_default_policy_is_valid_and_quotes_the_reference_loan() {
+        assert_eq!(policy().validate(), Ok(()));
+        let quoted = policy().quote(&request()).unwrap();
+        assert_eq!((quoted.initial_ltv, quoted.minimum_interest_days), (BasisPoints(5_000), Days(14)));
+        assert_eq!((quoted.apr, quoted.confirmations), (BasisPoints(950), 3));
+        let large = Request { collateral: Amount::from_sat(100_000_001), ..request() };
+        assert_eq!(policy().quote(&large).unwrap().confirmations, 6);
+    }
+
+    #[test]
+    fn each_limit_refuses_by_its_own_name() {
+        let refused = |change: fn(&mut Request)| {
+            let mut asked = request();
+            change(&mut asked);
+            policy().quote(&asked).unwrap_err()
+        };
+        assert!(matches!(refused(|r| r.principal = Cents(9_999)), Refusal::PrincipalTooSmall { .. }));
+        assert!(matches!(refused(|r| r.principal = Cents(10_000_001)), Refusal::PrincipalTooLarge { .. }));
+        assert!(matches!(refused(|r| r.days = Days(0)), Refusal::TermTooShort { .. }));
+        assert!(matches!(refused(|r| r.days = Days(366)), Refusal::TermTooLong { .. }));
+        assert!(matches!(refused(|r| r.collateral = Amount::from_sat(99_999_999)), Refusal::LtvTooHigh { .. }));
+        assert!(matches!(refused(|r| r.spot = Cents(0)), Refusal::Worthless { .. }));
+        assert!(matches!(refused(|r| r.collateral = Amount::from_sat(422_499)), Refusal::TooSmall { .. }));
+        assert!(matches!(refused(|r| r.oracle = fixtures::xonly(4)), Refusal::OracleNotAllowed { .. }));
+        let left = Cents(4_999_999);
+        let refusal = Refusal::ExposureExceeded { principal: Cents(5_000_000), left };
+        assert_eq!(refused(|r| r.exposure = Cents(95_000_001)), refusal);
+        assert_eq!(refusal.to_string(), "principal $50,000.00: this lender has $49,999.99 left to lend");
+    }
+
+    #[test]
+    fn a_policy_that_contradicts_itself_is_told_which_field() {
+        let wrong = |change: fn(&mut Policy)| {
+            let mut policy = policy();
+            change(&mut policy);
+            policy.validate().unwrap_err().to_string()
+        };
+        assert!(wrong(|p| p.principal_min = Cents(0)).starts_with("principal_min $0.00"));
+        assert!(wrong(|p| p.days_max = Days(0)).starts_with("days_min 1 day"));
+        assert!(wrong(|p| p.days_max = Days(4_000)).starts_with("days_max 4000 days"));
+        assert!(wrong(|p| p.initial_ltv_max = BasisPoints(6_001)).starts_with("initial_ltv_max 60.01 %"));
+        assert!(wrong(|p| p.exposure_max = Cents(1)).starts_with("exposure_max $0.01"));
+        assert!(wrong(|p| p.oracles.push(fixtures::xonly(3))).starts_with("oracles"));
+    }
+
+    #[test]
+    fn a_policy_file_needs_only_what_differs_and_refuses_what_it_does_not_know() {
+        let policy: Policy = serde_json::from_str(r#"{"principal_max": 2000000}"#).unwrap();
+        assert_eq!(policy, Policy { principal_max: Cents(2_000_000), ..Policy::default() });
+        assert!(serde_json::from_str::<Policy>(r#"{"principal_maximum": 1}"#).is_err());
+    }
+}
