@@ -187,6 +187,11 @@ impl PeerNet {
         self.dials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    #[cfg(test)]
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
+    }
+
     /// Sends messages no honest node would.
     #[cfg(test)]
     pub(super) fn send_raw(&self, peer: PublicKey, messages: Vec<super::segment::Wire>) -> Result<(), SendError> {
