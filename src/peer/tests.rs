@@ -177,7 +177,7 @@ async fn what_can_never_be_sent_is_refused_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_nodes_that_dial_each_other_end_up_with_one_connection() {
-    let (mut one, two) = (Node::start(1, quick()).await, Node::start(2, quick()).await);
+    let (one, mut two) = (Node::start(1, quick()).await, Node::start(2, quick()).await);
     two.net.connect(one.address()).unwrap();
     one.net.connect(two.address()).unwrap();
     let started = Instant::now();
