@@ -1,4 +1,5 @@
 //! The chain room on a real bitcoind.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! What the tests on a real bitcoind share.
 #![allow(dead_code)] // Each test binary uses a part.
+#![allow(clippy::unwrap_used)]
 
 use bip39::Mnemonic;
 use bitcoin::{Amount, FeeRate, Network};
