@@ -3,4 +3,5 @@
 //! Inputs come from peers, chain, oracles, the API and the clock; the protocol decides; events are on disk before
 //! anything leaves. It never decides about money by itself: that is the protocol's.
 
+pub mod handle;
 pub mod view;
