@@ -112,3 +112,24 @@ pub fn check_script(message: &'static str, field: &'static str, script: &bitcoin
         None => Err(ContractError::field(message, field, script, "P2WPKH or P2TR")),
     }
 }
+
+/// An announcement as the wire carries it, TLV header included.
+pub fn write_announcement(announcement: &dlc_messages::oracle_msgs::OracleAnnouncement) -> Vec<u8> {
+    announcement.encode()
+}
+
+/// Reads an announcement; refuses anything that would not be written back to the same bytes.
+pub fn read_announcement(bytes: &[u8]) -> Result<dlc_messages::oracle_msgs::OracleAnnouncement, ContractError> {
+    let unreadable = |reason: String| ContractError::Unreadable { message: "announcement", reason };
+    if bytes.len() > MAX_PREVIOUS {
+        return Err(unreadable(format!("{} bytes long, the most is {MAX_PREVIOUS}", bytes.len())));
+    }
+    let announcement = super::error::guarded(|| {
+        dlc_messages::oracle_msgs::OracleAnnouncement::read(&mut lightning::io::Cursor::new(bytes))
+            .map_err(|e| unreadable(format!("{e:?}")))
+    })?;
+    match announcement.encode() == bytes {
+        true => Ok(announcement),
+        false => Err(unreadable("it has bytes left over or is not in its one canonical form".into())),
+    }
+}
