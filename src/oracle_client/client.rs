@@ -21,12 +21,15 @@ const PAGE: usize = 2 * 1024 * 1024;
 /// Pages of announcements kept, for they never change: a month of a band is about 650 kB.
 const KEPT: usize = 24;
 
+/// Downloaded pages, the oldest first.
+type Pages = VecDeque<(Bundle, Arc<BundlePage>)>;
+
 /// Asks one oracle. Clones share what they have downloaded.
 #[derive(Clone, Debug)]
 pub struct OracleClient {
     fetcher: Fetcher,
     key: XOnlyPublicKey,
-    pages: Arc<Mutex<VecDeque<(Bundle, Arc<BundlePage>)>>>,
+    pages: Arc<Mutex<Pages>>,
 }
 
 impl OracleClient {
