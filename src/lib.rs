@@ -2,13 +2,13 @@
 //!
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
-pub mod loan;
-pub mod contract;
-pub mod settlement;
-pub mod protocol;
 pub mod chain;
-pub mod wallet;
-pub mod peer;
-pub mod store;
+pub mod contract;
 pub mod crash;
 pub mod demo;
+pub mod loan;
+pub mod peer;
+pub mod protocol;
+pub mod settlement;
+pub mod store;
+pub mod wallet;
