@@ -63,9 +63,22 @@ pub fn check(
     bytes: &[u8],
     fallback: &Signature,
 ) -> Result<CheckedSign, ContractError> {
+    check_with(Payouts::of(terms)?, terms, announcements, offer, accept, bytes, fallback)
+}
+
+/// [`check`] with payouts computed before.
+pub fn check_with(
+    payouts: Payouts,
+    terms: &Terms,
+    announcements: &Announcements,
+    offer: &OfferDlc,
+    accept: &AcceptDlc,
+    bytes: &[u8],
+    fallback: &Signature,
+) -> Result<CheckedSign, ContractError> {
     const SIGN: &str = "sign";
     let sign: SignDlc = wire::read(bytes)?;
-    let built = Built::rebuild(terms, announcements, Payouts::of(terms)?, offer, accept)?;
+    let built = Built::rebuild(terms, announcements, payouts, offer, accept)?;
     require(SIGN, "protocol_version", sign.protocol_version, offer.protocol_version)?;
     require(SIGN, "contract_id", sign.contract_id, contract_id(&built, offer))?;
     if !sign.tlvs.is_empty() {

@@ -63,6 +63,7 @@ pub struct Core {
     pub fallbacks: HashMap<LoanId, Signature>,
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
     pub broadcast: HashMap<Txid, Instant>,
+    pub tried: HashMap<LoanId, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
     pub events: VecDeque<EventView>,
     pub numbered: u64,

@@ -15,8 +15,6 @@ use crate::settlement::deadline;
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 use std::sync::Arc;
 
-/// How old the moment a proposal counts its debt at may be, seconds.
-const PROPOSAL_FRESH: u32 = 600;
 /// What a repayment with one coin weighs at most, in virtual bytes, the coin's input left out.
 const REPAY_VBYTES: u64 = 230;
 
@@ -112,7 +110,7 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     let (proposal, source) =
         message.proposal().ok_or_else(|| Trouble::refuse("repayment", "the proposed transaction cannot be read"))?;
     let (now, spot) = price_now(&tools, &loan).await?;
-    if now.since(message.at) > PROPOSAL_FRESH || message.at.since(now) > deadline::SPOT_FRESH {
+    if now.since(message.at) > deadline::PROPOSAL_PATIENCE || message.at.since(now) > deadline::SPOT_FRESH {
         return Err(Trouble::refuse("repayment", format!("it counts the debt at {}, and it is {now}", message.at)));
     }
     if !deadline::is_near(spot, message.price) {
