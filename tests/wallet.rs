@@ -7,7 +7,7 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::consensus::encode::serialize;
 use bitcoin::psbt::Psbt;
 use bitcoin::{absolute, transaction, Address, Amount, OutPoint, Sequence, Transaction, TxIn, TxOut};
-use hypothec::chain::ChainEvent;
+use hypothec::chain::{BlockRef, ChainEvent};
 use hypothec::wallet::{verify_coin_proof, Error, Rival, Wallet};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -249,6 +249,22 @@ async fn the_words_alone_find_the_money_again_even_far_along_the_addresses() {
     assert_eq!(restored.wallet.coins(), before);
     let spent = restored.wallet.send_all(&unchecked(&alice.wallet.new_address().unwrap()), FEE).unwrap();
     restored.chain.test_accept(&spent.transaction).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_wallet_need_not_read_what_lies_before_its_birthday() {
+    let world = World::new().await;
+    let chain = world.chain().await;
+    let hash = chain.tip().await.unwrap().hash;
+    let dir = tempfile::tempdir().unwrap();
+    let birthday = Some(BlockRef { height: 101, hash });
+    let wallet = Wallet::create_or_load(dir.path(), &seed(ALICE), birthday).unwrap();
+    let mut party = Party { follower: chain.follower(&wallet.checkpoints(), []), wallet, chain };
+    assert!(party.catch_up().await.is_empty());
+    party.funded(&world.node, sat(60_000)).await;
+    drop(party);
+    let again = Wallet::create_or_load(dir.path(), &seed(ALICE), None).unwrap();
+    assert_eq!((again.height(), again.balance().confirmed), (102, sat(60_000)));
 }
 
 #[tokio::test]
