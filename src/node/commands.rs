@@ -1,5 +1,6 @@
 //! What people and programs ask of the node.
 
+use super::backup;
 use super::core::{quote, repay, Core, EventWaiter};
 use super::handle::{Command, Reply};
 use super::jobs::receipt;
@@ -37,7 +38,10 @@ impl Core {
             Command::Status { reply } => answer(reply, Ok(self.status())),
             Command::NewAddress { reply } => {
                 let address = lock(&self.tools.wallet).new_address();
-                answer(reply, address.map(|a| AddressView { address: a.to_string() }).map_err(|e| error("internal", e)));
+                answer(
+                    reply,
+                    address.map(|a| AddressView { address: a.to_string() }).map_err(|e| error("internal", e)),
+                );
             }
             Command::Balance { reply } => answer(reply, Ok(self.balance())),
             Command::Effect { txid, reply } => {
@@ -76,11 +80,11 @@ impl Core {
                 self.event_waiters.push(EventWaiter { after, until, reply });
             }
             Command::Backup { passphrase, reply } => {
-                let (source, store) = (self.backup.clone(), self.tools.store.clone());
+                let ((words, config), store) = (self.backup.clone(), self.tools.store.clone());
                 self.ask(async move {
-                    let made = tokio::task::spawn_blocking(move || source.encrypt(&*store, &passphrase.0)).await;
-                    let made = made.map_err(|e| error("internal", e)).and_then(|made| made.map_err(|e| error("internal", format!("{e:#}"))));
-                    answer(reply, made);
+                    let seal = move || backup::seal(&words, &config, &*store, &passphrase.0);
+                    let made = tokio::task::spawn_blocking(seal).await.map_err(|e| error("internal", e));
+                    answer(reply, made.and_then(|made| made.map_err(|e| error("bad_request", e))));
                 });
             }
         }
@@ -178,7 +182,10 @@ impl Core {
             }
             None => answer(
                 reply,
-                Err(error("not_found", format!("no open quote {quote}: it expired, or the node was restarted; ask again"))),
+                Err(error(
+                    "not_found",
+                    format!("no open quote {quote}: it expired, or the node was restarted; ask again"),
+                )),
             ),
         }
     }

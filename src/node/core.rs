@@ -74,7 +74,8 @@ pub struct Core {
     pub turns: u64,
     pub troubles: BTreeMap<String, String>,
     pub caught_up: bool,
-    pub backup: super::backup::Source,
+    /// Words and configuration, for backups.
+    pub backup: (bip39::Mnemonic, String),
 }
 
 impl Core {
@@ -223,7 +224,8 @@ impl Core {
             }
             _ => return None,
         };
-        let other = self.loans.values().find(|loan| loan.id != id && loan.reserved().iter().any(|c| coins.contains(c)))?;
+        let other =
+            self.loans.values().find(|loan| loan.id != id && loan.reserved().iter().any(|c| coins.contains(c)))?;
         Some(error("coins", format!("a coin is set aside for loan {} already; try again", other.id)))
     }
 
@@ -400,7 +402,10 @@ impl Core {
         if let Event::Agreed { coins, .. } = &event {
             let taken = self.loans.values().find(|loan| loan.reserved().iter().any(|coin| coins.contains(coin)));
             if let Some(other) = taken {
-                return Ok(Err(error("coins", format!("a coin is set aside for loan {} already; try again", other.id))));
+                return Ok(Err(error(
+                    "coins",
+                    format!("a coin is set aside for loan {} already; try again", other.id),
+                )));
             }
         }
         self.got.remove(&id);
@@ -500,10 +505,8 @@ impl Core {
     pub fn is_idle(&self) -> bool {
         let now = self.moment.now;
         let looked = lock(&self.tools.oracles).keys().all(|key| self.looked.get(key).is_some_and(|l| l.at == now));
-        let waiting = self
-            .loans
-            .values()
-            .any(|loan| present::waits_for_peer(loan) && self.tools.net.is_connected(loan.peer));
+        let waiting =
+            self.loans.values().any(|loan| present::waits_for_peer(loan) && self.tools.net.is_connected(loan.peer));
         self.caught_up && looked && self.running.is_empty() && !waiting
     }
 }
@@ -522,4 +525,4 @@ fn request_of(message: &Message) -> [u8; 32] {
 }
 
 /// Every job kind in one place, so that `jobs` stays a list of names.
-pub use jobs::{checks, coin, negotiate, quote, repay, watch};
+pub use jobs::{coin, negotiate, quote, repay, watch};

@@ -1,8 +1,8 @@
 //! The one way into a running node: a request, a place for its answer.
 
 use super::view::{
-    AddressView, Balance, ConnectRequest, EffectView, ErrorView, EventView, LoanView, OracleRequest, OracleView, PeerView,
-    QuoteRequest, QuoteView, SendRequest, Sent, Status,
+    AddressView, Balance, ConnectRequest, EffectView, ErrorView, EventView, LoanView, OracleRequest, OracleView,
+    PeerView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;

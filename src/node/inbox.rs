@@ -36,7 +36,8 @@ impl Core {
                         self.spawn(Key::Loan(id), Some(peer), id.0, work);
                     }
                     None => {
-                        let text = "no such quote is open here: it expired or the node was restarted; ask for a new one";
+                        let text =
+                            "no such quote is open here: it expired or the node was restarted; ask for a new one";
                         self.send(peer, &refused(id.0, "unknown_quote", text));
                     }
                 }

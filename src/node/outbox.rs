@@ -110,7 +110,9 @@ impl Core {
                 .iter()
                 .filter(|loan| loan.terms.oracles.contains(&oracle))
                 .filter(|loan| {
-                    todo(loan, self.moment).iter().any(|action| matches!(action, Action::WatchTouches | Action::FetchFixing))
+                    todo(loan, self.moment)
+                        .iter()
+                        .any(|action| matches!(action, Action::WatchTouches | Action::FetchFixing))
                 })
                 .cloned()
                 .collect();

@@ -1,7 +1,6 @@
 //! Loans, quotes and events as a person asks for them.
 
 use super::view::{EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, QuoteView};
-use crate::contract::clauses::Payouts;
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::repay::Source;
 use crate::contract::{ContractError, Role};
@@ -104,7 +103,11 @@ fn fees(terms: &Terms) -> Result<Vec<FeeView>, ContractError> {
         fee("receipt", exit, ahead),
         fee("fallback", exit, ahead),
         fee("refund", exit, ahead),
-        fee("repay from wallet or collateral (at most, at the loan's rate)", repay, "you; what was paid ahead counts towards it"),
+        fee(
+            "repay from wallet or collateral (at most, at the loan's rate)",
+            repay,
+            "you; what was paid ahead counts towards it",
+        ),
     ])
 }
 
@@ -172,7 +175,11 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     });
     exits.push(open(Exit::Matured, format!("at {}, shown at today's price", terms.due()), fixing));
     let at = terms.fallback_locktime();
-    exits.push(open(Exit::FellBack, format!("from {at}, if the oracle is silent"), Some(payout::fallback_floor(terms))));
+    exits.push(open(
+        Exit::FellBack,
+        format!("from {at}, if the oracle is silent"),
+        Some(payout::fallback_floor(terms)),
+    ));
     let at = terms.refund_locktime();
     exits.push(open(Exit::Refunded, format!("from {at}, the last resort"), Some(payout::refund(terms))));
     exits
@@ -240,10 +247,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
     match event {
         Event::Agreed { .. } => format!(
             "terms agreed as {us}: {} against {}, {} for {} days",
-            terms.principal,
-            terms.collateral,
-            terms.apr,
-            terms.days.0
+            terms.principal, terms.collateral, terms.apr, terms.days.0
         ),
         Event::CoinMade { transaction } => format!("the lender's coin is on its way in {}", transaction.compute_txid()),
         Event::Ready { coin } => format!("the lender's coin {coin} is confirmed and set aside"),

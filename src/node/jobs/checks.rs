@@ -57,7 +57,10 @@ pub async fn coins_exist(tools: &Tools, coins: &[(OutPoint, TxOut)]) -> Result<(
             return Err(Trouble::refuse("coin", message));
         };
         if coin.txout != *expected {
-            return Err(Trouble::refuse("coin", format!("coin {outpoint} is worth {}, not as stated", coin.txout.value)));
+            return Err(Trouble::refuse(
+                "coin",
+                format!("coin {outpoint} is worth {}, not as stated", coin.txout.value),
+            ));
         }
     }
     Ok(())

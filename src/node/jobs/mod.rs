@@ -73,7 +73,13 @@ pub enum Outcome {
     /// A loan begins; as borrower somebody waits.
     Begin(Box<Event>, Option<Reply<LoanView>>),
     /// An oracle was looked at, at this time of ours.
-    Watched { oracle: XOnlyPublicKey, at: Time, spot: Option<SignedPrice>, inputs: Vec<(LoanId, Input)>, trouble: Option<String> },
+    Watched {
+        oracle: XOnlyPublicKey,
+        at: Time,
+        spot: Option<SignedPrice>,
+        inputs: Vec<(LoanId, Input)>,
+        trouble: Option<String>,
+    },
     /// Nothing for the core to do.
     Nothing,
 }

@@ -38,7 +38,8 @@ fn own_coins(tools: &Tools, outpoints: &[OutPoint]) -> Result<Vec<FundingCoin>, 
         .iter()
         .map(|outpoint| {
             let coin = known.iter().find(|coin| coin.outpoint == *outpoint && coin.confirmations > 0);
-            let coin = coin.ok_or_else(|| Trouble::Later(format!("our coin {outpoint} is not there or not confirmed")))?;
+            let coin =
+                coin.ok_or_else(|| Trouble::Later(format!("our coin {outpoint} is not there or not confirmed")))?;
             Ok(FundingCoin { previous: (*coin.previous_tx).clone(), vout: coin.outpoint.vout })
         })
         .collect()
@@ -65,8 +66,7 @@ pub async fn answer_offer(tools: Arc<Tools>, loan: Arc<Loan>, bytes: Vec<u8>) ->
     let checked = compute(move || offer::check(&snapshot.terms, &snapshot.announcements, &copy)).await?;
     coins_exist(&tools, &checked.coins).await?;
     let coin = own_coins(&tools, &loan.coins)?.pop().ok_or_else(|| Trouble::later("our coin is gone"))?;
-    let parts =
-        AcceptParts { funding_key: keys(&tools, &loan)?.funding, payout_script: fresh_script(&tools)?, coin };
+    let parts = AcceptParts { funding_key: keys(&tools, &loan)?.funding, payout_script: fresh_script(&tools)?, coin };
     let accepted = compute(move || accept::make(&loan.terms, &loan.announcements, checked, parts)).await?;
     let input = Input::Accepted {
         offer: bytes,
@@ -88,10 +88,9 @@ pub async fn answer_accept(
     let id = loan.id;
     let offer = loan.messages.read_offer().ok_or_else(|| Trouble::later("our offer cannot be read"))?;
     let (snapshot, copy, theirs) = (loan.clone(), bytes.clone(), offer.clone());
-    let checked = compute(move || {
-        accept::check(&snapshot.terms, &snapshot.announcements, &theirs, &copy, &lender_fallback)
-    })
-    .await?;
+    let checked =
+        compute(move || accept::check(&snapshot.terms, &snapshot.announcements, &theirs, &copy, &lender_fallback))
+            .await?;
     coins_exist(&tools, std::slice::from_ref(&checked.coin)).await?;
     let built = checked.built;
     let mut psbt = built.funding_psbt(&offer, &checked.accept).map_err(|e| Trouble::refuse("contract", e))?;

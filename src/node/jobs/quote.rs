@@ -36,6 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(20);
 /// The highest rate a borrower takes: what a policy may ask at most.
 const APR_MAX: u32 = 1_500;
 
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rand::thread_rng().fill_bytes(&mut bytes);
+    bytes
+}
+
 /// Lender: a quote for a request, by the policy.
 pub async fn give(
     tools: Arc<Tools>,
@@ -64,10 +70,7 @@ pub async fn give(
         fee_rate,
     };
     let quoted = policy.quote(&asked).map_err(|e| refuse("policy", e.to_string()))?;
-    let mut random = rand::thread_rng();
-    let (mut key_index, mut lender_nonce) = ([0; 32], [0; 32]);
-    random.fill_bytes(&mut key_index);
-    random.fill_bytes(&mut lender_nonce);
+    let (key_index, lender_nonce) = (random(), random());
     let keys = tools.seed.loan_keys(&key_index)?;
     let range = || refuse("amount", "the amounts asked for are out of range".into());
     let now = tools.now()?;
@@ -142,10 +145,7 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     if oracles.is_empty() {
         return Err(Trouble::refuse("no_oracle", "this node knows no oracle: add one with `oracle add`"));
     }
-    let mut random = rand::thread_rng();
-    let (mut id, mut borrower_nonce) = ([0; 32], [0; 32]);
-    random.fill_bytes(&mut id);
-    random.fill_bytes(&mut borrower_nonce);
+    let (id, borrower_nonce) = (random(), random());
     let principal_script = lock(&tools.wallet).new_address()?.script_pubkey();
     let asked = QuoteRequest {
         request: id,
@@ -183,7 +183,9 @@ async fn exchange(
     let answer = tokio::time::timeout(PATIENCE, send).await;
     lock(&tools.waiters).remove(&asked.request);
     match answer {
-        Err(_) => Err(Trouble::Later(format!("the lender at {address} did not answer within {} s", PATIENCE.as_secs()))),
+        Err(_) => {
+            Err(Trouble::Later(format!("the lender at {address} did not answer within {} s", PATIENCE.as_secs())))
+        }
         Ok(Err(_)) => Err(Trouble::later("the node is stopping")),
         Ok(Ok(Err(refused))) => Err(Trouble::refuse("refused", format!("the lender refuses: {}", refused.message))),
         Ok(Ok(Ok(quote))) => Ok(quote),
@@ -270,11 +272,8 @@ async fn fetch(
     let oracle = terms.oracles.first().ok_or_else(|| Trouble::refuse("quote", "the terms name no oracle"))?;
     let client = tools.oracle(oracle)?;
     let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
-    let announcements = Announcements {
-        touches: client.touches(&asked).await?,
-        receipt,
-        fixing: client.fixing(terms.due()).await?,
-    };
+    let announcements =
+        Announcements { touches: client.touches(&asked).await?, receipt, fixing: client.fixing(terms.due()).await? };
     clauses::check_announcements(terms, &announcements).map_err(Trouble::later)?;
     Ok(announcements)
 }
@@ -312,14 +311,12 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
         );
         return Err(Trouble::refuse("coins", message));
     }
-    let mut key_index = [0; 32];
-    rand::thread_rng().fill_bytes(&mut key_index);
     Ok(Event::Agreed {
         role: Role::Borrower,
         peer: got.peer,
         terms: Box::new(got.terms),
         announcements: Box::new(got.announcements),
-        key_index,
+        key_index: random(),
         coins: chosen.iter().map(|coin| coin.outpoint).collect(),
     })
 }

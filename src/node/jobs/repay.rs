@@ -47,7 +47,10 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Tr
         return Err(Trouble::refuse("role", "only the borrower repays; the lender can give a receipt"));
     }
     if loan.stage != Stage::Active || loan.pending.is_some() {
-        return Err(Trouble::refuse("stage", format!("the loan is {:?}; only an active loan can be repaid", loan.stage)));
+        return Err(Trouble::refuse(
+            "stage",
+            format!("the loan is {:?}; only an active loan can be repaid", loan.stage),
+        ));
     }
     if let Some(open) = &loan.repayment {
         let txid = open.transaction.compute_txid();

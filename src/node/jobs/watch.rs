@@ -83,12 +83,7 @@ async fn exit_of(
     Ok(None)
 }
 
-async fn attested(
-    tools: &Tools,
-    client: &OracleClient,
-    loan: &Loan,
-    clause: Clause,
-) -> Result<Option<Input>, Trouble> {
+async fn attested(tools: &Tools, client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<Input>, Trouble> {
     let (event, proven) = match clause {
         Clause::Touch { index } => {
             (loan.payouts.days.get(index).map(|day| day.event()), loan.announcements.touches.get(index))
