@@ -173,13 +173,19 @@ fn read(plain: &[u8]) -> Result<Backup, BackupError> {
         let (kind, body, after) = take(rest).ok_or_else(|| content("it ends too early"))?;
         rest = after;
         match kind {
-            WORDS if number == 0 => words = Some(parse_words(text(body)?).map_err(|error| content(&error.to_string()))?),
+            WORDS if number == 0 => {
+                words = Some(parse_words(text(body)?).map_err(|error| content(&error.to_string()))?)
+            }
             CONFIG if number == 1 => config = Some(text(body)?.to_owned()),
             DOCUMENT if number > 1 => items.push(document(body).ok_or_else(|| content("a document is cut short"))?),
             RECORD if number > 1 => items.push(record(body).ok_or_else(|| content("a record is cut short"))?),
             END if rest.is_empty() && body == number.to_be_bytes() => break,
             END => return Err(content("its end does not fit what comes before it")),
-            _ => return Err(content(&format!("its item number {number} is of kind {kind}, which does not belong there"))),
+            _ => {
+                return Err(content(&format!(
+                    "its item number {number} is of kind {kind}, which does not belong there"
+                )))
+            }
         }
     }
     match (words, config) {

@@ -257,9 +257,7 @@ impl Bitcoind {
         let remedy = "say either bitcoind.cookie alone, or bitcoind.user together with bitcoind.password";
         match (&self.cookie, &self.user, &self.password) {
             (Some(path), None, None) => Ok(Auth::Cookie(path.clone())),
-            (None, Some(user), Some(password)) => {
-                Ok(Auth::UserPass { user: user.clone(), password: password.clone() })
-            }
+            (None, Some(user), Some(password)) => Ok(Auth::UserPass { user: user.clone(), password: password.clone() }),
             (None, None, None) => Ok(Auth::Cookie(default_cookie(chain)?)),
             (_, Some(user), _) => Err(wrong("bitcoind.user", quoted(user), remedy)),
             (_, None, _) => Err(wrong("bitcoind.password", "(not shown)", remedy)),
@@ -513,7 +511,10 @@ mod tests {
         let path = folder.path().join("hypothec.toml");
         std::fs::write(&path, "network = \"signet\"").unwrap();
         let said = Config::load(folder.path(), Some("clock".into())).unwrap_err().to_string();
-        assert!(said.contains("signet") && said.contains("--regtest-clock") && said.contains("hypothec.toml"), "{said}");
+        assert!(
+            said.contains("signet") && said.contains("--regtest-clock") && said.contains("hypothec.toml"),
+            "{said}"
+        );
         assert!(!Config::load(folder.path(), None).unwrap().clock().is_file());
         std::fs::write(&path, "network = \"regtest\"").unwrap();
         assert!(Config::load(folder.path(), Some("clock".into())).unwrap().clock().is_file());
