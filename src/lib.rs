@@ -9,6 +9,7 @@ pub mod crash;
 pub mod demo;
 pub mod loan;
 pub mod node;
+pub mod oracle_client;
 pub mod peer;
 pub mod protocol;
 pub mod settlement;

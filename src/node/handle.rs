@@ -1,8 +1,8 @@
 //! The one way into a running node: a request, a place for its answer.
 
 use super::view::{
-    AddressView, Balance, ConnectRequest, ErrorView, EventView, LoanView, OracleRequest, OracleView, PeerView,
-    QuoteRequest, QuoteView, SendRequest, Sent, Status,
+    AddressView, Balance, ConnectRequest, EffectView, ErrorView, EventView, LoanView, OracleRequest, OracleView,
+    PeerView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
@@ -31,6 +31,13 @@ pub enum Command {
     Balance {
         /// The answer's place.
         reply: Reply<Balance>,
+    },
+    /// What does a transaction do to the wallet?
+    Effect {
+        /// Which.
+        txid: bitcoin::Txid,
+        /// The answer's place.
+        reply: Reply<EffectView>,
     },
     /// Pay somebody out of the wallet.
     Send {
@@ -198,6 +205,11 @@ impl Handle {
     /// `GET /v1/wallet/balance`.
     pub async fn balance(&self) -> Result<Balance, ErrorView> {
         self.ask(|reply| Command::Balance { reply }).await
+    }
+
+    /// `GET /v1/wallet/effect/{txid}`.
+    pub async fn effect(&self, txid: bitcoin::Txid) -> Result<EffectView, ErrorView> {
+        self.ask(|reply| Command::Effect { txid, reply }).await
     }
 
     /// `POST /v1/wallet/send`.

@@ -4,7 +4,19 @@
 //! anything leaves. It never decides about money by itself: that is the protocol's.
 
 pub mod backup;
+mod commands;
 pub mod config;
+mod core;
 pub mod data;
 pub mod handle;
+mod inbox;
+mod jobs;
+mod outbox;
+pub mod present;
+mod start;
+mod tools;
 pub mod view;
+
+pub use config::Config;
+pub use handle::Handle;
+pub use start::{start, Running};

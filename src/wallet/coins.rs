@@ -93,7 +93,7 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result
             continue;
         }
         let rest = sorted.iter().skip(i);
-        let last = rest.filter(|c| worth(c) >= missing).last().unwrap_or(coin);
+        let last = rest.filter(|c| worth(c) >= missing).next_back().unwrap_or(coin);
         chosen.push((*last).clone());
         return Ok(chosen);
     }
