@@ -60,6 +60,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let seed = Seed::from_mnemonic(&words, network)?;
     // The chain room refuses a bitcoind on another network than the configured one.
     let chain = Chain::connect(config.chain.clone()).await?;
+    std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
     let wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
     let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
     let (net, peers) = PeerNet::start(
