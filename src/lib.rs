@@ -2,6 +2,7 @@
 //!
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
+pub mod api;
 pub mod chain;
 pub mod contract;
 pub mod crash;
