@@ -249,7 +249,10 @@ pub fn recognise(loan: &Loan, skeleton: &Skeleton, transaction: &Transaction) ->
         return (Some(Exit::Matured), loan.attested_price());
     }
     // A cooperative spend we did not record: only a repayment takes both sides' signatures.
-    (transaction.input.len() > 1).then_some((Some(Exit::Repaid), None)).unwrap_or((None, None))
+    match transaction.input.len() {
+        0 | 1 => (None, None),
+        _ => (Some(Exit::Repaid), None),
+    }
 }
 
 fn rollback(loan: &Loan, to_height: u32) -> Vec<Event> {
