@@ -107,6 +107,10 @@ fn with_tlv<M: wire::Message>(message: &mut M, record: &[u8]) {
     *message = M::read(&mut lightning::io::Cursor::new(bytes)).unwrap();
 }
 
+fn shorten<T>(list: &mut Vec<T>) {
+    list.truncate(list.len() - 1);
+}
+
 /// A record that redirects payouts of the accepting party: type 65005, an empty list.
 const OVERRIDES: &[u8] = &[0xfd, 0xfd, 0xed, 1, 0];
 
@@ -139,7 +143,7 @@ const OFFERS: &[Case<OfferDlc>] = &[
     }),
     ("endpoint 2^45", "contract_info", |o| fixing(o).payout_function.last_endpoint.event_outcome = 1 << 45),
     ("40 digits", "contract_info", |o| fixing(o).num_digits = 40),
-    ("a clause less", "contract_info", |o| drop(infos(o).pop())),
+    ("a clause less", "contract_info", |o| shorten(infos(o))),
     ("a clause twice", "contract_info", |o| {
         let again = infos(o)[0].clone();
         infos(o).push(again)
@@ -169,7 +173,7 @@ const OFFERS: &[Case<OfferDlc>] = &[
         let other = coin(&secret(2), Amount::from_sat(5_000), 9).input().unwrap();
         o.funding_inputs.push(FundingInput { input_serial_id: o.funding_inputs[0].input_serial_id, ..other });
     }),
-    ("half a previous transaction", "prev_tx", |o| drop(o.funding_inputs[0].prev_tx.pop())),
+    ("half a previous transaction", "prev_tx", |o| shorten(&mut o.funding_inputs[0].prev_tx)),
     ("more than a previous transaction", "prev_tx", |o| o.funding_inputs[0].prev_tx.push(0)),
     ("no previous transaction", "prev_tx", |o| o.funding_inputs[0].prev_tx.clear()),
     ("an endless previous transaction", "prev_tx", |o| o.funding_inputs[0].prev_tx = vec![0; 100_001]),
@@ -231,10 +235,8 @@ fn a_coin_too_small_for_the_collateral_never_becomes_a_contract() {
     let mut offer = n.offer.clone();
     let short = borrower_shares(&n.terms, 1).unwrap().required.to_sat() - 1;
     repay_with(&mut offer.funding_inputs[0], short, script(&secret(2)));
-    let Ok(checked) = check_offer(&wire::write(&offer)) else { return };
-    let parts = scene().cast.accept_parts(&n.terms);
-    let error = refusal(accept::make(&n.terms, &n.announcements, checked, parts), "a coin too small");
-    assert!(error.contains("nput amount"), "{error}");
+    let error = refusal(check_offer(&wire::write(&offer)), "a coin too small");
+    assert!(error.contains("offer.funding_inputs"), "{error}");
 }
 
 #[test]
@@ -316,7 +318,7 @@ const ACCEPTS: &[Case<AcceptDlc>] = &[
     ("payout in the payout's place", "serial ids", |a| a.payout_serial_id = scene().honest.offer.payout_serial_id),
     ("another key", "refund", |a| a.funding_pubkey = secret(99).public_key(bitcoin::secp256k1::SECP256K1)),
     ("another payout", "refund", |a| a.payout_spk = script(&secret(99))),
-    ("a signature less", "count", |a| drop(a.cet_adaptor_signatures.ecdsa_adaptor_signatures.pop())),
+    ("a signature less", "count", |a| shorten(&mut a.cet_adaptor_signatures.ecdsa_adaptor_signatures)),
     ("a signature more", "count", |a| {
         let last = a.cet_adaptor_signatures.ecdsa_adaptor_signatures[0].clone();
         a.cet_adaptor_signatures.ecdsa_adaptor_signatures.push(last)
@@ -363,7 +365,7 @@ const SIGNS: &[Case<SignDlc>] = &[
     ("elements swapped", "funding_signatures", |s| {
         s.funding_signatures.funding_signatures[0].witness_elements.swap(0, 1)
     }),
-    ("a signature less", "count", |s| drop(s.cet_adaptor_signatures.ecdsa_adaptor_signatures.pop())),
+    ("a signature less", "count", |s| shorten(&mut s.cet_adaptor_signatures.ecdsa_adaptor_signatures)),
     ("the lender's own signatures", "adaptor 0", |s| {
         s.cet_adaptor_signatures = scene().honest.accepted.accept.cet_adaptor_signatures.clone()
     }),
@@ -476,7 +478,7 @@ fn announcements_that_are_not_the_oracles_own_are_refused() {
         OTHER.get().unwrap()
     }
     let cases: &[Spoil] = &[
-        ("touches", |a| drop(a.touches.pop())),
+        ("touches", |a| shorten(&mut a.touches)),
         ("touches", |a| {
             let again = a.touches[0].clone();
             a.touches.push(again)
@@ -485,7 +487,7 @@ fn announcements_that_are_not_the_oracles_own_are_refused() {
         ("event id", |a| a.touches[0].clone_from(&a.fixing)),
         ("oracle key", |a| a.touches[0] = stranger().touches[0].clone()),
         ("oracle key", |a| a.fixing = stranger().fixing.clone()),
-        ("nonce proofs", |a| drop(a.fixing.nonce_proofs.pop())),
+        ("nonce proofs", |a| shorten(&mut a.fixing.nonce_proofs)),
         ("nonce proof", |a| a.touches[0].nonce_proofs = stranger().touches[0].nonce_proofs.clone()),
         ("maturity", |a| a.touches[0].announcement.oracle_event.event_maturity_epoch += 1),
         ("signature", |a| {

@@ -136,6 +136,11 @@ pub fn check_with(
     }
     require(OFFER, "change_serial_id differs", offer.change_serial_id != offer.fund_output_serial_id, true)?;
     wire::check_inputs(OFFER, &offer.funding_inputs)?;
+    let offering = super::build::offering(&offer)?;
+    if offering.get_change_output_and_fees(terms.total(), terms.fee_rate.0, Amount::ZERO).is_err() {
+        let needed = format!("the collateral of {} and its fees", terms.collateral);
+        return Err(ContractError::field(OFFER, "funding_inputs", offering.input_amount, needed));
+    }
     let coins = offer
         .funding_inputs
         .iter()
