@@ -127,6 +127,23 @@ async fn a_transaction_rolled_back_into_the_mempool_is_told_as_new_and_one_that_
     world.node.mine(1).await.unwrap();
     assert_eq!(told(&alice.catch_up().await), ["103", "+0 -1"]);
     assert_eq!(alice.wallet.balance().confirmed, instead.output[0].value);
+
+    // Also where all of it happens between two polls.
+    let made = OutPoint { txid: instead.compute_txid(), vout: 0 };
+    let next = alice.wallet.spend_to_self(made, FEE, None).unwrap().transaction;
+    alice.chain.broadcast(&next).await.unwrap();
+    let block = world.node.mine(1).await.unwrap()[0];
+    assert_eq!(told(&alice.catch_up().await), ["104"]);
+    let instead = alice.wallet.spend_to_self(coin, FEE, None);
+    assert!(instead.is_err(), "the chain has it spent");
+    world.node.invalidate(block).await.unwrap();
+    let instead = world.wallet(ALICE, "elsewhere").await.wallet.spend_to_self(made, FEE, Some(&rival)).unwrap();
+    alice.chain.broadcast(&instead.transaction).await.unwrap();
+    world.node.mine(1).await.unwrap();
+    let events = alice.catch_up().await;
+    assert_eq!(told(&events), ["-103", "104", "+0 -1"]);
+    let gone = next.compute_txid();
+    assert!(matches!(&events[2], ChainEvent::Mempool { evicted, .. } if evicted[..] == [gone]));
 }
 
 #[tokio::test]
@@ -247,6 +264,13 @@ async fn after_bitcoind_restarts_the_same_line_works_again() {
     assert_eq!(chain.tip().await.unwrap().height, 101);
     node.mine(1).await.unwrap();
     assert_eq!(told(&drain(&mut follower).await), ["102"]);
+
+    // Nobody asked while it was away: the cookie has changed under a line that looks open.
+    node.stop().await.unwrap();
+    let again = Options { rpc_port: Some(port), ..options() };
+    let _node = BitcoindProcess::start(dir.path(), again).await.unwrap();
+    assert_eq!(chain.tip().await.unwrap().height, 102);
+    assert!(drain(&mut follower).await.is_empty());
 }
 
 #[tokio::test]

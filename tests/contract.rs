@@ -32,7 +32,6 @@ fn attest(cast: &Cast, negotiated: &Negotiated, clause: Clause) -> VerifiedAttes
 fn the_library_agrees_that_what_we_negotiated_is_one_signed_contract() {
     let cast = Cast::new();
     let terms = cast.terms(5);
-    //CHECK
     let n = negotiate(&cast, terms);
     let verified = ddk::contract::verify_signed_contract(&n.offer, &n.accepted.accept, &n.signed.sign).unwrap();
     assert_eq!(verified.transactions().fund.compute_txid(), n.funding.compute_txid());

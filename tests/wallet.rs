@@ -7,9 +7,10 @@ use bitcoin::address::NetworkUnchecked;
 use bitcoin::consensus::encode::serialize;
 use bitcoin::psbt::Psbt;
 use bitcoin::{absolute, transaction, Address, Amount, OutPoint, Sequence, Transaction, TxIn, TxOut};
-use hypothec::chain::ChainEvent;
+use hypothec::chain::{BlockRef, ChainEvent};
 use hypothec::wallet::{verify_coin_proof, Error, Rival, Wallet};
 use std::collections::HashSet;
+use std::sync::Arc;
 use support::{sat, seed, Party, World, ALICE, BOB, FEE, NOW};
 
 fn unchecked(address: &Address) -> Address<NetworkUnchecked> {
@@ -95,6 +96,27 @@ async fn a_recorded_payment_is_not_spent_twice_before_the_mempool_tells_of_it() 
 }
 
 #[tokio::test]
+async fn while_the_clock_stands_still_what_was_seen_last_still_counts() {
+    let world = World::new().await;
+    let mut alice = world.wallet(ALICE, "alice").await;
+    let coin = alice.funded(&world.node, sat(100_000)).await;
+    let first = Arc::new(alice.wallet.spend_to_self(coin, FEE, None).unwrap().transaction);
+    let rival = Rival { fee: sat(600), fee_rate: FEE };
+    let second = Arc::new(alice.wallet.spend_to_self(coin, FEE, Some(&rival)).unwrap().transaction);
+    let (one, two) = (first.compute_txid(), second.compute_txid());
+    let mut told = |new: &[&Arc<Transaction>], evicted: &[_]| {
+        let new = new.iter().map(|t| Arc::clone(t)).collect();
+        let event = ChainEvent::Mempool { new, evicted: evicted.to_vec() };
+        alice.wallet.apply(&event, NOW).unwrap();
+        (alice.wallet.unconfirmed(), alice.wallet.balance().confirmed)
+    };
+    assert_eq!(told(&[&first], &[]), (vec![one], sat(0)));
+    assert_eq!(told(&[&second], &[one]), (vec![two], sat(0)));
+    assert_eq!(told(&[], &[two]), (vec![], sat(100_000)));
+    assert_eq!(told(&[&first], &[]), (vec![one], sat(0)));
+}
+
+#[tokio::test]
 async fn an_exact_coin_is_made_from_what_there_is_and_found_again() {
     let world = World::new().await;
     let mut alice = world.wallet(ALICE, "alice").await;
@@ -148,7 +170,9 @@ async fn a_half_signed_proposal_is_withdrawn_by_spending_its_input_elsewhere() {
     let coin = alice.funded(&world.node, sat(1_000_000)).await;
     alice.wallet.reserve(&[coin]);
     let to = bob.wallet.new_address().unwrap().script_pubkey();
-    let mut psbt = proposal(&[coin], &[TxOut { value: sat(980_000), script_pubkey: to }]);
+    // Larger than what withdraws it: then its fee counts, not only its rate.
+    let outputs = vec![TxOut { value: sat(245_000), script_pubkey: to }; 4];
+    let mut psbt = proposal(&[coin], &outputs);
     assert_eq!(alice.wallet.sign_inputs(&mut psbt).unwrap(), 1);
     let proposal = psbt.extract_tx_unchecked_fee_rate();
     // The peer has completed it after all, at a high fee: it sits in the mempool.
@@ -225,6 +249,22 @@ async fn the_words_alone_find_the_money_again_even_far_along_the_addresses() {
     assert_eq!(restored.wallet.coins(), before);
     let spent = restored.wallet.send_all(&unchecked(&alice.wallet.new_address().unwrap()), FEE).unwrap();
     restored.chain.test_accept(&spent.transaction).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_new_wallet_need_not_read_what_lies_before_its_birthday() {
+    let world = World::new().await;
+    let chain = world.chain().await;
+    let hash = chain.tip().await.unwrap().hash;
+    let dir = tempfile::tempdir().unwrap();
+    let birthday = Some(BlockRef { height: 101, hash });
+    let wallet = Wallet::create_or_load(dir.path(), &seed(ALICE), birthday).unwrap();
+    let mut party = Party { follower: chain.follower(&wallet.checkpoints(), []), wallet, chain };
+    assert!(party.catch_up().await.is_empty());
+    party.funded(&world.node, sat(60_000)).await;
+    drop(party);
+    let again = Wallet::create_or_load(dir.path(), &seed(ALICE), None).unwrap();
+    assert_eq!((again.height(), again.balance().confirmed), (102, sat(60_000)));
 }
 
 #[tokio::test]

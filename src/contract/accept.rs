@@ -2,7 +2,7 @@
 
 use super::adaptor;
 use super::build::{self, Built};
-use super::clauses::Announcements;
+use super::clauses::{Announcements, Payouts};
 use super::error::{require, ContractError};
 use super::fallback;
 use super::offer::{lender_coin_value, CheckedOffer, FundingCoin};
@@ -90,9 +90,20 @@ pub fn check(
     bytes: &[u8],
     fallback: &Signature,
 ) -> Result<CheckedAccept, ContractError> {
+    check_with(Payouts::of(terms)?, terms, announcements, offer, bytes, fallback)
+}
+
+/// [`check`] with payouts computed before.
+pub fn check_with(
+    payouts: Payouts,
+    terms: &Terms,
+    announcements: &Announcements,
+    offer: &OfferDlc,
+    bytes: &[u8],
+    fallback: &Signature,
+) -> Result<CheckedAccept, ContractError> {
     let accept: AcceptDlc = wire::read(bytes)?;
     let coin = check_fields(terms, offer, &accept)?;
-    let payouts = super::clauses::Payouts::of(terms)?;
     let built = Built::rebuild(terms, announcements, payouts, offer, &accept)?;
     let key = &accept.funding_pubkey;
     fallback::check_half("refund", &built.transactions.refund, 0, &built.skeleton, key, &accept.refund_signature)?;

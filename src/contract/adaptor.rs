@@ -8,11 +8,10 @@ use super::error::ContractError;
 use bitcoin::secp256k1::Message;
 use bitcoin::{Amount, Script, Transaction};
 use ddk_trie::digit_decomposition::group_by_ignoring_digits;
-use dlc::OracleInfo;
 use dlc_messages::oracle_msgs::{tagged_attestation_msg, OracleAnnouncement};
 use hypothec_oracle::event::FIXING_DIGITS;
 use rayon::prelude::*;
-use secp256k1_zkp::{EcdsaAdaptorSignature, PublicKey, Secp256k1, SecretKey};
+use secp256k1_zkp::{EcdsaAdaptorSignature, PublicKey, SecretKey, SECP256K1};
 
 /// One adaptor signature's place: the CET it is over and the point that locks it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,8 +35,10 @@ pub struct Signing<'a> {
 
 /// The slots of all clauses, in the order the messages carry the signatures.
 pub fn slots(payouts: &Payouts, announcements: &Announcements) -> Result<Vec<Slot>, ContractError> {
-    let singles = announcements.touches.iter().map(|proven| &proven.announcement).chain([&announcements.receipt]);
+    let touches = announcements.touches.iter().map(|proven| &proven.announcement);
+    let singles: Vec<&OracleAnnouncement> = touches.chain([&announcements.receipt]).collect();
     let mut slots = singles
+        .into_par_iter()
         .enumerate()
         .map(|(cet, announcement)| Ok(Slot { cet, point: outcome_point(announcement)? }))
         .collect::<Result<Vec<_>, ContractError>>()?;
@@ -75,12 +76,11 @@ pub fn sign(
     signing: Signing<'_>,
     key: &SecretKey,
 ) -> Result<Vec<EcdsaAdaptorSignature>, ContractError> {
-    let secp = Secp256k1::new();
     slots
         .par_iter()
         .map(|slot| {
             let cet = signing.cets.get(slot.cet).ok_or(ContractError::OutOfRange("the CET of a slot"))?;
-            Ok(dlc::create_cet_adaptor_sig_from_point(&secp, cet, &slot.point, key, signing.script, signing.value)?)
+            Ok(dlc::create_cet_adaptor_sig_from_point(SECP256K1, cet, &slot.point, key, signing.script, signing.value)?)
         })
         .collect()
 }
@@ -100,24 +100,32 @@ pub fn verify(
             format!("{}, one for each outcome", slots.len()),
         ));
     }
-    let secp = Secp256k1::new();
     slots.par_iter().zip(signatures).enumerate().try_for_each(|(index, (slot, signature))| {
         let cet = signing.cets.get(slot.cet).ok_or(ContractError::OutOfRange("the CET of a slot"))?;
-        dlc::verify_cet_adaptor_sig_from_point(&secp, signature, cet, &slot.point, key, signing.script, signing.value)
-            .map_err(|_| ContractError::Signature { which: format!("adaptor {index}"), key: key.to_string() })
+        dlc::verify_cet_adaptor_sig_from_point(
+            SECP256K1,
+            signature,
+            cet,
+            &slot.point,
+            key,
+            signing.script,
+            signing.value,
+        )
+        .map_err(|_| ContractError::Signature { which: format!("adaptor {index}"), key: key.to_string() })
     })
 }
 
 /// The point of a one-outcome event, whose outcome is its id.
 fn outcome_point(announcement: &OracleAnnouncement) -> Result<PublicKey, ContractError> {
     let message = tagged_attestation_msg(&announcement.oracle_event.event_id);
-    let info: OracleInfo = announcement.into();
-    Ok(dlc::get_adaptor_point_from_oracle_info(&Secp256k1::new(), &[info], &[vec![message]])?)
+    let [nonce] = announcement.oracle_event.oracle_nonces.as_slice() else {
+        return Err(ContractError::OutOfRange("the nonces of a one-outcome event"));
+    };
+    Ok(dlc::secp_utils::schnorrsig_compute_sig_point(SECP256K1, &announcement.oracle_public_key, nonce, &message)?)
 }
 
 /// The signature points of each digit's two values.
 fn digit_points(announcement: &OracleAnnouncement) -> Result<Vec<[PublicKey; 2]>, ContractError> {
-    let secp = Secp256k1::new();
     let messages: [Message; 2] = [tagged_attestation_msg("0"), tagged_attestation_msg("1")];
     announcement
         .oracle_event
@@ -125,7 +133,12 @@ fn digit_points(announcement: &OracleAnnouncement) -> Result<Vec<[PublicKey; 2]>
         .par_iter()
         .map(|nonce| {
             let point = |message: &Message| {
-                dlc::secp_utils::schnorrsig_compute_sig_point(&secp, &announcement.oracle_public_key, nonce, message)
+                dlc::secp_utils::schnorrsig_compute_sig_point(
+                    SECP256K1,
+                    &announcement.oracle_public_key,
+                    nonce,
+                    message,
+                )
             };
             let [zero, one] = &messages;
             Ok([point(zero)?, point(one)?])

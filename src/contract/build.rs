@@ -7,9 +7,9 @@ use super::fallback;
 use super::skeleton::Skeleton;
 use crate::loan::terms::Terms;
 use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxOut};
-use ddk::contract as stateless;
 use dlc::DlcTransactions;
 use dlc_messages::{AcceptDlc, FundingInput, OfferDlc};
+use secp256k1_zkp::PublicKey;
 
 /// A contract both sides agree on, with everything that negotiation needs.
 ///
@@ -37,7 +37,7 @@ impl Built {
         accept: &AcceptDlc,
     ) -> Result<Built, ContractError> {
         guarded(|| {
-            let transactions = stateless::create_dlc_transactions(offer, accept)?;
+            let transactions = transactions(&payouts, offer, accept)?;
             let slots = adaptor::slots(&payouts, announcements)?;
             let expected = payouts.touches.len() + 1 + payouts.fixing.len();
             require("contract", "CETs", transactions.cets.len(), expected)?;
@@ -82,6 +82,58 @@ impl Built {
             .position(|input| input.previous_output == outpoint)
             .ok_or_else(|| ContractError::field("funding transaction", "inputs", "none", outpoint))
     }
+}
+
+/// Funding transaction, CETs in clause order and refund, from the payouts both sides computed.
+///
+/// The same as the library makes of the messages' payout function, which takes it a walk over every price.
+fn transactions(payouts: &Payouts, offer: &OfferDlc, accept: &AcceptDlc) -> Result<DlcTransactions, ContractError> {
+    let (payout, change) = ((&offer.payout_spk, offer.payout_serial_id), (&offer.change_spk, offer.change_serial_id));
+    let offering = party(offer.funding_pubkey, offer.offer_collateral, &offer.funding_inputs, payout, change)?;
+    let (payout, change) =
+        ((&accept.payout_spk, accept.payout_serial_id), (&accept.change_spk, accept.change_serial_id));
+    let accepting = party(accept.funding_pubkey, accept.accept_collateral, &accept.funding_inputs, payout, change)?;
+    let splits: Vec<dlc::Payout> =
+        payouts.splits()?.iter().map(|split| dlc::Payout { offer: split.borrower, accept: split.lender }).collect();
+    let fund_lock_time = 0;
+    Ok(dlc::create_dlc_transactions(
+        &offering,
+        &accepting,
+        &splits,
+        offer.refund_locktime,
+        offer.fee_rate_per_vb,
+        fund_lock_time,
+        offer.cet_locktime,
+        offer.fund_output_serial_id,
+        offer.contract_flags,
+    )?)
+}
+
+/// One party as the library takes it; scripts with the serial ids that order their outputs.
+fn party(
+    key: PublicKey,
+    collateral: Amount,
+    inputs: &[FundingInput],
+    payout: (&ScriptBuf, u64),
+    change: (&ScriptBuf, u64),
+) -> Result<dlc::PartyParams, ContractError> {
+    let mut input_amount = Amount::ZERO;
+    for input in inputs {
+        let (_, previous) = previous(input)?;
+        let value = output(&previous, input.prev_tx_vout)?.value;
+        input_amount = input_amount.checked_add(value).ok_or(ContractError::OutOfRange("the sum of the coins"))?;
+    }
+    Ok(dlc::PartyParams {
+        fund_pubkey: key,
+        change_script_pubkey: change.0.clone(),
+        change_serial_id: change.1,
+        payout_script_pubkey: payout.0.clone(),
+        payout_serial_id: payout.1,
+        inputs: inputs.iter().map(Into::into).collect(),
+        dlc_inputs: Vec::new(),
+        input_amount,
+        collateral,
+    })
 }
 
 /// The funding transaction must pay the 2-of-2, the borrower's principal, and at most the borrower's own change.

@@ -113,6 +113,17 @@ impl Payouts {
         Ok(Payouts { days, touches, receipt: payout::receipt(terms), fixing, total })
     }
 
+    /// The split of every clause's every CET, in their order.
+    pub fn splits(&self) -> Result<Vec<Payout>, ContractError> {
+        let step = |step: &Interval| {
+            let borrower = self.total.checked_sub(step.lender);
+            borrower.map(|borrower| Payout { borrower, lender: step.lender })
+        };
+        let fixing = self.fixing.iter().map(step);
+        let singles = self.touches.iter().chain([&self.receipt]).copied().map(Some);
+        singles.chain(fixing).collect::<Option<_>>().ok_or(ContractError::OutOfRange("the payout of the fixing"))
+    }
+
     /// The step a fixing at `dollars` falls on: its index and itself.
     pub fn fixing_step(&self, dollars: u32) -> Option<(usize, &Interval)> {
         let index = self.fixing.partition_point(|step| step.last < dollars);

@@ -51,11 +51,20 @@ pub struct OfferParts {
 
 /// Makes the offer of a loan.
 pub fn make(terms: &Terms, announcements: &Announcements, parts: OfferParts) -> Result<OfferDlc, ContractError> {
-    let payouts = Payouts::of(terms)?;
+    make_with(&Payouts::of(terms)?, terms, announcements, parts)
+}
+
+/// [`make`] with payouts computed before.
+pub fn make_with(
+    payouts: &Payouts,
+    terms: &Terms,
+    announcements: &Announcements,
+    parts: OfferParts,
+) -> Result<OfferDlc, ContractError> {
     let params = stateless::CreateOfferParams {
         chain_hash: terms.chain,
         temporary_contract_id: Some(terms.id().0),
-        contract_info: contract_info(&payouts, announcements)?,
+        contract_info: contract_info(payouts, announcements)?,
         offer_collateral: terms.collateral,
         party: stateless::PartyParams {
             funding_pubkey: parts.funding_key,
@@ -89,6 +98,16 @@ pub struct CheckedOffer {
 ///
 /// Left to the caller, who can see the chain: that the coins exist, are unspent and confirmed.
 pub fn check(terms: &Terms, announcements: &Announcements, bytes: &[u8]) -> Result<CheckedOffer, ContractError> {
+    check_with(Payouts::of(terms)?, terms, announcements, bytes)
+}
+
+/// [`check`] with payouts computed before.
+pub fn check_with(
+    payouts: Payouts,
+    terms: &Terms,
+    announcements: &Announcements,
+    bytes: &[u8],
+) -> Result<CheckedOffer, ContractError> {
     const OFFER: &str = "offer";
     let offer: OfferDlc = wire::read(bytes)?;
     require(OFFER, "protocol_version", offer.protocol_version, PROTOCOL_VERSION)?;
@@ -102,7 +121,6 @@ pub fn check(terms: &Terms, announcements: &Announcements, bytes: &[u8]) -> Resu
     if !offer.tlvs.is_empty() {
         return Err(ContractError::field(OFFER, "tlvs", "records", "none: nobody asked for any"));
     }
-    let payouts = Payouts::of(terms)?;
     if encoded(&offer.contract_info) != encoded(&contract_info(&payouts, announcements)?) {
         return Err(ContractError::field(
             OFFER,

@@ -14,7 +14,7 @@ use bitcoin::secp256k1::schnorr;
 use bitcoin::Transaction;
 use dlc_messages::oracle_msgs::OracleAttestation;
 use hypothec_oracle::verify;
-use secp256k1_zkp::{EcdsaAdaptorSignature, Scalar, Secp256k1, SecretKey};
+use secp256k1_zkp::{EcdsaAdaptorSignature, Scalar, SecretKey};
 
 /// An attestation proved to be the announced oracle's word on one clause of a contract.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,7 +124,7 @@ pub fn settle(
     };
     let mut cet = skeleton.cet(&place.split)?;
     dlc::sign_cet(
-        &Secp256k1::signing_only(),
+        secp256k1_zkp::SECP256K1,
         &mut cet,
         signature,
         std::slice::from_ref(&place.oracle_signatures),

@@ -89,6 +89,15 @@ pub struct Sent {
     pub fee_sats: u64,
 }
 
+/// `GET /v1/wallet/effect/{txid}`: what a transaction in chain or mempool does to our wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectView {
+    /// Our coins among its inputs.
+    pub spent_sats: u64,
+    /// Its outputs that are ours.
+    pub received_sats: u64,
+}
+
 /// `POST /v1/peers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectRequest {

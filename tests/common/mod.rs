@@ -64,7 +64,7 @@ impl Cast {
             principal: Cents(4_878_048),
             reference_price: Cents(10_000_000),
             apr: BasisPoints(1_000),
-            minimum_interest_days: Terms::default_minimum_days(Days(days)),
+            minimum_interest_days: hypothec::loan::interest::minimum_days(Days(days)),
             collateral: Amount::ONE_BTC,
             stake: STAKE,
             liquidation_ltv: BasisPoints(7_800),
