@@ -2,27 +2,18 @@
 
 use crate::loan::terms::LoanId;
 use crate::node::view::{
-    AddressView, Balance, BorrowRequest, ErrorView, LoanView, OracleRequest, OracleView, Policy, QuoteRequest,
-    QuoteView, RepayRequest, Status,
+    AddressView, Balance, BorrowRequest, EffectView, ErrorView, LoanView, OracleRequest, OracleView, PolicyView,
+    QuoteRequest, QuoteView, RepayRequest, Status,
 };
 use anyhow::Context;
 use bitcoin::Txid;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use std::path::Path;
 use std::time::Duration;
 
 /// Longest wait for one answer; making a quote or an offer takes a while on a busy machine. Real time.
 const CALL: Duration = Duration::from_secs(60);
-
-/// What a transaction did to a node's wallet: `GET /v1/wallet/effect/{txid}`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct EffectView {
-    /// Coins of the wallet that it spends.
-    pub spent_sats: u64,
-    /// Coins of the wallet that it makes.
-    pub received_sats: u64,
-}
 
 /// A node said no, and why.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -132,12 +123,12 @@ impl Client {
     }
 
     /// The lender's policy.
-    pub async fn policy(&self) -> anyhow::Result<Policy> {
+    pub async fn policy(&self) -> anyhow::Result<PolicyView> {
         self.get("/v1/policy").await
     }
 
     /// Replaces the lender's policy.
-    pub async fn set_policy(&self, policy: &Policy) -> anyhow::Result<Policy> {
+    pub async fn set_policy(&self, policy: &PolicyView) -> anyhow::Result<PolicyView> {
         self.call(reqwest::Method::PUT, "/v1/policy", Some(policy)).await
     }
 

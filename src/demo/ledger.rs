@@ -3,7 +3,7 @@
 //! Each wallet says of each transaction how much of it was its own; the chain says what went in and out. Every sat must
 //! be somebody's: the borrower's, the lender's, the fee's, or inside the 2-of-2 between two of the transactions.
 
-use super::client::EffectView;
+use crate::node::view::EffectView;
 use bitcoin::{OutPoint, Txid};
 use std::collections::{BTreeMap, BTreeSet};
 use thiserror::Error;

@@ -43,6 +43,8 @@ impl Program {
         let log_start = log.metadata()?.len();
         let child = Command::new(&start.program)
             .args(&start.args)
+            // A panic shows where it was; an error says what it is and needs no such list.
+            .env("RUST_LIB_BACKTRACE", "0")
             .envs(start.env.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(log.try_clone()?)

@@ -91,7 +91,6 @@ pub struct Options {
 }
 
 /// A running bitcoind on regtest, without any connection to others. Killed when dropped.
-#[derive(Debug)]
 pub struct BitcoindProcess {
     child: KillOnDrop,
     data_dir: PathBuf,
@@ -118,6 +117,12 @@ struct WalletList {
 #[derive(Deserialize)]
 struct WalletName {
     name: String,
+}
+
+impl std::fmt::Debug for BitcoindProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "bitcoind {} in {}", self.child.0.id(), self.data_dir.display())
+    }
 }
 
 impl BitcoindProcess {
