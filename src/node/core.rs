@@ -149,7 +149,7 @@ impl Core {
             ChainEvent::Rollback { to_height } => {
                 self.moment.height = *to_height;
                 for id in self.loan_ids() {
-                    self.input(id, Input::Rollback { to_height: *to_height })?;
+                    self.tell(id, Input::Rollback { to_height: *to_height })?;
                 }
             }
             ChainEvent::Block { height, hash, block, median_time } => {
@@ -178,7 +178,7 @@ impl Core {
             let outpoint = input.previous_output;
             let Some(ids) = self.watched.get(&outpoint).cloned() else { continue };
             for id in ids {
-                self.input(id, Input::Spent { outpoint, transaction: transaction.clone(), block })?;
+                self.tell(id, Input::Spent { outpoint, transaction: transaction.clone(), block })?;
             }
         }
         Ok(())
@@ -190,7 +190,7 @@ impl Core {
 
     fn tick_all(&mut self) -> anyhow::Result<()> {
         for id in self.loan_ids() {
-            self.input(id, Input::Tick)?;
+            self.tell(id, Input::Tick)?;
         }
         let now = self.moment.now;
         self.given.retain(|_, given| given.terms.expires >= now);
@@ -213,6 +213,14 @@ impl Core {
             }
             Err(refusal) => Ok(Err(error("refused", refusal))),
         }
+    }
+
+    /// An input nobody waits for: a refusal only goes to the log.
+    pub fn tell(&mut self, id: LoanId, input: Input) -> anyhow::Result<()> {
+        if let Err(refusal) = self.input(id, input)? {
+            tracing::debug!(loan = %id, "{}", refusal.message);
+        }
+        Ok(())
     }
 
     /// Two loans never share a coin.
@@ -336,9 +344,7 @@ impl Core {
             Outcome::Nothing => {}
             Outcome::Inputs(id, inputs) => {
                 for input in inputs {
-                    if let Err(refusal) = self.input(id, input)? {
-                        tracing::debug!(loan = %id, "{}", refusal.message);
-                    }
+                    self.tell(id, input)?;
                 }
             }
             Outcome::Answered(id, inputs, reply) => {
@@ -386,9 +392,7 @@ impl Core {
                     }
                 }
                 for (id, input) in inputs {
-                    if let Err(refusal) = self.input(id, input)? {
-                        tracing::debug!(loan = %id, "{}", refusal.message);
-                    }
+                    self.tell(id, input)?;
                 }
             }
         }
@@ -428,7 +432,7 @@ impl Core {
         if let Key::Loan(id) = key {
             // Where nothing was signed that the other side could use, the loan ends here.
             let reason = format!("we refused: {message}");
-            let _ = self.input(*id, Input::Cancel { reason })?;
+            self.tell(*id, Input::Cancel { reason })?;
         }
         Ok(())
     }

@@ -155,8 +155,7 @@ impl Core {
             return Ok(());
         }
         let reason = format!("the {} refused: {}", loan.role.other(), refusal.message);
-        let _ = self.input(id, Input::Cancel { reason })?;
-        Ok(())
+        self.tell(id, Input::Cancel { reason })
     }
 }
 

@@ -60,7 +60,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let seed = Seed::from_mnemonic(&words, network)?;
     // The chain room refuses a bitcoind on another network than the configured one.
     let chain = Chain::connect(config.chain.clone()).await?;
-    make_private(&folder.wallet())?;
+    std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
     let wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
     let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
     let (net, peers) = PeerNet::start(
@@ -98,13 +98,6 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
     let (stop, stopped) = watch::channel(false);
     let ended = tokio::spawn(core.run(commands, peers, stopped));
     Ok(Running { handle, node_id, listening, ended, stop })
-}
-
-/// The folder and everything above it that is missing, for our eyes only.
-fn make_private(folder: &std::path::Path) -> anyhow::Result<()> {
-    use std::os::unix::fs::DirBuilderExt;
-    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
-    made.with_context(|| format!("make the folder {}", folder.display()))
 }
 
 fn new_core(
