@@ -466,6 +466,23 @@ fn a_receipt_under_a_nonce_of_the_oracles_is_refused() {
     assert!(error.contains("a nonce stands in two announcements"), "{error}");
 }
 
+#[test]
+fn neither_side_starts_from_terms_or_announcements_that_do_not_hold() {
+    let (n, payouts) = (&scene().honest, &scene().payouts);
+    let bytes = wire::write(&n.offer);
+    let mut announcements = n.announcements.clone();
+    announcements.touches[0].nonce_proofs.clear();
+    let checked = offer::check_with(payouts.clone(), &n.terms, &announcements, &bytes);
+    assert!(refusal(checked, "an unproved nonce").contains("nonce proofs"));
+    let made = offer::make_with(payouts, &n.terms, &announcements, scene().cast.offer_parts(&n.terms));
+    assert!(refusal(made, "an unproved nonce").contains("nonce proofs"));
+    let wild = Terms { threshold: 0, ..n.terms.clone() };
+    let checked = offer::check_with(payouts.clone(), &wild, &n.announcements, &bytes);
+    assert!(refusal(checked, "a threshold of nothing").contains("threshold"));
+    let made = offer::make_with(payouts, &wild, &n.announcements, scene().cast.offer_parts(&n.terms));
+    assert!(refusal(made, "a threshold of nothing").contains("threshold"));
+}
+
 /// A case of announcements: what the refusal must name and how they are spoiled.
 type Spoil = (&'static str, fn(&mut Announcements));
 
