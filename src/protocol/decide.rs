@@ -273,7 +273,10 @@ pub fn recognise(loan: &Loan, skeleton: &Skeleton, transaction: &Transaction) ->
         return (Some(Exit::Matured), None);
     }
     // A cooperative spend we did not record: only a repayment takes both sides' signatures.
-    (transaction.input.len() > 1).then_some((Some(Exit::Repaid), None)).unwrap_or((None, None))
+    match transaction.input.len() > 1 {
+        true => (Some(Exit::Repaid), None),
+        false => (None, None),
+    }
 }
 
 fn rollback(loan: &Loan, to_height: u32) -> Vec<Event> {
