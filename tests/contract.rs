@@ -1,5 +1,6 @@
 //! A contract from offer to settlement, held against the DLC library's own judgement.
 
+#[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
 use bitcoin::Amount;

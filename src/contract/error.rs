@@ -36,19 +36,29 @@ impl ContractError {
         found: impl ToString,
         expected: impl ToString,
     ) -> ContractError {
-        ContractError::Field { message, field, found: found.to_string(), expected: expected.to_string() }
+        ContractError::Field { message, field, found: shortened(found), expected: shortened(expected) }
+    }
+}
+
+/// What is shown of a value a peer chose: enough to recognise it, never all of a long one.
+fn shortened(value: impl ToString) -> String {
+    const MOST: usize = 200;
+    let text = value.to_string();
+    match text.char_indices().nth(MOST) {
+        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
+        None => text,
     }
 }
 
 impl From<ddk::contract::ContractError> for ContractError {
     fn from(error: ddk::contract::ContractError) -> ContractError {
-        ContractError::Library(error.to_string())
+        ContractError::Library(shortened(error))
     }
 }
 
 impl From<dlc::Error> for ContractError {
     fn from(error: dlc::Error) -> ContractError {
-        ContractError::Library(error.to_string())
+        ContractError::Library(shortened(error))
     }
 }
 

@@ -4,7 +4,7 @@ use super::clauses::{contract_info, encoded, Announcements, Payouts};
 use super::error::{guarded, require, ContractError};
 use super::wire;
 use crate::loan::terms::Terms;
-use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxOut};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut};
 use ddk::contract as stateless;
 use dlc_messages::{FundingInput, OfferDlc};
 use secp256k1_zkp::PublicKey;
@@ -32,8 +32,7 @@ impl FundingCoin {
         let script = &super::build::output(&self.previous, self.vout)?.script_pubkey;
         let length = wire::witness_length(script)
             .ok_or_else(|| ContractError::field("coin", "script", script, "P2WPKH or P2TR"))?;
-        let sequence = Sequence::ENABLE_RBF_NO_LOCKTIME.to_consensus_u32();
-        Ok(stateless::funding_input(&self.previous, self.vout, None, sequence, length, ScriptBuf::new())?)
+        Ok(stateless::funding_input(&self.previous, self.vout, None, wire::SEQUENCE, length, ScriptBuf::new())?)
     }
 }
 
@@ -137,6 +136,11 @@ pub fn check_with(
     }
     require(OFFER, "change_serial_id differs", offer.change_serial_id != offer.fund_output_serial_id, true)?;
     wire::check_inputs(OFFER, &offer.funding_inputs)?;
+    let offering = super::build::offering(&offer)?;
+    if offering.get_change_output_and_fees(terms.total(), terms.fee_rate.0, Amount::ZERO).is_err() {
+        let needed = format!("the collateral of {} and its fees", terms.collateral);
+        return Err(ContractError::field(OFFER, "funding_inputs", offering.input_amount, needed));
+    }
     let coins = offer
         .funding_inputs
         .iter()

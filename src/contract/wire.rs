@@ -19,6 +19,9 @@ pub const MAX_INPUTS: usize = 16;
 /// The longest previous transaction of a funding input, in bytes.
 pub const MAX_PREVIOUS: usize = 100_000;
 
+/// The sequence number written into every funding input.
+pub const SEQUENCE: u32 = 0xffff_fffd;
+
 /// A DLC message: type, then fields, as `dlc_messages` encodes it.
 pub trait Message: Readable + Writeable {
     /// What refusals call it.
@@ -72,6 +75,8 @@ pub fn check_inputs(message: &'static str, inputs: &[FundingInput]) -> Result<()
         if !input.redeem_script.is_empty() {
             return Err(ContractError::field(message, "funding_inputs.redeem_script", "a script", "none"));
         }
+        // The library sets the sequence itself; a number nobody reads has one value only.
+        super::error::require(message, "funding_inputs.sequence", input.sequence, SEQUENCE)?;
         if input.prev_tx.len() > MAX_PREVIOUS {
             let limit = format!("at most {MAX_PREVIOUS} bytes");
             return Err(ContractError::field(message, "funding_inputs.prev_tx", input.prev_tx.len(), limit));

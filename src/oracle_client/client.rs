@@ -3,7 +3,7 @@
 use super::fetch::Fetcher;
 use super::OracleError;
 use bitcoin::key::XOnlyPublicKey;
-use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
+use crate::contract::{OracleAnnouncement, OracleAttestation};
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;

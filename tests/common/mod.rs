@@ -7,7 +7,7 @@ use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, Network, Psbt, ScriptBuf, Transaction, TxOut, Witness};
 use hypothec::contract::accept::{self, AcceptParts, Accepted, CheckedAccept};
-use hypothec::contract::clauses::Announcements;
+use hypothec::contract::clauses::{Announcements, Payouts};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::sign::{self, CheckedSign, Signed};
 use hypothec::contract::{receipt, wire, Skeleton};
@@ -148,19 +148,28 @@ pub struct Negotiated {
 
 /// Plays offer, accept and sign over bytes, each side checking what it gets.
 pub fn negotiate(cast: &Cast, terms: Terms) -> Negotiated {
+    let payouts = Payouts::of(&terms).expect("payouts");
+    negotiate_with(cast, terms, &payouts)
+}
+
+/// [`negotiate`] with these payouts instead of the terms' own: a coarser fixing takes fewer signatures.
+pub fn negotiate_with(cast: &Cast, terms: Terms, payouts: &Payouts) -> Negotiated {
     let announcements = cast.announcements(&terms);
-    let offer = offer::make(&terms, &announcements, cast.offer_parts(&terms)).expect("an offer");
+    let ours = || payouts.clone();
+    let offer = offer::make_with(payouts, &terms, &announcements, cast.offer_parts(&terms)).expect("an offer");
     let offer_bytes = wire::write(&offer);
-    let checked = offer::check(&terms, &announcements, &offer_bytes).expect("the offer passes");
+    let checked = offer::check_with(ours(), &terms, &announcements, &offer_bytes).expect("the offer passes");
     let accepted = accept::make(&terms, &announcements, checked, cast.accept_parts(&terms)).expect("an accept");
     let bytes = wire::write(&accepted.accept);
     let CheckedAccept { accept, built, .. } =
-        accept::check(&terms, &announcements, &offer, &bytes, &accepted.fallback).expect("the accept passes");
+        accept::check_with(ours(), &terms, &announcements, &offer, &bytes, &accepted.fallback)
+            .expect("the accept passes");
     let mut psbt = built.funding_psbt(&offer, &accept).expect("a PSBT");
     sign_psbt(&mut psbt, &cast.borrower_coin_key);
     let signed = sign::make(&built, &offer, &cast.borrower_key, &psbt).expect("a sign");
     let bytes = wire::write(&signed.sign);
-    let completed = sign::check(&terms, &announcements, &offer, &accept, &bytes, &signed.fallback).expect("it passes");
+    let completed =
+        sign::check_with(ours(), &terms, &announcements, &offer, &accept, &bytes, &signed.fallback).expect("it passes");
     let mut psbt = completed.built.funding_psbt(&offer, &accept).expect("a PSBT");
     sign_psbt(&mut psbt, &cast.lender_coin_key);
     let funding = sign::complete(&completed, &offer, &accept, &psbt).expect("a funding transaction");

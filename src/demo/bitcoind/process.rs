@@ -98,8 +98,10 @@ pub struct BitcoindProcess {
     miner: Rpc,
     mining_address: Address,
     version: String,
+    program: PathBuf,
 }
 
+#[derive(Debug)]
 struct KillOnDrop(Child);
 
 #[derive(Deserialize)]
@@ -115,6 +117,12 @@ struct WalletList {
 #[derive(Deserialize)]
 struct WalletName {
     name: String,
+}
+
+impl std::fmt::Debug for BitcoindProcess {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "bitcoind {} in {}", self.child.0.id(), self.data_dir.display())
+    }
 }
 
 impl BitcoindProcess {
@@ -140,7 +148,11 @@ impl BitcoindProcess {
             match ready(&mut child, data_dir, &rpc).await {
                 Err(Error::Ended { said, .. }) if tries > 0 && options.rpc_port.is_none() && is_port_clash(&said) => {}
                 Err(e) => return Err(e),
-                Ok(version) => return Self::with_miner(child, data_dir, rpc, version, options.mock_time).await,
+                Ok(version) => {
+                    let mut node = Self::with_miner(child, data_dir, rpc, version, options.mock_time).await?;
+                    node.program = program;
+                    return Ok(node);
+                }
             }
         }
     }
@@ -164,7 +176,7 @@ impl BitcoindProcess {
         let regtest = address.require_network(Network::Regtest);
         let mining_address = regtest.map_err(|e| Error::Answer(e.to_string()))?;
         let data_dir = data_dir.to_path_buf();
-        let node = BitcoindProcess { child, data_dir, rpc, miner, mining_address, version };
+        let node = BitcoindProcess { child, data_dir, rpc, miner, mining_address, version, program: PathBuf::new() };
         if node.height().await? == 0 {
             if let Some(before) = mock_time.and_then(|now| now.0.checked_sub(HEAD_START)) {
                 node.set_mock_time(Time(before)).await?;
@@ -232,6 +244,16 @@ impl BitcoindProcess {
         Ok(self.rpc.call("getblockcount", vec![]).await?)
     }
 
+    /// Hash of the best block, as text.
+    pub async fn tip(&self) -> Result<String, Error> {
+        Ok(self.rpc.call("getbestblockhash", vec![]).await?)
+    }
+
+    /// Transactions that wait in its mempool.
+    pub async fn mempool(&self) -> Result<Vec<Txid>, Error> {
+        Ok(self.rpc.call("getrawmempool", vec![]).await?)
+    }
+
     /// Median time past of the best block: what timelocks are compared with.
     pub async fn median_time(&self) -> Result<Time, Error> {
         #[derive(Deserialize)]
@@ -265,6 +287,19 @@ impl BitcoindProcess {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.0.id()
+    }
+
+    /// The beginning of a command line of `bitcoin-cli` that reaches it.
+    pub fn cli(&self) -> String {
+        let port = self.rpc_url().rsplit(':').next().unwrap_or_default();
+        let beside = self.program.with_file_name("bitcoin-cli");
+        let program = if beside.is_file() { beside } else { PathBuf::from("bitcoin-cli") };
+        format!("{} -regtest -datadir={} -rpcport={port}", program.display(), self.data_dir.display())
+    }
+
+    /// Lets it run on when this process ends.
+    pub fn leave(self) {
+        std::mem::forget(self.child);
     }
 
     /// Ends it in good order, so that [`BitcoindProcess::start`] can go on in the same folder.
