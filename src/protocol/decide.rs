@@ -300,10 +300,11 @@ fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
     }
     let owed = loan.terms.owed_at(moment.now);
     let crossed = |ltv| MarginLine::crossed(ltv, loan.terms.liquidation_ltv);
-    let ltv = ltv::ltv_ceil(owed, loan.terms.collateral, price);
-    let line = ltv.and_then(crossed);
+    // No ratio, no news: a price of nothing must not look like all is well.
+    let Some(ltv) = ltv::ltv_ceil(owed, loan.terms.collateral, price) else { return Vec::new() };
+    let line = crossed(ltv);
     // A price that trembles at a line would fill the log: the way back takes a little more than the way there.
-    let back = ltv.and_then(|ltv| crossed(BasisPoints(ltv.0.saturating_add(MARGIN_SLACK.0))));
+    let back = crossed(BasisPoints(ltv.0.saturating_add(MARGIN_SLACK.0)));
     match line == loan.margin || (line < loan.margin && back >= loan.margin) {
         true => Vec::new(),
         false => vec![Event::Margin { line, price }],
