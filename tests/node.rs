@@ -6,7 +6,9 @@ mod world;
 
 use hypothec::contract::repay::Source;
 use hypothec::protocol::Exit;
-use world::{loan, World, HOUR, START};
+use hypothec_oracle::clock::Clock;
+use std::time::{Duration, Instant};
+use world::{loan, start_node, World, HOUR, START};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_borrower_repays_early_from_its_wallet_and_both_record_the_same_exit() {
@@ -77,4 +79,27 @@ async fn the_oracle_falls_silent_and_the_fallback_settles() {
     for view in both {
         assert_eq!(view.ended.unwrap().exit, Some(Exit::FellBack));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_was_away_for_ten_days_still_finds_the_touch_it_missed() {
+    let world = World::new().await;
+    let id = world.open(380_000, 30).await;
+    let World { bitcoind, oracle, lender, borrower, dir, .. } = world;
+    lender.stop().await.unwrap();
+    borrower.stop().await.unwrap();
+    // The crash of 12 and 13 March passes, and more than a week after it.
+    let back = START.plus(14 * 24 * HOUR).unwrap();
+    bitcoind.set_mock_time(back).await.unwrap();
+    bitcoind.mine(6).await.unwrap();
+    let clock = dir.path().join("clock");
+    Clock::set_file(&clock, back).unwrap();
+    let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while loan(&lender.handle, id).await.ended.is_none() {
+        assert!(Instant::now() < deadline, "{:#?}", lender.handle.status().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(loan(&lender.handle, id).await.ended.unwrap().exit, Some(Exit::Liquidated));
+    drop(oracle);
 }

@@ -4,14 +4,13 @@
 
 mod world;
 
-use bitcoin::secp256k1::{rand, SecretKey, SECP256K1};
 use bitcoin::{Amount, ScriptBuf};
 use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner};
 use dlc_messages::oracle_msgs::{MultiOracleInfo, OracleInfo};
 use dlc_messages::DlcInput;
 use hypothec::contract::{wire, OfferDlc};
 use hypothec::loan::policy::Policy;
-use hypothec::loan::units::Cents;
+use hypothec::loan::units::{Cents, Time};
 use hypothec::loan::LoanId;
 use hypothec::protocol::messages::{Ready, Refused};
 use hypothec::protocol::{Message, Stage};
@@ -197,7 +196,53 @@ async fn what_strangers_say_of_other_peoples_loans_changes_nothing() {
     }
     let loan = world.open_taken(id).await;
     assert_eq!(loan, id);
-    let key = SecretKey::new(&mut rand::thread_rng()).public_key(SECP256K1);
-    assert_ne!(key, stranger.lender);
     stranger.ask(300_000, 2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repayment_that_pays_lender_or_miner_too_little_is_refused_and_a_fair_one_taken() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 2).await;
+    let loan = stranger.open(&world, 300_000, 2, coins[0]).await;
+    let (spot, id) = (stranger.spot().await, loan.terms.id().0);
+    // Inside the half percent, but always to its own advantage.
+    let dear = Cents(spot.0 + spot.0 * 4 / 1_000);
+    let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
+    stranger.say(&message);
+    assert!(stranger.refusal(id).await.message.contains("0.2 % above"));
+    // One that would linger in the mempool, to be taken back whenever the price suits.
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, 1);
+    stranger.say(&message);
+    assert!(stranger.refusal(id).await.message.contains("fee"));
+    // A debt of another moment.
+    let message = stranger.proposal(&loan, coins[1], spot, Time(world.now.0 - 700), 5);
+    stranger.say(&message);
+    assert!(stranger.refusal(id).await.message.contains("counts the debt at"));
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, 5);
+    stranger.say(&message);
+    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_who_takes_its_coin_back_from_under_the_funding_gets_no_loan_and_the_lender_its_coin() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    let loan = stranger.negotiate(&world, 300_000, 2, coin).await;
+    for message in &loan.messages {
+        stranger.say(message);
+    }
+    let seen = |loans: Vec<(LoanId, Stage)>| loans.iter().any(|(_, stage)| *stage == Stage::Active).then_some(());
+    lender_says(&world, "funding seen", seen).await;
+    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(400);
+    let back = stranger.wallet.spend_to_self(coin, rate, None).unwrap();
+    let chain = hypothec::chain::Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    chain.broadcast(&back.transaction).await.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    let ended = |loans: Vec<(LoanId, Stage)>| {
+        loans.iter().any(|(_, stage)| matches!(stage, Stage::Cancelled { .. })).then_some(())
+    };
+    lender_says(&world, "cancelled", ended).await;
+    assert_eq!(world.lender.handle.balance().await.unwrap().reserved_sats, 0);
 }

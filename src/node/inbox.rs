@@ -12,6 +12,9 @@ use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use std::sync::Arc;
 
+/// A short message can ask for a long one again; not more often than this.
+const SAY_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+
 impl Core {
     /// Takes one message. Everything in it is a claim until a job has checked it.
     pub fn on_message(&mut self, peer: PublicKey, message: Message) -> anyhow::Result<()> {
@@ -27,7 +30,7 @@ impl Core {
                 let id = LoanId(borrow.loan);
                 // Known already: what it waits for is sent again from its state.
                 if self.loans.get(&id).is_some_and(|loan| loan.peer == peer && !cancelled(loan)) {
-                    self.sent.remove(&id);
+                    self.say_again(peer, id);
                     return Ok(());
                 }
                 match self.given.get(&id).filter(|given| given.peer == peer).cloned() {
@@ -92,7 +95,9 @@ impl Core {
 
     /// A peer that repeats itself has not got our answer.
     fn say_again(&mut self, peer: PublicKey, id: LoanId) {
-        if self.loans.get(&id).is_some_and(|loan| loan.peer == peer) {
+        let lately = |(_, when): &(Vec<u16>, std::time::Instant)| when.elapsed() < SAY_AGAIN;
+        let ours = self.loans.get(&id).is_some_and(|loan| loan.peer == peer);
+        if ours && !self.sent.get(&id).is_some_and(lately) {
             self.sent.remove(&id);
         }
     }

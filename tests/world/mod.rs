@@ -5,7 +5,6 @@
 pub mod stranger;
 
 use bitcoin::Amount;
-use hypothec::contract::repay::Source;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::loan::policy::Policy;
 use hypothec::loan::LoanId;
@@ -13,7 +12,7 @@ use hypothec::node::config::{Choices, Config};
 use hypothec::node::data::{new_words, DataFolder};
 use hypothec::node::view::{ConnectRequest, LoanView, OracleRequest, QuoteRequest, QuoteView};
 use hypothec::node::{self, Handle, Running};
-use hypothec::protocol::{Exit, Stage};
+use hypothec::protocol::Stage;
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::daemon;
 use hypothec_oracle::units::Time;

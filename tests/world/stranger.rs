@@ -2,21 +2,24 @@
 
 use super::World;
 use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{rand, PublicKey, SecretKey, SECP256K1};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
 use hypothec::chain::{Chain, Follower};
 use hypothec::contract::clauses::Announcements;
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
-use hypothec::contract::{wire, OfferDlc};
+use hypothec::contract::repay::{self, RepayParts, Source};
+use hypothec::contract::{accept, sign, wire, OfferDlc, Skeleton};
+use hypothec::loan::payout::repayment_ceil;
 use hypothec::loan::terms::Terms;
-use hypothec::loan::units::{Cents, Days};
+use hypothec::loan::units::{Cents, Days, Time};
 use hypothec::node::data::new_words;
 use hypothec::oracle_client::OracleClient;
 use hypothec::peer::{Frame, Kinds, Limits, PeerEvent, PeerNet};
-use hypothec::protocol::messages::{Borrow, Coin, Quote, QuoteRequest, Refused};
-use hypothec::protocol::Message;
+use hypothec::protocol::messages::{Borrow, Coin, Fallback, Quote, QuoteRequest, Refused, Repay};
+use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// How long anything may take.
@@ -30,6 +33,15 @@ pub struct Stranger {
     chain: Chain,
     follower: Follower,
     oracle: OracleClient,
+}
+
+/// A contract the stranger can sign, or has signed.
+pub struct Negotiated {
+    pub terms: Terms,
+    pub skeleton: Skeleton,
+    pub key: SecretKey,
+    /// Fallback and sign.
+    pub messages: Vec<Message>,
 }
 
 /// A quote taken apart.
@@ -192,9 +204,12 @@ impl Stranger {
 
     /// An honest offer.
     pub fn offer(&mut self, quoted: &Quoted, coin: OutPoint) -> OfferDlc {
+        self.offer_with(quoted, coin, &SecretKey::new(&mut rand::thread_rng()))
+    }
+
+    fn offer_with(&mut self, quoted: &Quoted, coin: OutPoint, funding: &SecretKey) -> OfferDlc {
         let known = self.wallet.coins();
         let known = known.iter().find(|known| known.outpoint == coin).unwrap();
-        let funding = SecretKey::new(&mut rand::thread_rng());
         let parts = OfferParts {
             funding_key: funding.public_key(SECP256K1),
             payout_script: self.script(),
@@ -202,5 +217,84 @@ impl Stranger {
             coins: vec![FundingCoin { previous: (*known.previous_tx).clone(), vout: coin.vout }],
         };
         offer::make(&quoted.terms, &quoted.announcements, parts).unwrap()
+    }
+
+    /// An honest negotiation as far as the sign, which the caller sends.
+    pub async fn negotiate(&mut self, world: &World, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
+        let quoted = self.quote(principal_cents, days).await;
+        let id = quoted.terms.id().0;
+        self.borrow(&quoted.terms, coin);
+        self.until_ready(world, &quoted.terms).await;
+        self.catch_up(world).await;
+        let key = SecretKey::new(&mut rand::thread_rng());
+        let offer = self.offer_with(&quoted, coin, &key);
+        self.say(&Message::Offer(wire::write(&offer)));
+        let mut half = None;
+        let bytes = self
+            .message("an accept", |message| match message {
+                Message::Fallback(fallback) if fallback.loan == id => {
+                    half = Signature::from_compact(&fallback.signature).ok();
+                    None
+                }
+                Message::Accept(bytes) => Some(bytes),
+                Message::Refused(refused) => panic!("{refused:?}"),
+                _ => None,
+            })
+            .await;
+        let checked =
+            accept::check(&quoted.terms, &quoted.announcements, &offer, &bytes, &half.unwrap()).unwrap();
+        let mut psbt = checked.built.funding_psbt(&offer, &checked.accept).unwrap();
+        self.wallet.sign_inputs(&mut psbt).unwrap();
+        let signed = sign::make(&checked.built, &offer, &key, &psbt).unwrap();
+        let fallback = Fallback { loan: id, signature: signed.fallback.serialize_compact() };
+        let messages = vec![Message::Fallback(fallback), Message::Sign(wire::write(&signed.sign))];
+        Negotiated { terms: quoted.terms, skeleton: checked.built.skeleton, key, messages }
+    }
+
+    /// An active loan, confirmed.
+    pub async fn open(&mut self, world: &World, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
+        let negotiated = self.negotiate(world, principal_cents, days, coin).await;
+        for message in &negotiated.messages {
+            self.say(message);
+        }
+        let id = negotiated.terms.id();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let loan = world.lender.handle.loan(id).await.unwrap();
+            if loan.stage == Stage::Active && loan.confirmations.0 >= 1 {
+                self.catch_up(world).await;
+                return negotiated;
+            }
+            assert!(Instant::now() < deadline, "{loan:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if loan.stage == Stage::Active {
+                world.bitcoind.mine(1).await.unwrap();
+            }
+        }
+    }
+
+    /// A repayment from the wallet with this coin, at this price and fee rate.
+    pub fn proposal(&mut self, loan: &Negotiated, coin: OutPoint, price: Cents, at: Time, fee_rate: u64) -> Message {
+        let known = self.wallet.coins();
+        let known = known.iter().find(|known| known.outpoint == coin).unwrap();
+        let coins = vec![(coin, known.txout.clone())];
+        let parts = RepayParts {
+            source: Source::Wallet,
+            owed: repayment_ceil(&loan.terms, at, price).unwrap(),
+            coins: coins.clone(),
+            change_script: self.script(),
+            fee_rate,
+        };
+        let unsigned = repay::transaction(&loan.terms, &loan.skeleton, &parts).unwrap();
+        let previous = |_: &OutPoint| Some((*known.previous_tx).clone());
+        let mut psbt = repay::psbt(&unsigned, &loan.skeleton, &coins, previous).unwrap();
+        self.wallet.sign_inputs(&mut psbt).unwrap();
+        let proposal = repay::propose(&loan.skeleton, &loan.key, &psbt).unwrap();
+        Message::Repay(Repay::of(loan.terms.id(), &proposal, price, at, Source::Wallet))
+    }
+
+    /// The oracle's price now.
+    pub async fn spot(&self) -> Cents {
+        self.oracle.spot().await.unwrap().cents
     }
 }
