@@ -77,7 +77,9 @@ const TABLE: &[Row] = &[
     ("threshold above the oracles", "contract_info", |o| multi(o, 2, 1)),
     ("no pieces", "contract_info", |o| fixing(o).payout_function.payout_function_pieces.clear()),
     ("no rounding", "contract_info", |o| fixing(o).rounding_intervals.intervals[0].rounding_mod = 0),
-    ("endpoint beyond the digits", "contract_info", |o| fixing(o).payout_function.last_endpoint.event_outcome = 1 << 20),
+    ("endpoint beyond the digits", "contract_info", |o| {
+        fixing(o).payout_function.last_endpoint.event_outcome = 1 << 20
+    }),
     ("input values that overflow", "funding_inputs", |o| revalue(o, u64::MAX)),
     ("a coin worth more than on chain", "coin", |o| revalue(o, 100_200_000)),
     ("a splice beside a coin with a long witness", "dlc_input", |o| {

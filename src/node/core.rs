@@ -6,13 +6,13 @@ use super::present;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
+use crate::contract::Role;
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::state::{name, StateError};
-use crate::contract::Role;
 use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded, Stage};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
@@ -533,7 +533,9 @@ impl Core {
         Ok(match coins.iter().find(wasted) {
             Some(coin) => Err(error(
                 "coins",
-                format!("coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"),
+                format!(
+                    "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
+                ),
             )),
             None => Ok(()),
         })

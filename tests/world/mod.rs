@@ -1,6 +1,12 @@
 //! A world in one process: a real bitcoind, a real oracle, a lender and a borrower node.
 #![allow(dead_code, reason = "each test uses a part")]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop where it stands")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
 
 pub mod stranger;
 
@@ -170,4 +176,3 @@ impl World {
 pub async fn loan(handle: &Handle, id: LoanId) -> LoanView {
     handle.loan(id).await.unwrap()
 }
-

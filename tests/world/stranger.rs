@@ -65,8 +65,7 @@ impl Stranger {
         net.connect(world.lender_address().parse().unwrap()).unwrap();
         let known = world.oracle.as_ref().unwrap();
         let oracle = OracleClient::new(&known.url(), known.key).unwrap();
-        let mut stranger =
-            Stranger { net, lender: world.lender.node_id, wallet, events, chain, follower, oracle };
+        let mut stranger = Stranger { net, lender: world.lender.node_id, wallet, events, chain, follower, oracle };
         stranger.hear("a connection", |event| matches!(event, PeerEvent::Connected(_)).then_some(())).await;
         stranger
     }
@@ -241,8 +240,7 @@ impl Stranger {
                 _ => None,
             })
             .await;
-        let checked =
-            accept::check(&quoted.terms, &quoted.announcements, &offer, &bytes, &half.unwrap()).unwrap();
+        let checked = accept::check(&quoted.terms, &quoted.announcements, &offer, &bytes, &half.unwrap()).unwrap();
         let mut psbt = checked.built.funding_psbt(&offer, &checked.accept).unwrap();
         self.wallet.sign_inputs(&mut psbt).unwrap();
         let signed = sign::make(&checked.built, &offer, &key, &psbt).unwrap();
