@@ -6,13 +6,13 @@ use super::present;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
+use crate::contract::Role;
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::state::{name, StateError};
-use crate::contract::Role;
 use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded, Stage};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
@@ -66,6 +66,8 @@ pub struct Core {
     pub fallbacks: HashMap<LoanId, Signature>,
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
     pub broadcast: HashMap<Txid, Instant>,
+    /// Loans whose borrower here asked its lender to propose a repayment.
+    pub wishes: HashMap<LoanId, Instant>,
     pub tried: HashMap<LoanId, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
     pub events: VecDeque<EventView>,
@@ -395,6 +397,14 @@ impl Core {
                 }
                 let _ = reply.send(answer.and_then(|()| self.view(id)));
             }
+            Outcome::AskLender(id, reply) => {
+                self.wishes.insert(id, Instant::now());
+                if let Some(loan) = self.loans.get(&id).cloned() {
+                    let request = crate::protocol::messages::RepayRequest { loan: id.0 };
+                    self.send(loan.peer, &Message::RepayRequest(request));
+                }
+                let _ = reply.send(self.view(id));
+            }
             Outcome::Give(given, message) => {
                 if let Some(peer) = peer {
                     if self.has_room_for_quote(peer) {
@@ -513,7 +523,9 @@ impl Core {
         Ok(match coins.iter().find(wasted) {
             Some(coin) => Err(error(
                 "coins",
-                format!("coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"),
+                format!(
+                    "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
+                ),
             )),
             None => Ok(()),
         })

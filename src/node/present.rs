@@ -3,7 +3,7 @@
 use super::view::{EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, QuoteView};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::repay::Source;
-use crate::contract::{ContractError, Role};
+use crate::contract::ContractError;
 use crate::loan::curve;
 use crate::loan::fees::TxKind;
 use crate::loan::ltv::ltv_ceil;
@@ -305,7 +305,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
 pub fn waits_for_peer(loan: &Loan) -> bool {
     match loan.stage {
         Stage::Offered | Stage::Accepted | Stage::Ready | Stage::Signed => true,
-        Stage::Active => loan.role == Role::Borrower && loan.repayment.is_some() && loan.repayment_withdrawal.is_none(),
+        Stage::Active => loan.is_proposing(),
         _ => false,
     }
 }

@@ -165,6 +165,8 @@ pub struct Loan {
     pub repayment_withdrawal: Option<Transaction>,
     /// The spend of the funding output.
     pub exit: Option<SeenExit>,
+    /// Repayments proposed by the lender so far: each costs it a fee to take back.
+    pub lender_proposals: u32,
     /// The margin line last crossed.
     pub margin: Option<MarginLine>,
     /// Events so far: the length of its log.
@@ -212,6 +214,7 @@ impl Loan {
             pending: None,
             repayment: None,
             repayment_withdrawal: None,
+            lender_proposals: 0,
             exit: None,
             margin: None,
             length: 1,
@@ -305,6 +308,7 @@ impl Loan {
             }
             Event::Due { exit, transaction } => self.pending = Some(Pending { exit, transaction, attestation: None }),
             Event::Repaying(repayment) => {
+                self.lender_proposals += u32::from(repayment.proposer == Role::Lender);
                 self.repayment = Some(*repayment);
                 self.repayment_withdrawal = None;
             }
@@ -350,8 +354,8 @@ impl Loan {
             Stage::Closed | Stage::Cancelled { .. } => Vec::new(),
             _ => self.coins.clone(),
         };
-        if self.role == Role::Borrower && self.stage != Stage::Closed {
-            if let Some(repayment) = &self.repayment {
+        if self.stage != Stage::Closed {
+            if let Some(repayment) = self.repayment.as_ref().filter(|repayment| repayment.proposer == self.role) {
                 reserved.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));
             }
         }
@@ -380,6 +384,12 @@ impl Loan {
     /// Is the spend of the funding output in a block?
     pub fn is_exit_confirmed(&self) -> bool {
         self.exit.as_ref().is_some_and(|exit| exit.seen.block.is_some())
+    }
+
+    /// Is a repayment of ours open, and not being taken back?
+    pub fn is_proposing(&self) -> bool {
+        self.repayment_withdrawal.is_none()
+            && self.repayment.as_ref().is_some_and(|repayment| repayment.proposer == self.role)
     }
 
     /// Is an attested exit ready?
