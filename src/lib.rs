@@ -2,11 +2,15 @@
 //!
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
+pub mod api;
 pub mod chain;
+pub mod cli;
 pub mod contract;
 pub mod crash;
 pub mod demo;
 pub mod loan;
+pub mod node;
+pub mod oracle_client;
 pub mod peer;
 pub mod protocol;
 pub mod settlement;

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 pub enum VerifyError {
     /// Signed by somebody else.
     #[error("the oracle key of event {event} is {found}, right would be {right}")]
-    Key { event: String, found: XOnlyPublicKey, right: XOnlyPublicKey },
+    Key { event: String, found: String, right: String },
     /// Not the event asked for.
     #[error("the event id is {found:?}, right would be {right:?}")]
     EventId { found: String, right: String },
@@ -57,7 +57,8 @@ pub fn verify_announcement(
     let id = event.to_string();
     let announced = &proven.announcement.oracle_event;
     if proven.announcement.oracle_public_key != *oracle {
-        return Err(VerifyError::Key { event: id, found: proven.announcement.oracle_public_key, right: *oracle });
+        let found = proven.announcement.oracle_public_key.to_string();
+        return Err(VerifyError::Key { event: id, found, right: oracle.to_string() });
     }
     if announced.event_id != id {
         return Err(VerifyError::EventId { found: shortened(&announced.event_id), right: id });
@@ -110,7 +111,7 @@ pub fn verify_attestation(
     }
     let (found, right) = (attestation.oracle_public_key, announcement.oracle_public_key);
     if found != right {
-        return Err(VerifyError::Key { event: id, found, right });
+        return Err(VerifyError::Key { event: id, found: found.to_string(), right: right.to_string() });
     }
     let nonces = announced.oracle_nonces.len();
     let right = match &announced.event_descriptor {

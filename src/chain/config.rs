@@ -79,7 +79,7 @@ impl FeeBounds {
 /// Everything [`super::Chain::connect`] needs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// `http://host:port`.
+    /// `http://host:port`, without credentials.
     pub url: String,
     /// Credentials.
     pub auth: Auth,
@@ -100,9 +100,20 @@ impl Config {
     /// Checks what can be checked without asking bitcoind.
     pub(super) fn check(&self) -> Result<(), Error> {
         match self.network {
-            Network::Regtest | Network::Signet => self.fees.check(),
-            other => Err(Error::NetworkRefused { network: other.to_string() }),
+            Network::Regtest | Network::Signet => {}
+            other => return Err(Error::NetworkRefused { network: other.to_string() }),
         }
+        let wrong = |value: &str, right| Err(Error::Config { field: "chain.url", value: value.into(), right });
+        if self.url.contains('@') {
+            return wrong(
+                "a URL with credentials",
+                "without them; use `chain.cookie`, or `chain.user` and `chain.password`",
+            );
+        }
+        if !self.url.starts_with("http://") {
+            return wrong(&format!("`{}`", self.url), "of the form http://host:port; bitcoind speaks no https");
+        }
+        self.fees.check()
     }
 }
 
@@ -137,6 +148,17 @@ mod tests {
         let auth = Auth::UserPass { user: "u".into(), password: "secret-word".into() };
         let config = Config::new("http://127.0.0.1:1", auth, Network::Regtest);
         assert!(!format!("{config:?}").contains("secret-word"));
+    }
+
+    #[test]
+    fn a_url_with_a_password_or_another_scheme_is_refused_without_showing_the_password() {
+        let refused = |url: &str| {
+            let config = Config::new(url, Auth::Cookie("c".into()), Network::Regtest);
+            config.check().unwrap_err().to_string()
+        };
+        let message = refused("http://me:secret-word@127.0.0.1:1");
+        assert!(message.contains("chain.cookie") && !message.contains("secret-word"), "{message}");
+        assert!(refused("https://127.0.0.1:1").contains("http://host:port"));
     }
 
     #[test]

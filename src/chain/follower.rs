@@ -118,7 +118,8 @@ impl Follower {
             if self.position().is_some_and(|last| last.hash == best) {
                 // The list must belong to this tip, or a transaction just mined would look evicted.
                 let list: Vec<Txid> = self.rpc.call("getrawmempool", vec![]).await?;
-                if list.len() == self.mempool.len() && list.iter().all(|txid| self.mempool.contains(txid)) {
+                let same = list.len() == self.mempool.len() && list.iter().all(|txid| self.mempool.contains(txid));
+                if same && self.orphans.is_empty() {
                     return Ok(());
                 }
                 let still: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;

@@ -35,7 +35,7 @@ pub fn make(built: &Built, offer: &OfferDlc, key: &SecretKey, psbt: &Psbt) -> Re
     let signatures = adaptor::sign(&built.slots, built.signing(), key)?;
     let sign = SignDlc {
         protocol_version: offer.protocol_version,
-        contract_id: contract_id(built, offer),
+        contract_id: contract_id(built.skeleton.funding, offer.temporary_contract_id),
         cet_adaptor_signatures: CetAdaptorSignatures::from(signatures.as_slice()),
         refund_signature: fallback::half_signature(&built.transactions.refund, 0, &built.skeleton, key)?,
         funding_signatures: funding_signatures_from_witnesses(witnesses),
@@ -80,7 +80,7 @@ pub fn check_with(
     let sign: SignDlc = wire::read(bytes)?;
     let built = Built::rebuild(terms, announcements, payouts, offer, accept)?;
     require(SIGN, "protocol_version", sign.protocol_version, offer.protocol_version)?;
-    require(SIGN, "contract_id", sign.contract_id, contract_id(&built, offer))?;
+    require(SIGN, "contract_id", sign.contract_id, contract_id(built.skeleton.funding, offer.temporary_contract_id))?;
     if !sign.tlvs.is_empty() {
         return Err(ContractError::field(SIGN, "tlvs", "records", "none: nobody asked for any"));
     }
@@ -120,14 +120,14 @@ pub fn complete(
     Ok(funding)
 }
 
-/// The DLC contract id: funding txid, output index and temporary id folded together.
-fn contract_id(built: &Built, offer: &OfferDlc) -> [u8; 32] {
-    let txid = bitcoin::hashes::Hash::to_byte_array(built.skeleton.funding.txid);
-    let mut id = offer.temporary_contract_id;
+/// The DLC contract id: funding txid, output index and temporary id (the loan's) folded together.
+pub fn contract_id(funding: OutPoint, temporary: [u8; 32]) -> [u8; 32] {
+    let txid = bitcoin::hashes::Hash::to_byte_array(funding.txid);
+    let mut id = temporary;
     for (byte, other) in id.iter_mut().zip(txid.iter().rev()) {
         *byte ^= other;
     }
-    let vout = built.skeleton.funding.vout.to_be_bytes();
+    let vout = funding.vout.to_be_bytes();
     for (byte, other) in id.iter_mut().rev().zip(vout.iter().rev()).take(2) {
         *byte ^= other;
     }

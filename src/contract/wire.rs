@@ -1,6 +1,7 @@
 //! Reading and writing the DLC messages, canonical or not at all.
 
 use super::error::ContractError;
+use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use dlc_messages::{AcceptDlc, FundingInput, OfferDlc, SignDlc};
 use lightning::util::ser::{Readable, Writeable};
 use std::collections::HashSet;
@@ -115,5 +116,39 @@ pub fn check_script(message: &'static str, field: &'static str, script: &bitcoin
     match witness_length(script) {
         Some(_) => Ok(()),
         None => Err(ContractError::field(message, field, script, "P2WPKH or P2TR")),
+    }
+}
+
+/// An announcement as the wire carries it, TLV header included.
+pub fn write_announcement(announcement: &OracleAnnouncement) -> Vec<u8> {
+    announcement.encode()
+}
+
+/// Reads an announcement; refuses anything that would not be written back to the same bytes.
+pub fn read_announcement(bytes: &[u8]) -> Result<OracleAnnouncement, ContractError> {
+    read_small("announcement", bytes)
+}
+
+/// An attestation as the wire carries it, TLV header included.
+pub fn write_attestation(attestation: &OracleAttestation) -> Vec<u8> {
+    attestation.encode()
+}
+
+/// Reads an attestation; refuses anything that would not be written back to the same bytes.
+pub fn read_attestation(bytes: &[u8]) -> Result<OracleAttestation, ContractError> {
+    read_small("attestation", bytes)
+}
+
+fn read_small<T: Readable + Writeable>(message: &'static str, bytes: &[u8]) -> Result<T, ContractError> {
+    let unreadable = |reason: String| ContractError::Unreadable { message, reason };
+    if bytes.len() > MAX_PREVIOUS {
+        return Err(unreadable(format!("{} bytes long, the most is {MAX_PREVIOUS}", bytes.len())));
+    }
+    let value = super::error::guarded(|| {
+        T::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(format!("{e:?}")))
+    })?;
+    match value.encode() == bytes {
+        true => Ok(value),
+        false => Err(unreadable("it has bytes left over or is not in its one canonical form".into())),
     }
 }

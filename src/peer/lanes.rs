@@ -196,6 +196,11 @@ impl Lanes {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn has_message_from(&self, peer: PublicKey) -> bool {
+        self.state().lanes.get(&peer).is_some_and(|lane| !lane.inbox.is_empty())
+    }
+
     fn take_event(&self) -> Option<PeerEvent> {
         let mut state = self.state();
         let peer = state.turns.pop_front()?;

@@ -25,13 +25,16 @@ use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerStat
 /// How long [`PeerNet::shutdown`] waits for connections to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// The remembered addresses with the tasks that dial them.
+type Dials = HashMap<PublicKey, (Arc<Dial>, JoinHandle<()>)>;
+
 /// This node among its peers. Dropping it ends everything it started.
 pub struct PeerNet {
     key: PublicKey,
     listening: Option<SocketAddr>,
     manager: Arc<Manager>,
     lanes: Arc<Lanes>,
-    dials: Mutex<HashMap<PublicKey, (Arc<Dial>, JoinHandle<()>)>>,
+    dials: Mutex<Dials>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     closing: watch::Sender<bool>,
 }
@@ -183,8 +186,13 @@ impl PeerNet {
         })
     }
 
-    fn dials(&self) -> MutexGuard<'_, HashMap<PublicKey, (Arc<Dial>, JoinHandle<()>)>> {
+    fn dials(&self) -> MutexGuard<'_, Dials> {
         self.dials.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    #[cfg(test)]
+    pub(super) fn lanes(&self) -> &Lanes {
+        &self.lanes
     }
 
     /// Sends messages no honest node would.

@@ -71,7 +71,7 @@ pub(super) enum Violation {
     TooLarge { most: usize },
     #[error("the segments of a message took longer than {0:?}")]
     Late(Duration),
-    #[error("opened with or spoke of Lightning channels, which this node does not have")]
+    #[error("a message about Lightning channels, which this node does not have")]
     Channel,
 }
 
@@ -176,4 +176,85 @@ impl Reassembly {
 fn sized(body: &[u8]) -> Option<&[u8]> {
     let (length, data) = body.split_first_chunk::<2>()?;
     (usize::from(u16::from_be_bytes(*length)) == data.len()).then_some(data)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use proptest::prelude::*;
+
+    fn kinds() -> Kinds {
+        Kinds::new([42_778]).unwrap()
+    }
+
+    fn rules(kinds: &Kinds) -> Rules<'_> {
+        Rules { kinds, max_message: 1 << 20, time: Duration::from_secs(60) }
+    }
+
+    #[test]
+    fn segments_have_the_layout_other_implementations_read() {
+        let bytes: Vec<u8> = (0..200_000u32).map(|at| (at % 256) as u8).collect();
+        let wires = split(Frame { kind: 42_778, bytes: bytes.clone() });
+        let kinds: Vec<u16> = wires.iter().map(|wire| wire.kind).collect();
+        assert_eq!(kinds, [42_900, 42_902, 42_902, 42_902]);
+        // Four segments; 65,526 bytes follow; the kind is the first two of them.
+        assert_eq!(wires[0].bytes[..8], [0, 4, 0xff, 0xf6, 0xa7, 0x1a, 0, 1]);
+        assert_eq!(wires[1].bytes[..3], [0xff, 0xf8, bytes[65_524]]);
+        let rest = 200_000 - 65_524 - 2 * 65_528;
+        assert_eq!(wires[3].bytes[..2], (rest as u16).to_be_bytes());
+        assert!(wires.iter().all(|wire| wire.bytes.len() <= MAX_WHOLE));
+    }
+
+    #[test]
+    fn a_message_that_stays_unfinished_is_late() {
+        let (kinds, now) = (kinds(), Instant::now());
+        let mut reassembly = Reassembly::default();
+        let mut wires = split(Frame { kind: 42_778, bytes: vec![0; 150_000] }).into_iter();
+        assert_eq!(reassembly.take(wires.next().unwrap(), &rules(&kinds), now), Ok(None));
+        let later = now + Duration::from_secs(61);
+        assert_eq!(reassembly.check_time(Duration::from_secs(60), now + Duration::from_secs(60)), Ok(()));
+        let late = Err(Violation::Late(Duration::from_secs(60)));
+        assert_eq!(reassembly.take(wires.next().unwrap(), &rules(&kinds), later), late);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(64))]
+
+        #[test]
+        fn what_is_split_comes_together_again(length in 0usize..(1 << 20), fill in any::<u8>()) {
+            let (kinds, now) = (kinds(), Instant::now());
+            let frame = Frame { kind: 42_778, bytes: vec![fill; length] };
+            let mut reassembly = Reassembly::default();
+            let mut wires = split(frame.clone());
+            let last = wires.pop().unwrap();
+            for wire in wires {
+                prop_assert_eq!(reassembly.take(wire, &rules(&kinds), now), Ok(None));
+            }
+            prop_assert_eq!(reassembly.take(last, &rules(&kinds), now), Ok(Some(frame)));
+            prop_assert!(reassembly.unfinished.is_none());
+        }
+
+        #[test]
+        fn no_sequence_of_bytes_makes_it_panic_or_hold_too_much(
+            messages in prop::collection::vec((0u8..4, prop::collection::vec(any::<u8>(), 0..12), any::<bool>()), 0..40)
+        ) {
+            let (kinds, now) = (kinds(), Instant::now());
+            let mut reassembly = Reassembly::default();
+            for (kind, mut bytes, honest) in messages {
+                let kind = [SEGMENT_START, SEGMENT_CHUNK, SEGMENT_CHUNK, 42_778][usize::from(kind)];
+                if honest && kind == SEGMENT_START {
+                    bytes = [&[0, 9][..], &length(START_DATA), &[0xa7, 0x1a], &vec![1; START_DATA - 2]].concat();
+                } else if honest && kind == SEGMENT_CHUNK {
+                    bytes = [length(CHUNK_DATA).as_slice(), &vec![1; CHUNK_DATA]].concat();
+                }
+                if reassembly.take(Wire { kind, bytes }, &rules(&kinds), now).is_err() {
+                    // The peer is disconnected and its reassembly thrown away.
+                    reassembly = Reassembly::default();
+                }
+                let held = reassembly.unfinished.as_ref().and_then(|whole| whole.bytes.as_ref()).map_or(0, Vec::len);
+                prop_assert!(held <= 1 << 20);
+            }
+        }
+    }
 }

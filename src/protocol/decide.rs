@@ -273,9 +273,9 @@ pub fn recognise(loan: &Loan, skeleton: &Skeleton, transaction: &Transaction) ->
         return (Some(Exit::Matured), None);
     }
     // A cooperative spend we did not record: only a repayment takes both sides' signatures.
-    match transaction.input.len() > 1 {
-        true => (Some(Exit::Repaid), None),
-        false => (None, None),
+    match transaction.input.len() {
+        0 | 1 => (None, None),
+        _ => (Some(Exit::Repaid), None),
     }
 }
 

@@ -23,6 +23,8 @@ pub enum Action {
     Broadcast(Box<Transaction>),
     /// Take back the borrower's funding coin.
     Withdraw,
+    /// Take back the coin of a repayment that was not answered in time.
+    WithdrawRepayment,
     /// Ask the oracle for the fixing.
     FetchFixing,
     /// Look at the lows of the days begun.
@@ -87,14 +89,17 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
         }
     }
     if loan.pending.is_none() && exit.is_none() {
-        repaying(loan, actions);
+        repaying(loan, moment, actions);
     }
 }
 
-fn repaying(loan: &Loan, actions: &mut Vec<Action>) {
+fn repaying(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     let Some(repayment) = &loan.repayment else { return };
     match (loan.role, &loan.repayment_withdrawal) {
         (Role::Borrower, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
+        (Role::Borrower, None) if moment.now.since(repayment.at) > deadline::PROPOSAL_PATIENCE => {
+            actions.push(Action::WithdrawRepayment);
+        }
         (Role::Borrower, None) => {
             let message = Repay {
                 loan: loan.id.0,

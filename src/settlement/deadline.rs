@@ -5,6 +5,8 @@ use crate::loan::units::{BasisPoints, Cents, Time};
 
 /// How long the borrower waits for the funding transaction after signing before it takes its coins back, seconds.
 pub const BROADCAST_PATIENCE: u32 = 600;
+/// How long a repayment proposal stands: the lender answers no older one, and the borrower takes it back, seconds.
+pub const PROPOSAL_PATIENCE: u32 = 600;
 /// A spot price older than this is stale, seconds.
 pub const SPOT_FRESH: u32 = 60;
 /// How far spot may move from the reference price before neither side signs.

@@ -72,8 +72,9 @@ impl Sled {
         }
         Sled::open(&work)?.import(items)?;
         fs::rename(&work, folder).map_err(|error| io_error(folder, "take its place", &error))?;
-        let parent = folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        File::open(parent).and_then(|parent| parent.sync_all()).map_err(|error| io_error(folder, "sync", &error))
+        File::open(parent_of(folder))
+            .and_then(|parent| parent.sync_all())
+            .map_err(|error| io_error(folder, "sync", &error))
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {
@@ -198,6 +199,7 @@ impl Inner {
         let mut inner = Inner { db, data, directory, mark, log, docs, index, documents, failed: false };
         inner.log.tidy().and_then(|()| inner.docs.tidy()).map_err(fail)?;
         inner.sync(folder)?;
+        sync_folder(folder).map_err(|error| io_error(folder, "sync", &error))?;
         Ok(inner)
     }
 
@@ -252,6 +254,21 @@ fn make_private_folder(folder: &Path) -> io::Result<()> {
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+/// Syncs what is written only once, when a store is made: sled's other files, and the folder's own name.
+fn sync_folder(folder: &Path) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        if entry.file_type()?.is_file() {
+            File::open(entry.path())?.sync_all()?;
+        }
+    }
+    File::open(parent_of(folder))?.sync_all()
+}
+
+fn parent_of(folder: &Path) -> &Path {
+    folder.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 fn count(rows: &Rows) -> u64 {

@@ -23,7 +23,7 @@ pub enum StoreError {
     #[error("the store in {} is in use by another process: stop it first (one node per data folder)", folder.display())]
     Locked { folder: PathBuf },
     /// Bytes that were acknowledged are missing or changed.
-    #[error("the store in {} is damaged: {what}. Nothing was changed. Stop here and restore from a backup", folder.display())]
+    #[error("the store in {} is damaged: {what}. Keep a copy of the folder as it is and restore from a backup", folder.display())]
     Damaged { folder: PathBuf, what: String },
     /// The folder was written by another version of the format.
     #[error("the store in {} has format {found}, this program reads format {known}: use the program that wrote it", folder.display())]

@@ -20,6 +20,9 @@ const CRC: usize = 4;
 /// Where an entry's rows are.
 pub(super) type Rows = RangeInclusive<u64>;
 
+/// Takes an entry: its key, its rows, its bytes. What it returns as wrong is damage.
+pub(super) type Visit<'a> = dyn FnMut(&[u8], Rows, Vec<u8>) -> Result<(), String> + 'a;
+
 /// Why a journal could not be read or written.
 #[derive(Debug)]
 pub(super) enum Fault {
@@ -63,11 +66,7 @@ struct Partial {
 impl Journal {
     /// Checks the whole journal and shows every acknowledged entry, in order, to `visit`. `show` names an entry's key
     /// for people. Changes nothing: call [`Journal::tidy`] once all else about the store has been checked.
-    pub(super) fn open(
-        tree: sled::Tree,
-        show: fn(&[u8]) -> String,
-        visit: &mut dyn FnMut(&[u8], Rows, Vec<u8>) -> Result<(), String>,
-    ) -> Result<Journal, Fault> {
+    pub(super) fn open(tree: sled::Tree, show: fn(&[u8]) -> String, visit: &mut Visit<'_>) -> Result<Journal, Fault> {
         let mut journal = Journal { tree, next: 0, base: 0, show };
         if let Some((number, base)) = journal.last_commit()? {
             journal.next = number.checked_add(1).ok_or_else(|| Fault::Damage("a row has the last number".into()))?;
@@ -171,7 +170,7 @@ impl Journal {
         Ok(None)
     }
 
-    fn scan(&self, visit: &mut dyn FnMut(&[u8], Rows, Vec<u8>) -> Result<(), String>) -> Result<(), Fault> {
+    fn scan(&self, visit: &mut Visit<'_>) -> Result<(), Fault> {
         let mut batch = self.base;
         let mut expected = self.base;
         let mut entry: Option<Partial> = None;
@@ -201,12 +200,7 @@ impl Journal {
     }
 
     /// Hands on an entry that ends before row `next`.
-    fn finish(
-        &self,
-        entry: Option<Partial>,
-        next: u64,
-        visit: &mut dyn FnMut(&[u8], Rows, Vec<u8>) -> Result<(), String>,
-    ) -> Result<(), Fault> {
+    fn finish(&self, entry: Option<Partial>, next: u64, visit: &mut Visit<'_>) -> Result<(), Fault> {
         let Some(entry) = entry else { return Ok(()) };
         if entry.bytes.len() != entry.length {
             let (name, length, found) = ((self.show)(&entry.key), entry.length, entry.bytes.len());

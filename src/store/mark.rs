@@ -9,6 +9,7 @@ use std::path::Path;
 /// The version of the whole folder's format; it ends the magic bytes.
 pub(super) const FORMAT: u32 = 1;
 const MAGIC: &[u8; 8] = b"HYPSTOR1";
+const MAGIC_NAME: &[u8] = b"HYPSTOR";
 const SLOT: usize = 512;
 const USED: usize = 36;
 
@@ -50,9 +51,9 @@ impl Mark {
         let newest = bytes.chunks(SLOT).filter_map(decode).max_by_key(|(turn, _)| *turn);
         Ok(match newest {
             Some((turn, position)) => Found::At(Mark { file, turn }, position),
-            None => match bytes.get(..MAGIC.len()) {
-                Some(magic) if magic.starts_with(&MAGIC[..7]) && magic != MAGIC => {
-                    Found::OtherFormat(String::from_utf8_lossy(&magic[7..]).into_owned())
+            None => match bytes.strip_prefix(MAGIC_NAME).and_then(|rest| rest.first()) {
+                Some(format) if *format != b'1' && format.is_ascii_graphic() => {
+                    Found::OtherFormat(char::from(*format).to_string())
                 }
                 _ => Found::Unreadable,
             },

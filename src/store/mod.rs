@@ -12,6 +12,13 @@ mod log;
 mod mark;
 mod memory;
 
+#[cfg(test)]
+mod conformance;
+#[cfg(test)]
+mod damage;
+#[cfg(test)]
+mod kill;
+
 pub use disk::Sled;
 pub use error::StoreError;
 pub use log::{Export, Item, Store, StreamId, MAX_BATCH, MAX_DOCUMENT, MAX_NAME, MAX_RECORD};

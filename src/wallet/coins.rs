@@ -77,8 +77,8 @@ pub(super) fn sum<'a>(coins: impl IntoIterator<Item = &'a Coin>) -> Result<Amoun
 /// the largest coins first, the last of them exchanged for the smallest coin that still suffices.
 ///
 /// # Errors
-/// [`Error::Insufficient`] with `reserved` as given.
-pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate, reserved: Amount) -> Result<Vec<Coin>, Error> {
+/// [`Error::Insufficient`], with nothing known of what is reserved.
+pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result<Vec<Coin>, Error> {
     let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
     // A coin worth less than its own fee only costs.
     let mut sorted: Vec<&Coin> = free.iter().filter(|c| c.txout.value > input_fee).collect();
@@ -93,13 +93,13 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate, reserved:
             continue;
         }
         let rest = sorted.iter().skip(i);
-        let last = rest.filter(|c| worth(c) >= missing).last().unwrap_or(coin);
+        let last = rest.filter(|c| worth(c) >= missing).next_back().unwrap_or(coin);
         chosen.push((*last).clone());
         return Ok(chosen);
     }
     let inputs = u64::try_from(chosen.len().max(1)).unwrap_or(u64::MAX);
     let needed = input_fee.checked_mul(inputs).and_then(|fees| fees.checked_add(target)).ok_or(OVERFLOW)?;
-    Err(Error::Insufficient { needed, available: sum(free)?, reserved })
+    Err(Error::Insufficient { needed, available: sum(free)?, reserved: Amount::ZERO })
 }
 
 /// The coin nearest to `amount` within `tolerance_bp` basis points of it; of two as near, the larger.
@@ -108,4 +108,94 @@ pub(super) fn nearest(free: &[Coin], amount: Amount, tolerance_bp: u32) -> Optio
     let allowed = u128::from(amount.to_sat()) * u128::from(tolerance_bp) / 10_000;
     let near = free.iter().filter(|c| u128::from(distance(c)) <= allowed);
     near.min_by_key(|c| (distance(c), std::cmp::Reverse(c.txout.value), c.outpoint)).cloned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hashes::Hash;
+    use bitcoin::{absolute, transaction, ScriptBuf, Txid};
+    use proptest::prelude::*;
+
+    fn coins(values: &[u64]) -> Vec<Coin> {
+        let empty = Transaction {
+            version: transaction::Version::TWO,
+            lock_time: absolute::LockTime::ZERO,
+            input: vec![],
+            output: vec![],
+        };
+        let previous_tx = Arc::new(empty);
+        let coin = |(i, sats): (usize, &u64)| Coin {
+            outpoint: OutPoint { txid: Txid::all_zeros(), vout: i as u32 },
+            txout: TxOut { value: Amount::from_sat(*sats), script_pubkey: ScriptBuf::new() },
+            confirmations: 1,
+            previous_tx: Arc::clone(&previous_tx),
+        };
+        values.iter().enumerate().map(coin).collect()
+    }
+
+    fn sats(coins: &[Coin]) -> Vec<u64> {
+        coins.iter().map(|c| c.txout.value.to_sat()).collect()
+    }
+
+    /// An input of 272 weight units costs 272 sats.
+    const RATE: FeeRate = FeeRate::from_sat_per_kwu(1_000);
+
+    fn chosen(values: &[u64], target: u64) -> Vec<u64> {
+        sats(&select(&coins(values), Amount::from_sat(target), RATE).unwrap())
+    }
+
+    #[test]
+    fn one_coin_is_enough_where_one_is_and_the_smallest_such_is_taken() {
+        assert_eq!(chosen(&[5_000, 900, 2_000], 1_000), [2_000]);
+        assert_eq!(chosen(&[5_000, 900, 2_000], 1_728), [2_000]);
+        assert_eq!(chosen(&[5_000, 900, 2_000], 1_729), [5_000]);
+        assert_eq!(chosen(&[5_000, 900, 2_000], 5_000), [5_000, 900]);
+    }
+
+    #[test]
+    fn dust_that_costs_more_than_it_brings_is_left_and_a_shortfall_names_the_sums() {
+        assert_eq!(chosen(&[1_000, 272], 728), [1_000]);
+        match select(&coins(&[1_000, 272]), Amount::from_sat(729), RATE) {
+            Err(Error::Insufficient { needed, available, .. }) => {
+                assert_eq!((needed.to_sat(), available.to_sat()), (1_001, 1_272));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn the_nearest_coin_within_tolerance_counts_and_the_larger_of_two() {
+        let all = coins(&[90, 99, 101, 150]);
+        let near = |amount, bp| nearest(&all, Amount::from_sat(amount), bp).map(|c| c.txout.value.to_sat());
+        assert_eq!(near(100, 100), Some(101));
+        assert_eq!(near(100, 99), None);
+        assert_eq!(near(150, 0), Some(150));
+        assert_eq!(near(149, 0), None);
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_chosen_covers_target_and_fees_with_the_fewest_coins(
+            values in proptest::collection::vec(1u64..1_000_000, 0..12),
+            target in 1u64..3_000_000,
+        ) {
+            let all = coins(&values);
+            let mut worth: Vec<u64> = values.iter().map(|v| v.saturating_sub(272)).collect();
+            worth.sort_unstable_by(|a, b| b.cmp(a));
+            let fewest = (1..=worth.len()).find(|n| worth.iter().take(*n).sum::<u64>() >= target);
+            match (select(&all, Amount::from_sat(target), RATE), fewest) {
+                (Ok(picked), Some(fewest)) => {
+                    prop_assert_eq!(picked.len(), fewest);
+                    prop_assert!(sats(&picked).iter().sum::<u64>() >= target + 272 * picked.len() as u64);
+                    let mut places: Vec<_> = picked.iter().map(|c| c.outpoint).collect();
+                    places.sort_unstable();
+                    places.dedup();
+                    prop_assert_eq!(places.len(), picked.len());
+                }
+                (Err(Error::Insufficient { .. }), None) => {}
+                (result, fewest) => prop_assert!(false, "{:?} {:?}", result.map(|c| sats(&c)), fewest),
+            }
+        }
+    }
 }

@@ -167,6 +167,21 @@ mod tests {
     }
 
     #[test]
+    fn the_derivation_is_the_one_written_above() {
+        // From an independent implementation of the table.
+        let hex = |key: &SecretKey| key.display_secret().to_string();
+        let keys = seed().loan_keys(&[7; 32]).unwrap();
+        let expected = [
+            "16f9808d14c4bc8fee141362842fa1b0aee9f8a97d5edfb1c64d6da8e9f3aa1b",
+            "22fb1bd5eb9c08662ab2af89eece1346dfc9437f0f901483751a327697f16664",
+            "8d31a3864b90cf8390c0e6cd8766f72e2889ec0ced96fd8d4a0289308c2c1f28",
+            "76ce9361074f8b9895f544027a496eb3dc03350f9bffd30a4d9b486a9b1e8f10",
+        ];
+        let identity = seed().node_identity().unwrap();
+        assert_eq!([&identity, &keys.funding, &keys.receipt, &keys.receipt_nonce].map(hex), expected);
+    }
+
+    #[test]
     fn every_role_and_every_index_has_its_own_key() {
         let seed = seed();
         let (a, b) = (seed.loan_keys(&[0; 32]).unwrap(), seed.loan_keys(&[1; 32]).unwrap());

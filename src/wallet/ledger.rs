@@ -16,8 +16,9 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Addresses watched beyond the last one used: every loan takes several, and not every loan is funded.
-const LOOKAHEAD: u32 = 200;
+/// Addresses watched beyond the last one used: every negotiation takes some, most are never paid, and words alone must
+/// still find the money behind them.
+const LOOKAHEAD: u32 = 1_000;
 /// Blocks given to a follower one by one before the steps widen.
 const DENSE: usize = 2_016;
 
@@ -239,10 +240,6 @@ impl Wallet {
     /// The height the wallet has been told.
     pub fn height(&self) -> u32 {
         self.rolled_back_to.unwrap_or_else(|| self.bdk.latest_checkpoint().height())
-    }
-
-    pub(super) fn reserved_total(&self) -> Amount {
-        self.balance().reserved
     }
 
     pub(super) fn confirmations<A: bdk_wallet::chain::Anchor>(&self, position: &ChainPosition<A>) -> u32 {

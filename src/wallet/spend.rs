@@ -29,11 +29,23 @@ pub struct Rival {
     pub fee_rate: FeeRate,
 }
 
+/// The coins of a payment, and its change if that is worth an output.
+struct Plan {
+    coins: Vec<Coin>,
+    change: Option<Amount>,
+}
+
 impl Wallet {
     /// As few free coins as cover `target` and the fees of spending these coins; the fee of the rest of the
     /// transaction is the caller's to add to `target`.
     pub fn select(&self, target: Amount, fee_rate: FeeRate) -> Result<Vec<Coin>, Error> {
-        select(&self.free_coins(), target, fee_rate, self.reserved_total())
+        let short = |e| match e {
+            Error::Insufficient { needed, available, .. } => {
+                Error::Insufficient { needed, available, reserved: self.balance().reserved }
+            }
+            other => other,
+        };
+        select(&self.free_coins(), target, fee_rate).map_err(short)
     }
 
     /// Pays `amount` to `address`; change comes back to us.
@@ -43,8 +55,9 @@ impl Wallet {
         amount: Amount,
         fee_rate: FeeRate,
     ) -> Result<Payment, Error> {
-        let script_pubkey = self.script_of(address)?;
-        self.pay(TxOut { value: amount, script_pubkey }, fee_rate)
+        let output = TxOut { value: amount, script_pubkey: self.script_of(address)? };
+        let plan = self.plan(&output, fee_rate)?;
+        self.carry_out(plan, output)
     }
 
     /// Pays everything free to `address`, less the fee.
@@ -58,17 +71,17 @@ impl Wallet {
         output.value = total.checked_sub(fee).filter(|rest| *rest >= least).ok_or(Error::Insufficient {
             needed: fee.checked_add(least).unwrap_or(fee),
             available: total,
-            reserved: self.reserved_total(),
+            reserved: self.balance().reserved,
         })?;
         self.finish(&coins, vec![output])
     }
 
     /// Makes a coin of ours worth exactly `amount`, its output the first of the transaction.
     pub fn make_coin(&mut self, amount: Amount, fee_rate: FeeRate) -> Result<Payment, Error> {
-        // Found wanting before an address is used up.
-        self.select(amount, fee_rate)?;
-        let script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
-        self.pay(TxOut { value: amount, script_pubkey }, fee_rate)
+        let mut output = TxOut { value: amount, script_pubkey: self.any_script() };
+        let plan = self.plan(&output, fee_rate)?;
+        output.script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
+        self.carry_out(plan, output)
     }
 
     /// Spends one confirmed coin of ours, reserved or not, to ourselves: so a half-signed transaction that needs it
@@ -80,8 +93,7 @@ impl Wallet {
         rival: Option<&Rival>,
     ) -> Result<Payment, Error> {
         let coin = self.withdrawable(outpoint).ok_or(Error::NotOurs(outpoint))?;
-        let script_pubkey = self.bdk.peek_address(KeychainKind::Internal, 0).script_pubkey();
-        let mut output = TxOut { value: Amount::ZERO, script_pubkey };
+        let mut output = TxOut { value: Amount::ZERO, script_pubkey: self.any_script() };
         let weight = signed_weight(1, std::slice::from_ref(&output));
         let fee = replacement_fee(fee_ceil(fee_rate, weight)?, weight, rival)?;
         let value = coin.txout.value;
@@ -113,30 +125,31 @@ impl Wallet {
         Ok(checked.map_err(wrong)?.script_pubkey())
     }
 
-    fn pay(&mut self, output: TxOut, fee_rate: FeeRate) -> Result<Payment, Error> {
+    /// Chooses the coins that pay for `output`, and what comes back. Uses up no address.
+    fn plan(&self, output: &TxOut, fee_rate: FeeRate) -> Result<Plan, Error> {
         let least = output.script_pubkey.minimal_non_dust();
         if output.value < least {
             return Err(Error::Dust { amount: output.value, least });
         }
         let overflow = Error::Arithmetic("the amount is more than all bitcoin");
-        let mut outputs = vec![output.clone()];
-        let target = output.value.checked_add(fee_ceil(fee_rate, signed_weight(0, &outputs))?).ok_or(overflow)?;
-        let coins = self.select(target, fee_rate)?;
-        let total = sum(&coins)?;
-        // Weighed with a change script of the right length before an address is used up for it.
-        let mut change = TxOut { value: P2WPKH_DUST, script_pubkey: self.change_script() };
-        outputs.push(change.clone());
-        let with_change = fee_ceil(fee_rate, signed_weight(coins.len(), &outputs))?;
-        outputs.pop();
-        let rest = total.checked_sub(output.value).and_then(|rest| rest.checked_sub(with_change));
-        if let Some(value) = rest.filter(|rest| *rest >= P2WPKH_DUST) {
-            change = TxOut { value, script_pubkey: self.reveal(KeychainKind::Internal)?.script_pubkey() };
-            outputs.push(change);
-        }
-        self.finish(&coins, outputs)
+        let alone = fee_ceil(fee_rate, signed_weight(0, std::slice::from_ref(output)))?;
+        let coins = self.select(output.value.checked_add(alone).ok_or(overflow)?, fee_rate)?;
+        let outputs = [output.clone(), TxOut { value: P2WPKH_DUST, script_pubkey: self.any_script() }];
+        let fee = fee_ceil(fee_rate, signed_weight(coins.len(), &outputs))?;
+        let rest = sum(&coins)?.checked_sub(output.value).and_then(|rest| rest.checked_sub(fee));
+        Ok(Plan { coins, change: rest.filter(|rest| *rest >= P2WPKH_DUST) })
     }
 
-    fn change_script(&self) -> ScriptBuf {
+    fn carry_out(&mut self, plan: Plan, output: TxOut) -> Result<Payment, Error> {
+        let mut outputs = vec![output];
+        if let Some(value) = plan.change {
+            outputs.push(TxOut { value, script_pubkey: self.reveal(KeychainKind::Internal)?.script_pubkey() });
+        }
+        self.finish(&plan.coins, outputs)
+    }
+
+    /// A script as long as every script of ours, to weigh with.
+    fn any_script(&self) -> ScriptBuf {
         self.bdk.peek_address(KeychainKind::Internal, 0).script_pubkey()
     }
 

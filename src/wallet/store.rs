@@ -120,3 +120,59 @@ fn only_owner(path: &Path) -> io::Result<()> {
 fn only_owner(_path: &Path) -> io::Result<()> {
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bdk_wallet::chain::local_chain;
+    use bitcoin::hashes::Hash;
+    use bitcoin::BlockHash;
+    use std::io::Write;
+
+    fn block(height: u32) -> ChangeSet {
+        let blocks = [(height, Some(BlockHash::all_zeros()))].into_iter().collect();
+        ChangeSet { local_chain: local_chain::ChangeSet { blocks }, ..ChangeSet::default() }
+    }
+
+    fn heights(dir: &Path) -> Vec<u32> {
+        let (_, changes) = CoinFile::open(dir).unwrap().unwrap();
+        changes.local_chain.blocks.into_keys().collect()
+    }
+
+    #[test]
+    fn after_a_write_that_failed_half_way_later_records_are_still_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = CoinFile::write_new(dir.path(), &block(0)).unwrap();
+        file.append(&block(1)).unwrap();
+        // As a full disk leaves it.
+        let mut other = OpenOptions::new().append(true).open(&file.path).unwrap();
+        other.write_all(&[1, 2, 3]).unwrap();
+        file.store = None;
+        file.append(&block(2)).unwrap();
+        file.append(&block(3)).unwrap();
+        file.sync().unwrap();
+        assert_eq!(heights(dir.path()), [0, 1, 2, 3]);
+    }
+
+    #[test]
+    fn a_file_cut_anywhere_keeps_every_whole_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut file = CoinFile::write_new(dir.path(), &block(0)).unwrap();
+        let mut ends = vec![file.good];
+        for height in 1..4 {
+            file.append(&block(height)).unwrap();
+            ends.push(file.good);
+        }
+        let path = file.path.clone();
+        let whole = fs::read(&path).unwrap();
+        for cut in (MAGIC.len() + 1)..whole.len() {
+            fs::write(&path, &whole[..cut]).unwrap();
+            let kept = ends.iter().filter(|end| **end <= cut as u64).count() as u32;
+            match CoinFile::open(dir.path()) {
+                Ok(Some(_)) => assert_eq!(heights(dir.path()), (0..kept).collect::<Vec<_>>(), "cut at {cut}"),
+                Err(Error::Foreign { .. }) => assert_eq!(kept, 0, "cut at {cut}"),
+                other => panic!("cut at {cut}: {:?}", other.err()),
+            }
+        }
+    }
+}

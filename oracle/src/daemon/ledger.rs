@@ -59,7 +59,7 @@ impl Ledger {
             }
             Record::Frozen { until } => return Ok(until > self.frozen_until),
         };
-        if at.0 % HOUR != 0 {
+        if !at.0.is_multiple_of(HOUR) {
             return Err(LedgerError::NotAnHour(at));
         }
         if cents == Cents(0) {

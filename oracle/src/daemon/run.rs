@@ -22,13 +22,22 @@ use tokio::task::JoinHandle;
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
-/// A running oracle.
+/// Tells the desk to stop when it is dropped: a blocking thread would otherwise outlive its oracle.
+struct Stop(Arc<AtomicBool>);
+
+impl Drop for Stop {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
+/// A running oracle. It stops when it is dropped; [`Oracle::stop`] also waits until its files are closed.
 pub struct Oracle {
     /// Where it listens.
     pub address: SocketAddr,
     /// Its key.
     pub key: XOnlyPublicKey,
-    stop: Arc<AtomicBool>,
+    stop: Stop,
     closing: watch::Sender<bool>,
     desk: JoinHandle<anyhow::Result<()>>,
     server: JoinHandle<std::io::Result<()>>,
@@ -55,8 +64,8 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
         // A dropped sender means the oracle was dropped: close too.
         drop(closed.wait_for(|closing| *closing).await);
     });
-    let stop = Arc::new(AtomicBool::new(false));
-    let told = Arc::clone(&stop);
+    let stop = Stop(Arc::new(AtomicBool::new(false)));
+    let told = Arc::clone(&stop.0);
     let desk = tokio::task::spawn_blocking(move || desk.run(&told));
     Ok(Oracle { address, key, stop, closing, desk, server: tokio::spawn(server.into_future()) })
 }
@@ -98,7 +107,7 @@ impl Oracle {
     /// # Errors
     /// When the desk had failed before.
     pub async fn stop(self) -> anyhow::Result<()> {
-        self.stop.store(true, Ordering::Relaxed);
+        drop(self.stop);
         let _ = self.closing.send(true);
         let hanging_up = self.server.abort_handle();
         if tokio::time::timeout(LAST_ANSWERS, self.server).await.is_err() {
@@ -119,16 +128,8 @@ fn flat(done: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Res
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut oracle = start(config).await?;
     println!("oracle {} listening on {}", oracle.key, oracle.url());
-    tokio::pin!(shutdown);
-    let failed = tokio::select! {
-        () = &mut shutdown => None,
-        failure = oracle.failure() => Some(failure),
-    };
-    match failed {
-        None => oracle.stop().await,
-        Some(failure) => {
-            oracle.stop.store(true, Ordering::Relaxed);
-            Err(failure)
-        }
+    tokio::select! {
+        () = shutdown => oracle.stop().await,
+        failure = oracle.failure() => Err(failure),
     }
 }

@@ -115,7 +115,7 @@ fn row(line: &str) -> anyhow::Result<(Time, Bar)> {
     if fields.next().is_some() {
         bail!("there are more than five fields");
     }
-    if at.0 % HOUR != 0 {
+    if !at.0.is_multiple_of(HOUR) {
         bail!("unix {} is not a full hour", at.0);
     }
     let inside = bar.low..=bar.high;

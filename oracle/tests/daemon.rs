@@ -1,0 +1,245 @@
+//! The daemon as its operator meets it: a process with a data folder, killed and started again.
+
+// Helpers outside `#[test]` functions are test code too.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::units::{Time, HOUR};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+const CSV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/demo/prices-2020-03.csv");
+/// 12 March 2020, 00:00.
+const START: Time = Time(1_583_971_200);
+
+fn hour(number: u32) -> Time {
+    START.plus(number * HOUR).unwrap()
+}
+
+fn oracle(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec-oracle"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+fn says(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+struct World {
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let world = World { folder: tempfile::tempdir().unwrap() };
+        assert!(oracle(&["init", "--data", &world.data()]).output().unwrap().status.success());
+        world.set(START);
+        world
+    }
+
+    fn data(&self) -> String {
+        self.folder.path().join("oracle").to_string_lossy().into_owned()
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    fn set(&self, now: Time) {
+        Clock::set_file(&self.clock(), now).unwrap();
+    }
+
+    fn start(&self, feed: &[&str]) -> Running {
+        let (data, clock) = (self.data(), self.clock().to_string_lossy().into_owned());
+        let mut args = vec!["run", "--data", &data, "--network", "regtest", "--regtest-clock", &clock];
+        args.extend(["--listen", "127.0.0.1:0"]);
+        args.extend(feed);
+        let mut child = oracle(&args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().to_string();
+        Running { child, address }
+    }
+}
+
+/// Killed with SIGKILL when dropped.
+struct Running {
+    child: Child,
+    address: String,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Running {
+    fn request(&self, method: &str, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "{method} {path} HTTP/1.1\r\nhost: oracle\r\nconnection: close\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_string())
+    }
+
+    fn get(&self, path: &str) -> String {
+        let (status, body) = self.request("GET", path);
+        assert_eq!(status, 200, "{path}: {body}");
+        body
+    }
+
+    fn json(&self, path: &str) -> serde_json::Value {
+        serde_json::from_str(&self.get(path)).unwrap()
+    }
+
+    fn wait_for(&self, now: Time) {
+        let asked = Instant::now();
+        while self.json("/v1/status")["clock"] != now.0 {
+            assert!(asked.elapsed() < Duration::from_secs(20), "the oracle does not follow its clock");
+            std::thread::yield_now();
+        }
+    }
+}
+
+const IDS: [&str; 3] = ["btcusd1584010800", "btcusd-touch-7600-20200312-h00", "btcusd-touch-3800-20200313-h00"];
+
+#[test]
+fn an_oracle_killed_at_any_moment_says_the_same_for_ever() {
+    let world = World::new();
+    let first = world.start(&["--replay", CSV]);
+    let announced = IDS.map(|id| first.get(&format!("/announcement/{id}")));
+    let month = first.get("/v1/bands/21/202003");
+    drop(first);
+    let mut said: Vec<serde_json::Value> = Vec::new();
+    for number in 1..=12 {
+        let running = world.start(&["--replay", CSV]);
+        assert_eq!(IDS.map(|id| running.get(&format!("/announcement/{id}"))), announced);
+        let lows = running.json("/v1/lows/20200312")["lows"].as_array().unwrap().clone();
+        assert!(lows.iter().zip(&said).all(|(now, before)| now == before), "{lows:?} after {said:?}");
+        world.set(hour(number));
+        if number % 2 == 0 {
+            running.wait_for(hour(number));
+            let lows = running.json("/v1/lows/20200312")["lows"].as_array().unwrap().clone();
+            said = lows.into_iter().filter(|low| !low.is_null()).collect();
+            assert_eq!(said.len(), usize::try_from(number).unwrap());
+        }
+        // Dropped here: killed with whatever it was doing, every other time in the middle of an hour's work.
+    }
+    let running = world.start(&["--replay", CSV]);
+    let attested = running.json("/attestation/btcusd1584010800");
+    assert_eq!(attested["eventId"], "btcusd1584010800");
+    assert_eq!(attested["signatures"].as_array().unwrap().len(), 20);
+    let page: serde_json::Value = serde_json::from_str(&month).unwrap();
+    assert_eq!(running.json("/v1/bands/21/202003")["announcements"], page["announcements"]);
+}
+
+#[test]
+fn kormirs_routes_answer_in_kormirs_shapes() {
+    let world = World::new();
+    world.set(hour(12));
+    let running = world.start(&["--replay", CSV]);
+    let key = running.json("/pubkey")["pubkey"].as_str().unwrap().to_string();
+    let announcement = running.json("/announcement/btcusd-touch-7600-20200312-h00");
+    assert_eq!(announcement["oraclePublicKey"], key.as_str());
+    let event = &announcement["oracleEvent"];
+    assert_eq!(event["eventDescriptor"]["enumEvent"]["outcomes"][0], event["eventId"]);
+    let digits = &running.json("/announcement/btcusd1584010800")["oracleEvent"]["eventDescriptor"];
+    let right = serde_json::json!({"base": 2, "isSigned": false, "unit": "usd", "precision": 0, "nbDigits": 20});
+    assert_eq!(digits["digitDecompositionEvent"], right);
+    let attested = running.json("/attestation/btcusd-touch-7600-20200312-h00");
+    assert_eq!(attested["outcomes"][0], "btcusd-touch-7600-20200312-h00");
+    let listed = running.json("/list-events");
+    let listed = listed.as_array().unwrap();
+    assert_eq!(listed.len(), 49);
+    assert_eq!(listed.iter().filter(|one| one["signatures"].as_array().unwrap().len() == 20).count(), 25);
+}
+
+#[test]
+fn a_wrong_question_gets_one_sentence_and_the_right_status() {
+    let world = World::new();
+    let running = world.start(&["--replay", CSV]);
+    let long = format!("/announcement/{}", "x".repeat(5_000));
+    for (path, status, code) in [
+        ("/", 404, "no_such_route"),
+        ("/announcement/btcusd1584010801", 404, "unknown_event"),
+        ("/announcement/btcusd-touch-7491-20200312-h00", 404, "unknown_event"),
+        ("/announcement/btcusd-touch-7490-21060207-h00", 404, "unknown_event"),
+        ("/announcement/%ff%00", 400, ""),
+        (&long, 404, "unknown_event"),
+        ("/attestation/btcusd1584010800", 404, "not_attested"),
+        ("/attestation/btcusd-touch-3800-20200312-h00", 404, "not_attested"),
+        ("/v1/lows/2020-03-12", 400, "bad_day"),
+        ("/v1/fixings/today", 400, "bad_day"),
+        ("/v1/bands/999/202003", 404, "unknown_bundle"),
+        ("/v1/bands/21/202013", 404, "unknown_bundle"),
+        ("/v1/bands/21/20200312/h24", 404, "unknown_bundle"),
+        ("/v1/bands/21/210602", 404, "unknown_event"),
+        ("/v1/bands/21/202003?only=some", 400, "bad_parameter"),
+    ] {
+        let (found, body) = running.request("GET", path);
+        assert_eq!(found, status, "{path}: {body}");
+        if !code.is_empty() {
+            let body: serde_json::Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(body["code"], code, "{path}: {body}");
+            assert!(body["message"].as_str().unwrap().len() < 200);
+        }
+    }
+    assert_eq!(running.request("POST", "/v1/price").0, 405);
+    assert_eq!(running.request("DELETE", "/attestation/btcusd1584010800").0, 405);
+}
+
+#[test]
+fn the_operator_is_told_plainly_what_is_wrong() {
+    let world = World::new();
+    let (data, clock) = (world.data(), world.clock().to_string_lossy().into_owned());
+    let nowhere = Path::new(&data).join("nowhere").to_string_lossy().into_owned();
+    for (args, says_so) in [
+        (vec!["init", "--data", &data], "never replaced"),
+        (vec!["run", "--data", &data], "--replay FILE.csv or --manual"),
+        (vec!["run", "--manual"], "--data DIR"),
+        (vec!["run", "--data", &nowhere, "--manual"], "init --data"),
+        (vec!["run", "--data", &data, "--manual", "--regtest-clock", &clock], "refused on signet"),
+        (vec!["run", "--data", &data, "--manual", "--network", "mainnet"], "nobody's money"),
+        (vec!["run", "--data", &data, "--replay", &nowhere, "--network", "regtest"], "read replay file"),
+        (vec!["run", "--data", &data, "--manual", "--listen", "203.0.113.1:1"], "listen on 203.0.113.1:1"),
+        (vec!["price", "set", "0", "--data", &data], "between 1 and"),
+        (vec!["price", "set", "7.5", "--data", &data], "invalid value"),
+    ] {
+        let output = oracle(&args).output().unwrap();
+        assert!(!output.status.success(), "{args:?}");
+        assert!(says(&output).contains(says_so), "{args:?}: {}", says(&output));
+    }
+}
+
+#[test]
+fn a_price_set_by_hand_is_served_signed_and_stands_after_a_kill() {
+    let world = World::new();
+    let running = world.start(&["--manual"]);
+    assert_eq!(running.request("GET", "/v1/price").0, 503);
+    let set = oracle(&["price", "set", "798765", "--data", &world.data()]).output().unwrap();
+    assert!(set.status.success(), "{}", says(&set));
+    assert_eq!(running.json("/v1/price")["cents"], 798_765);
+    drop(running);
+    let running = world.start(&["--manual"]);
+    assert_eq!(running.json("/v1/price")["cents"], 798_765);
+    assert!(oracle(&["price", "clear", "--data", &world.data()]).output().unwrap().status.success());
+    assert_eq!(running.request("GET", "/v1/price").0, 503);
+}
+
+#[test]
+fn an_oracle_told_to_stop_stops_and_leaves_a_ledger_that_opens() {
+    let world = World::new();
+    let mut running = world.start(&["--replay", CSV]);
+    let told = Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
+    assert!(told.success());
+    assert!(running.child.wait().unwrap().success());
+    drop(running);
+    world.start(&["--replay", CSV]).get("/v1/status");
+}

@@ -1,0 +1,58 @@
+//! What a request says, or a clear word about what is wrong with it.
+
+use super::error::ApiError;
+use super::serve::BODY_MAX;
+use crate::loan::terms::LoanId;
+use axum::body::Bytes;
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
+use axum::http::request::Parts;
+use axum::http::StatusCode;
+use serde::de::DeserializeOwned;
+
+/// A JSON body. Its content type is not asked for: there is no other kind.
+pub(super) struct Body<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+            StatusCode::PAYLOAD_TOO_LARGE => {
+                ApiError::new("too_large", format!("the body is longer than {BODY_MAX} bytes; send less"))
+            }
+            _ => ApiError::new("bad_request", format!("the body could not be read: {error}")),
+        })?;
+        if bytes.is_empty() {
+            return Err(ApiError::new("bad_request", "the body is empty; send the request as JSON"));
+        }
+        serde_json::from_slice(&bytes)
+            .map(Body)
+            .map_err(|error| ApiError::new("bad_request", format!("the body is not the JSON wanted here: {error}")))
+    }
+}
+
+/// The loan in the path.
+pub(super) struct Id(pub LoanId);
+
+impl<S: Send + Sync> FromRequestParts<S> for Id {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let bad = |error: String| ApiError::new("bad_request", error);
+        let Path(text) =
+            Path::<String>::from_request_parts(parts, state).await.map_err(|error| bad(error.to_string()))?;
+        text.parse().map(Id).map_err(|error: crate::loan::terms::NotALoanId| bad(error.to_string()))
+    }
+}
+
+/// What follows the `?`.
+pub(super) struct Asked<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let asked = Query::<T>::from_request_parts(parts, state).await;
+        asked.map(|Query(asked)| Asked(asked)).map_err(|error| ApiError::new("bad_request", error.body_text()))
+    }
+}

@@ -1,0 +1,79 @@
+//! One file per endpoint; this is their table. No logic beyond it.
+
+mod add_oracle;
+mod backup;
+mod balance;
+mod borrow;
+mod cancel;
+mod connect;
+mod effect;
+mod events;
+mod loan;
+mod loans;
+mod new_address;
+mod oracles;
+mod peers;
+mod policy;
+mod quote;
+mod receipt;
+mod repay;
+mod send;
+mod set_policy;
+mod status;
+mod withdraw;
+
+use super::error::ApiError;
+use super::serve::Shared;
+use axum::http::{Method, Uri};
+use axum::routing::{get, post};
+use axum::Router;
+
+/// What every endpoint's file needs.
+mod prelude {
+    pub(super) use crate::api::error::ApiError;
+    pub(super) use crate::api::extract::{Asked, Body, Id};
+    pub(super) use crate::api::serve::Node;
+    pub(super) use axum::extract::State;
+
+    use crate::api::views::ErrorView;
+    use axum::Json;
+
+    /// What an endpoint answers.
+    pub(super) type Answer<T> = Result<Json<T>, ApiError>;
+
+    /// The node's answer as the API's.
+    pub(super) fn answer<T>(said: Result<T, ErrorView>) -> Answer<T> {
+        Ok(Json(said?))
+    }
+}
+
+pub(super) fn router() -> Router<Shared> {
+    Router::new()
+        .route("/v1/status", get(status::status))
+        .route("/v1/wallet/address", post(new_address::new_address))
+        .route("/v1/wallet/balance", get(balance::balance))
+        .route("/v1/wallet/effect/{txid}", get(effect::effect))
+        .route("/v1/wallet/send", post(send::send))
+        .route("/v1/peers", get(peers::peers).post(connect::connect))
+        .route("/v1/oracles", get(oracles::oracles).post(add_oracle::add_oracle))
+        .route("/v1/policy", get(policy::policy).put(set_policy::set_policy))
+        .route("/v1/quotes", post(quote::quote))
+        .route("/v1/loans", get(loans::loans).post(borrow::borrow))
+        .route("/v1/loans/{id}", get(loan::loan))
+        .route("/v1/loans/{id}/cancel", post(cancel::cancel))
+        .route("/v1/loans/{id}/repay", post(repay::repay))
+        .route("/v1/loans/{id}/receipt", post(receipt::receipt))
+        .route("/v1/loans/{id}/withdraw", post(withdraw::withdraw))
+        .route("/v1/events", get(events::events))
+        .route("/v1/backup", post(backup::backup))
+}
+
+pub(super) async fn unknown(uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(100).collect();
+    ApiError::new("not_found", format!("there is no route {path}; the routes begin with /v1/, as /v1/status does"))
+}
+
+pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
+    let path: String = uri.path().chars().take(100).collect();
+    ApiError::new("method_not_allowed", format!("{path} does not take {method}; use another method"))
+}

@@ -1,0 +1,103 @@
+//! The server: its address, its limits, its end.
+
+use super::error::ApiError;
+use super::{auth, routes};
+use crate::node::data::Token;
+use crate::node::handle::Handle;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::middleware::{from_fn, from_fn_with_state, Next};
+use axum::response::Response;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+
+/// The most bytes of a request's body.
+pub(super) const BODY_MAX: usize = 64 << 10;
+/// The longest time to an answer; a quote and a loan wait for the other side.
+pub const REQUEST_TIME: Duration = Duration::from_secs(90);
+/// The longest wait for events that may be asked for.
+pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(60);
+/// How long requests under way have to end once the node stops.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// What every route can use.
+#[derive(Clone)]
+pub(super) struct Shared {
+    /// The node.
+    pub node: Handle,
+    stopping: watch::Receiver<bool>,
+}
+
+impl Shared {
+    /// Ends when the node stops: whoever waits for nothing in particular must not hold it up.
+    pub(super) async fn stopping(&self) {
+        let mut stopping = self.stopping.clone();
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    }
+}
+
+/// Listens on `address`, which must be this machine's own; port 0 takes a free one.
+///
+/// # Errors
+/// When the address is not loopback or is taken.
+pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
+    let refuse = |kind, text: String| Err(std::io::Error::new(kind, text));
+    if !address.ip().is_loopback() {
+        let text = format!("api.listen = {address}: it must be this machine, 127.0.0.1 or [::1]");
+        return refuse(std::io::ErrorKind::InvalidInput, text);
+    }
+    match TcpListener::bind(address).await {
+        Ok(listener) => Ok(listener),
+        Err(error) => {
+            let text = format!("api.listen = {address}: {error}; stop the other program or choose another port");
+            refuse(error.kind(), text)
+        }
+    }
+}
+
+/// Answers until `shutdown` ends, then lets requests under way finish for some seconds.
+///
+/// # Errors
+/// When the listener fails.
+pub async fn serve(
+    listener: TcpListener,
+    node: Handle,
+    token: Token,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let (stop, stopping) = watch::channel(false);
+    let router = routes::router()
+        .fallback(routes::unknown)
+        .method_not_allowed_fallback(routes::wrong_method)
+        .with_state(Shared { node, stopping: stopping.clone() })
+        .layer(DefaultBodyLimit::max(BODY_MAX))
+        .layer(from_fn(limit_time))
+        .layer(from_fn_with_state(Arc::new(token), auth::check));
+    let told = |mut stopping: watch::Receiver<bool>| async move {
+        let _ = stopping.wait_for(|stopping| *stopping).await;
+    };
+    let server = axum::serve(listener, router).with_graceful_shutdown(told(stopping.clone()));
+    tokio::spawn(async move {
+        shutdown.await;
+        stop.send_replace(true);
+    });
+    tokio::select! {
+        ended = server => ended,
+        () = async { told(stopping).await; tokio::time::sleep(GRACE).await } => Ok(()),
+    }
+}
+
+async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> {
+    tokio::time::timeout(REQUEST_TIME, next.run(request)).await.map_err(|_| {
+        let seconds = REQUEST_TIME.as_secs();
+        let text =
+            format!("the node did not answer in {seconds} s; it may still do what was asked: look before asking again");
+        ApiError::new("timed_out", text)
+    })
+}
+
+/// The routes' state, as an extractor.
+pub(super) type Node = State<Shared>;

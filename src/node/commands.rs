@@ -1,0 +1,302 @@
+//! What people and programs ask of the node.
+
+use super::backup;
+use super::core::{quote, repay, Core, EventWaiter};
+use super::handle::{Command, Reply};
+use super::jobs::receipt;
+use super::jobs::repay::Wish;
+use super::jobs::{Key, Outcome};
+use super::present;
+use super::tools::{error, lock, Oracle, Tools, Trouble};
+use super::view::{
+    AddressView, Balance, ConnectRequest, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView,
+    PeerView, SendRequest, Sent, Status,
+};
+use crate::contract::{wire, Role};
+use crate::loan::policy::Policy;
+use crate::loan::terms::LoanId;
+use crate::loan::tlv::Bytes;
+use crate::oracle_client::OracleClient;
+use crate::peer::PeerAddress;
+use crate::protocol::messages::Receipt;
+use crate::protocol::{Input, Message, Stage};
+use bitcoin::{Address, Amount, Txid};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Name of the document the policy is kept in.
+pub const POLICY: &str = "policy";
+/// Prefix of the documents peers are kept in.
+pub const PEERS: &str = "peer/";
+/// Prefix of the documents oracles are kept in.
+pub const ORACLES: &str = "oracle/";
+
+impl Core {
+    /// Answers one command, at once or by a job.
+    pub fn on_command(&mut self, command: Command) -> anyhow::Result<()> {
+        match command {
+            Command::Status { reply } => answer(reply, Ok(self.status())),
+            Command::NewAddress { reply } => {
+                let address = lock(&self.tools.wallet).new_address();
+                answer(
+                    reply,
+                    address.map(|a| AddressView { address: a.to_string() }).map_err(|e| error("internal", e)),
+                );
+            }
+            Command::Balance { reply } => answer(reply, Ok(self.balance())),
+            Command::Effect { txid, reply } => {
+                let tools = self.tools.clone();
+                self.ask(async move { answer(reply, effect(&tools, txid).await) });
+            }
+            Command::Send { request, reply } => {
+                let tools = self.tools.clone();
+                self.ask(async move { answer(reply, send(&tools, request).await) });
+            }
+            Command::Peers { reply } => answer(reply, Ok(self.peers())),
+            Command::Connect { request, reply } => answer(reply, self.connect(&request)),
+            Command::Oracles { reply } => answer(reply, Ok(self.oracles())),
+            Command::AddOracle { request, reply } => {
+                let tools = self.tools.clone();
+                self.ask(async move { answer(reply, add_oracle(&tools, request).await) });
+            }
+            Command::Policy { reply } => answer(reply, Ok(self.policy.clone())),
+            Command::SetPolicy { policy, reply } => answer(reply, self.set_policy(*policy)),
+            Command::Quote { request, reply } => {
+                let (key, work) = (self.ask_key(), quote::ask(self.tools.clone(), request, reply));
+                self.spawn(key, None, [0; 32], work);
+            }
+            Command::Loans { reply } => {
+                let loans = self.loans.keys().map(|id| self.view(*id)).collect();
+                answer(reply, loans);
+            }
+            Command::Loan { loan_id, reply } => answer(reply, self.view(loan_id)),
+            Command::Borrow { quote, reply } => self.borrow(quote, reply),
+            Command::Cancel { loan_id, reply } => self.cancel(loan_id, reply)?,
+            Command::Repay { loan_id, from, reply } => self.grant(loan_id, Wish::Repay(from), reply),
+            Command::Withdraw { loan_id, reply } => self.grant(loan_id, Wish::Withdraw, reply),
+            Command::Receipt { loan_id, reply } => self.receipt(loan_id, reply)?,
+            Command::Events { after, wait, reply } => {
+                let until = Instant::now() + wait.min(Duration::from_secs(60));
+                self.event_waiters.push(EventWaiter { after, until, reply });
+            }
+            Command::Backup { passphrase, reply } => {
+                let ((words, config), store) = (self.backup.clone(), self.tools.store.clone());
+                self.ask(async move {
+                    let seal = move || backup::seal(&words, &config, &*store, &passphrase.0);
+                    let made = tokio::task::spawn_blocking(seal).await.map_err(|e| error("internal", e));
+                    answer(reply, made.and_then(|made| made.map_err(|e| error("bad_request", e))));
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// A job that answers by itself.
+    fn ask(&mut self, work: impl std::future::Future<Output = ()> + Send + 'static) {
+        let key = self.ask_key();
+        self.spawn(key, None, [0; 32], async move {
+            work.await;
+            Ok(Outcome::Nothing)
+        });
+    }
+
+    fn status(&self) -> Status {
+        let mut loans = LoanCounts::default();
+        for loan in self.loans.values() {
+            match present::phase(&loan.stage) {
+                0 => loans.negotiating += 1,
+                1 => loans.active += 1,
+                _ => loans.ended += 1,
+            }
+        }
+        let connected = self.tools.net.peers().iter().filter(|peer| peer.connected).count();
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            network: self.tools.network.to_string(),
+            node_id: self.tools.node_id(),
+            listen: self.tools.net.listening().map(|listen| listen.to_string()),
+            clock: self.moment.now.0,
+            height: self.moment.height,
+            tip: self.tip.map(|tip| tip.to_string()).unwrap_or_default(),
+            median_time: self.moment.median_time.0,
+            idle: self.is_idle(),
+            turns: self.turns,
+            loans,
+            peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
+            troubles: self.troubles.iter().map(|(about, text)| format!("{about}: {text}")).collect(),
+        }
+    }
+
+    fn balance(&self) -> Balance {
+        let balance = lock(&self.tools.wallet).balance();
+        Balance {
+            confirmed_sats: balance.confirmed.to_sat(),
+            unconfirmed_sats: balance.unconfirmed.to_sat().saturating_add(balance.immature.to_sat()),
+            reserved_sats: balance.reserved.to_sat(),
+        }
+    }
+
+    fn peers(&self) -> Vec<PeerView> {
+        let peers = self.tools.net.peers().into_iter();
+        peers
+            .map(|peer| PeerView {
+                node_id: peer.key,
+                address: peer.address.map(|address| address.to_string()),
+                connected: peer.connected,
+            })
+            .collect()
+    }
+
+    fn connect(&mut self, request: &ConnectRequest) -> Result<PeerView, ErrorView> {
+        let address: PeerAddress = request.address.parse().map_err(|e| error("bad_request", e))?;
+        self.tools.net.connect(address.clone()).map_err(|e| error("bad_request", e))?;
+        let name = format!("{PEERS}{}", address.key);
+        let store = self.tools.store.clone();
+        tokio::task::block_in_place(|| store.put(&name, address.to_string().as_bytes()))
+            .map_err(|e| error("internal", e))?;
+        let connected = self.tools.net.is_connected(address.key);
+        Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected })
+    }
+
+    fn oracles(&self) -> Vec<OracleView> {
+        lock(&self.tools.oracles).values().map(oracle_view).collect()
+    }
+
+    fn set_policy(&mut self, policy: Policy) -> Result<Policy, ErrorView> {
+        policy.validate().map_err(|e| error("bad_request", e))?;
+        let bytes = serde_json::to_vec(&policy).map_err(|e| error("internal", e))?;
+        let store = self.tools.store.clone();
+        tokio::task::block_in_place(|| store.put(POLICY, &bytes)).map_err(|e| error("internal", e))?;
+        self.policy = policy.clone();
+        Ok(policy)
+    }
+
+    fn borrow(&mut self, quote: LoanId, reply: Reply<LoanView>) {
+        if self.loans.contains_key(&quote) {
+            return answer(reply, self.view(quote));
+        }
+        match self.got.get(&quote).cloned() {
+            Some(got) => {
+                let work = quote::take(self.tools.clone(), got, reply);
+                self.spawn(Key::Loan(quote), None, quote.0, work);
+            }
+            None => answer(
+                reply,
+                Err(error(
+                    "not_found",
+                    format!("no open quote {quote}: it expired, or the node was restarted; ask again"),
+                )),
+            ),
+        }
+    }
+
+    fn cancel(&mut self, id: LoanId, reply: Reply<LoanView>) -> anyhow::Result<()> {
+        let peer = self.loans.get(&id).map(|loan| loan.peer);
+        let done = self.input(id, Input::Cancel { reason: "cancelled by us".into() })?;
+        if let (Ok(()), Some(peer)) = (&done, peer) {
+            self.send(peer, &super::core::refused(id.0, "cancelled", "the other side cancelled"));
+        }
+        answer(reply, done.and_then(|()| self.view(id)));
+        Ok(())
+    }
+
+    fn grant(&mut self, id: LoanId, wish: Wish, reply: Reply<LoanView>) {
+        let Some(loan) = self.loans.get(&id).cloned() else {
+            return answer(reply, self.view(id));
+        };
+        if self.running.contains(&Key::Loan(id)) {
+            let busy = "something is being done with this loan right now; try again in a moment";
+            return answer(reply, Err(error("unavailable", busy)));
+        }
+        let work = repay::grant(self.tools.clone(), loan, wish, reply);
+        self.spawn(Key::Loan(id), None, id.0, work);
+    }
+
+    fn receipt(&mut self, id: LoanId, reply: Reply<LoanView>) -> anyhow::Result<()> {
+        let Some(loan) = self.loans.get(&id).cloned() else {
+            answer(reply, self.view(id));
+            return Ok(());
+        };
+        if loan.role != Role::Lender || loan.stage != Stage::Active {
+            answer(reply, Err(error("refused", "only the lender of an active loan can give a receipt")));
+            return Ok(());
+        }
+        match receipt::give(&self.tools, &loan) {
+            Err(trouble) => answer(reply, Err(trouble.view())),
+            Ok((input, attestation)) => {
+                let done = self.input(id, input)?;
+                if done.is_ok() {
+                    let attestation = Bytes(wire::write_attestation(&attestation));
+                    self.send(loan.peer, &Message::Receipt(Receipt { loan: id.0, attestation }));
+                }
+                answer(reply, done.and_then(|()| self.view(id)));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn answer<T>(reply: Reply<T>, result: Result<T, ErrorView>) {
+    // Whoever asked may have gone.
+    let _ = reply.send(result);
+}
+
+fn oracle_view(oracle: &Oracle) -> OracleView {
+    OracleView {
+        pubkey: oracle.client.key(),
+        url: oracle.client.url().to_owned(),
+        spot_cents: oracle.spot.as_ref().map(|spot| spot.cents.0),
+        spot_at: oracle.spot.as_ref().map(|spot| spot.unix.0),
+        trouble: oracle.trouble.clone(),
+    }
+}
+
+async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView, ErrorView> {
+    let client = match request.pubkey {
+        Some(key) => OracleClient::new(&request.url, key),
+        None => OracleClient::connect(&request.url).await,
+    };
+    let client = client.map_err(|e| error("bad_request", e))?;
+    let info = client.info().await.map_err(|e| error("unavailable", e))?;
+    if info.network != tools.network.to_string() {
+        let message = format!("oracle {} is for {}, this node for {}", request.url, info.network, tools.network);
+        return Err(error("bad_request", message));
+    }
+    let spot = client.spot().await.ok();
+    let name = format!("{ORACLES}{}", client.key());
+    tools.store.put(&name, client.url().as_bytes()).map_err(|e| error("internal", e))?;
+    let oracle = Oracle { client: Arc::new(client), spot, trouble: None };
+    let view = oracle_view(&oracle);
+    lock(&tools.oracles).insert(view.pubkey, oracle);
+    Ok(view)
+}
+
+async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
+    let address: Address<bitcoin::address::NetworkUnchecked> = request
+        .address
+        .parse()
+        .map_err(|e| error("bad_request", format!("address {:?} cannot be read: {e}", request.address)))?;
+    let unavailable = |e: Trouble| e.view();
+    let fee_rate = tools.chain.fee_rate().await.map_err(|e| unavailable(e.into()))?;
+    let now = tools.now().map_err(unavailable)?;
+    let payment = {
+        let mut wallet = lock(&tools.wallet);
+        let payment = match request.sats {
+            Some(sats) => wallet.send(&address, Amount::from_sat(sats), fee_rate),
+            None => wallet.send_all(&address, fee_rate),
+        };
+        let payment = payment.map_err(|e| error("refused", e))?;
+        wallet.record(&payment.transaction, now).map_err(|e| error("internal", e))?;
+        payment
+    };
+    tools.chain.test_accept(&payment.transaction).await.map_err(|e| error("unavailable", e))?;
+    let txid = tools.chain.broadcast(&payment.transaction).await.map_err(|e| error("unavailable", e))?;
+    Ok(Sent { txid, fee_sats: payment.fee.to_sat() })
+}
+
+async fn effect(tools: &Tools, txid: Txid) -> Result<EffectView, ErrorView> {
+    let seen = tools.chain.transaction(txid).await.map_err(|e| error("unavailable", e))?;
+    let seen = seen.ok_or_else(|| error("not_found", format!("no transaction {txid} in chain or mempool")))?;
+    let effect = lock(&tools.wallet).net_effect(&seen.transaction);
+    Ok(EffectView { spent_sats: effect.spent.to_sat(), received_sats: effect.received.to_sat() })
+}

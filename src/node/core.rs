@@ -1,0 +1,532 @@
+//! The loop: one task owns every loan; what takes time runs beside it and comes back as a result.
+
+use super::handle::{Command, Reply};
+use super::jobs::{self, Done, Given, Got, Key, Outcome};
+use super::present;
+use super::tools::{error, lock, Tools, Trouble};
+use super::view::{ErrorView, EventView, LoanView};
+use crate::chain::{ChainEvent, Follower};
+use crate::crash;
+use crate::loan::policy::Policy;
+use crate::loan::terms::LoanId;
+use crate::loan::units::Time;
+use crate::peer::{Frame, PeerEvent};
+use crate::protocol::state::name;
+use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded};
+use anyhow::Context;
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::future::Future;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+
+/// How often the loop looks at clock, chain and loans when nothing happens.
+const BEAT: Duration = Duration::from_millis(100);
+/// How often, in real time, what was not answered is sent again and a silent oracle asked again.
+pub const AGAIN: Duration = Duration::from_secs(3);
+/// Events kept for `events`.
+const EVENTS_KEPT: usize = 10_000;
+/// Quotes given and kept at most, and of one peer.
+const GIVEN_MOST: usize = 1_000;
+const GIVEN_PER_PEER: usize = 32;
+
+/// Somebody waiting for events newer than a number.
+pub struct EventWaiter {
+    pub after: u64,
+    pub until: Instant,
+    pub reply: Reply<Vec<EventView>>,
+}
+
+/// What a finished look at an oracle left.
+#[derive(Clone, Copy)]
+pub struct Looked {
+    pub at: Time,
+    pub when: Instant,
+}
+
+/// The node's mind.
+pub struct Core {
+    pub tools: Arc<Tools>,
+    pub follower: Follower,
+    pub loans: BTreeMap<LoanId, Arc<Loan>>,
+    pub watched: HashMap<OutPoint, HashSet<LoanId>>,
+    pub moment: Moment,
+    pub tip: Option<BlockHash>,
+    pub policy: Policy,
+    pub given: HashMap<LoanId, Given>,
+    pub got: HashMap<LoanId, Got>,
+    pub fallbacks: HashMap<LoanId, Signature>,
+    pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
+    pub broadcast: HashMap<Txid, Instant>,
+    pub tried: HashMap<LoanId, (Option<BlockHash>, Instant)>,
+    pub looked: HashMap<XOnlyPublicKey, Looked>,
+    pub events: VecDeque<EventView>,
+    pub numbered: u64,
+    pub event_waiters: Vec<EventWaiter>,
+    pub jobs: JoinSet<Done>,
+    pub running: HashSet<Key>,
+    pub asked: u64,
+    pub turns: u64,
+    pub troubles: BTreeMap<String, String>,
+    pub caught_up: bool,
+    /// Words and configuration, for backups.
+    pub backup: (bip39::Mnemonic, String),
+}
+
+impl Core {
+    /// Runs until the commands end or the store fails.
+    pub async fn run(
+        mut self,
+        mut commands: mpsc::Receiver<Command>,
+        mut peers: mpsc::Receiver<PeerEvent>,
+        mut stop: tokio::sync::watch::Receiver<bool>,
+    ) -> anyhow::Result<()> {
+        let mut beat = tokio::time::interval(BEAT);
+        beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = stop.changed() => break,
+                _ = beat.tick() => self.look_around().await?,
+                event = peers.recv() => match event {
+                    Some(event) => self.on_peer(event)?,
+                    None => break,
+                },
+                command = commands.recv() => match command {
+                    Some(command) => self.on_command(command)?,
+                    None => break,
+                },
+                Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
+                    Ok(done) => self.on_done(done)?,
+                    Err(e) => tracing::error!("a job ended in disorder: {e}"),
+                },
+            }
+            self.act()?;
+            self.answer_waiters();
+        }
+        self.jobs.shutdown().await;
+        self.tools.net.shutdown().await;
+        Ok(())
+    }
+
+    /// Clock, chain and lows: what may have moved by itself.
+    async fn look_around(&mut self) -> anyhow::Result<()> {
+        match self.tools.clock.now() {
+            Ok(now) => {
+                self.troubles.remove("clock");
+                if now != self.moment.now {
+                    self.moment.now = now;
+                    self.turns += 1;
+                    self.tick_all()?;
+                }
+            }
+            Err(e) => self.trouble("clock", format!("{e:#}")),
+        }
+        match self.follower.poll().await {
+            Ok(events) => {
+                self.troubles.remove("chain");
+                self.caught_up = events.is_empty();
+                for event in events {
+                    self.on_chain(event)?;
+                }
+            }
+            Err(e) => {
+                self.caught_up = false;
+                self.trouble("chain", e.to_string());
+            }
+        }
+        Ok(())
+    }
+
+    fn on_chain(&mut self, event: ChainEvent) -> anyhow::Result<()> {
+        self.turns += 1;
+        // Loans first, the wallet last: the wallet's place in the chain is where we go on after a restart.
+        match &event {
+            ChainEvent::Rollback { to_height } => {
+                self.moment.height = *to_height;
+                for id in self.loan_ids() {
+                    self.tell(id, Input::Rollback { to_height: *to_height })?;
+                }
+            }
+            ChainEvent::Block { height, hash, block, median_time } => {
+                let place = Block { height: *height, hash: *hash };
+                for transaction in &block.txdata {
+                    self.on_transaction(transaction, Some(place))?;
+                }
+                self.moment.height = *height;
+                self.moment.median_time = *median_time;
+                self.tip = Some(*hash);
+                self.broadcast.clear();
+                self.tick_all()?;
+            }
+            ChainEvent::Mempool { new, .. } => {
+                for transaction in new {
+                    self.on_transaction(transaction, None)?;
+                }
+            }
+        }
+        let now = self.moment.now;
+        lock(&self.tools.wallet).apply(&event, now).context("tell the wallet of the chain")
+    }
+
+    fn on_transaction(&mut self, transaction: &Transaction, block: Option<Block>) -> anyhow::Result<()> {
+        for input in &transaction.input {
+            let outpoint = input.previous_output;
+            let Some(ids) = self.watched.get(&outpoint).cloned() else { continue };
+            for id in ids {
+                self.tell(id, Input::Spent { outpoint, transaction: transaction.clone(), block })?;
+            }
+        }
+        Ok(())
+    }
+
+    fn loan_ids(&self) -> Vec<LoanId> {
+        self.loans.keys().copied().collect()
+    }
+
+    fn tick_all(&mut self) -> anyhow::Result<()> {
+        for id in self.loan_ids() {
+            self.tell(id, Input::Tick)?;
+        }
+        let now = self.moment.now;
+        self.given.retain(|_, given| given.terms.expires >= now);
+        self.got.retain(|_, got| got.terms.expires >= now);
+        Ok(())
+    }
+
+    /// Decides about one input of one loan and records what follows. `Err` only when the store fails.
+    pub fn input(&mut self, id: LoanId, input: Input) -> anyhow::Result<Result<(), ErrorView>> {
+        let Some(loan) = self.loans.get(&id) else {
+            return Ok(Err(error("not_found", format!("no loan {id}: see `loan list`"))));
+        };
+        if let Some(refusal) = self.clash(&input, id) {
+            return Ok(Err(refusal));
+        }
+        match decide(loan, input, self.moment) {
+            Ok(events) => {
+                self.record(id, events)?;
+                Ok(Ok(()))
+            }
+            Err(refusal) => Ok(Err(error("refused", refusal))),
+        }
+    }
+
+    /// An input nobody waits for: a refusal only goes to the log.
+    pub fn tell(&mut self, id: LoanId, input: Input) -> anyhow::Result<()> {
+        if let Err(refusal) = self.input(id, input)? {
+            tracing::debug!(loan = %id, "{}", refusal.message);
+        }
+        Ok(())
+    }
+
+    /// Two loans never share a coin.
+    fn clash(&self, input: &Input, id: LoanId) -> Option<ErrorView> {
+        let coins: Vec<OutPoint> = match input {
+            Input::CoinConfirmed(coin) => vec![*coin],
+            Input::Repaying(repayment) => {
+                repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect()
+            }
+            _ => return None,
+        };
+        let other =
+            self.loans.values().find(|loan| loan.id != id && loan.reserved().iter().any(|c| coins.contains(c)))?;
+        Some(error("coins", format!("a coin is set aside for loan {} already; try again", other.id)))
+    }
+
+    /// Puts events on disk, then into the state.
+    pub fn record(&mut self, id: LoanId, events: Vec<Event>) -> anyhow::Result<()> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let at = self.moment.now;
+        let recorded: Vec<Recorded> = events.into_iter().map(|event| Recorded { at, event }).collect();
+        let before = self.loans.get(&id).map(|loan| loan.length).unwrap_or(0);
+        let bytes = recorded.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>().context("write an event")?;
+        for one in &recorded {
+            crash::point(&format!("before-append-{}", name(&one.event)));
+        }
+        let store = self.tools.store.clone();
+        tokio::task::block_in_place(|| store.append(id.0.into(), before, &bytes)).context("put an event on disk")?;
+        for one in &recorded {
+            crash::point(&format!("after-append-{}", name(&one.event)));
+        }
+        for one in recorded {
+            self.fold(id, one)?;
+        }
+        self.turns += 1;
+        self.reserve();
+        Ok(())
+    }
+
+    fn fold(&mut self, id: LoanId, one: Recorded) -> anyhow::Result<()> {
+        let loan = match self.loans.remove(&id) {
+            Some(loan) => {
+                self.unwatch(&loan);
+                Arc::unwrap_or_clone(loan).apply(&one)
+            }
+            None => Loan::begin(&one),
+        }
+        .with_context(|| format!("apply an event to loan {id}"))?;
+        self.numbered += 1;
+        let view = present::event(self.numbered, &loan, &one);
+        tracing::info!(loan = %id, "{}: {}", view.event, view.text);
+        self.events.push_back(view);
+        if self.events.len() > EVENTS_KEPT {
+            self.events.pop_front();
+        }
+        self.sent.remove(&id);
+        self.adopt(loan);
+        Ok(())
+    }
+
+    /// Takes a loan in, watching what concerns it.
+    pub fn adopt(&mut self, loan: Loan) {
+        for outpoint in loan.watched() {
+            self.watched.entry(outpoint).or_default().insert(loan.id);
+        }
+        self.loans.insert(loan.id, Arc::new(loan));
+    }
+
+    fn unwatch(&mut self, loan: &Loan) {
+        for outpoint in loan.watched() {
+            if let Some(ids) = self.watched.get_mut(&outpoint) {
+                ids.remove(&loan.id);
+                if ids.is_empty() {
+                    self.watched.remove(&outpoint);
+                }
+            }
+        }
+    }
+
+    /// Tells the wallet which coins the loans hold.
+    pub fn reserve(&self) {
+        let reserved = self.loans.values().flat_map(|loan| loan.reserved()).collect();
+        lock(&self.tools.wallet).set_reserved(reserved);
+    }
+
+    fn on_peer(&mut self, event: PeerEvent) -> anyhow::Result<()> {
+        self.turns += 1;
+        match event {
+            PeerEvent::Connected(peer) => {
+                let theirs: Vec<LoanId> =
+                    self.loans.values().filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();
+                for id in theirs {
+                    self.sent.remove(&id);
+                }
+                Ok(())
+            }
+            PeerEvent::Disconnected(_) => Ok(()),
+            PeerEvent::Message(peer, frame) => match Message::read(frame.kind, &frame.bytes) {
+                Ok(message) => self.on_message(peer, message),
+                Err(e) => {
+                    tracing::warn!(%peer, "message of type {} refused: {e}", frame.kind);
+                    Ok(())
+                }
+            },
+        }
+    }
+
+    fn on_done(&mut self, done: Done) -> anyhow::Result<()> {
+        self.turns += 1;
+        self.running.remove(&done.key);
+        match done.result {
+            Ok(outcome) => self.on_outcome(outcome, done.peer),
+            Err(trouble) => self.on_trouble(&done.key, done.peer, done.about, trouble),
+        }
+    }
+
+    fn on_outcome(&mut self, outcome: Outcome, peer: Option<PublicKey>) -> anyhow::Result<()> {
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Inputs(id, inputs) => {
+                for input in inputs {
+                    self.tell(id, input)?;
+                }
+            }
+            Outcome::Answered(id, inputs, reply) => {
+                let mut answer = Ok(());
+                for input in inputs {
+                    answer = self.input(id, input)?;
+                }
+                let _ = reply.send(answer.and_then(|()| self.view(id)));
+            }
+            Outcome::Give(given, message) => {
+                if let Some(peer) = peer {
+                    let ours = self.given.values().filter(|given| given.peer == peer).count();
+                    if ours < GIVEN_PER_PEER && self.given.len() < GIVEN_MOST {
+                        self.given.insert(given.terms.id(), *given);
+                        self.send(peer, &message);
+                    } else {
+                        let text = "too many quotes are open; take one or wait until they expire";
+                        self.send(peer, &refused(request_of(&message), "busy", text));
+                    }
+                }
+            }
+            Outcome::Got(got, reply) => {
+                let _ = reply.send(Ok(got.view.clone()));
+                self.got.insert(got.terms.id(), *got);
+            }
+            Outcome::Begin(event, reply) => {
+                let Event::Agreed { terms, .. } = &*event else { return Ok(()) };
+                let id = terms.id();
+                let answer = self.begin(id, *event)?;
+                if let Some(reply) = reply {
+                    let _ = reply.send(answer.and_then(|()| self.view(id)));
+                }
+            }
+            Outcome::Watched { oracle, at, spot, inputs, trouble } => {
+                self.looked.insert(oracle, Looked { at, when: Instant::now() });
+                let key = format!("oracle {oracle}");
+                if let Some(known) = lock(&self.tools.oracles).get_mut(&oracle) {
+                    known.spot = spot.or_else(|| known.spot.take());
+                    known.trouble = trouble.clone();
+                }
+                match trouble {
+                    Some(trouble) => self.trouble(&key, trouble),
+                    None => {
+                        self.troubles.remove(&key);
+                    }
+                }
+                for (id, input) in inputs {
+                    self.tell(id, input)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {
+        if self.loans.contains_key(&id) {
+            return Ok(Ok(()));
+        }
+        if let Event::Agreed { coins, .. } = &event {
+            let taken = self.loans.values().find(|loan| loan.reserved().iter().any(|coin| coins.contains(coin)));
+            if let Some(other) = taken {
+                return Ok(Err(error(
+                    "coins",
+                    format!("a coin is set aside for loan {} already; try again", other.id),
+                )));
+            }
+        }
+        self.got.remove(&id);
+        self.given.remove(&id);
+        self.record(id, vec![event])?;
+        Ok(Ok(()))
+    }
+
+    fn on_trouble(
+        &mut self,
+        key: &Key,
+        peer: Option<PublicKey>,
+        about: [u8; 32],
+        trouble: Trouble,
+    ) -> anyhow::Result<()> {
+        tracing::warn!("{key:?}: {}", trouble.message());
+        let Trouble::Refuse { code, message } = trouble else { return Ok(()) };
+        let Some(peer) = peer else { return Ok(()) };
+        self.send(peer, &refused(about, code, &message));
+        if let Key::Loan(id) = key {
+            // Where nothing was signed that the other side could use, the loan ends here.
+            let reason = format!("we refused: {message}");
+            self.tell(*id, Input::Cancel { reason })?;
+        }
+        Ok(())
+    }
+
+    /// Starts a job unless the same one runs.
+    pub fn spawn(
+        &mut self,
+        key: Key,
+        peer: Option<PublicKey>,
+        about: [u8; 32],
+        work: impl Future<Output = Result<Outcome, Trouble>> + Send + 'static,
+    ) -> bool {
+        if !self.running.insert(key) {
+            return false;
+        }
+        self.jobs.spawn(async move { Done { key, peer, about, result: work.await } });
+        true
+    }
+
+    /// A key for a job on behalf of a person; any number may run.
+    pub fn ask_key(&mut self) -> Key {
+        self.asked += 1;
+        Key::Ask(self.asked)
+    }
+
+    /// Hands a message to the peer network; what is not delivered is sent again from the loan's state.
+    pub fn send(&mut self, peer: PublicKey, message: &Message) -> bool {
+        let (kind, bytes) = message.write();
+        crash::point(&format!("before-send-{kind}"));
+        match self.tools.net.send(peer, Frame { kind, bytes }) {
+            Ok(()) => {
+                crash::point(&format!("after-send-{kind}"));
+                true
+            }
+            Err(e) => {
+                tracing::debug!(%peer, "not sent: {e}");
+                false
+            }
+        }
+    }
+
+    /// Notes what stands in the way, once.
+    pub fn trouble(&mut self, about: &str, text: String) {
+        if self.troubles.get(about) != Some(&text) {
+            tracing::warn!("{about}: {text}");
+            self.troubles.insert(about.to_owned(), text);
+        }
+    }
+
+    /// A loan for a person.
+    pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
+        let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
+        let oracle = loan.terms.oracles.first();
+        let oracles = lock(&self.tools.oracles);
+        let spot = oracle.and_then(|oracle| oracles.get(oracle)).and_then(|oracle| oracle.spot.as_ref());
+        Ok(present::loan(loan, self.moment, present::fresh_price(spot, self.moment.now)))
+    }
+
+    fn answer_waiters(&mut self) {
+        let now = Instant::now();
+        let waiting = std::mem::take(&mut self.event_waiters);
+        for waiter in waiting {
+            let newer: Vec<EventView> =
+                self.events.iter().filter(|event| event.number > waiter.after).cloned().collect();
+            if newer.is_empty() && waiter.until > now {
+                self.event_waiters.push(waiter);
+            } else {
+                let _ = waiter.reply.send(Ok(newer));
+            }
+        }
+    }
+
+    /// Has everything known at this clock and height been done?
+    pub fn is_idle(&self) -> bool {
+        let now = self.moment.now;
+        let looked = lock(&self.tools.oracles).keys().all(|key| self.looked.get(key).is_some_and(|l| l.at == now));
+        let waiting =
+            self.loans.values().any(|loan| present::waits_for_peer(loan) && self.tools.net.is_connected(loan.peer));
+        self.caught_up && looked && self.running.is_empty() && !waiting
+    }
+}
+
+/// A refusal.
+pub fn refused(about: [u8; 32], code: &str, message: &str) -> Message {
+    let message = message.chars().take(500).collect();
+    Message::Refused(crate::protocol::messages::Refused { about, code: code.into(), message })
+}
+
+fn request_of(message: &Message) -> [u8; 32] {
+    match message {
+        Message::Quote(quote) => quote.request,
+        _ => [0; 32],
+    }
+}
+
+/// Every job kind in one place, so that `jobs` stays a list of names.
+pub use jobs::{coin, negotiate, quote, repay, watch};

@@ -1,0 +1,299 @@
+//! The one way into a running node: a request, a place for its answer.
+
+use super::view::{
+    AddressView, Balance, ConnectRequest, EffectView, ErrorView, EventView, LoanView, OracleRequest, OracleView,
+    PeerView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
+};
+use crate::contract::repay::Source;
+use crate::loan::policy::Policy;
+use crate::loan::terms::LoanId;
+use std::fmt;
+use std::time::Duration;
+use tokio::sync::{mpsc, oneshot};
+
+/// Where the node puts the answer to a command. The asker may have gone: sending then does nothing.
+pub type Reply<T> = oneshot::Sender<Result<T, ErrorView>>;
+
+/// Everything a person or program can ask of the node.
+#[derive(Debug)]
+pub enum Command {
+    /// How is the node?
+    Status {
+        /// The answer's place.
+        reply: Reply<Status>,
+    },
+    /// A fresh address of the wallet.
+    NewAddress {
+        /// The answer's place.
+        reply: Reply<AddressView>,
+    },
+    /// What the wallet holds.
+    Balance {
+        /// The answer's place.
+        reply: Reply<Balance>,
+    },
+    /// What does a transaction do to the wallet?
+    Effect {
+        /// Which.
+        txid: bitcoin::Txid,
+        /// The answer's place.
+        reply: Reply<EffectView>,
+    },
+    /// Pay somebody out of the wallet.
+    Send {
+        /// Whom, and how much.
+        request: SendRequest,
+        /// The answer's place.
+        reply: Reply<Sent>,
+    },
+    /// The peers known and whether they are there.
+    Peers {
+        /// The answer's place.
+        reply: Reply<Vec<PeerView>>,
+    },
+    /// Dial a peer and keep dialling it.
+    Connect {
+        /// Whom.
+        request: ConnectRequest,
+        /// The answer's place.
+        reply: Reply<PeerView>,
+    },
+    /// The oracles known.
+    Oracles {
+        /// The answer's place.
+        reply: Reply<Vec<OracleView>>,
+    },
+    /// Pin an oracle's key and use it.
+    AddOracle {
+        /// Which.
+        request: OracleRequest,
+        /// The answer's place.
+        reply: Reply<OracleView>,
+    },
+    /// The lender's policy.
+    Policy {
+        /// The answer's place.
+        reply: Reply<Policy>,
+    },
+    /// Replace the lender's policy.
+    SetPolicy {
+        /// By this.
+        policy: Box<Policy>,
+        /// The answer's place.
+        reply: Reply<Policy>,
+    },
+    /// Ask a lender for a quote.
+    Quote {
+        /// What for.
+        request: QuoteRequest,
+        /// The answer's place.
+        reply: Reply<QuoteView>,
+    },
+    /// Every loan.
+    Loans {
+        /// The answer's place.
+        reply: Reply<Vec<LoanView>>,
+    },
+    /// One loan.
+    Loan {
+        /// Which.
+        loan_id: LoanId,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// Take a quote.
+    Borrow {
+        /// The quote's loan id.
+        quote: LoanId,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// Give up a loan that is not funded yet.
+    Cancel {
+        /// Which.
+        loan_id: LoanId,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// Repay a loan, in one transaction.
+    Repay {
+        /// Which.
+        loan_id: LoanId,
+        /// Where the sats come from.
+        from: Source,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// The lender frees the collateral.
+    Receipt {
+        /// Of which loan.
+        loan_id: LoanId,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// The borrower takes back an open repayment proposal.
+    Withdraw {
+        /// Of which loan.
+        loan_id: LoanId,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// What happened after event number `after`; waits up to `wait` for something to happen.
+    Events {
+        /// The last number the asker has seen, 0 for none.
+        after: u64,
+        /// The longest wait while there is nothing newer.
+        wait: Duration,
+        /// The answer's place.
+        reply: Reply<Vec<EventView>>,
+    },
+    /// Everything needed to restore this node, encrypted.
+    Backup {
+        /// What it is encrypted with.
+        passphrase: Passphrase,
+        /// The answer's place.
+        reply: Reply<Vec<u8>>,
+    },
+}
+
+/// A secret that is never written out.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Passphrase(pub String);
+
+impl fmt::Debug for Passphrase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Passphrase(secret)")
+    }
+}
+
+/// Speaks to a running node. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    commands: mpsc::Sender<Command>,
+}
+
+/// Commands that may wait for the node before an asker has to.
+const QUEUE: usize = 64;
+
+impl Handle {
+    /// A handle, and the end at which the node takes the commands.
+    pub fn new() -> (Handle, mpsc::Receiver<Command>) {
+        let (commands, taken) = mpsc::channel(QUEUE);
+        (Handle { commands }, taken)
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ErrorView> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || ErrorView {
+            code: "unavailable".into(),
+            message: "the node is stopping and takes no more requests: start it again and ask once more".into(),
+        };
+        self.commands.send(command(reply)).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    /// `GET /v1/status`.
+    pub async fn status(&self) -> Result<Status, ErrorView> {
+        self.ask(|reply| Command::Status { reply }).await
+    }
+
+    /// `POST /v1/wallet/address`.
+    pub async fn new_address(&self) -> Result<AddressView, ErrorView> {
+        self.ask(|reply| Command::NewAddress { reply }).await
+    }
+
+    /// `GET /v1/wallet/balance`.
+    pub async fn balance(&self) -> Result<Balance, ErrorView> {
+        self.ask(|reply| Command::Balance { reply }).await
+    }
+
+    /// `GET /v1/wallet/effect/{txid}`.
+    pub async fn effect(&self, txid: bitcoin::Txid) -> Result<EffectView, ErrorView> {
+        self.ask(|reply| Command::Effect { txid, reply }).await
+    }
+
+    /// `POST /v1/wallet/send`.
+    pub async fn send(&self, request: SendRequest) -> Result<Sent, ErrorView> {
+        self.ask(|reply| Command::Send { request, reply }).await
+    }
+
+    /// `GET /v1/peers`.
+    pub async fn peers(&self) -> Result<Vec<PeerView>, ErrorView> {
+        self.ask(|reply| Command::Peers { reply }).await
+    }
+
+    /// `POST /v1/peers`.
+    pub async fn connect(&self, request: ConnectRequest) -> Result<PeerView, ErrorView> {
+        self.ask(|reply| Command::Connect { request, reply }).await
+    }
+
+    /// `GET /v1/oracles`.
+    pub async fn oracles(&self) -> Result<Vec<OracleView>, ErrorView> {
+        self.ask(|reply| Command::Oracles { reply }).await
+    }
+
+    /// `POST /v1/oracles`.
+    pub async fn add_oracle(&self, request: OracleRequest) -> Result<OracleView, ErrorView> {
+        self.ask(|reply| Command::AddOracle { request, reply }).await
+    }
+
+    /// `GET /v1/policy`.
+    pub async fn policy(&self) -> Result<Policy, ErrorView> {
+        self.ask(|reply| Command::Policy { reply }).await
+    }
+
+    /// `PUT /v1/policy`.
+    pub async fn set_policy(&self, policy: Policy) -> Result<Policy, ErrorView> {
+        self.ask(|reply| Command::SetPolicy { policy: Box::new(policy), reply }).await
+    }
+
+    /// `POST /v1/quotes`.
+    pub async fn quote(&self, request: QuoteRequest) -> Result<QuoteView, ErrorView> {
+        self.ask(|reply| Command::Quote { request, reply }).await
+    }
+
+    /// `GET /v1/loans`.
+    pub async fn loans(&self) -> Result<Vec<LoanView>, ErrorView> {
+        self.ask(|reply| Command::Loans { reply }).await
+    }
+
+    /// `GET /v1/loans/{id}`.
+    pub async fn loan(&self, loan_id: LoanId) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Loan { loan_id, reply }).await
+    }
+
+    /// `POST /v1/loans`.
+    pub async fn borrow(&self, quote: LoanId) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Borrow { quote, reply }).await
+    }
+
+    /// `POST /v1/loans/{id}/cancel`.
+    pub async fn cancel(&self, loan_id: LoanId) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Cancel { loan_id, reply }).await
+    }
+
+    /// `POST /v1/loans/{id}/repay`.
+    pub async fn repay(&self, loan_id: LoanId, from: Source) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Repay { loan_id, from, reply }).await
+    }
+
+    /// `POST /v1/loans/{id}/receipt`.
+    pub async fn receipt(&self, loan_id: LoanId) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Receipt { loan_id, reply }).await
+    }
+
+    /// `POST /v1/loans/{id}/withdraw`.
+    pub async fn withdraw(&self, loan_id: LoanId) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Withdraw { loan_id, reply }).await
+    }
+
+    /// `GET /v1/events`.
+    pub async fn events(&self, after: u64, wait: Duration) -> Result<Vec<EventView>, ErrorView> {
+        self.ask(|reply| Command::Events { after, wait, reply }).await
+    }
+
+    /// `POST /v1/backup`.
+    pub async fn backup(&self, passphrase: String) -> Result<Vec<u8>, ErrorView> {
+        self.ask(|reply| Command::Backup { passphrase: Passphrase(passphrase), reply }).await
+    }
+}

@@ -1,0 +1,164 @@
+//! What a peer's message leads to: nothing, or a job on a snapshot of the loan it is about.
+
+use super::core::{negotiate, quote, refused, repay, Core};
+use super::jobs::Key;
+use super::tools::lock;
+use crate::contract::{wire, Role};
+use crate::loan::terms::LoanId;
+use crate::loan::units::Cents;
+use crate::protocol::messages::{Fallback, QuoteRequest, Refused};
+use crate::protocol::{Input, Loan, Message, Stage};
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::PublicKey;
+use std::sync::Arc;
+
+impl Core {
+    /// Takes one message. Everything in it is a claim until a job has checked it.
+    pub fn on_message(&mut self, peer: PublicKey, message: Message) -> anyhow::Result<()> {
+        match message {
+            Message::QuoteRequest(request) => self.on_quote_request(peer, request),
+            Message::Quote(quote) => {
+                if let Some(waiter) = lock(&self.tools.waiters).remove(&quote.request) {
+                    let _ = waiter.send(Ok(quote));
+                }
+            }
+            Message::Refused(refusal) => return self.on_refused(peer, refusal),
+            Message::Borrow(borrow) => {
+                let id = LoanId(borrow.loan);
+                // Known already: what it waits for is sent again from its state.
+                if self.loans.get(&id).is_some_and(|loan| loan.peer == peer && !cancelled(loan)) {
+                    self.sent.remove(&id);
+                    return Ok(());
+                }
+                match self.given.get(&id).filter(|given| given.peer == peer).cloned() {
+                    Some(given) => {
+                        let work = quote::agree(self.tools.clone(), given, borrow);
+                        self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                    }
+                    None => {
+                        let text =
+                            "no such quote is open here: it expired or the node was restarted; ask for a new one";
+                        self.send(peer, &refused(id.0, "unknown_quote", text));
+                    }
+                }
+            }
+            Message::Ready(ready) => {
+                if let Some(loan) = self.party(peer, LoanId(ready.loan), Role::Borrower, &Stage::Agreed) {
+                    let work = negotiate::make_offer(self.tools.clone(), loan.clone());
+                    self.spawn(Key::Loan(loan.id), Some(peer), loan.id.0, work);
+                }
+            }
+            Message::Fallback(fallback) => self.on_fallback(peer, &fallback),
+            Message::Offer(bytes) => {
+                let Ok(offer) = wire::read::<crate::contract::OfferDlc>(&bytes) else {
+                    tracing::warn!(%peer, "an offer that cannot be read");
+                    return Ok(());
+                };
+                let id = LoanId(offer.temporary_contract_id);
+                if let Some(loan) = self.party(peer, id, Role::Lender, &Stage::Ready) {
+                    let work = negotiate::answer_offer(self.tools.clone(), loan, bytes);
+                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                } else {
+                    self.sent.remove(&id);
+                }
+            }
+            Message::Accept(bytes) => self.on_accept(peer, bytes),
+            Message::Sign(bytes) => self.on_sign(peer, bytes),
+            Message::Repay(message) => {
+                let id = LoanId(message.loan);
+                if let Some(loan) = self.party(peer, id, Role::Lender, &Stage::Active) {
+                    if loan.repayment.is_none() {
+                        let work = repay::answer(self.tools.clone(), loan, message);
+                        self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                    }
+                }
+            }
+            Message::Receipt(receipt) => {
+                let id = LoanId(receipt.loan);
+                if let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Active) {
+                    let work = super::jobs::receipt::take(self.tools.clone(), loan, receipt);
+                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The loan, if it is with this peer, we are on that side of it and it stands there.
+    fn party(&self, peer: PublicKey, id: LoanId, role: Role, stage: &Stage) -> Option<Arc<Loan>> {
+        self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == role && loan.stage == *stage).cloned()
+    }
+
+    fn on_quote_request(&mut self, peer: PublicKey, request: QuoteRequest) {
+        let exposure = self
+            .loans
+            .values()
+            .filter(|loan| loan.role == Role::Lender && super::present::phase(&loan.stage) < 2)
+            .fold(Cents(0), |sum, loan| Cents(sum.0.saturating_add(loan.terms.principal.0)));
+        let about = request.request;
+        let work = quote::give(self.tools.clone(), peer, request, self.policy.clone(), exposure);
+        if !self.spawn(Key::Peer(peer), Some(peer), about, work) {
+            self.send(peer, &refused(about, "busy", "one request at a time; ask again in a moment"));
+        }
+    }
+
+    fn on_fallback(&mut self, peer: PublicKey, fallback: &Fallback) {
+        let id = LoanId(fallback.loan);
+        let known = self.loans.get(&id).is_some_and(|loan| loan.peer == peer);
+        if let (true, Ok(signature)) = (known, Signature::from_compact(&fallback.signature)) {
+            self.fallbacks.insert(id, signature);
+        }
+    }
+
+    fn on_accept(&mut self, peer: PublicKey, bytes: Vec<u8>) {
+        // The temporary id is at a fixed place: after type and version.
+        let Some(id) = bytes.get(6..38).and_then(|id| id.try_into().ok()).map(LoanId) else { return };
+        let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Offered) else {
+            self.sent.remove(&id);
+            return;
+        };
+        if let Some(fallback) = self.fallbacks.get(&id).copied() {
+            let work = negotiate::answer_accept(self.tools.clone(), loan, bytes, fallback);
+            self.spawn(Key::Loan(id), Some(peer), id.0, work);
+        }
+    }
+
+    fn on_sign(&mut self, peer: PublicKey, bytes: Vec<u8>) {
+        // A sign names the contract, not the loan; the sender has few loans waiting for one.
+        let contract: Option<[u8; 32]> = bytes.get(6..38).and_then(|id| id.try_into().ok());
+        let found = self.loans.values().find(|loan| {
+            let funding = loan.skeleton.as_ref().map(|skeleton| skeleton.funding);
+            loan.peer == peer
+                && loan.role == Role::Lender
+                && loan.stage == Stage::Accepted
+                && funding.map(|funding| crate::contract::sign::contract_id(funding, loan.id.0)) == contract
+        });
+        let Some(loan) = found.cloned() else { return };
+        let id = loan.id;
+        if let Some(fallback) = self.fallbacks.get(&id).copied() {
+            let work = negotiate::answer_sign(self.tools.clone(), loan, bytes, fallback);
+            self.spawn(Key::Loan(id), Some(peer), id.0, work);
+        }
+    }
+
+    fn on_refused(&mut self, peer: PublicKey, refusal: Refused) -> anyhow::Result<()> {
+        if let Some(waiter) = lock(&self.tools.waiters).remove(&refusal.about) {
+            let _ = waiter.send(Err(refusal));
+            return Ok(());
+        }
+        let id = LoanId(refusal.about);
+        let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
+        tracing::warn!(loan = %id, "the peer refuses: {}", refusal.message);
+        if loan.role == Role::Borrower && loan.repayment.is_some() && loan.repayment_withdrawal.is_none() {
+            // It holds our half-signed repayment: take the coin back.
+            self.withdraw_repayment(id);
+            return Ok(());
+        }
+        let reason = format!("the {} refused: {}", loan.role.other(), refusal.message);
+        self.tell(id, Input::Cancel { reason })
+    }
+}
+
+fn cancelled(loan: &Loan) -> bool {
+    matches!(loan.stage, Stage::Cancelled { .. })
+}

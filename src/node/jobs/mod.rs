@@ -1,0 +1,97 @@
+//! Jobs: whatever takes time or asks somebody. Each works on a snapshot and hands back inputs for the protocol.
+//!
+//! A job never records and never sends: the core does, in that order.
+
+pub mod checks;
+pub mod coin;
+pub mod negotiate;
+pub mod quote;
+pub mod receipt;
+pub mod repay;
+pub mod watch;
+
+use super::handle::Reply;
+use super::tools::Trouble;
+use super::view::{LoanView, QuoteView};
+use crate::loan::terms::{LoanId, Terms};
+use crate::loan::units::Time;
+use crate::protocol::{Event, Input, Message};
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::Txid;
+use hypothec_oracle::wire::SignedPrice;
+
+/// What may run once at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    /// One step of a loan's negotiation or repayment.
+    Loan(LoanId),
+    /// A broadcast.
+    Broadcast(Txid),
+    /// A look at an oracle.
+    Watch(XOnlyPublicKey),
+    /// A request of a peer.
+    Peer(PublicKey),
+    /// A request of the API: any number.
+    Ask(u64),
+}
+
+/// A quote we gave as lender, good until its terms expire.
+#[derive(Clone, Debug)]
+pub struct Given {
+    /// To whom.
+    pub peer: PublicKey,
+    /// What.
+    pub terms: Terms,
+    /// The random index of the keys in it.
+    pub key_index: [u8; 32],
+}
+
+/// A quote we got as borrower.
+#[derive(Clone, Debug)]
+pub struct Got {
+    /// From whom.
+    pub peer: PublicKey,
+    /// What, with everything its contract is locked to.
+    pub terms: Terms,
+    /// The announcements, verified.
+    pub announcements: crate::contract::clauses::Announcements,
+    /// For the person.
+    pub view: QuoteView,
+}
+
+/// What a job found.
+pub enum Outcome {
+    /// Inputs of a loan.
+    Inputs(LoanId, Vec<Input>),
+    /// Inputs of a loan that somebody waits for.
+    Answered(LoanId, Vec<Input>, Reply<LoanView>),
+    /// A quote to give.
+    Give(Box<Given>, Message),
+    /// A quote we got, and the one who asked.
+    Got(Box<Got>, Reply<QuoteView>),
+    /// A loan begins; as borrower somebody waits.
+    Begin(Box<Event>, Option<Reply<LoanView>>),
+    /// An oracle was looked at, at this time of ours.
+    Watched {
+        oracle: XOnlyPublicKey,
+        at: Time,
+        spot: Option<SignedPrice>,
+        inputs: Vec<(LoanId, Input)>,
+        trouble: Option<String>,
+    },
+    /// Nothing for the core to do.
+    Nothing,
+}
+
+/// A job's end.
+pub struct Done {
+    /// Which job.
+    pub key: Key,
+    /// Whose message it answered.
+    pub peer: Option<PublicKey>,
+    /// What a refusal would be about: the loan or the request.
+    pub about: [u8; 32],
+    /// How it ended.
+    pub result: Result<Outcome, Trouble>,
+}

@@ -1,0 +1,381 @@
+//! Quotes: the lender makes one from its policy, the borrower checks every word of it.
+
+use super::{Given, Got, Outcome};
+use crate::contract::clauses::{self, Announcements};
+use crate::contract::offer::{borrower_shares, lender_shares};
+use crate::contract::{receipt, wire, Role};
+use crate::loan::fees::exit_fee_rate;
+use crate::loan::ltv::ltv_ceil;
+use crate::loan::policy::{self, Policy};
+use crate::loan::terms::{Terms, TERMS_VERSION};
+use crate::loan::tlv::Bytes;
+use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days, Time};
+use crate::node::handle::Reply;
+use crate::node::present;
+use crate::node::tools::{lock, Tools, Trouble};
+use crate::node::view::{self, QuoteView};
+use crate::peer::{Frame, PeerAddress};
+use crate::protocol::messages::{quote_digest, Borrow, Coin, Quote, QuoteRequest};
+use crate::protocol::{Event, Loan, Message};
+use crate::settlement::deadline;
+use crate::wallet::{verify_coin_proof, CoinProof};
+use bitcoin::key::Keypair;
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::{schnorr, PublicKey, SECP256K1};
+use bitcoin::Amount;
+use rand::RngCore;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long terms stand before they are signed, seconds.
+const QUOTE_LIFE: u32 = 3_600;
+/// A coin this near the amount asked is lent as it is, basis points.
+const NEAR_ENOUGH: u32 = 50;
+/// How long a borrower waits for a lender's answer.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// The highest rate a borrower takes: what a policy may ask at most.
+const APR_MAX: u32 = 1_500;
+
+fn random() -> [u8; 32] {
+    let mut bytes = [0; 32];
+    rand::thread_rng().fill_bytes(&mut bytes);
+    bytes
+}
+
+/// Lender: a quote for a request, by the policy.
+pub async fn give(
+    tools: Arc<Tools>,
+    peer: PublicKey,
+    request: QuoteRequest,
+    policy: Policy,
+    exposure: Cents,
+) -> Result<Outcome, Trouble> {
+    let refuse = |code, message: String| Trouble::refuse(code, message);
+    if request.chain != tools.chain_hash() {
+        return Err(refuse("chain", format!("this lender is on {}", tools.network)));
+    }
+    let oracle = request.oracles.iter().find(|oracle| policy.oracles.contains(oracle)).copied().ok_or_else(|| {
+        let ours: Vec<String> = policy.oracles.iter().map(ToString::to_string).collect();
+        refuse("oracle", format!("none of the oracles named is one this lender trusts: {}", ours.join(", ")))
+    })?;
+    let spot = tools.spot(&oracle).await?;
+    let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
+    let asked = policy::Request {
+        principal: request.principal,
+        collateral: request.collateral,
+        days: request.days,
+        oracle,
+        spot,
+        exposure,
+        fee_rate,
+    };
+    let quoted = policy.quote(&asked).map_err(|e| refuse("policy", e.to_string()))?;
+    let (key_index, lender_nonce) = (random(), random());
+    let keys = tools.seed.loan_keys(&key_index)?;
+    let range = || refuse("amount", "the amounts asked for are out of range".into());
+    let now = tools.now()?;
+    let mut terms = Terms {
+        version: TERMS_VERSION,
+        chain: request.chain,
+        borrower: peer,
+        lender: tools.node_id(),
+        borrower_nonce: request.borrower_nonce,
+        lender_nonce,
+        start: now.hour_ceil().ok_or_else(range)?,
+        days: request.days,
+        principal_sats: sats_for_cents_ceil(request.principal, spot).ok_or_else(range)?,
+        principal: request.principal,
+        reference_price: spot,
+        apr: quoted.apr,
+        minimum_interest_days: quoted.minimum_interest_days,
+        collateral: request.collateral,
+        stake: quoted.stake,
+        liquidation_ltv: quoted.liquidation_ltv,
+        cushion: quoted.cushion,
+        oracles: vec![oracle],
+        threshold: 1,
+        receipt_key: Keypair::from_secret_key(SECP256K1, &keys.receipt).x_only_public_key().0,
+        receipt_nonce: keys.receipt_nonce.x_only_public_key(SECP256K1).0,
+        fee_rate,
+        confirmations: quoted.confirmations,
+        principal_script: request.principal_script,
+        expires: now.plus(QUOTE_LIFE).ok_or_else(range)?,
+    };
+    // A coin the lender has, near the amount asked, saves making one.
+    let shares = lender_shares(&terms).map_err(|e| refuse("amount", e.to_string()))?.required;
+    let wanted = shares.checked_add(terms.principal_sats).ok_or_else(range)?;
+    let near = lock(&tools.wallet).coin_near(wanted, NEAR_ENOUGH);
+    if let Some(sats) = near.and_then(|coin| coin.txout.value.checked_sub(shares)) {
+        terms.principal_sats = sats;
+    }
+    terms.principal = cents_for_sats_floor(terms.principal_sats, spot).ok_or_else(range)?;
+    if ltv_ceil(terms.principal, terms.collateral, spot).is_none_or(|ltv| ltv > policy.initial_ltv_max) {
+        terms.principal_sats = sats_for_cents_ceil(request.principal, spot).ok_or_else(range)?;
+        terms.principal = cents_for_sats_floor(terms.principal_sats, spot).ok_or_else(range)?;
+    }
+    terms.check().map_err(|e| refuse("terms", e.to_string()))?;
+    let receipt = receipt::announce(&terms, &keys.receipt).map_err(|e| refuse("terms", e.to_string()))?;
+    let identity = Keypair::from_secret_key(SECP256K1, &tools.seed.node_identity()?);
+    let signature = SECP256K1.sign_schnorr(&quote_digest(&terms.id()), &identity);
+    let message = Message::Quote(Quote {
+        request: request.request,
+        terms: Bytes(terms.to_tlv()),
+        receipt: Bytes(wire::write_announcement(&receipt)),
+        signature: signature.serialize(),
+    });
+    Ok(Outcome::Give(Box::new(Given { peer, terms, key_index }), message))
+}
+
+/// Borrower: asks a lender, checks its answer, and downloads what the contract would be locked to.
+pub async fn ask(tools: Arc<Tools>, request: view::QuoteRequest, reply: Reply<QuoteView>) -> Result<Outcome, Trouble> {
+    match try_ask(&tools, &request).await {
+        Ok(got) => Ok(Outcome::Got(Box::new(got), reply)),
+        Err(trouble) => {
+            let _ = reply.send(Err(trouble.view()));
+            Ok(Outcome::Nothing)
+        }
+    }
+}
+
+async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Trouble> {
+    let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse("bad_request", e))?;
+    let lender = address.key;
+    tools.net.connect(address.clone()).map_err(|e| Trouble::refuse("bad_request", e))?;
+    let oracles: Vec<_> = lock(&tools.oracles).keys().copied().collect();
+    if oracles.is_empty() {
+        return Err(Trouble::refuse("no_oracle", "this node knows no oracle: add one with `oracle add`"));
+    }
+    let (id, borrower_nonce) = (random(), random());
+    let principal_script = lock(&tools.wallet).new_address()?.script_pubkey();
+    let asked = QuoteRequest {
+        request: id,
+        chain: tools.chain_hash(),
+        principal: Cents(request.principal_cents),
+        collateral: Amount::from_sat(request.collateral_sats),
+        days: Days(request.days),
+        oracles,
+        borrower_nonce,
+        principal_script,
+    };
+    let quote = exchange(tools, lender, &address, &asked).await?;
+    let (terms, receipt) = check_quote(tools, lender, &asked, &quote).await?;
+    let announcements = fetch(tools, &terms, receipt).await?;
+    let view = present::quote(&terms, lender).map_err(Trouble::later)?;
+    Ok(Got { peer: lender, terms, announcements, view })
+}
+
+/// Sends the request until it is answered.
+async fn exchange(
+    tools: &Tools,
+    lender: PublicKey,
+    address: &PeerAddress,
+    asked: &QuoteRequest,
+) -> Result<Quote, Trouble> {
+    let (sender, answer) = tokio::sync::oneshot::channel();
+    lock(&tools.waiters).insert(asked.request, sender);
+    let send = async {
+        let (kind, bytes) = Message::QuoteRequest(asked.clone()).write();
+        while tools.net.send(lender, Frame { kind, bytes: bytes.clone() }).is_err() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        answer.await
+    };
+    let answer = tokio::time::timeout(PATIENCE, send).await;
+    lock(&tools.waiters).remove(&asked.request);
+    match answer {
+        Err(_) => {
+            Err(Trouble::Later(format!("the lender at {address} did not answer within {} s", PATIENCE.as_secs())))
+        }
+        Ok(Err(_)) => Err(Trouble::later("the node is stopping")),
+        Ok(Ok(Err(refused))) => Err(Trouble::refuse("refused", format!("the lender refuses: {}", refused.message))),
+        Ok(Ok(Ok(quote))) => Ok(quote),
+    }
+}
+
+/// Every field of a quote against what was asked, what we know, and what is sane.
+async fn check_quote(
+    tools: &Tools,
+    lender: PublicKey,
+    asked: &QuoteRequest,
+    quote: &Quote,
+) -> Result<(Terms, crate::contract::OracleAnnouncement), Trouble> {
+    let wrong = |field: &str, found: String, right: String| {
+        Trouble::refuse("quote", format!("the quote's {field} is {found}, expected {right}"))
+    };
+    let terms = Terms::from_tlv(&quote.terms.0).map_err(|e| Trouble::refuse("quote", e))?;
+    terms.check().map_err(|e| Trouble::refuse("quote", e))?;
+    let signature = schnorr::Signature::from_slice(&quote.signature);
+    let signed = signature.is_ok_and(|signature| {
+        let key = lender.x_only_public_key().0;
+        SECP256K1.verify_schnorr(&signature, &quote_digest(&terms.id()), &key).is_ok()
+    });
+    if !signed {
+        return Err(wrong("signature", "not valid".into(), format!("one by {lender}")));
+    }
+    let same = [
+        ("lender", terms.lender == lender),
+        ("borrower", terms.borrower == tools.node_id()),
+        ("chain", terms.chain == asked.chain),
+        ("borrower nonce", terms.borrower_nonce == asked.borrower_nonce),
+        ("principal script", terms.principal_script == asked.principal_script),
+        ("collateral", terms.collateral == asked.collateral),
+        ("term", terms.days == asked.days),
+    ];
+    if let Some((field, _)) = same.iter().find(|(_, same)| !same) {
+        return Err(wrong(field, "another".into(), "what was asked".into()));
+    }
+    if let Some(other) = terms.oracles.iter().find(|oracle| !asked.oracles.contains(oracle)) {
+        return Err(wrong("oracle", other.to_string(), "one of ours".into()));
+    }
+    if terms.apr.0 > APR_MAX {
+        return Err(wrong("APR", terms.apr.to_string(), "at most 15 %".into()));
+    }
+    let off = terms.principal.0.abs_diff(asked.principal.0);
+    if u128::from(off) * 100 > u128::from(asked.principal.0) {
+        return Err(wrong("principal", terms.principal.to_string(), format!("{} within 1 %", asked.principal)));
+    }
+    let now = tools.now()?;
+    check_times(&terms, now).map_err(|(field, found, right)| wrong(field, found, right))?;
+    let oracle = terms.oracles.first().ok_or_else(|| wrong("oracle", "none".into(), "one".into()))?;
+    let spot = tools.spot(oracle).await?;
+    if !deadline::is_near(spot, terms.reference_price) {
+        let right = format!("spot {spot} within 0.5 %");
+        return Err(wrong("reference price", terms.reference_price.to_string(), right));
+    }
+    let ours = exit_fee_rate(tools.fee_estimate().await?);
+    if terms.fee_rate.0 > ours.0.saturating_mul(4) || terms.fee_rate.0.saturating_mul(4) < ours.0 {
+        return Err(wrong("fee rate", terms.fee_rate.to_string(), format!("about {ours}")));
+    }
+    let receipt = wire::read_announcement(&quote.receipt.0).map_err(|e| Trouble::refuse("quote", e))?;
+    receipt::check(&terms, &receipt).map_err(|e| Trouble::refuse("quote", e))?;
+    Ok((terms, receipt))
+}
+
+fn check_times(terms: &Terms, now: Time) -> Result<(), (&'static str, String, String)> {
+    let next_hour = now.hour_ceil().unwrap_or(now);
+    let slack = 300;
+    if terms.start.since(next_hour) > 3_600 || next_hour.since(terms.start) > 3_600 {
+        return Err(("start", terms.start.to_string(), format!("the next full hour, {next_hour}")));
+    }
+    if terms.expires <= now || terms.expires.since(now) > QUOTE_LIFE + slack {
+        return Err(("expiry", terms.expires.to_string(), format!("within an hour of {now}")));
+    }
+    Ok(())
+}
+
+/// Every announcement the contract would be locked to, downloaded by bands and verified.
+async fn fetch(
+    tools: &Tools,
+    terms: &Terms,
+    receipt: crate::contract::OracleAnnouncement,
+) -> Result<Announcements, Trouble> {
+    let oracle = terms.oracles.first().ok_or_else(|| Trouble::refuse("quote", "the terms name no oracle"))?;
+    let client = tools.oracle(oracle)?;
+    let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
+    let announcements =
+        Announcements { touches: client.touches(&asked).await?, receipt, fixing: client.fixing(terms.due()).await? };
+    clauses::check_announcements(terms, &announcements).map_err(Trouble::later)?;
+    Ok(announcements)
+}
+
+/// Borrower: takes a quote, with coins that cover collateral and fees.
+pub async fn take(tools: Arc<Tools>, got: Got, reply: Reply<view::LoanView>) -> Result<Outcome, Trouble> {
+    match try_take(&tools, got).await {
+        Ok(event) => Ok(Outcome::Begin(Box::new(event), Some(reply))),
+        Err(trouble) => {
+            let _ = reply.send(Err(trouble.view()));
+            Ok(Outcome::Nothing)
+        }
+    }
+}
+
+async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
+    let terms = &got.terms;
+    if deadline::has_expired(terms, tools.now()?) {
+        return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
+    }
+    let mut chosen = Vec::new();
+    for inputs in 1..=wire::MAX_INPUTS {
+        let required = borrower_shares(terms, inputs).map_err(Trouble::later)?.required;
+        // The inputs' own fees are in the shares already.
+        chosen = lock(&tools.wallet).select(required, bitcoin::FeeRate::ZERO)?;
+        if chosen.len() <= inputs {
+            break;
+        }
+    }
+    if chosen.len() > wire::MAX_INPUTS {
+        let message = format!(
+            "the collateral would take {} coins, the most is {}: send it to yourself first, in one coin",
+            chosen.len(),
+            wire::MAX_INPUTS
+        );
+        return Err(Trouble::refuse("coins", message));
+    }
+    Ok(Event::Agreed {
+        role: Role::Borrower,
+        peer: got.peer,
+        terms: Box::new(got.terms),
+        announcements: Box::new(got.announcements),
+        key_index: random(),
+        coins: chosen.iter().map(|coin| coin.outpoint).collect(),
+    })
+}
+
+/// Borrower: the message that takes the quote, with proof of every coin.
+pub fn borrow(tools: &Tools, loan: &Loan) -> Result<Message, Trouble> {
+    let wallet = lock(&tools.wallet);
+    let coins = loan
+        .coins
+        .iter()
+        .map(|outpoint| {
+            let proof = wallet.prove_coin(*outpoint, &loan.id.0)?;
+            Ok(Coin {
+                txid: bitcoin::hashes::Hash::to_byte_array(outpoint.txid),
+                vout: outpoint.vout,
+                key: proof.pubkey,
+                signature: proof.signature.serialize_compact(),
+            })
+        })
+        .collect::<Result<Vec<_>, Trouble>>()?;
+    Ok(crate::protocol::todo::borrow(loan, coins))
+}
+
+/// Lender: the borrower agreed; its coins must be there and cover the collateral.
+pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
+    let terms = given.terms;
+    if deadline::has_expired(&terms, tools.now()?) {
+        return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
+    }
+    if message.coins.is_empty() || message.coins.len() > wire::MAX_INPUTS {
+        return Err(Trouble::refuse("coins", format!("{} coins, 1 to {}", message.coins.len(), wire::MAX_INPUTS)));
+    }
+    let mut sum = Amount::ZERO;
+    let mut seen = std::collections::HashSet::new();
+    for coin in &message.coins {
+        let outpoint = coin.outpoint();
+        let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
+        let found = found.filter(|_| seen.insert(outpoint)).ok_or_else(|| {
+            Trouble::refuse("coins", format!("coin {outpoint} is not an unspent confirmed coin, or is named twice"))
+        })?;
+        let signature = Signature::from_compact(&coin.signature).map_err(|e| Trouble::refuse("coins", e))?;
+        let proof = CoinProof { outpoint, pubkey: coin.key, signature };
+        verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| Trouble::refuse("coins", e))?;
+        sum = sum.checked_add(found.txout.value).ok_or_else(|| Trouble::refuse("coins", "their sum is too large"))?;
+    }
+    let required = borrower_shares(&terms, message.coins.len()).map_err(Trouble::later)?.required;
+    if sum < required {
+        return Err(Trouble::refuse("coins", format!("the coins are worth {sum}, {required} are needed")));
+    }
+    let keys = tools.seed.loan_keys(&given.key_index)?;
+    let receipt = receipt::announce(&terms, &keys.receipt).map_err(Trouble::later)?;
+    let announcements = fetch(&tools, &terms, receipt).await?;
+    let event = Event::Agreed {
+        role: Role::Lender,
+        peer: given.peer,
+        terms: Box::new(terms),
+        announcements: Box::new(announcements),
+        key_index: given.key_index,
+        coins: Vec::new(),
+    };
+    Ok(Outcome::Begin(Box::new(event), None))
+}

@@ -1,0 +1,154 @@
+//! Repaying: the borrower proposes one transaction, the lender completes it.
+
+use super::{checks, coin, Outcome};
+use crate::contract::repay::{self, RepayParts, Source};
+use crate::contract::Role;
+use crate::loan::payout::repayment_ceil;
+use crate::loan::units::{Cents, Time};
+use crate::node::handle::Reply;
+use crate::node::tools::{lock, Tools, Trouble};
+use crate::node::view::LoanView;
+use crate::protocol::event::Repayment;
+use crate::protocol::messages::Repay;
+use crate::protocol::{Input, Loan, Stage};
+use crate::settlement::deadline;
+use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+use std::sync::Arc;
+
+/// What a repayment with one coin weighs at most, in virtual bytes, the coin's input left out.
+const REPAY_VBYTES: u64 = 230;
+
+/// What to do with a loan on behalf of a person.
+pub enum Wish {
+    /// Repay it.
+    Repay(Source),
+    /// Take an open proposal back.
+    Withdraw,
+}
+
+/// Carries out a wish; whoever asked gets the answer in any case.
+pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<LoanView>) -> Result<Outcome, Trouble> {
+    let input = match wish {
+        Wish::Repay(source) => propose(&tools, &loan, source).await,
+        Wish::Withdraw => coin::withdraw_repayment(&tools, &loan).await,
+    };
+    match input {
+        Ok(input) => Ok(Outcome::Answered(loan.id, vec![input], reply)),
+        Err(trouble) => {
+            let _ = reply.send(Err(trouble.view()));
+            Ok(Outcome::Nothing)
+        }
+    }
+}
+
+/// The repayment of a loan now, at a fresh price, signed on our side.
+async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Trouble> {
+    if loan.role != Role::Borrower {
+        return Err(Trouble::refuse("role", "only the borrower repays; the lender can give a receipt"));
+    }
+    if loan.stage != Stage::Active || loan.pending.is_some() {
+        return Err(Trouble::refuse(
+            "stage",
+            format!("the loan is {:?}; only an active loan can be repaid", loan.stage),
+        ));
+    }
+    if let Some(open) = &loan.repayment {
+        let txid = open.transaction.compute_txid();
+        let message = format!("repayment {txid} is open already: wait for it, or withdraw it with `loan withdraw`");
+        return Err(Trouble::refuse("repaying", message));
+    }
+    if !tools.net.is_connected(loan.peer) {
+        let message = "the lender's node is not connected, and must sign too: try again when `peer list` shows it";
+        return Err(Trouble::Later(message.into()));
+    }
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    let (at, price) = price_now(tools, loan).await?;
+    let owed = repayment_ceil(&loan.terms, at, price).ok_or_else(|| Trouble::later("the debt cannot be computed"))?;
+    let rate = FeeRate::from_sat_per_vb(tools.fee_estimate().await?.0).unwrap_or(FeeRate::BROADCAST_MIN);
+    let spare = Amount::from_sat(REPAY_VBYTES.saturating_mul(rate.to_sat_per_vb_ceil()).saturating_add(2_000));
+    let target = match source {
+        Source::Wallet => owed.checked_add(spare).unwrap_or(Amount::MAX_MONEY),
+        Source::Collateral => spare,
+    };
+    let change_script = lock(&tools.wallet).new_address()?.script_pubkey();
+    let chosen = lock(&tools.wallet).select(target, rate)?;
+    let coins: Vec<(OutPoint, TxOut)> = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
+    let parts = RepayParts { source, owed, coins: coins.clone(), change_script, fee_rate: rate.to_sat_per_vb_ceil() };
+    let refuse = |e: crate::contract::ContractError| Trouble::refuse("repayment", e);
+    let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)?;
+    let previous = |outpoint: &OutPoint| {
+        chosen.iter().find(|coin| coin.outpoint == *outpoint).map(|coin| (*coin.previous_tx).clone())
+    };
+    let mut psbt = repay::psbt(&unsigned, skeleton, &coins, previous).map_err(refuse)?;
+    lock(&tools.wallet).sign_inputs(&mut psbt)?;
+    let keys = tools.seed.loan_keys(&loan.key_index)?;
+    let proposal = repay::propose(skeleton, &keys.funding, &psbt).map_err(refuse)?;
+    Ok(Input::Repaying(Repayment {
+        transaction: proposal.transaction,
+        half: proposal.half,
+        price,
+        at,
+        owed: loan.terms.repayment_at(at),
+        source,
+    }))
+}
+
+/// A fresh price, and that no touch has ended the loan already.
+async fn price_now(tools: &Tools, loan: &Loan) -> Result<(Time, Cents), Trouble> {
+    let oracle = loan.terms.oracles.first().ok_or_else(|| Trouble::later("the terms name no oracle"))?;
+    let price = tools.spot(oracle).await?;
+    let at = tools.now()?;
+    if checks::touched(&*tools.oracle(oracle)?, &loan.terms, loan, at).await?.is_some() {
+        return Err(Trouble::refuse("touched", "the price touched the day's level: the loan is being liquidated"));
+    }
+    Ok((at, price))
+}
+
+/// Lender: checks a proposal and completes it.
+pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Result<Outcome, Trouble> {
+    if loan.role != Role::Lender || loan.stage != Stage::Active || loan.pending.is_some() {
+        return Err(Trouble::refuse("stage", format!("the loan is {:?}; it cannot be repaid now", loan.stage)));
+    }
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    let (proposal, source) =
+        message.proposal().ok_or_else(|| Trouble::refuse("repayment", "the proposed transaction cannot be read"))?;
+    let (now, spot) = price_now(&tools, &loan).await?;
+    if now.since(message.at) > deadline::PROPOSAL_PATIENCE || message.at.since(now) > deadline::SPOT_FRESH {
+        return Err(Trouble::refuse("repayment", format!("it counts the debt at {}, and it is {now}", message.at)));
+    }
+    if !deadline::is_near(spot, message.price) {
+        let text = format!("it uses {} per bitcoin, more than 0.5 % from spot {spot}", message.price);
+        return Err(Trouble::refuse("repayment", text));
+    }
+    let range = || Trouble::later("the debt cannot be computed");
+    let owed = repayment_ceil(&loan.terms, message.at, message.price).ok_or_else(range)?;
+    let least = owed.checked_add(loan.terms.stake).ok_or_else(range)?;
+    let mut coins = Vec::new();
+    for input in proposal.transaction.input.iter().skip(1).take(repay::MAX_COINS) {
+        let coin = tools.chain.coin_with_mempool(input.previous_output).await?;
+        let coin = coin.filter(|coin| coin.confirmations > 0).ok_or_else(|| {
+            let message = format!("coin {} is not an unspent confirmed coin", input.previous_output);
+            Trouble::refuse("repayment", message)
+        })?;
+        coins.push(coin.txout);
+    }
+    repay::check(skeleton, &proposal, &coins, least, 1).map_err(|e| Trouble::refuse("repayment", e))?;
+    let keys = tools.seed.loan_keys(&loan.key_index)?;
+    let transaction =
+        repay::countersign(skeleton, &keys.funding, &proposal).map_err(|e| Trouble::refuse("repayment", e))?;
+    if let Err(e) = tools.chain.test_accept(&transaction).await {
+        return Err(match e.rejection() {
+            Some(rejected) => Trouble::refuse("repayment", rejected),
+            None => Trouble::later(e),
+        });
+    }
+    let repayment = Repayment {
+        transaction,
+        half: proposal.half,
+        price: message.price,
+        at: message.at,
+        owed: loan.terms.repayment_at(message.at),
+        source,
+    };
+    Ok(Outcome::Inputs(loan.id, vec![Input::Repaying(repayment)]))
+}

@@ -1,0 +1,22 @@
+//! The node: joins the rooms into a process that acts by itself.
+//!
+//! Inputs come from peers, chain, oracles, the API and the clock; the protocol decides; events are on disk before
+//! anything leaves. It never decides about money by itself: that is the protocol's.
+
+pub mod backup;
+mod commands;
+pub mod config;
+mod core;
+pub mod data;
+pub mod handle;
+mod inbox;
+mod jobs;
+mod outbox;
+pub mod present;
+mod start;
+mod tools;
+pub mod view;
+
+pub use config::Config;
+pub use handle::Handle;
+pub use start::{start, Running};

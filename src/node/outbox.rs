@@ -1,0 +1,124 @@
+//! Doing what the loans ask for: sending, broadcasting, starting jobs. Derived from state at every turn.
+
+use super::core::{coin, quote, watch, Core, AGAIN};
+use super::jobs::{Key, Outcome};
+use super::tools::lock;
+use crate::loan::terms::LoanId;
+use crate::protocol::{todo, Action, Loan, Message};
+use bitcoin::Transaction;
+use std::sync::Arc;
+use std::time::Instant;
+
+impl Core {
+    /// Goes through every loan and does what is to be done and is not being done.
+    pub fn act(&mut self) -> anyhow::Result<()> {
+        let loans: Vec<Arc<Loan>> = self.loans.values().filter(|loan| !loan.is_over()).cloned().collect();
+        for loan in &loans {
+            for action in todo(loan, self.moment) {
+                self.perform(loan, action);
+            }
+        }
+        self.watch_oracles(&loans);
+        Ok(())
+    }
+
+    fn perform(&mut self, loan: &Arc<Loan>, action: Action) {
+        match action {
+            Action::Send(messages) => self.send_again(loan, &messages),
+            Action::SendBorrow => {
+                if self.is_time_to_send(loan, &[33007]) {
+                    match quote::borrow(&self.tools, loan) {
+                        Ok(message) => self.send_again(loan, &[message]),
+                        Err(trouble) => self.trouble("coins", trouble.message().to_owned()),
+                    }
+                }
+            }
+            Action::PrepareCoin => {
+                let work = coin::prepare(self.tools.clone(), loan.clone());
+                self.spawn_rarely(loan.id, work);
+            }
+            Action::Broadcast(transaction) => self.broadcast(*transaction),
+            Action::Withdraw => {
+                let work = coin::withdraw(self.tools.clone(), loan.clone());
+                self.spawn_rarely(loan.id, work);
+            }
+            Action::WithdrawRepayment => self.withdraw_repayment(loan.id),
+            // Looked at for all loans together.
+            Action::FetchFixing | Action::WatchTouches => {}
+        }
+    }
+
+    /// Takes back the coin of an open repayment proposal.
+    pub fn withdraw_repayment(&mut self, id: LoanId) {
+        let Some(loan) = self.loans.get(&id).cloned() else { return };
+        let tools = self.tools.clone();
+        let work = async move {
+            let input = coin::withdraw_repayment(&tools, &loan).await?;
+            Ok(Outcome::Inputs(id, vec![input]))
+        };
+        self.spawn_rarely(id, work);
+    }
+
+    /// A loan's own job, not more often than every few seconds of real time unless something happened.
+    fn spawn_rarely(
+        &mut self,
+        id: LoanId,
+        work: impl std::future::Future<Output = Result<Outcome, super::tools::Trouble>> + Send + 'static,
+    ) {
+        let tried = self.tried.get(&id).is_some_and(|(turn, when)| *turn == self.tip && when.elapsed() < AGAIN);
+        if !tried && self.spawn(Key::Loan(id), None, id.0, work) {
+            self.tried.insert(id, (self.tip, Instant::now()));
+        }
+    }
+
+    fn is_time_to_send(&self, loan: &Loan, kinds: &[u16]) -> bool {
+        let sent = self.sent.get(&loan.id);
+        self.tools.net.is_connected(loan.peer)
+            && !sent.is_some_and(|(what, when)| what == kinds && when.elapsed() < AGAIN)
+    }
+
+    fn send_again(&mut self, loan: &Loan, messages: &[Message]) {
+        let kinds: Vec<u16> = messages.iter().map(|message| message.write().0).collect();
+        if !self.is_time_to_send(loan, &kinds) {
+            return;
+        }
+        if messages.iter().all(|message| self.send(loan.peer, message)) {
+            self.sent.insert(loan.id, (kinds, Instant::now()));
+        }
+    }
+
+    fn broadcast(&mut self, transaction: Transaction) {
+        let txid = transaction.compute_txid();
+        if self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN) {
+            return;
+        }
+        self.broadcast.insert(txid, Instant::now());
+        let work = coin::broadcast(self.tools.clone(), transaction);
+        self.spawn(Key::Broadcast(txid), None, [0; 32], work);
+    }
+
+    /// Looks at every oracle when time has moved, and again when it was silent or some real time has passed.
+    fn watch_oracles(&mut self, loans: &[Arc<Loan>]) {
+        let oracles: Vec<_> = lock(&self.tools.oracles).keys().copied().collect();
+        for oracle in oracles {
+            let at = self.moment.now;
+            let fresh = self.looked.get(&oracle).is_some_and(|looked| looked.at == at && looked.when.elapsed() < AGAIN);
+            if fresh || self.running.contains(&Key::Watch(oracle)) {
+                continue;
+            }
+            let watching: Vec<Arc<Loan>> = loans
+                .iter()
+                .filter(|loan| loan.terms.oracles.contains(&oracle))
+                .filter(|loan| {
+                    todo(loan, self.moment)
+                        .iter()
+                        .any(|action| matches!(action, Action::WatchTouches | Action::FetchFixing))
+                })
+                .cloned()
+                .collect();
+            let tools = self.tools.clone();
+            let work = async move { Ok(watch::look(tools, oracle, at, watching).await) };
+            self.spawn(Key::Watch(oracle), None, [0; 32], work);
+        }
+    }
+}

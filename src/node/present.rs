@@ -1,0 +1,325 @@
+//! Loans, quotes and events as a person asks for them.
+
+use super::view::{EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, QuoteView};
+use crate::contract::offer::{borrower_shares, lender_shares};
+use crate::contract::repay::Source;
+use crate::contract::{ContractError, Role};
+use crate::loan::curve;
+use crate::loan::fees::TxKind;
+use crate::loan::ltv::ltv_ceil;
+use crate::loan::payout::{self, Payout};
+use crate::loan::risk;
+use crate::loan::terms::{Terms, TouchDay};
+use crate::loan::units::{Cents, Days, Time};
+use crate::protocol::event::paid;
+use crate::protocol::state::name;
+use crate::protocol::{Event, Exit, Loan, Moment, Recorded, Stage};
+use crate::settlement::deadline;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::Txid;
+
+/// How many levels a quote lists when the term is long: the first and the last.
+const LEVELS_SHOWN: usize = 7;
+
+/// What remains, in plain words; shown to both before signing.
+pub const WARNINGS: [&str; 6] = [
+    "What you receive is bitcoin worth dollars, and the debt is counted in dollars: if bitcoin rises you owe fewer sats, if it falls you owe more.",
+    "A lender who does not answer can stop an early repayment: you then wait for the fixing at the due time, or are liquidated at a level shown here.",
+    "Until the funding transaction confirms, either side can walk away.",
+    "A node that is offline for long after an attestation leaves the other side the choice of exit: keep yours running, or run a watcher.",
+    "Exits pay their fee ahead at a fixed rate; in a rush of fees they may wait, and they stay reversible until enough confirmations.",
+    "A fall through the level faster than anyone can sell is the lender's loss beyond the cushion.",
+];
+
+fn level(terms: &Terms, day: &TouchDay) -> Option<LevelView> {
+    let split = payout::touch_floor(terms, day)?;
+    Some(LevelView {
+        day: day.day.to_string(),
+        level: day.level.dollars(),
+        owed_cents: day.owed.0,
+        borrower_sats: split.borrower.to_sat(),
+        lender_sats: split.lender.to_sat(),
+        event: day.event().to_string(),
+    })
+}
+
+/// Everything about a quote before commitment.
+pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractError> {
+    let days = terms.touch_days();
+    let shown: Vec<&TouchDay> = match days.len() <= LEVELS_SHOWN {
+        true => days.iter().collect(),
+        false => days.iter().take(LEVELS_SHOWN - 1).chain(days.last()).collect(),
+    };
+    let curve = curve::fixing_curve(terms);
+    let error = curve::achieved_error(terms, &curve.intervals);
+    let needs = borrower_shares(terms, 1)?.required;
+    let ltv = ltv_ceil(terms.principal, terms.collateral, terms.reference_price);
+    Ok(QuoteView {
+        loan_id: terms.id(),
+        lender,
+        principal_sats: terms.principal_sats.to_sat(),
+        principal_cents: terms.principal.0,
+        collateral_sats: terms.collateral.to_sat(),
+        reference_price_cents: terms.reference_price.0,
+        ltv_bp: ltv.map_or(0, |ltv| ltv.0),
+        apr_bp: terms.apr.0,
+        start: terms.start.0,
+        days: terms.days.0,
+        due: terms.due().0,
+        owed_at_due_cents: terms.owed_at_due().0,
+        owed_at_least_cents: terms.repayment_at(terms.start).0,
+        expires: terms.expires.0,
+        cushion_bp: terms.cushion.0,
+        levels: shown.into_iter().filter_map(|day| level(terms, day)).collect(),
+        gaps: risk::quoted_gaps(terms).iter().map(gap).collect(),
+        fees: fees(terms)?,
+        needs_sats: needs.to_sat(),
+        oracle: *terms.oracles.first().ok_or(ContractError::OutOfRange("terms.oracles"))?,
+        signatures: u32::try_from(days.len() + 1 + curve.signatures()).unwrap_or(u32::MAX),
+        curve_error_ppm: (error.middle_ppm, error.tails_ppm),
+        warnings: WARNINGS.iter().map(|warning| (*warning).to_owned()).collect(),
+    })
+}
+
+fn gap(gap: &risk::Gap) -> GapView {
+    GapView { below_bp: gap.below.0, proceeds_cents: gap.proceeds.0, shortfall_cents: gap.shortfall.0 }
+}
+
+fn fees(terms: &Terms) -> Result<Vec<FeeView>, ContractError> {
+    let (borrower, lender) = (borrower_shares(terms, 1)?, lender_shares(terms)?);
+    let ahead = "both, paid ahead at funding";
+    let exit = borrower.exit_fee.to_sat().saturating_add(lender.exit_fee.to_sat());
+    let fee = |transaction: &str, sats: u64, paid_by: &str| FeeView {
+        transaction: transaction.into(),
+        sats,
+        paid_by: paid_by.into(),
+    };
+    let repay = TxKind::RepayFromWallet.fee_ceil(terms.fee_rate).map_or(0, |fee| fee.to_sat());
+    Ok(vec![
+        fee("funding, your share", borrower.funding_fee.to_sat(), "you, from your coins"),
+        fee("funding, the lender's share", lender.funding_fee.to_sat(), "the lender, from its coin"),
+        fee("touch", exit, ahead),
+        fee("fixing", exit, ahead),
+        fee("receipt", exit, ahead),
+        fee("fallback", exit, ahead),
+        fee("refund", exit, ahead),
+        fee(
+            "repay from wallet or collateral (at most, at the loan's rate)",
+            repay,
+            "you; what was paid ahead counts towards it",
+        ),
+    ])
+}
+
+/// A loan now.
+pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
+    let terms = &loan.terms;
+    let living = matches!(loan.stage, Stage::Active);
+    let height = loan.funding.as_ref().and_then(|seen| seen.block).map(|block| block.height);
+    let confirmations = height.map_or(0, |height| moment.height.saturating_add(1).saturating_sub(height));
+    let owed_at = loan.exit.as_ref().map_or(moment.now, |exit| exit.at);
+    let today = moment.now.day();
+    let next = loan.payouts.days.iter().find(|day| day.day > today);
+    LoanView {
+        loan_id: loan.id,
+        role: loan.role,
+        peer: loan.peer,
+        stage: loan.stage.clone(),
+        principal_sats: terms.principal_sats.to_sat(),
+        principal_cents: terms.principal.0,
+        collateral_sats: terms.collateral.to_sat(),
+        apr_bp: terms.apr.0,
+        start: terms.start.0,
+        due: terms.due().0,
+        days_left: Days::covering_ceil(terms.due().since(moment.now)).0,
+        owed_now_cents: terms.repayment_at(owed_at).0,
+        owed_at_due_cents: terms.owed_at_due().0,
+        price_cents: price.map(|price| price.0),
+        ltv_bp: price
+            .filter(|_| living)
+            .and_then(|price| ltv_ceil(terms.owed_at(moment.now), terms.collateral, price))
+            .map(|ltv| ltv.0),
+        margin: loan.margin,
+        level_today: terms.touch_day(today).as_ref().and_then(|day| level(terms, day)),
+        level_next: next.and_then(|day| level(terms, day)),
+        funding: loan.skeleton.as_ref().map(|skeleton| skeleton.funding),
+        funding_height: height,
+        confirmations: (confirmations, terms.confirmations),
+        exits: if living { open_exits(loan, moment, price) } else { Vec::new() },
+        repayment: loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid()),
+        ended: ended(loan),
+        transactions: transactions(loan),
+    }
+}
+
+fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit> {
+    let terms = &loan.terms;
+    let open = |exit, when: String, split: Option<Payout>| OpenExit {
+        exit,
+        when,
+        lender_sats: split.map(|split| split.lender.to_sat()),
+        borrower_sats: split.map(|split| split.borrower.to_sat()),
+    };
+    let mut exits = Vec::new();
+    let repaid = price.and_then(|price| payout::repayment_from_collateral(terms, moment.now, price));
+    let wallet = "now, if the lender's node answers (from the wallet: the collateral comes back whole)";
+    exits.push(open(Exit::Repaid, wallet.into(), repaid));
+    exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
+    if let Some(day) = terms.touch_day(moment.now.day()) {
+        let when = format!("if the price touches ${} by the end of {}", day.level, day.day);
+        exits.push(open(Exit::Liquidated, when, payout::touch_floor(terms, &day)));
+    }
+    let fixing = price.map(|price| {
+        let dollars = u32::try_from(price.dollars_floor()).unwrap_or(u32::MAX);
+        payout::fixing_floor(terms, dollars)
+    });
+    exits.push(open(Exit::Matured, format!("at {}, shown at today's price", terms.due()), fixing));
+    let at = terms.fallback_locktime();
+    exits.push(open(
+        Exit::FellBack,
+        format!("from {at}, if the oracle is silent"),
+        Some(payout::fallback_floor(terms)),
+    ));
+    let at = terms.refund_locktime();
+    exits.push(open(Exit::Refunded, format!("from {at}, the last resort"), Some(payout::refund(terms))));
+    exits
+}
+
+fn ended(loan: &Loan) -> Option<ExitView> {
+    let (exit, skeleton) = (loan.exit.as_ref()?, loan.skeleton.as_ref()?);
+    let (to_lender, to_borrower) = paid(skeleton, &exit.seen.transaction);
+    Some(ExitView {
+        exit: exit.exit,
+        txid: exit.seen.transaction.compute_txid(),
+        height: exit.seen.block.map(|block| block.height),
+        price_cents: exit.price.or_else(|| loan.attested_price()).map(|price| price.0),
+        owed_cents: owed_at_exit(loan, exit.exit).0,
+        paid_to_lender_sats: to_lender.to_sat(),
+        returned_to_borrower_sats: to_borrower.to_sat(),
+    })
+}
+
+/// The debt the exit paid: a touch pays its day's, a repayment that of its moment, the rest what was owed at due.
+fn owed_at_exit(loan: &Loan, exit: Option<Exit>) -> Cents {
+    let terms = &loan.terms;
+    let price = loan.exit.as_ref().and_then(|exit| exit.price);
+    match exit {
+        Some(Exit::Repaid) => loan.repayment.as_ref().map_or(terms.owed_at_due(), |repayment| repayment.owed),
+        Some(Exit::Liquidated) => loan
+            .payouts
+            .days
+            .iter()
+            .zip(&loan.payouts.touches)
+            .find(|(day, split)| Some(day.level.cents()) == price && paid_split(loan, split))
+            .map_or(terms.owed_at_due(), |(day, _)| day.owed),
+        _ => terms.owed_at_due(),
+    }
+}
+
+fn paid_split(loan: &Loan, split: &Payout) -> bool {
+    let (Some(exit), Some(skeleton)) = (loan.exit.as_ref(), loan.skeleton.as_ref()) else { return false };
+    paid(skeleton, &exit.seen.transaction).0 == split.lender
+}
+
+/// Our transactions of this loan, in the order they were made.
+fn transactions(loan: &Loan) -> Vec<Txid> {
+    let made = loan.coin_made.as_ref();
+    let funding = loan.funding.as_ref().map(|seen| &seen.transaction);
+    let exit = loan.exit.as_ref().map(|exit| &exit.seen.transaction);
+    let all = [made, funding, loan.withdrawal.as_ref(), loan.repayment_withdrawal.as_ref(), exit];
+    all.into_iter().flatten().map(bitcoin::Transaction::compute_txid).collect()
+}
+
+/// An event as a sentence.
+pub fn event(number: u64, loan: &Loan, recorded: &Recorded) -> EventView {
+    EventView {
+        number,
+        at: recorded.at.0,
+        loan_id: loan.id,
+        event: name(&recorded.event),
+        text: sentence(loan, &recorded.event),
+    }
+}
+
+fn sentence(loan: &Loan, event: &Event) -> String {
+    let terms = &loan.terms;
+    let us = loan.role;
+    match event {
+        Event::Agreed { .. } => format!(
+            "terms agreed as {us}: {} against {}, {} for {} days",
+            terms.principal, terms.collateral, terms.apr, terms.days.0
+        ),
+        Event::CoinMade { transaction } => format!("the lender's coin is on its way in {}", transaction.compute_txid()),
+        Event::Ready { coin } => format!("the lender's coin {coin} is confirmed and set aside"),
+        Event::Offered { offer } => format!("contract offered, {} bytes", offer.len()),
+        Event::Accepted { accept, .. } => format!("contract accepted and every exit signed, {} bytes", accept.len()),
+        Event::Signed { sign, .. } => format!("contract signed, {} bytes; the lender can fund it", sign.len()),
+        Event::Funded { transaction, .. } => format!("funding transaction {} is complete", transaction.compute_txid()),
+        Event::FundingSeen { transaction, block } => match block {
+            Some(block) => format!("funding transaction {} confirmed at {}", transaction.compute_txid(), block.height),
+            None => format!("funding transaction {} seen", transaction.compute_txid()),
+        },
+        Event::FundingUnconfirmed => "a reorganisation took the funding transaction's confirmation back".into(),
+        Event::Withdrawn { transaction } => {
+            format!("the lender did not fund in time: taking our coin back in {}", transaction.compute_txid())
+        }
+        Event::Cancelled { reason } => format!("cancelled: {reason}"),
+        Event::Attested { attestation, transaction, .. } => {
+            format!("{} attested: settling in {}", attestation.event_id, transaction.compute_txid())
+        }
+        Event::Due { exit, transaction } => format!("{exit} is due: {}", transaction.compute_txid()),
+        Event::Repaying(repayment) => {
+            let from = match repayment.source {
+                Source::Wallet => "the wallet",
+                Source::Collateral => "the collateral",
+            };
+            format!(
+                "repaying {} at {} from {from} in {}",
+                repayment.owed,
+                repayment.price,
+                repayment.transaction.compute_txid()
+            )
+        }
+        Event::RepaymentWithdrawn { transaction } => {
+            format!("repayment withdrawn: its coin is taken back in {}", transaction.compute_txid())
+        }
+        Event::RepaymentGone => "the repayment's coin is spent elsewhere: the proposal is gone".into(),
+        Event::ExitSeen { exit, transaction, block, .. } => {
+            let what = exit.map_or("unknown spend".to_string(), |exit| exit.to_string());
+            match block {
+                Some(block) => format!("{what} confirmed at {}: {}", block.height, transaction.compute_txid()),
+                None => format!("{what} seen: {}", transaction.compute_txid()),
+            }
+        }
+        Event::ExitGone => "the transaction that was ending the loan has become impossible; the loan lives on".into(),
+        Event::ExitUnconfirmed => "a reorganisation took the exit's confirmation back".into(),
+        Event::Closed => "final".into(),
+        Event::Margin { line, price } => match line {
+            Some(line) => format!("margin line {line:?} crossed at {price}"),
+            None => format!("below every margin line again at {price}"),
+        },
+    }
+}
+
+/// Whether a loan waits for an answer of its peer.
+pub fn waits_for_peer(loan: &Loan) -> bool {
+    match loan.stage {
+        Stage::Offered | Stage::Accepted | Stage::Ready | Stage::Signed => true,
+        Stage::Active => loan.role == Role::Borrower && loan.repayment.is_some() && loan.repayment_withdrawal.is_none(),
+        _ => false,
+    }
+}
+
+/// Whether the loan counts as negotiating, active or ended.
+pub fn phase(stage: &Stage) -> u8 {
+    match stage {
+        Stage::Active | Stage::Closing => 1,
+        Stage::Closed | Stage::Cancelled { .. } => 2,
+        _ => 0,
+    }
+}
+
+/// Is the moment the price's own, or is it stale?
+pub fn fresh_price(spot: Option<&hypothec_oracle::wire::SignedPrice>, now: Time) -> Option<Cents> {
+    spot.filter(|spot| deadline::is_fresh(spot.unix, now)).map(|spot| spot.cents)
+}

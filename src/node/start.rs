@@ -1,0 +1,165 @@
+//! Starting: opens every room in order, replays the loans, and lets the loop run.
+
+use super::commands::{ORACLES, PEERS, POLICY};
+use super::config::Config;
+use super::core::Core;
+use super::data::DataFolder;
+use super::handle::Handle;
+use super::tools::{Oracle, Tools};
+use crate::chain::Chain;
+use crate::loan::policy::Policy;
+use crate::oracle_client::OracleClient;
+use crate::peer::{Kinds, PeerNet};
+use crate::protocol::{Loan, Message, Moment, Recorded};
+use crate::store::{Sled, Store};
+use crate::wallet::{Seed, Wallet};
+use anyhow::Context;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::Network;
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// A running node.
+pub struct Running {
+    /// Speaks to it.
+    pub handle: Handle,
+    /// Its public key.
+    pub node_id: PublicKey,
+    /// Where peers reach it.
+    pub listening: Option<SocketAddr>,
+    /// Ends when the node ends.
+    pub ended: JoinHandle<anyhow::Result<()>>,
+    stop: watch::Sender<bool>,
+}
+
+impl Running {
+    /// Asks the node to stop and waits until it has.
+    pub async fn stop(self) -> anyhow::Result<()> {
+        self.stop.send_replace(true);
+        self.ended.await.context("the node's task")?
+    }
+}
+
+/// Starts a node on the data folder its configuration names.
+///
+/// # Errors
+/// What is missing or wrong, and the remedy: words, store, bitcoind, listen address, clock.
+pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let network = config.network;
+    if config.regtest_clock.is_some() && network != Network::Regtest {
+        anyhow::bail!(
+            "--regtest-clock is refused: the configuration says {network}, and only regtest may use a clock file"
+        );
+    }
+    let folder = DataFolder::open(&config.data)?;
+    let store: Arc<dyn Store> = Arc::new(Sled::open(folder.store())?);
+    let words = folder.words()?;
+    let seed = Seed::from_mnemonic(&words, network)?;
+    // The chain room refuses a bitcoind on another network than the configured one.
+    let chain = Chain::connect(config.chain.clone()).await?;
+    std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
+    let wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
+    let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
+    let (net, peers) = PeerNet::start(
+        seed.node_identity()?,
+        network,
+        config.peer_listen,
+        Kinds::new(Message::kinds())?,
+        config.limits.clone(),
+    )
+    .await?;
+    let (node_id, listening) = (net.key(), net.listening());
+    let tools = Arc::new(Tools {
+        network,
+        clock: config.clock(),
+        chain,
+        wallet: Mutex::new(wallet),
+        seed,
+        net,
+        oracles: Mutex::new(oracles(&*store)?),
+        store: store.clone(),
+        waiters: Mutex::default(),
+    });
+    let text = std::fs::read_to_string(super::data::config_path(&config.data)).context("read the configuration")?;
+    let mut core = new_core(tools.clone(), follower, policy(&*store)?, (words, text))?;
+    for stream in store.streams()? {
+        core.adopt(replay(&*store, stream)?);
+    }
+    core.reserve();
+    for name in store.list(PEERS)? {
+        let address = store.get(&name)?.unwrap_or_default();
+        let address = String::from_utf8_lossy(&address).parse().with_context(|| format!("stored {name}"))?;
+        tools.net.connect(address)?;
+    }
+    let (handle, commands) = Handle::new();
+    let (stop, stopped) = watch::channel(false);
+    let ended = tokio::spawn(core.run(commands, peers, stopped));
+    Ok(Running { handle, node_id, listening, ended, stop })
+}
+
+fn new_core(
+    tools: Arc<Tools>,
+    follower: crate::chain::Follower,
+    policy: Policy,
+    backup: (bip39::Mnemonic, String),
+) -> anyhow::Result<Core> {
+    let now = tools.clock.now()?;
+    let place = follower.position();
+    Ok(Core {
+        tools,
+        follower,
+        loans: BTreeMap::new(),
+        watched: HashMap::new(),
+        moment: Moment { now, height: place.map_or(0, |place| place.height), ..Moment::default() },
+        tip: place.map(|place| place.hash),
+        policy,
+        given: HashMap::new(),
+        got: HashMap::new(),
+        fallbacks: HashMap::new(),
+        sent: HashMap::new(),
+        broadcast: HashMap::new(),
+        tried: HashMap::new(),
+        looked: HashMap::new(),
+        events: VecDeque::new(),
+        numbered: 0,
+        event_waiters: Vec::new(),
+        jobs: tokio::task::JoinSet::new(),
+        running: HashSet::new(),
+        asked: 0,
+        turns: 0,
+        troubles: BTreeMap::new(),
+        caught_up: false,
+        backup,
+    })
+}
+
+fn replay(store: &dyn Store, stream: crate::store::StreamId) -> anyhow::Result<Loan> {
+    let log: Vec<Recorded> = store
+        .read(stream)?
+        .iter()
+        .map(|bytes| serde_json::from_slice(bytes))
+        .collect::<Result<_, _>>()
+        .with_context(|| format!("read the events of loan {stream}"))?;
+    Loan::replay(&log).with_context(|| format!("replay loan {stream}"))
+}
+
+fn policy(store: &dyn Store) -> anyhow::Result<Policy> {
+    match store.get(POLICY)? {
+        Some(bytes) => serde_json::from_slice(&bytes).context("read the stored policy"),
+        None => Ok(Policy::default()),
+    }
+}
+
+fn oracles(store: &dyn Store) -> anyhow::Result<BTreeMap<bitcoin::key::XOnlyPublicKey, Oracle>> {
+    let mut oracles = BTreeMap::new();
+    for name in store.list(ORACLES)? {
+        let url = store.get(&name)?.unwrap_or_default();
+        let key = name.trim_start_matches(ORACLES).parse().with_context(|| format!("stored {name}"))?;
+        let client = OracleClient::new(&String::from_utf8_lossy(&url), key)?;
+        oracles.insert(key, Oracle { client: Arc::new(client), spot: None, trouble: None });
+    }
+    Ok(oracles)
+}

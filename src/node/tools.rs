@@ -1,0 +1,172 @@
+//! What jobs work with: the outside, shared and locked where it must be.
+
+use super::view::ErrorView;
+use crate::chain::{self, Chain};
+use crate::loan::units::{Cents, SatPerVb, Time};
+use crate::oracle_client::OracleClient;
+use crate::peer::PeerNet;
+use crate::protocol::messages::{Quote, Refused};
+use crate::settlement::deadline;
+use crate::store::Store;
+use crate::wallet::{Seed, Wallet};
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::Network;
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::wire::SignedPrice;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::oneshot;
+
+/// An oracle this node knows.
+#[derive(Clone)]
+pub struct Oracle {
+    /// Speaks to it; its key is pinned.
+    pub client: Arc<OracleClient>,
+    /// Its last price.
+    pub spot: Option<SignedPrice>,
+    /// What went wrong last.
+    pub trouble: Option<String>,
+}
+
+/// A quote's way back to the one who asked.
+pub type QuoteWaiters = HashMap<[u8; 32], oneshot::Sender<Result<Quote, Refused>>>;
+
+/// The outside.
+pub struct Tools {
+    /// Regtest or signet.
+    pub network: Network,
+    /// This node's time.
+    pub clock: Clock,
+    /// The full node.
+    pub chain: Chain,
+    /// Our coins.
+    pub wallet: Mutex<Wallet>,
+    /// Our keys.
+    pub seed: Seed,
+    /// Our peers.
+    pub net: PeerNet,
+    /// Our log.
+    pub store: Arc<dyn Store>,
+    /// Our oracles.
+    pub oracles: Mutex<BTreeMap<XOnlyPublicKey, Oracle>>,
+    /// Quotes asked for and not yet answered.
+    pub waiters: Mutex<QuoteWaiters>,
+}
+
+/// Takes a lock; what a thread that died left behind is still consistent, since every change is one assignment.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Why a job came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Trouble {
+    /// Trying again may help: somebody is away, or something is not there yet.
+    Later(String),
+    /// The counterparty's doing: tell it, and give the loan up where that is still possible.
+    Refuse {
+        /// A stable word.
+        code: &'static str,
+        /// A sentence.
+        message: String,
+    },
+}
+
+impl Trouble {
+    /// Something that may pass.
+    pub fn later(error: impl ToString) -> Trouble {
+        Trouble::Later(error.to_string())
+    }
+
+    /// Something the counterparty did or asked.
+    pub fn refuse(code: &'static str, error: impl ToString) -> Trouble {
+        Trouble::Refuse { code, message: error.to_string() }
+    }
+
+    /// The sentence.
+    pub fn message(&self) -> &str {
+        match self {
+            Trouble::Later(message) | Trouble::Refuse { message, .. } => message,
+        }
+    }
+
+    /// As an answer to a person.
+    pub fn view(&self) -> ErrorView {
+        let code = match self {
+            Trouble::Later(_) => "unavailable",
+            Trouble::Refuse { .. } => "refused",
+        };
+        error(code, self.message())
+    }
+}
+
+impl From<chain::Error> for Trouble {
+    fn from(e: chain::Error) -> Trouble {
+        Trouble::later(e)
+    }
+}
+
+impl From<crate::wallet::Error> for Trouble {
+    fn from(e: crate::wallet::Error) -> Trouble {
+        Trouble::later(e)
+    }
+}
+
+impl From<crate::oracle_client::OracleError> for Trouble {
+    fn from(e: crate::oracle_client::OracleError) -> Trouble {
+        Trouble::later(e)
+    }
+}
+
+impl From<anyhow::Error> for Trouble {
+    fn from(e: anyhow::Error) -> Trouble {
+        Trouble::Later(format!("{e:#}"))
+    }
+}
+
+/// An error of the API.
+pub fn error(code: &str, message: impl ToString) -> ErrorView {
+    ErrorView { code: code.to_string(), message: message.to_string() }
+}
+
+impl Tools {
+    /// The node's key as peers know it.
+    pub fn node_id(&self) -> PublicKey {
+        self.net.key()
+    }
+
+    /// The first block of our chain, as terms and offers name it.
+    pub fn chain_hash(&self) -> [u8; 32] {
+        bitcoin::blockdata::constants::ChainHash::using_genesis_block_const(self.network).to_bytes()
+    }
+
+    /// The client of a known oracle.
+    pub fn oracle(&self, key: &XOnlyPublicKey) -> Result<Arc<OracleClient>, Trouble> {
+        lock(&self.oracles).get(key).map(|oracle| oracle.client.clone()).ok_or_else(|| {
+            Trouble::refuse("unknown_oracle", format!("oracle {key} is not one of ours: add it with `oracle add`"))
+        })
+    }
+
+    /// A fresh signed price of an oracle, asked for now.
+    pub async fn spot(&self, key: &XOnlyPublicKey) -> Result<Cents, Trouble> {
+        let client = self.oracle(key)?;
+        let now = self.clock.now()?;
+        let spot = client.spot().await?;
+        if !deadline::is_fresh(spot.unix, now) {
+            let message = format!("oracle {}: its last price is of {}, and it is {now}", client.url(), spot.unix);
+            return Err(Trouble::Later(message));
+        }
+        Ok(spot.cents)
+    }
+
+    /// The estimate, in whole sat/vB, rounded up.
+    pub async fn fee_estimate(&self) -> Result<SatPerVb, Trouble> {
+        Ok(SatPerVb(self.chain.fee_rate().await?.to_sat_per_vb_ceil()))
+    }
+
+    /// The time.
+    pub fn now(&self) -> Result<Time, Trouble> {
+        Ok(self.clock.now()?)
+    }
+}

@@ -1,0 +1,373 @@
+//! What a node tells people and programs: plain data, amounts in sats and cents, times in unix seconds.
+
+use crate::contract::repay::Source;
+use crate::contract::Role;
+use crate::loan::policy::Policy;
+use crate::loan::terms::LoanId;
+use crate::loan::MarginLine;
+use crate::protocol::{Exit, Stage};
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{OutPoint, Txid};
+use serde::{Deserialize, Serialize};
+
+/// `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Version of the software.
+    pub version: String,
+    /// `regtest` or `signet`.
+    pub network: String,
+    /// This node's public key.
+    pub node_id: PublicKey,
+    /// Where peers reach it, when it listens.
+    pub listen: Option<String>,
+    /// The clock of the last complete round.
+    pub clock: u32,
+    /// Height of the last complete round.
+    pub height: u32,
+    /// Hash of that block.
+    pub tip: String,
+    /// Median time past of that block.
+    pub median_time: u32,
+    /// Has the node nothing left to do at that clock and height, as far as it knows?
+    pub idle: bool,
+    /// Counts everything that ever happened in the node; two equal readings mean nothing happened between.
+    pub turns: u64,
+    /// Loans by number: negotiating, active, ended.
+    pub loans: LoanCounts,
+    /// Peers connected now.
+    pub peers_connected: u32,
+    /// What stands in the way now: one sentence each, empty when all is well.
+    pub troubles: Vec<String>,
+}
+
+/// Loans counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoanCounts {
+    /// Agreed, not yet funded.
+    pub negotiating: u32,
+    /// Funded, not ended.
+    pub active: u32,
+    /// Ended or cancelled.
+    pub ended: u32,
+}
+
+/// `GET /v1/wallet/balance`, in sats.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Balance {
+    /// Confirmed and free.
+    pub confirmed_sats: u64,
+    /// Not yet confirmed.
+    pub unconfirmed_sats: u64,
+    /// Confirmed, set aside for a loan.
+    pub reserved_sats: u64,
+}
+
+/// `POST /v1/wallet/address`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AddressView {
+    /// A fresh address of this node's wallet.
+    pub address: String,
+}
+
+/// `POST /v1/wallet/send`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SendRequest {
+    /// Where to.
+    pub address: String,
+    /// How much; everything free when absent.
+    pub sats: Option<u64>,
+}
+
+/// Answer of `POST /v1/wallet/send`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sent {
+    /// The transaction.
+    pub txid: Txid,
+    /// Its fee.
+    pub fee_sats: u64,
+}
+
+/// `GET /v1/wallet/effect/{txid}`: what a transaction in chain or mempool does to our wallet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EffectView {
+    /// Our coins among its inputs.
+    pub spent_sats: u64,
+    /// Its outputs that are ours.
+    pub received_sats: u64,
+}
+
+/// `POST /v1/peers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectRequest {
+    /// `pubkey@host:port`.
+    pub address: String,
+}
+
+/// One of `GET /v1/peers`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerView {
+    /// The peer's node.
+    pub node_id: PublicKey,
+    /// Where we dial it, when we do.
+    pub address: Option<String>,
+    /// Is it there now?
+    pub connected: bool,
+}
+
+/// `POST /v1/oracles`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OracleRequest {
+    /// Base URL.
+    pub url: String,
+    /// The key it must have; asked of it and pinned when absent.
+    pub pubkey: Option<XOnlyPublicKey>,
+}
+
+/// One of `GET /v1/oracles`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OracleView {
+    /// Its pinned key.
+    pub pubkey: XOnlyPublicKey,
+    /// Base URL.
+    pub url: String,
+    /// Its last price in cents per bitcoin, and when it said so.
+    pub spot_cents: Option<u64>,
+    /// Unix time of that price.
+    pub spot_at: Option<u32>,
+    /// What went wrong last, if anything.
+    pub trouble: Option<String>,
+}
+
+/// `GET /v1/policy` and `PUT /v1/policy`: the lender's policy itself.
+pub type PolicyView = Policy;
+
+/// `POST /v1/quotes`: ask a lender.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuoteRequest {
+    /// `pubkey@host:port`.
+    pub lender: String,
+    /// Dollars wanted, in cents.
+    pub principal_cents: u64,
+    /// Collateral, in sats.
+    pub collateral_sats: u64,
+    /// Term in days.
+    pub days: u32,
+}
+
+/// A fee somebody pays for one transaction.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FeeView {
+    /// Which transaction: `funding`, `touch`, `fixing`, `receipt`, `fallback`, `refund`, `repay from wallet`, …
+    pub transaction: String,
+    /// Sats at most.
+    pub sats: u64,
+    /// Who pays, in words.
+    pub paid_by: String,
+}
+
+/// A day's level.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LevelView {
+    /// The day, `YYYYMMDD`.
+    pub day: String,
+    /// Dollars per bitcoin.
+    pub level: u32,
+    /// What is owed if it is touched that day, in cents.
+    pub owed_cents: u64,
+    /// What the borrower would get back, in sats.
+    pub borrower_sats: u64,
+    /// What the lender would get, in sats.
+    pub lender_sats: u64,
+    /// The oracle's event.
+    pub event: String,
+}
+
+/// What a fall beyond the level would cost the lender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GapView {
+    /// How far below the level the sale happens, basis points.
+    pub below_bp: u32,
+    /// What the lender's sats bring then, in cents.
+    pub proceeds_cents: u64,
+    /// What is missing of what was owed, in cents.
+    pub shortfall_cents: u64,
+}
+
+/// `POST /v1/quotes`: everything before commitment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct QuoteView {
+    /// The loan this would be: the hash of its terms. Borrow by it.
+    pub loan_id: LoanId,
+    /// Whose quote.
+    pub lender: PublicKey,
+    /// Sats that arrive in the borrower's wallet.
+    pub principal_sats: u64,
+    /// What the debt counts from.
+    pub principal_cents: u64,
+    /// Collateral locked.
+    pub collateral_sats: u64,
+    /// Spot, cents per bitcoin.
+    pub reference_price_cents: u64,
+    /// Loan to value at the start, basis points.
+    pub ltv_bp: u32,
+    /// Yearly rate, basis points.
+    pub apr_bp: u32,
+    /// Start, unix.
+    pub start: u32,
+    /// Term in days.
+    pub days: u32,
+    /// Due, unix.
+    pub due: u32,
+    /// Owed at due, cents.
+    pub owed_at_due_cents: u64,
+    /// What the earliest repayment costs, cents.
+    pub owed_at_least_cents: u64,
+    /// When the quote ends, unix.
+    pub expires: u32,
+    /// Taken from the surplus on a touch, basis points of what is owed.
+    pub cushion_bp: u32,
+    /// First, last and (when few) every day's level.
+    pub levels: Vec<LevelView>,
+    /// What gaps of 10 and 15 % would do.
+    pub gaps: Vec<GapView>,
+    /// Fees of funding and every exit.
+    pub fees: Vec<FeeView>,
+    /// Sats the borrower's wallet must hold, fees included.
+    pub needs_sats: u64,
+    /// The oracle that settles it.
+    pub oracle: XOnlyPublicKey,
+    /// Adaptor signatures each side makes.
+    pub signatures: u32,
+    /// Largest error of the fixing's curve, parts per million of collateral: between half and twice the reference,
+    /// and beyond.
+    pub curve_error_ppm: (u32, u32),
+    /// What remains, in plain words.
+    pub warnings: Vec<String>,
+}
+
+/// `POST /v1/loans`: take a quote.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BorrowRequest {
+    /// The quote's loan id.
+    pub quote: LoanId,
+}
+
+/// `POST /v1/loans/{id}/repay`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RepayRequest {
+    /// Where the sats come from.
+    pub from: Source,
+}
+
+/// An exit open now, and what it would pay.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenExit {
+    /// Which.
+    pub exit: Exit,
+    /// When it is possible, in words.
+    pub when: String,
+    /// To the lender.
+    pub lender_sats: Option<u64>,
+    /// To the borrower.
+    pub borrower_sats: Option<u64>,
+}
+
+/// How a loan ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExitView {
+    /// Which exit; `None` for a spend nobody can name.
+    pub exit: Option<Exit>,
+    /// The transaction.
+    pub txid: Txid,
+    /// Height it is confirmed at.
+    pub height: Option<u32>,
+    /// Price behind it, cents per bitcoin.
+    pub price_cents: Option<u64>,
+    /// What was owed then, cents.
+    pub owed_cents: u64,
+    /// Outputs to the lender's payout script.
+    pub paid_to_lender_sats: u64,
+    /// Outputs to the borrower's payout script.
+    pub returned_to_borrower_sats: u64,
+}
+
+/// `GET /v1/loans/{id}`: what a person asks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoanView {
+    /// Its name.
+    pub loan_id: LoanId,
+    /// Our side.
+    pub role: Role,
+    /// The other side.
+    pub peer: PublicKey,
+    /// Where it stands.
+    pub stage: Stage,
+    /// Principal in sats.
+    pub principal_sats: u64,
+    /// Principal in cents.
+    pub principal_cents: u64,
+    /// Collateral in sats.
+    pub collateral_sats: u64,
+    /// Yearly rate, basis points.
+    pub apr_bp: u32,
+    /// Start, unix.
+    pub start: u32,
+    /// Due, unix.
+    pub due: u32,
+    /// Days left, rounded up.
+    pub days_left: u32,
+    /// What repaying today costs, cents.
+    pub owed_now_cents: u64,
+    /// What is owed at due, cents.
+    pub owed_at_due_cents: u64,
+    /// Price now, cents per bitcoin; absent when the oracle is silent.
+    pub price_cents: Option<u64>,
+    /// Loan to value now, basis points.
+    pub ltv_bp: Option<u32>,
+    /// Highest margin line crossed.
+    pub margin: Option<MarginLine>,
+    /// Today's level.
+    pub level_today: Option<LevelView>,
+    /// Tomorrow's.
+    pub level_next: Option<LevelView>,
+    /// The 2-of-2, once known.
+    pub funding: Option<OutPoint>,
+    /// Height of the funding transaction.
+    pub funding_height: Option<u32>,
+    /// Confirmations it has, and how many count.
+    pub confirmations: (u32, u32),
+    /// Every exit open now.
+    pub exits: Vec<OpenExit>,
+    /// A repayment on its way, by its transaction.
+    pub repayment: Option<Txid>,
+    /// How it ended.
+    pub ended: Option<ExitView>,
+    /// Our transactions that prepared, funded, withdrew or ended it.
+    pub transactions: Vec<Txid>,
+}
+
+/// One of `GET /v1/events`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct EventView {
+    /// Counts up from 1 over all loans since the node started.
+    pub number: u64,
+    /// Node time, unix.
+    pub at: u32,
+    /// The loan.
+    pub loan_id: LoanId,
+    /// The event's name.
+    pub event: String,
+    /// A sentence.
+    pub text: String,
+}
+
+/// An error of the API.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ErrorView {
+    /// A stable word for programs.
+    pub code: String,
+    /// A sentence for people, with the remedy.
+    pub message: String,
+}

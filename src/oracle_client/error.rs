@@ -1,0 +1,44 @@
+//! What can go wrong with an oracle. Every message names its URL.
+
+use hypothec_oracle::bundle::BundleError;
+use hypothec_oracle::event::Event;
+use hypothec_oracle::verify::VerifyError;
+use hypothec_oracle::wire::BadSignature;
+
+/// Why an oracle's word is not to be had, or not to be believed.
+#[derive(Debug, thiserror::Error)]
+pub enum OracleError {
+    /// The URL is not one.
+    #[error("oracle URL {url:?} is not usable: {reason}; it should look like http://127.0.0.1:3939")]
+    Url { url: String, reason: String },
+    /// Not reached, cut off, or too slow.
+    #[error("oracle {url}: no answer to {path}: {reason}")]
+    Unreachable { url: String, path: String, reason: String },
+    /// It answered with an error.
+    #[error("oracle {url}: {path} was refused with status {status}, {code}: {message}")]
+    Refused { url: String, path: String, status: u16, code: String, message: String },
+    /// More than such an answer can have.
+    #[error("oracle {url}: the answer to {path} is longer than {limit} bytes")]
+    TooLong { url: String, path: String, limit: usize },
+    /// Not the JSON expected.
+    #[error("oracle {url}: the answer to {path} cannot be read: {reason}")]
+    Unreadable { url: String, path: String, reason: String },
+    /// It is another oracle.
+    #[error("oracle {url} has the key {found}, but {right} was expected")]
+    Key { url: String, found: String, right: String },
+    /// A price or low with a bad signature.
+    #[error("oracle {url}: {source}")]
+    Signature { url: String, source: BadSignature },
+    /// An answer about something else.
+    #[error("oracle {url}: asked about {asked}, it answered about {answered}")]
+    Elsewhere { url: String, asked: String, answered: String },
+    /// A bundle that cannot be read.
+    #[error("oracle {url}: {source}")]
+    Bundle { url: String, source: BundleError },
+    /// An announcement or attestation that does not verify.
+    #[error("oracle {url}: {source}")]
+    Verify { url: String, source: VerifyError },
+    /// Its lows say that the event is true, but it does not attest it.
+    #[error("oracle {url}: its own lows make {event} true, but it does not attest it")]
+    Withheld { url: String, event: Event },
+}

@@ -1,0 +1,274 @@
+//! A client against a real oracle daemon over real HTTP, and against impostors.
+
+use super::{OracleClient, OracleError};
+use bitcoin::key::XOnlyPublicKey;
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::daemon::{self, Config, FeedChoice, Network, Oracle};
+use hypothec_oracle::event::Event;
+use hypothec_oracle::ladder::Level;
+use hypothec_oracle::units::{Cents, Day, Time, DAY, HOUR};
+use hypothec_oracle::verify::fixing_dollars;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+const CSV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/demo/prices-2020-03.csv");
+/// 12 March 2020, 00:00.
+const START: Time = Time(1_583_971_200);
+const DAY_OF_CRASH: Day = Day(18_333);
+
+fn hour(number: u32) -> Time {
+    START.plus(number * HOUR).unwrap()
+}
+
+fn level(dollars: u32) -> Level {
+    Level::exactly(dollars).unwrap()
+}
+
+struct World {
+    folder: TempDir,
+}
+
+impl World {
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        daemon::init(&folder.path().join("oracle")).unwrap();
+        let world = World { folder };
+        world.set(START);
+        world
+    }
+
+    fn data(&self) -> PathBuf {
+        self.folder.path().join("oracle")
+    }
+
+    fn clock(&self) -> PathBuf {
+        self.folder.path().join("clock")
+    }
+
+    fn set(&self, now: Time) {
+        Clock::set_file(&self.clock(), now).unwrap();
+    }
+
+    fn config(&self, feed: FeedChoice) -> Config {
+        let (data, listen) = (self.data(), "127.0.0.1:0".parse().unwrap());
+        Config { data, listen, network: Network::Regtest, feed, clock: Clock::file(self.clock()) }
+    }
+
+    async fn start(&self) -> (Oracle, OracleClient) {
+        let oracle = daemon::start(self.config(FeedChoice::Replay(CSV.into()))).await.unwrap();
+        let client = OracleClient::connect(&oracle.url()).await.unwrap();
+        assert_eq!(client.key(), oracle.key);
+        (oracle, client)
+    }
+
+    /// Moves time and waits until the oracle has come there.
+    async fn advance(&self, client: &OracleClient, now: Time) {
+        self.set(now);
+        let asked = Instant::now();
+        while client.status().await.unwrap().clock != now {
+            assert!(asked.elapsed() < Duration::from_secs(20), "the oracle does not follow its clock");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+fn secret(data: &Path) -> String {
+    std::fs::read_to_string(data.join("secret")).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_follows_an_oracle_through_the_crash() {
+    let world = World::new();
+    let (oracle, client) = world.start().await;
+    assert_eq!(client.info().await.unwrap().network, "regtest");
+    assert_eq!(client.spot().await.unwrap().cents, Cents(793_457), "the open of 12 March 2020");
+
+    let asked = [(level(7_600), DAY_OF_CRASH, 9), (level(7_600), DAY_OF_CRASH, 0), (level(5_700), Day(18_334), 0)];
+    let announced = client.touches(&asked).await.unwrap();
+    assert_eq!(announced[0].announcement.oracle_event.event_id, "btcusd-touch-7600-20200312-h09");
+    assert_eq!(announced[2], client.touch_announcement(level(5_700), Day(18_334), 0).await.unwrap());
+
+    let touch = Event::Touch { level: level(7_000), day: DAY_OF_CRASH, from_hour: 9 };
+    world.advance(&client, hour(10)).await;
+    assert_eq!(client.touch_attestation(touch).await.unwrap(), None, "not yet true");
+    assert_eq!(client.fixing_attestation(hour(11)).await.unwrap(), None);
+    world.advance(&client, hour(11)).await;
+    let lows = client.lows(DAY_OF_CRASH).await.unwrap();
+    assert!(lows.prove(touch) && lows.lows[11].is_none(), "{lows:?}");
+    let said = client.touch_attestation(touch).await.unwrap().unwrap();
+    assert_eq!(said.outcomes, [touch.to_string()]);
+    let never = Event::Touch { level: level(3_800), day: DAY_OF_CRASH, from_hour: 9 };
+    assert_eq!(client.touch_attestation(never).await.unwrap(), None);
+
+    let fixing = client.fixing_attestation(hour(11)).await.unwrap().unwrap();
+    let close: f64 = close_of_bar_ending_at(hour(11));
+    assert_eq!(fixing_dollars(&fixing), Some(close as u32));
+    oracle.stop().await.unwrap();
+}
+
+fn close_of_bar_ending_at(at: Time) -> f64 {
+    let text = std::fs::read_to_string(CSV).unwrap();
+    let row = text.lines().find(|line| line.starts_with(&(at.0 - HOUR).to_string())).unwrap().to_string();
+    row.split(',').nth(4).unwrap().parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_that_was_off_says_the_same_things_when_it_is_back() {
+    let world = World::new();
+    let (oracle, client) = world.start().await;
+    let asked = [(level(7_600), DAY_OF_CRASH, 0), (level(7_600), DAY_OF_CRASH, 5)];
+    let before = client.touches(&asked).await.unwrap();
+    let fixing = client.fixing(hour(11)).await.unwrap();
+    world.advance(&client, hour(11)).await;
+    let (lows, said) = (client.lows(DAY_OF_CRASH).await.unwrap(), client.fixing_attestation(hour(11)).await.unwrap());
+    assert!(said.is_some());
+    oracle.stop().await.unwrap();
+    assert!(matches!(client.spot().await, Err(OracleError::Unreachable { .. })));
+
+    let key = secret(&world.data());
+    world.set(hour(30));
+    let (oracle, client) = world.start().await;
+    assert_eq!(secret(&world.data()), key);
+    assert_eq!(client.touches(&asked).await.unwrap(), before);
+    assert_eq!(client.fixing(hour(11)).await.unwrap(), fixing);
+    assert_eq!(client.fixing_attestation(hour(11)).await.unwrap(), said);
+    let now = client.lows(DAY_OF_CRASH).await.unwrap();
+    assert_eq!(now.lows[..11], lows.lows[..11]);
+    assert!(now.is_closed() && now.lows.iter().all(Option::is_some), "a replay fills in the hours it was off");
+    assert!(client.fixing_attestation(hour(20)).await.unwrap().is_some());
+    oracle.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_touch_of_a_band_is_attested_exactly_when_the_prices_say_so() {
+    let world = World::new();
+    world.set(hour(26));
+    let (oracle, client) = world.start().await;
+    let text = std::fs::read_to_string(CSV).unwrap();
+    let bars: Vec<Vec<f64>> =
+        text.lines().skip(1).map(|line| line.split(',').map(|field| field.parse().unwrap()).collect()).collect();
+    let least = |from: u8| {
+        let span = f64::from(START.0 + u32::from(from) * HOUR)..f64::from(START.0 + DAY);
+        bars.iter().filter(|bar| span.contains(&bar[0])).map(|bar| bar[3]).fold(f64::INFINITY, f64::min)
+    };
+    for from_hour in [0, 11, 23] {
+        for band in [14, 15, 16, 17, 18, 19, 20, 21] {
+            for level in Level::of_band(band).into_iter().step_by(9) {
+                let event = Event::Touch { level, day: DAY_OF_CRASH, from_hour };
+                let announcement = client.announcement(event).await.unwrap().announcement;
+                let attested = client.attestation(event, &announcement).await.unwrap().is_some();
+                assert_eq!(attested, least(from_hour) <= f64::from(level.dollars()), "{event}");
+            }
+        }
+    }
+    oracle.stop().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_sets_the_price_by_hand_and_the_public_cannot() {
+    let world = World::new();
+    let oracle = daemon::start(world.config(FeedChoice::Manual)).await.unwrap();
+    let client = OracleClient::new(&oracle.url(), oracle.key).unwrap();
+    let error = client.spot().await.unwrap_err();
+    assert!(matches!(&error, OracleError::Refused { status: 503, code, .. } if code == "no_price"), "{error}");
+    let set = |cents| {
+        let data = world.data();
+        let asked = move || daemon::set_price(&data, Cents(cents), Duration::from_secs(20));
+        async move { tokio::task::spawn_blocking(asked).await.unwrap().unwrap() }
+    };
+    set(800_000).await;
+    assert_eq!(client.spot().await.unwrap().cents, Cents(800_000));
+    world.advance(&client, hour(3)).await;
+    set(700_000).await;
+    let touch = Event::Touch { level: level(7_000), day: DAY_OF_CRASH, from_hour: 3 };
+    assert!(client.touch_attestation(touch).await.unwrap().is_some(), "true at once, not at the end of the hour");
+    let before = Event::Touch { level: level(7_980), day: DAY_OF_CRASH, from_hour: 3 };
+    assert!(client.touch_attestation(before).await.unwrap().is_some());
+    assert_eq!(fixing_dollars(&client.fixing_attestation(hour(3)).await.unwrap().unwrap()), Some(8_000));
+    world.advance(&client, hour(5)).await;
+    assert_eq!(fixing_dollars(&client.fixing_attestation(hour(5)).await.unwrap().unwrap()), Some(7_000));
+    let posted = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = posted.post(format!("{}/v1/price", oracle.url())).body("1").send().await.unwrap();
+    assert_eq!(answer.status(), 405);
+    oracle.stop().await.unwrap();
+}
+
+/// Answers every request with this status line and body.
+async fn impostor(status: &'static str, body: String) -> String {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes()).await;
+        }
+    });
+    url
+}
+
+fn some_key() -> XOnlyPublicKey {
+    "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798".parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_impostor_is_refused_with_its_url_and_what_was_wrong() {
+    let world = World::new();
+    let (oracle, honest) = world.start().await;
+    let stranger = OracleClient::new(&oracle.url(), some_key()).unwrap();
+    let (price, lows) = (honest.spot().await.unwrap(), honest.lows(DAY_OF_CRASH).await.unwrap());
+    assert!(matches!(stranger.spot().await, Err(OracleError::Signature { .. })));
+    assert!(matches!(stranger.lows(DAY_OF_CRASH).await, Err(OracleError::Signature { .. })));
+    assert!(matches!(stranger.info().await, Err(OracleError::Key { .. })));
+    assert!(matches!(stranger.fixing(hour(1)).await, Err(OracleError::Verify { .. })));
+    assert!(matches!(
+        stranger.touch_announcement(level(7_000), DAY_OF_CRASH, 3).await,
+        Err(OracleError::Verify { .. })
+    ));
+    oracle.stop().await.unwrap();
+
+    let url = impostor("200 OK", serde_json::to_string(&lows).unwrap()).await;
+    let client = OracleClient::new(&url, honest.key()).unwrap();
+    let error = client.lows(Day(18_334)).await.unwrap_err().to_string();
+    assert!(error.contains("20200313") && error.contains("20200312") && error.contains(&url), "{error}");
+
+    let mut forged = price;
+    forged.cents = Cents(1);
+    let url = impostor("200 OK", serde_json::to_string(&forged).unwrap()).await;
+    assert!(matches!(OracleClient::new(&url, honest.key()).unwrap().spot().await, Err(OracleError::Signature { .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_too_long_or_unreadable_or_elsewhere_is_an_error_and_no_more() {
+    for (status, body, says) in [
+        ("200 OK", "x".repeat(70_000), "longer than"),
+        ("200 OK", "{}".to_string(), "cannot be read"),
+        ("200 OK", format!("[{}", "[".repeat(60_000)), "cannot be read"),
+        ("302 Found", String::new(), "status 302"),
+        ("500 Oops", "<html>".to_string(), "status 500"),
+        ("500 Oops", "x".repeat(70_000), "longer than"),
+        ("nonsense", String::new(), "no answer"),
+    ] {
+        let url = impostor(status, body).await;
+        let error = OracleClient::new(&url, some_key()).unwrap().spot().await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains(&url), "{error}");
+    }
+    for url in ["", "127.0.0.1:3939", "ftp://x", "http://a@b", "http://b?x", "file:///etc/passwd"] {
+        assert!(matches!(OracleClient::new(url, some_key()), Err(OracleError::Url { .. })), "{url}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_with_spoilt_entries_is_an_error_and_asking_again_may_help() {
+    for body in [
+        r#"{"announcements":[],"attestations":[]}"#.to_string(),
+        format!(r#"{{"announcements":[{}],"attestations":[]}}"#, vec![r#""00""#; 24].join(",")),
+    ] {
+        let client = OracleClient::new(&impostor("200 OK", body).await, some_key()).unwrap();
+        assert!(matches!(client.fixing(hour(1)).await, Err(OracleError::Bundle { .. })));
+    }
+    let client = OracleClient::new("http://127.0.0.1:1", some_key()).unwrap();
+    assert!(matches!(client.fixing(Time(7)).await, Err(OracleError::Bundle { .. })), "not a full hour: never asked");
+}

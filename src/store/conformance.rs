@@ -1,0 +1,183 @@
+//! What every backend must do, run on each of them.
+
+use std::sync::Arc;
+
+use tempfile::TempDir;
+
+use super::{Item, Memory, Sled, Store, StoreError, StreamId, MAX_BATCH, MAX_DOCUMENT, MAX_RECORD};
+
+/// Runs every story of this file on a backend. `make` gives the store and whatever must outlive it.
+macro_rules! conformance {
+    ($backend:ident, $make:expr) => {
+        conformance!($backend, $make,
+            a_stream_keeps_its_records_in_order,
+            an_append_that_expects_another_length_changes_nothing,
+            an_append_is_all_or_nothing,
+            records_of_every_size_come_back_whole,
+            what_is_too_large_or_has_no_name_is_refused,
+            a_document_is_its_newest_version,
+            documents_are_listed_by_prefix,
+            of_many_appends_at_once_one_wins_each_length,
+            an_export_fills_an_empty_store_and_only_an_empty_one,
+            an_import_with_a_missing_record_is_refused,
+        );
+    };
+    ($backend:ident, $make:expr, $($story:ident),* $(,)?) => {
+        mod $backend {
+            use super::*;
+            $(
+                #[test]
+                fn $story() {
+                    let (store, other, _kept) = $make;
+                    super::$story(Arc::new(store), Arc::new(other));
+                }
+            )*
+        }
+    };
+}
+
+conformance!(memory, (Memory::new(), Memory::new(), ()));
+conformance!(on_disk, {
+    let folder = TempDir::new().unwrap();
+    let open = |name: &str| Sled::open(folder.path().join(name)).unwrap();
+    (open("one"), open("other"), folder)
+});
+
+const A: StreamId = StreamId([0xaa; 32]);
+const B: StreamId = StreamId([0xbb; 32]);
+
+fn bytes(length: usize, fill: u8) -> Vec<u8> {
+    (0..length).map(|at| (at % 253) as u8 ^ fill).collect()
+}
+
+fn items(store: &dyn Store) -> Vec<Item> {
+    store.export().unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+fn a_stream_keeps_its_records_in_order(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    assert_eq!(store.append(A, 0, &[b"one".to_vec(), b"two".to_vec()]).unwrap(), 2);
+    assert_eq!(store.append(B, 0, &[b"other".to_vec()]).unwrap(), 1);
+    assert_eq!(store.append(A, 2, &[b"three".to_vec(), Vec::new()]).unwrap(), 4);
+    assert_eq!(store.read(A).unwrap(), [&b"one"[..], b"two", b"three", b""]);
+    assert_eq!(store.read(B).unwrap(), [b"other"]);
+    assert_eq!(store.read(StreamId([0; 32])).unwrap(), Vec::<Vec<u8>>::new());
+    assert_eq!(store.streams().unwrap(), [A, B]);
+}
+
+fn an_append_that_expects_another_length_changes_nothing(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    store.append(A, 0, &[b"one".to_vec()]).unwrap();
+    for expected_len in [0, 2, u64::MAX] {
+        let error = store.append(A, expected_len, &[b"x".to_vec()]).unwrap_err();
+        assert!(
+            matches!(error, StoreError::Length { stream: A, expected, found: 1 } if expected == expected_len),
+            "{error}"
+        );
+    }
+    let error = store.append(B, 1, &[b"x".to_vec()]).unwrap_err().to_string();
+    let b = "bb".repeat(32);
+    assert_eq!(error, format!("stream {b} holds 0 records, the append expected 1: read it again before appending"));
+    assert_eq!((store.read(A).unwrap(), store.streams().unwrap()), (vec![b"one".to_vec()], vec![A]));
+    // A refusal is no failure: the store goes on.
+    store.append(A, 1, &[b"two".to_vec()]).unwrap();
+}
+
+fn an_append_is_all_or_nothing(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    assert!(matches!(store.append(A, 0, &[]), Err(StoreError::Empty { stream: A })));
+    let too_large = vec![b"fine".to_vec(), vec![0; MAX_RECORD + 1]];
+    assert!(matches!(store.append(A, 0, &too_large), Err(StoreError::TooLarge { what: "a record", .. })));
+    assert_eq!(store.read(A).unwrap().len() + store.streams().unwrap().len(), 0);
+}
+
+fn records_of_every_size_come_back_whole(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    let sizes = [0, 1, 1_957, 1_958, 1_959, 1_995, 2_000, 3_952, 3_953, 3_954, 100_000, 1 << 20];
+    let records: Vec<_> = sizes.iter().map(|size| bytes(*size, 7)).collect();
+    store.append(A, 0, &records).unwrap();
+    store.append(B, 0, &[bytes(MAX_RECORD, 9)]).unwrap();
+    assert!(store.read(A).unwrap() == records);
+    assert!(store.read(B).unwrap() == [bytes(MAX_RECORD, 9)]);
+}
+
+fn what_is_too_large_or_has_no_name_is_refused(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    let batch = vec![vec![0; MAX_RECORD]; MAX_BATCH / MAX_RECORD + 1];
+    assert!(matches!(store.append(A, 0, &batch), Err(StoreError::TooLarge { what: "an append", .. })));
+    let error = store.put("policy", &vec![0; MAX_DOCUMENT + 1]).unwrap_err().to_string();
+    assert_eq!(error, "a document is 1048577 bytes, the most is 1048576");
+    for name in ["", "two words", "naïve", "line\n", &"x".repeat(129)] {
+        assert!(matches!(store.put(name, b"x"), Err(StoreError::Name { .. })), "{name:?}");
+        assert_eq!(store.get(name).unwrap(), None);
+    }
+    store.put(&"x".repeat(128), b"x").unwrap();
+}
+
+fn a_document_is_its_newest_version(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    assert_eq!(store.get("policy").unwrap(), None);
+    for version in 0..20u8 {
+        store.put("policy", &bytes(5_000, version)).unwrap();
+        store.put("counter", &[version]).unwrap();
+        assert_eq!(store.get("policy").unwrap(), Some(bytes(5_000, version)));
+    }
+    assert_eq!(store.get("counter").unwrap(), Some(vec![19]));
+    store.put("policy", b"").unwrap();
+    assert_eq!(store.get("policy").unwrap(), Some(Vec::new()));
+}
+
+fn documents_are_listed_by_prefix(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    for name in ["peer/b", "policy", "peer/a", "peers", "counter"] {
+        store.put(name, name.as_bytes()).unwrap();
+    }
+    assert_eq!(store.list("peer/").unwrap(), ["peer/a", "peer/b"]);
+    assert_eq!(store.list("").unwrap(), ["counter", "peer/a", "peer/b", "peers", "policy"]);
+    assert_eq!(store.list("x").unwrap(), Vec::<String>::new());
+    assert_eq!(store.streams().unwrap(), []);
+}
+
+fn of_many_appends_at_once_one_wins_each_length(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    const THREADS: u8 = 4;
+    const WINS: usize = 10;
+    let threads: Vec<_> = (0..THREADS)
+        .map(|thread| {
+            let store = store.clone();
+            std::thread::spawn(move || {
+                let mut won = 0;
+                while won < WINS {
+                    let length = store.read(A).unwrap().len() as u64;
+                    match store.append(A, length, &[vec![thread]]) {
+                        Ok(_) => won += 1,
+                        Err(StoreError::Length { .. }) => {}
+                        Err(error) => panic!("{error}"),
+                    }
+                }
+            })
+        })
+        .collect();
+    threads.into_iter().for_each(|thread| thread.join().unwrap());
+    let records = store.read(A).unwrap();
+    for thread in 0..THREADS {
+        assert_eq!(records.iter().filter(|record| **record == [thread]).count(), WINS);
+    }
+    assert_eq!(records.len(), WINS * usize::from(THREADS));
+}
+
+fn an_export_fills_an_empty_store_and_only_an_empty_one(store: Arc<dyn Store>, other: Arc<dyn Store>) {
+    for length in 0..3 {
+        store.append(A, length, &[bytes(3_000_000, length as u8)]).unwrap();
+    }
+    store.append(B, 0, &[b"b0".to_vec(), b"b1".to_vec()]).unwrap();
+    store.put("policy", b"old").unwrap();
+    store.put("policy", b"new").unwrap();
+    let exported = items(store.as_ref());
+    assert_eq!(exported.len(), 6);
+    other.import(&mut exported.clone().into_iter()).unwrap();
+    assert!(items(other.as_ref()) == exported);
+    assert_eq!(other.append(B, 2, &[b"b2".to_vec()]).unwrap(), 3);
+    let error = other.import(&mut exported.into_iter()).unwrap_err().to_string();
+    assert_eq!(error, format!("this store already holds stream {A}: import into an empty one"));
+}
+
+fn an_import_with_a_missing_record_is_refused(store: Arc<dyn Store>, other: Arc<dyn Store>) {
+    store.append(A, 0, &[b"0".to_vec(), b"1".to_vec(), b"2".to_vec()]).unwrap();
+    let mut exported = items(store.as_ref());
+    exported.remove(1);
+    let error = other.import(&mut exported.into_iter()).unwrap_err();
+    assert!(matches!(error, StoreError::Gap { stream: A, expected: 1, found: 2 }), "{error}");
+}
