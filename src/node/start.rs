@@ -128,6 +128,8 @@ fn new_core(
         event_waiters: Vec::new(),
         jobs: tokio::task::JoinSet::new(),
         running: HashSet::new(),
+        started: HashMap::new(),
+        proven: HashMap::new(),
         asked: 0,
         turns: 0,
         troubles: BTreeMap::new(),

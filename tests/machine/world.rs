@@ -316,6 +316,11 @@ impl World {
                     let coin = self.nodes[who].loan.coins[0];
                     self.nodes[who].tell(Input::Withdrawn(spend(coin, 1)), moment).unwrap();
                 }
+                Action::WithdrawRepayment => {
+                    let loan = &self.nodes[who].loan;
+                    let coin = loan.repayment.as_ref().unwrap().transaction.input[1].previous_output;
+                    self.nodes[who].tell(Input::RepaymentWithdrawn(spend(coin, 2)), moment).unwrap();
+                }
                 Action::WatchTouches => self.hear(who, &[0, 1]),
                 Action::FetchFixing => self.hear(who, &[3]),
                 Action::Send(_) | Action::SendBorrow | Action::PrepareCoin => {}

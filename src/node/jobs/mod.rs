@@ -18,7 +18,7 @@ use crate::loan::units::Time;
 use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::Txid;
+use bitcoin::{OutPoint, Txid};
 use hypothec_oracle::wire::SignedPrice;
 
 /// What may run once at a time.
@@ -70,8 +70,10 @@ pub enum Outcome {
     Give(Box<Given>, Message),
     /// A quote we got, and the one who asked.
     Got(Box<Got>, Reply<QuoteView>),
-    /// A loan begins; as borrower somebody waits.
-    Begin(Box<Event>, Option<Reply<LoanView>>),
+    /// A loan begins as borrower; somebody waits.
+    Begin(Box<Event>, Reply<LoanView>),
+    /// A loan may begin as lender: the borrower agreed and proved these coins.
+    Agree(Box<Event>, Vec<OutPoint>),
     /// An oracle was looked at, at this time of ours.
     Watched {
         oracle: XOnlyPublicKey,

@@ -116,8 +116,9 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     if now.since(message.at) > deadline::PROPOSAL_PATIENCE || message.at.since(now) > deadline::SPOT_FRESH {
         return Err(Trouble::refuse("repayment", format!("it counts the debt at {}, and it is {now}", message.at)));
     }
-    if !deadline::is_near(spot, message.price) {
-        let text = format!("it uses {} per bitcoin, more than 0.5 % from spot {spot}", message.price);
+    if !deadline::is_fair_repayment(spot, message.price) {
+        let text =
+            format!("it uses {} per bitcoin, and spot is {spot}: at most 0.2 % above, 0.5 % below", message.price);
         return Err(Trouble::refuse("repayment", text));
     }
     let range = || Trouble::later("the debt cannot be computed");
@@ -132,7 +133,9 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         })?;
         coins.push(coin.txout);
     }
-    repay::check(skeleton, &proposal, &coins, least, 1).map_err(|e| Trouble::refuse("repayment", e))?;
+    // One that pays miners too little would wait, and whoever made it could take it back at any moment: a free option.
+    let least_rate = tools.fee_estimate().await?.0.div_ceil(2).max(1);
+    repay::check(skeleton, &proposal, &coins, least, least_rate).map_err(|e| Trouble::refuse("repayment", e))?;
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     let transaction =
         repay::countersign(skeleton, &keys.funding, &proposal).map_err(|e| Trouble::refuse("repayment", e))?;
