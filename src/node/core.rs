@@ -36,7 +36,7 @@ const EVENTS_KEPT: usize = 10_000;
 const GIVEN_MOST: usize = 1_000;
 const GIVEN_PER_PEER: usize = 32;
 /// Loans that may come to nothing in a day before their coin is refused.
-const PROVEN_IN_VAIN: usize = 3;
+const PROVEN_IN_VAIN: usize = 5;
 
 /// Somebody waiting for events newer than a number.
 pub struct EventWaiter {

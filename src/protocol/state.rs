@@ -354,6 +354,10 @@ impl Loan {
             Stage::Closed | Stage::Cancelled { .. } => Vec::new(),
             _ => self.coins.clone(),
         };
+        // The coin made for this loan is nobody else's, from the moment it is made.
+        if let (Stage::Preparing, Some(made)) = (&self.stage, &self.coin_made) {
+            reserved.push(OutPoint { txid: made.compute_txid(), vout: 0 });
+        }
         if self.stage != Stage::Closed {
             if let Some(repayment) = self.repayment.as_ref().filter(|repayment| repayment.proposer == self.role) {
                 reserved.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));

@@ -16,6 +16,9 @@ pub const SPOT_DRIFT: BasisPoints = BasisPoints(50);
 /// would use a wider margin every time.
 pub const FAIR_DRIFT: BasisPoints = BasisPoints(20);
 
+/// How long after due a fixing waits for lows that might prove an earlier touch and cannot be had, seconds.
+pub const LOWS_PATIENCE: u32 = 3_600;
+
 /// Has the fixing's hour come?
 pub fn is_due(terms: &Terms, now: Time) -> bool {
     now >= terms.due()
