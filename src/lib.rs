@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod chain;
+pub mod cli;
 pub mod contract;
 pub mod crash;
 pub mod demo;

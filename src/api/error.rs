@@ -25,11 +25,12 @@ impl From<ErrorView> for ApiError {
             "unauthorized" => StatusCode::UNAUTHORIZED,
             "not_found" => StatusCode::NOT_FOUND,
             "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
-            "refused" => StatusCode::CONFLICT,
             "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
             "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
             "timed_out" => StatusCode::GATEWAY_TIMEOUT,
-            _ => StatusCode::INTERNAL_SERVER_ERROR,
+            "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+            // "refused", and whatever finer word the node has for a refusal.
+            _ => StatusCode::CONFLICT,
         };
         ApiError { status, view }
     }

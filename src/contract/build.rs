@@ -88,8 +88,7 @@ impl Built {
 ///
 /// The same as the library makes of the messages' payout function, which takes it a walk over every price.
 fn transactions(payouts: &Payouts, offer: &OfferDlc, accept: &AcceptDlc) -> Result<DlcTransactions, ContractError> {
-    let (payout, change) = ((&offer.payout_spk, offer.payout_serial_id), (&offer.change_spk, offer.change_serial_id));
-    let offering = party(offer.funding_pubkey, offer.offer_collateral, &offer.funding_inputs, payout, change)?;
+    let offering = offering(offer)?;
     let (payout, change) =
         ((&accept.payout_spk, accept.payout_serial_id), (&accept.change_spk, accept.change_serial_id));
     let accepting = party(accept.funding_pubkey, accept.accept_collateral, &accept.funding_inputs, payout, change)?;
@@ -107,6 +106,12 @@ fn transactions(payouts: &Payouts, offer: &OfferDlc, accept: &AcceptDlc) -> Resu
         offer.fund_output_serial_id,
         offer.contract_flags,
     )?)
+}
+
+/// The offering party as the library takes it.
+pub(super) fn offering(offer: &OfferDlc) -> Result<dlc::PartyParams, ContractError> {
+    let (payout, change) = ((&offer.payout_spk, offer.payout_serial_id), (&offer.change_spk, offer.change_serial_id));
+    party(offer.funding_pubkey, offer.offer_collateral, &offer.funding_inputs, payout, change)
 }
 
 /// One party as the library takes it; scripts with the serial ids that order their outputs.

@@ -1,6 +1,6 @@
 //! The DLC offer: made by the borrower, checked by the lender field by field before the library sees it.
 
-use super::clauses::{contract_info, encoded, Announcements, Payouts};
+use super::clauses::{check_announcements, contract_info, encoded, Announcements, Payouts};
 use super::error::{guarded, require, ContractError};
 use super::wire;
 use crate::loan::terms::Terms;
@@ -60,6 +60,8 @@ pub fn make_with(
     announcements: &Announcements,
     parts: OfferParts,
 ) -> Result<OfferDlc, ContractError> {
+    terms.check()?;
+    check_announcements(terms, announcements)?;
     let params = stateless::CreateOfferParams {
         chain_hash: terms.chain,
         temporary_contract_id: Some(terms.id().0),
@@ -108,6 +110,9 @@ pub fn check_with(
     bytes: &[u8],
 ) -> Result<CheckedOffer, ContractError> {
     const OFFER: &str = "offer";
+    // Every accept comes after this: what passes here is what everything later is built on.
+    terms.check()?;
+    check_announcements(terms, announcements)?;
     let offer: OfferDlc = wire::read(bytes)?;
     require(OFFER, "protocol_version", offer.protocol_version, PROTOCOL_VERSION)?;
     require(OFFER, "temporary_contract_id", offer.temporary_contract_id, terms.id().0)?;
@@ -136,6 +141,11 @@ pub fn check_with(
     }
     require(OFFER, "change_serial_id differs", offer.change_serial_id != offer.fund_output_serial_id, true)?;
     wire::check_inputs(OFFER, &offer.funding_inputs)?;
+    let offering = super::build::offering(&offer)?;
+    if offering.get_change_output_and_fees(terms.total(), terms.fee_rate.0, Amount::ZERO).is_err() {
+        let needed = format!("the collateral of {} and its fees", terms.collateral);
+        return Err(ContractError::field(OFFER, "funding_inputs", offering.input_amount, needed));
+    }
     let coins = offer
         .funding_inputs
         .iter()

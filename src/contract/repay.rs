@@ -136,6 +136,50 @@ pub fn propose(skeleton: &Skeleton, key: &SecretKey, psbt: &Psbt) -> Result<Prop
     Ok(Proposal { transaction, half })
 }
 
+const WHAT: &str = "repayment";
+
+/// Requires what every repayment of ours looks like: spendable at once, relayed by every node, and no wider than it
+/// must be. What a node would not relay is a transaction only its holder can bring to a miner, when it suits him.
+fn check_shape(skeleton: &Skeleton, tx: &Transaction) -> Result<(), ContractError> {
+    use super::error::require;
+    require(WHAT, "version", tx.version, Version(3))?;
+    require(WHAT, "lock_time", tx.lock_time, LockTime::ZERO)?;
+    if tx.input.len() > MAX_COINS + 1 {
+        return Err(ContractError::field(WHAT, "inputs", tx.input.len(), format!("at most {}", MAX_COINS + 1)));
+    }
+    require(WHAT, "first input", tx.input.first().map(|input| input.previous_output), Some(skeleton.funding))?;
+    if tx.input.len() < 2 {
+        return Err(ContractError::field(WHAT, "inputs", 1, "a coin of the borrower's own beside the 2-of-2"));
+    }
+    let mut seen = std::collections::HashSet::new();
+    for (index, input) in tx.input.iter().enumerate() {
+        if !seen.insert(input.previous_output) {
+            return Err(ContractError::field(WHAT, "inputs", input.previous_output, "each coin once"));
+        }
+        // Any other number may be a relative timelock: a transaction for later is an option, not a repayment.
+        require(WHAT, "sequence", input.sequence, Sequence::ENABLE_RBF_NO_LOCKTIME)?;
+        if !input.script_sig.is_empty() {
+            return Err(ContractError::field(WHAT, "script_sig", &input.script_sig, "none: segwit inputs have none"));
+        }
+        if index == 0 && !input.witness.is_empty() {
+            return Err(ContractError::field(WHAT, "witness", "one for the 2-of-2", "none: the halves make it"));
+        }
+    }
+    if tx.output.is_empty() || tx.output.len() > 3 {
+        return Err(ContractError::field(WHAT, "outputs", tx.output.len(), "1 to 3"));
+    }
+    for out in &tx.output {
+        if wire::witness_length(&out.script_pubkey).is_none() {
+            return Err(ContractError::field(WHAT, "outputs", &out.script_pubkey, "P2WPKH or P2TR"));
+        }
+        if !(dlc::DUST_LIMIT..=Amount::MAX_MONEY).contains(&out.value) {
+            let range = format!("{} to {}", dlc::DUST_LIMIT, Amount::MAX_MONEY);
+            return Err(ContractError::field(WHAT, "outputs", out.value, range));
+        }
+    }
+    Ok(())
+}
+
 /// What the lender requires of a proposal.
 ///
 /// `coins` are the outputs its other inputs spend, found confirmed and unspent on chain, in input order.
@@ -146,28 +190,29 @@ pub fn check(
     least_for_lender: Amount,
     least_fee_rate: u64,
 ) -> Result<(), ContractError> {
-    const WHAT: &str = "repayment";
     let tx = &proposal.transaction;
-    let first = tx.input.first().map(|input| input.previous_output);
-    super::error::require(WHAT, "first input", first, Some(skeleton.funding))?;
+    check_shape(skeleton, tx)?;
     super::error::require(WHAT, "coins", tx.input.len(), coins.len() + 1)?;
-    if coins.is_empty() {
-        return Err(ContractError::field(WHAT, "inputs", 1, "a coin of the borrower's own beside the 2-of-2"));
-    }
-    super::error::require(WHAT, "lock_time", tx.lock_time, LockTime::ZERO)?;
-    let paid = tx.output.iter().filter(|out| out.script_pubkey == skeleton.lender_script).map(|out| out.value);
-    let paid = paid.max().unwrap_or(Amount::ZERO);
-    if paid < least_for_lender {
-        return Err(ContractError::field(WHAT, "lender's output", paid, format!("at least {least_for_lender}")));
+    let outs = tx.output.iter().filter(|out| out.script_pubkey == skeleton.lender_script);
+    let paid: Vec<Amount> = outs.map(|out| out.value).collect();
+    if !matches!(paid.as_slice(), [paid] if *paid >= least_for_lender) {
+        let least = format!("one of at least {least_for_lender}");
+        return Err(ContractError::field(WHAT, "lender's output", format!("{paid:?}"), least));
     }
     let sum = |outputs: &[TxOut]| outputs.iter().try_fold(Amount::ZERO, |sum, out| sum.checked_add(out.value));
-    let range = || ContractError::OutOfRange("the repayment's amounts");
+    let range = || ContractError::OutOfRange("the value of the repayment's coins or outputs");
     let spent = sum(coins).and_then(|sum| sum.checked_add(skeleton.funding_value)).ok_or_else(range)?;
     let out = sum(&tx.output).ok_or_else(range)?;
-    let fee = spent.checked_sub(out).ok_or_else(range)?;
     let size = (tx.weight().to_wu() + MULTISIG_WITNESS as u64).div_ceil(4);
-    if fee.to_sat() < size.saturating_mul(least_fee_rate) {
-        return Err(ContractError::field(WHAT, "fee", fee, format!("at least {least_fee_rate} sat/vB over {size} vB")));
+    let fee = spent.checked_sub(out);
+    if fee.is_none_or(|fee| fee.to_sat() < size.saturating_mul(least_fee_rate)) {
+        let found = fee.map_or("negative".into(), |fee| fee.to_string());
+        return Err(ContractError::field(
+            WHAT,
+            "fee",
+            found,
+            format!("at least {least_fee_rate} sat/vB over {size} vB"),
+        ));
     }
     check_half("repayment", tx, 0, skeleton, &skeleton.borrower_key, &proposal.half)?;
     let prevouts: Vec<TxOut> =

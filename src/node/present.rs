@@ -292,6 +292,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
                 None => format!("{what} seen: {}", transaction.compute_txid()),
             }
         }
+        Event::ExitGone => "the transaction that was ending the loan has become impossible; the loan lives on".into(),
         Event::ExitUnconfirmed => "a reorganisation took the exit's confirmation back".into(),
         Event::Closed => "final".into(),
         Event::Margin { line, price } => match line {

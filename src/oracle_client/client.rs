@@ -2,8 +2,8 @@
 
 use super::fetch::Fetcher;
 use super::OracleError;
+use crate::contract::{OracleAnnouncement, OracleAttestation};
 use bitcoin::key::XOnlyPublicKey;
-use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;

@@ -7,6 +7,7 @@ use crate::contract::clauses::Clause;
 use crate::contract::OracleAttestation;
 use crate::contract::{fallback, refund, Role, Skeleton};
 use crate::loan::ltv::{self, MarginLine};
+use crate::loan::payout::Payout;
 use crate::loan::units::Cents;
 use crate::settlement::deadline;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -101,9 +102,14 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         Input::Repaying(repayment) => repaying(loan, repayment),
         Input::Withdrawn(transaction) => {
             at(loan, &[Stage::Signed], "a withdrawal", "a signed contract that was not funded")?;
-            Ok(vec![Event::Withdrawn { transaction }])
+            // Taken back once is enough: the first transaction is repeated until it confirms.
+            Ok(match loan.withdrawal {
+                Some(_) => Vec::new(),
+                None => vec![Event::Withdrawn { transaction }],
+            })
         }
         Input::RepaymentWithdrawn(transaction) => match loan.repayment {
+            Some(_) if loan.repayment_withdrawal.is_some() => Ok(Vec::new()),
             Some(_) if loan.role == Role::Borrower => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
             _ => Err(stage(loan, "withdrawing a repayment", "an open proposal of ours")),
         },
@@ -156,16 +162,18 @@ fn attested(
     if !loan.is_living() {
         return Err(stage(loan, "an attestation", "an active loan"));
     }
-    // The first attested exit stands: it is out already, and two would only compete.
-    if loan.pending.as_ref().is_some_and(|pending| pending.attestation.is_some()) || loan.exit.is_some() {
+    // The first attested exit stands: it is out already, and two would only compete. One that was merely seen and
+    // waits does not: it may be replaced or forgotten, and nothing would settle the loan.
+    if loan.is_attested() || loan.is_exit_confirmed() {
         return Ok(Vec::new());
     }
     Ok(vec![Event::Attested { clause, attestation, transaction }])
 }
 
 fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {
-    if loan.stage != Stage::Active {
-        return Err(stage(loan, "repaying", "an active loan"));
+    // A repayment is a version 3 transaction: no node relays it on top of an unconfirmed one of version 2.
+    if loan.stage != Stage::Active || loan.funding.as_ref().is_none_or(|seen| seen.block.is_none()) {
+        return Err(stage(loan, "repaying", "an active loan whose funding is confirmed"));
     }
     if let Some(pending) = &loan.pending {
         return Err(Refusal::Settling { exit: pending.exit });
@@ -190,18 +198,28 @@ fn spent(loan: &Loan, outpoint: OutPoint, transaction: Transaction, block: Optio
             new && loan.funding.as_ref().is_none_or(|seen| seen.block != block || loan.stage != Stage::Active);
         return if is_news { vec![Event::FundingSeen { transaction, block }] } else { Vec::new() };
     }
-    if loan.funding_inputs.contains(&outpoint) && block.is_some() && !loan.is_over() && loan.exit.is_none() {
+    if loan.funding_inputs.contains(&outpoint) && block.is_some() && !loan.is_over() && !loan.is_exit_confirmed() {
         let funded = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some());
         return match funded || matches!(loan.stage, Stage::Cancelled { .. }) {
             true => Vec::new(),
             false => vec![Event::Cancelled { reason: format!("a funding coin was spent elsewhere, in {txid}") }],
         };
     }
-    let ours = loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid());
-    match ours {
-        Some(repayment) if repayment != txid && block.is_some() && loan.exit.is_none() => vec![Event::RepaymentGone],
-        _ => Vec::new(),
+    if block.is_none() {
+        return Vec::new();
     }
+    // A confirmed spend of a coin that a proposal, or an exit still waiting, needs.
+    let dies = |rival: &Transaction| {
+        rival.compute_txid() != txid && rival.input.iter().any(|input| input.previous_output == outpoint)
+    };
+    let mut events = Vec::new();
+    if loan.repayment.as_ref().is_some_and(|repayment| dies(&repayment.transaction)) && !loan.is_exit_confirmed() {
+        events.push(Event::RepaymentGone);
+    }
+    if loan.exit.as_ref().is_some_and(|exit| exit.seen.block.is_none() && dies(&exit.seen.transaction)) {
+        events.push(Event::ExitGone);
+    }
+    events
 }
 
 fn exit_seen(loan: &Loan, skeleton: &Skeleton, transaction: Transaction, block: Option<Block>) -> Vec<Event> {
@@ -229,6 +247,12 @@ pub fn recognise(loan: &Loan, skeleton: &Skeleton, transaction: &Transaction) ->
             return (Some(Exit::Repaid), Some(repayment.price));
         }
     }
+    // Two clauses that pay alike have one transaction: the one we hold an attestation of is the one meant.
+    if let Some(pending) = loan.pending.as_ref().filter(|pending| pending.attestation.is_some()) {
+        if pending.transaction.compute_txid() == txid {
+            return (Some(pending.exit), loan.attested_price());
+        }
+    }
     if is(fallback::transaction(&loan.terms, skeleton).ok()) {
         return (Some(Exit::FellBack), Some(loan.terms.reference_price));
     }
@@ -243,13 +267,16 @@ pub fn recognise(loan: &Loan, skeleton: &Skeleton, transaction: &Transaction) ->
             return (Some(Exit::Liquidated), Some(day.level.cents()));
         }
     }
-    let (lender, _) = paid(skeleton, transaction);
+    let (lender, borrower) = paid(skeleton, transaction);
     let fixed = loan.payouts.fixing.iter().any(|step| step.lender == lender);
-    if fixed && transaction.input.len() == 1 {
-        return (Some(Exit::Matured), loan.attested_price());
+    if fixed && is(skeleton.cet(&Payout { lender, borrower }).ok()) {
+        return (Some(Exit::Matured), None);
     }
     // A cooperative spend we did not record: only a repayment takes both sides' signatures.
-    (transaction.input.len() > 1).then_some((Some(Exit::Repaid), None)).unwrap_or((None, None))
+    match transaction.input.len() {
+        0 | 1 => (None, None),
+        _ => (Some(Exit::Repaid), None),
+    }
 }
 
 fn rollback(loan: &Loan, to_height: u32) -> Vec<Event> {
@@ -269,8 +296,9 @@ fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
         return Vec::new();
     }
     let owed = loan.terms.owed_at(moment.now);
-    let line = ltv::ltv_ceil(owed, loan.terms.collateral, price)
-        .and_then(|ltv| MarginLine::crossed(ltv, loan.terms.liquidation_ltv));
+    // No ratio, no news: a price of nothing must not look like all is well.
+    let Some(ltv) = ltv::ltv_ceil(owed, loan.terms.collateral, price) else { return Vec::new() };
+    let line = MarginLine::crossed(ltv, loan.terms.liquidation_ltv);
     match line == loan.margin {
         true => Vec::new(),
         false => vec![Event::Margin { line, price }],
@@ -284,8 +312,9 @@ fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
         {
             vec![Event::Cancelled { reason: format!("the terms expired at {}", loan.terms.expires) }]
         }
-        Stage::Active if loan.pending.is_none() && loan.exit.is_none() => due(loan, moment).into_iter().collect(),
-        // A refund can replace a fallback that nobody would mine, never the other way round.
+        Stage::Active | Stage::Closing if loan.pending.is_none() && !loan.is_exit_confirmed() => {
+            due(loan, moment).into_iter().collect()
+        }
         Stage::Closing => match loan.exit.as_ref().and_then(|exit| exit.seen.block) {
             Some(block) if is_deep(block, loan.terms.confirmations, moment.height) => vec![Event::Closed],
             _ => Vec::new(),

@@ -137,6 +137,8 @@ pub enum Event {
     ExitSeen { exit: Option<Exit>, transaction: Transaction, price: Option<Cents>, block: Option<Block> },
     /// A reorganisation took its confirmation back.
     ExitUnconfirmed,
+    /// The exit that waited can never confirm: one of its other coins was spent elsewhere. The loan lives on.
+    ExitGone,
     /// The exit is deep enough to be final.
     Closed,
     /// The loan-to-value ratio crossed a line, upwards or (with `None`) back below all.
@@ -146,7 +148,8 @@ pub enum Event {
 /// An event and when it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Recorded {
-    /// The node's time.
+    /// The node's time. Written under a name that no event's own field has: they share one object.
+    #[serde(rename = "recorded_at")]
     pub at: Time,
     /// What happened.
     #[serde(flatten)]

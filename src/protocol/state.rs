@@ -278,6 +278,8 @@ impl Loan {
                 self.stage = Stage::Funded;
             }
             (stage, Event::Cancelled { reason }) if !matches!(stage, Stage::Closed) => {
+                // What spends an output that never came to be is nothing.
+                self.exit = None;
                 self.stage = Stage::Cancelled { reason };
             }
             (_, event) => return self.fold_living(event, recorded.at).ok_or(unexpected),
@@ -323,6 +325,10 @@ impl Loan {
                 self.exit.as_mut()?.seen.block = None;
                 self.stage = Stage::Closing;
             }
+            Event::ExitGone => {
+                self.exit = None;
+                self.stage = Stage::Active;
+            }
             Event::Closed => self.stage = Stage::Closed,
             Event::Margin { line, .. } => self.margin = line,
             _ => return None,
@@ -365,7 +371,23 @@ impl Loan {
         if let Some(repayment) = &self.repayment {
             watched.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));
         }
+        // A waiting exit dies when any coin it spends is spent elsewhere.
+        if let Some(exit) = &self.exit {
+            watched.extend(exit.seen.transaction.input.iter().map(|input| input.previous_output));
+        }
+        watched.sort_unstable();
+        watched.dedup();
         watched
+    }
+
+    /// Is the spend of the funding output in a block?
+    pub fn is_exit_confirmed(&self) -> bool {
+        self.exit.as_ref().is_some_and(|exit| exit.seen.block.is_some())
+    }
+
+    /// Is an attested exit ready?
+    pub fn is_attested(&self) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.attestation.is_some())
     }
 
     /// The price an attested fixing or touch stands for.

@@ -81,7 +81,8 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     // Our own exit keeps competing until one is confirmed.
     actions.extend(loan.pending.as_ref().map(|pending| broadcast(&pending.transaction)));
     actions.extend(exit.map(|seen| broadcast(&seen.transaction)));
-    if loan.pending.as_ref().is_none_or(|pending| pending.attestation.is_none()) && exit.is_none() {
+    // An exit that only waits may never confirm: until one does, the oracle's word is needed.
+    if !loan.is_attested() {
         actions.push(Action::WatchTouches);
         if deadline::is_due(&loan.terms, moment.now) {
             actions.push(Action::FetchFixing);

@@ -26,7 +26,7 @@ fn hour_counts(terms: &Terms, day: &TouchDay, hour: u8) -> bool {
 
 /// The days of the term whose lows matter at `now`: those begun, newest first, and none that ended over a week ago,
 /// when the oracle has said all it will say.
-pub fn days_to_watch<'a>(days: &'a [TouchDay], now: Time) -> impl Iterator<Item = (usize, &'a TouchDay)> {
+pub fn days_to_watch(days: &[TouchDay], now: Time) -> impl Iterator<Item = (usize, &TouchDay)> {
     const WEEK: u32 = 7;
     let today = now.day();
     days.iter().enumerate().rev().filter(move |(_, day)| day.day <= today && today.0.saturating_sub(day.day.0) <= WEEK)

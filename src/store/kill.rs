@@ -27,7 +27,6 @@ fn record(number: u8, at: u64) -> Vec<u8> {
 
 /// Not a story but the process that gets killed: appends for ever and says what it was told is on disk.
 #[test]
-#[ignore = "the child of another test"]
 fn append_until_killed() {
     let Some(folder) = std::env::var_os(FOLDER) else { return };
     let store = Sled::open(folder).unwrap();
@@ -105,7 +104,7 @@ impl Told {
 /// Starts the process, lets it live for `life` after it has opened the store, kills it, and hears what it had said.
 fn live_and_die(place: &Path, life: Duration, told: &mut Told) {
     let mut child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "store::kill::append_until_killed", "--ignored", "--nocapture"])
+        .args(["--exact", "store::kill::append_until_killed", "--nocapture"])
         .env(FOLDER, place)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())

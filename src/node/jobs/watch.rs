@@ -11,7 +11,7 @@ use crate::settlement::{deadline, touch};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::units::Day;
 use hypothec_oracle::wire::SignedLows;
-use std::collections::BTreeMap;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -29,7 +29,7 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
             if deadline::is_fresh(price.unix, at) {
                 inputs.extend(loans.iter().map(|loan| (loan.id, Input::Price(price.cents))));
             }
-            spot = Some(price.clone());
+            spot = Some(*price);
         }
         let mut lows: BTreeMap<Day, SignedLows> = BTreeMap::new();
         for loan in &loans {
@@ -69,11 +69,11 @@ async fn exit_of(
     lows: &mut BTreeMap<Day, SignedLows>,
 ) -> Result<Option<Input>, Trouble> {
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
-        if !lows.contains_key(&day.day) {
-            lows.insert(day.day, client.lows(day.day).await?);
-        }
-        let touched = lows.get(&day.day).is_some_and(|lows| touch::is_touched(&loan.terms, day, lows));
-        if touched {
+        let lows = match lows.entry(day.day) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(client.lows(day.day).await?),
+        };
+        if touch::is_touched(&loan.terms, day, lows) {
             return attested(tools, client, loan, Clause::Touch { index }).await;
         }
     }

@@ -1,0 +1,31 @@
+//! `hypothec borrow`: takes a quote.
+
+use super::line::Place;
+use super::show;
+use crate::api::views::{BorrowRequest, LoanView};
+use crate::loan::terms::LoanId;
+use clap::Args;
+
+/// Take a quote: the two nodes sign the contract and fund it by themselves
+///
+/// Collateral and principal change hands in one transaction: until it confirms, nobody has given anything away.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = "Example:\n  hypothec borrow <the id that quote ended with>")]
+pub(super) struct Borrow {
+    /// The quote's id
+    quote: LoanId,
+}
+
+impl Borrow {
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        let loan: LoanView = place.client()?.post("/v1/loans", &BorrowRequest { quote: self.quote }).await?;
+        place.out().say(&loan, |loan| {
+            let again = place.again();
+            format!(
+                "The quote is taken; the nodes go on by themselves.\n\n{}\n\
+                 Once it is active: {again} backup FILE. The words alone do not restore an open loan.",
+                show::loan(loan, &again)
+            )
+        })
+    }
+}

@@ -1,0 +1,111 @@
+//! The one way to a running node: HTTP to the address and with the token that its data folder holds.
+
+use crate::api::views::ErrorView;
+use crate::node::data::DataFolder;
+use reqwest::{Method, RequestBuilder, Response};
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// The longest time to an answer: more than the node takes to give up by itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a node refused, or why it could not be asked.
+#[derive(Debug, thiserror::Error)]
+#[error("{}", .0.message)]
+pub struct Refused(pub ErrorView);
+
+/// Speaks to the node of one data folder.
+pub struct Client {
+    http: reqwest::Client,
+    base: String,
+    token: String,
+    data: PathBuf,
+}
+
+impl Client {
+    /// The node that runs on `data`.
+    ///
+    /// # Errors
+    /// When there is no such folder, or no node runs on it.
+    pub fn open(data: &Path) -> anyhow::Result<Client> {
+        let folder = DataFolder::open(data)?;
+        let token = folder.token()?.secret().to_owned();
+        let address = folder.api()?.ok_or_else(|| not_running(data))?;
+        // A proxy has no business between this command and this machine's node.
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        Ok(Client { http, base: format!("http://{address}"), token, data: data.to_path_buf() })
+    }
+
+    /// `GET path`.
+    pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.json(self.request(Method::GET, path)).await
+    }
+
+    /// `POST path` without a body.
+    pub async fn act<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.json(self.request(Method::POST, path)).await
+    }
+
+    /// `POST path` with `body`.
+    pub async fn post<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        self.json(self.request(Method::POST, path).json(body)).await
+    }
+
+    /// `PUT path` with `body`.
+    pub async fn put<T: DeserializeOwned>(&self, path: &str, body: &impl Serialize) -> anyhow::Result<T> {
+        self.json(self.request(Method::PUT, path).json(body)).await
+    }
+
+    /// `POST path` with `body`, for an answer that is not JSON.
+    pub async fn post_for_bytes(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Vec<u8>> {
+        let response = self.send(self.request(Method::POST, path).json(body)).await?;
+        Ok(response.bytes().await.map_err(|error| self.lost(&error))?.to_vec())
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
+        let response = self.send(request).await?;
+        let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
+        serde_json::from_slice(&bytes).map_err(|error| {
+            let text = format!("the node's answer is not understood ({error}); are node and command of one version?");
+            refused("internal", text)
+        })
+    }
+
+    async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
+        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let said = response.json::<ErrorView>().await;
+        Err(said.map(|view| Refused(view).into()).unwrap_or_else(|_| {
+            refused("internal", format!("{} answered {status}; is it a hypothec node?", self.base))
+        }))
+    }
+
+    fn lost(&self, error: &reqwest::Error) -> anyhow::Error {
+        if error.is_connect() {
+            return not_running(&self.data);
+        }
+        let seconds = PATIENCE.as_secs();
+        match error.is_timeout() {
+            true => refused("timed_out", format!("the node did not answer in {seconds} s; look at what it writes")),
+            false => refused("unavailable", format!("the node broke off its answer ({error}); look at what it writes")),
+        }
+    }
+}
+
+fn not_running(data: &Path) -> anyhow::Error {
+    let text = format!("no node runs on {0}; start it with `hypothec node --data {0}`", data.display());
+    refused("unavailable", text)
+}
+
+fn refused(code: &str, message: String) -> anyhow::Error {
+    Refused(ErrorView { code: code.to_owned(), message }).into()
+}

@@ -1,0 +1,26 @@
+//! `hypothec demo`: the whole story on one machine.
+
+use super::line::Place;
+use crate::demo;
+use clap::Args;
+
+/// Play four loans on this machine, with real prices, a real chain and real sockets
+///
+/// Fetches bitcoind if there is none, starts it with an oracle, a lender and a borrower, and plays March 2020 by the
+/// hour: one loan is repaid, one liquidated, one matures, one settles without its oracle.
+#[derive(Debug, Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  hypothec demo\n  hypothec demo --json | jq '.loans[].exit'\n  \
+    hypothec demo --keep     leaves everything running and says how to talk to it"
+)]
+pub(super) struct Demo {
+    #[command(flatten)]
+    args: demo::Args,
+}
+
+impl Demo {
+    pub(super) async fn run(self, _place: &Place) -> anyhow::Result<()> {
+        demo::run(self.args).await
+    }
+}

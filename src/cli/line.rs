@@ -1,0 +1,160 @@
+//! The command line as a whole: parse, dispatch, exit code.
+
+use super::client::{Client, Refused};
+use super::out::Out;
+use super::{backup, borrow, demo, events, init, loan, node, oracle, peer, policy, quote, restore, status, wallet};
+use crate::api::views::ErrorView;
+use clap::{Args, Parser, Subcommand};
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// Heading of what every command takes.
+const EVERYWHERE: &str = "Everywhere";
+
+const EXAMPLES: &str = "\
+A first loan, as a borrower:
+  hypothec init --network signet              make a data folder; write the words down
+  hypothec node                               run the node; leave it running
+  hypothec wallet address                     send the collateral there
+  hypothec oracle add http://127.0.0.1:3939   trust a price oracle
+  hypothec quote --lender <pubkey@host:port> --principal 50000 --collateral 1 --term 90
+  hypothec borrow <quote>
+  hypothec loan show <loan>
+  hypothec loan repay <loan>
+
+Everything on one machine, in a minute:
+  hypothec demo";
+
+/// Bitcoin-backed loans between two peers, with no custodian.
+#[derive(Debug, Parser)]
+#[command(name = "hypothec", version, after_help = EXAMPLES)]
+struct Cli {
+    #[command(flatten)]
+    place: Place,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Which node, and who reads the answer.
+#[derive(Debug, Args)]
+pub(super) struct Place {
+    /// The node's data folder [default: ~/.hypothec]
+    #[arg(long, global = true, value_name = "DIR", env = "HYPOTHEC_DATA", hide_env_values = true, help_heading = EVERYWHERE)]
+    data: Option<PathBuf>,
+    /// Answer with JSON, for programs
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
+    json: bool,
+}
+
+impl Place {
+    /// The data folder.
+    pub(super) fn data(&self) -> anyhow::Result<PathBuf> {
+        if let Some(data) = &self.data {
+            return Ok(data.clone());
+        }
+        match std::env::var_os("HOME").filter(|home| !home.is_empty()) {
+            Some(home) => Ok(PathBuf::from(home).join(".hypothec")),
+            None => anyhow::bail!("data: there is no HOME to look in; name the folder with --data DIR"),
+        }
+    }
+
+    /// The node that runs on it.
+    pub(super) fn client(&self) -> anyhow::Result<Client> {
+        Client::open(&self.data()?)
+    }
+
+    /// Where to say what was done.
+    pub(super) fn out(&self) -> Out {
+        Out::new(self.json)
+    }
+
+    /// `hypothec` with the same data folder, for saying what to do next.
+    pub(super) fn again(&self) -> String {
+        match (&self.data, std::env::var_os("HYPOTHEC_DATA")) {
+            (Some(data), None) => format!("hypothec --data {}", data.display()),
+            _ => "hypothec".to_owned(),
+        }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Init(init::Init),
+    Node(node::Node),
+    Status(status::Status),
+    #[command(subcommand)]
+    Wallet(wallet::Wallet),
+    #[command(subcommand)]
+    Peer(peer::Peer),
+    #[command(subcommand)]
+    Oracle(oracle::Oracle),
+    #[command(subcommand)]
+    Policy(policy::Policy),
+    Quote(quote::Quote),
+    Borrow(borrow::Borrow),
+    #[command(subcommand)]
+    Loan(loan::Loan),
+    Events(events::Events),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    Demo(demo::Demo),
+    /// Run a price oracle: the program `hypothec-oracle`
+    #[command(
+        disable_help_flag = true,
+        after_help = "Example:\n  hypothec oracle-daemon init --data ~/.hypothec-oracle\n  hypothec oracle-daemon help"
+    )]
+    OracleDaemon {
+        /// What hypothec-oracle would be given
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+/// Parses the command line, does what it says, and tells errors on standard error.
+pub async fn main() -> ExitCode {
+    let Cli { place, command } = Cli::parse();
+    match run(&place, command).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            complain(&place, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
+    match command {
+        Command::Init(init) => init.run(place),
+        Command::Node(node) => node.run(place).await,
+        Command::Status(status) => status.run(place).await,
+        Command::Wallet(wallet) => wallet.run(place).await,
+        Command::Peer(peer) => peer.run(place).await,
+        Command::Oracle(oracle) => oracle.run(place).await,
+        Command::Policy(policy) => policy.run(place).await,
+        Command::Quote(quote) => quote.run(place).await,
+        Command::Borrow(borrow) => borrow.run(place).await,
+        Command::Loan(loan) => loan.run(place).await,
+        Command::Events(events) => events.run(place).await,
+        Command::Backup(backup) => backup.run(place).await,
+        Command::Restore(restore) => restore.run(place),
+        Command::Demo(demo) => demo.run(place).await,
+        Command::OracleDaemon { args } => {
+            node::log_to_stderr();
+            let name = OsString::from("hypothec-oracle");
+            hypothec_oracle::daemon::main(std::iter::once(name).chain(args)).await
+        }
+    }
+}
+
+fn complain(place: &Place, error: &anyhow::Error) {
+    if !place.json {
+        eprintln!("hypothec: {error:#}");
+        return;
+    }
+    let view = match error.downcast_ref::<Refused>() {
+        Some(Refused(view)) => view.clone(),
+        None => ErrorView { code: "failed".into(), message: format!("{error:#}") },
+    };
+    eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
+}

@@ -1,0 +1,145 @@
+//! `hypothec loan`: the loans of this node, on either side.
+
+use super::line::Place;
+use super::out::{count, moment, sats, usd, Grid};
+use super::show;
+use crate::api::views::{LoanView, RepayRequest};
+use crate::contract::repay::Source;
+use crate::loan::terms::LoanId;
+use crate::loan::units::BasisPoints;
+use anyhow::bail;
+use clap::{Args, Subcommand, ValueEnum};
+
+/// The loans of this node, on either side
+#[derive(Debug, Subcommand)]
+pub(super) enum Loan {
+    /// Every loan, newest last
+    #[command(after_help = "Examples:\n  hypothec loan list\n  hypothec loan list --json | jq '.[].loan_id'")]
+    List,
+    /// One loan: owed today, price now, levels, and every way it can end
+    #[command(after_help = "Example:\n  hypothec loan show 1a2b")]
+    Show(Which),
+    /// Give up a loan that is not funded yet
+    #[command(after_help = "Example:\n  hypothec loan cancel 1a2b")]
+    Cancel(Which),
+    /// Repay: one transaction pays the lender and brings the collateral back
+    #[command(after_help = "Examples:\n  hypothec loan repay 1a2b\n  hypothec loan repay 1a2b --from collateral")]
+    Repay {
+        #[command(flatten)]
+        which: Which,
+        /// Where the sats come from
+        #[arg(long, default_value = "wallet")]
+        from: From,
+    },
+    /// Take a repayment back that the lender has not completed
+    #[command(after_help = "Example:\n  hypothec loan withdraw 1a2b")]
+    Withdraw(Which),
+    /// As the lender, say that you were paid outside the chain: frees the whole collateral, for ever
+    #[command(after_help = "Example:\n  hypothec loan receipt 1a2b")]
+    Receipt(Which),
+}
+
+/// Which loan.
+#[derive(Debug, Args)]
+pub(super) struct Which {
+    /// Its id, or the beginning of it
+    #[arg(value_name = "LOAN", value_parser = beginning)]
+    loan: String,
+}
+
+/// Where the sats of a repayment come from.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum From {
+    /// The node's wallet; the collateral comes back whole
+    Wallet,
+    /// The collateral; the rest of it comes back
+    Collateral,
+}
+
+impl Loan {
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        let client = place.client()?;
+        let act = async |which: Which, verb: &str| -> anyhow::Result<LoanView> {
+            let id = which.find(place).await?;
+            client.act(&format!("/v1/loans/{id}/{verb}")).await
+        };
+        let (loan, done) = match self {
+            Loan::List => {
+                let loans: Vec<LoanView> = client.get("/v1/loans").await?;
+                return place.out().say(&loans, |loans| list(loans, &place.again()));
+            }
+            Loan::Show(which) => {
+                let id = which.find(place).await?;
+                (client.get::<LoanView>(&format!("/v1/loans/{id}")).await?, "")
+            }
+            Loan::Cancel(which) => (act(which, "cancel").await?, "The loan is given up.\n\n"),
+            Loan::Withdraw(which) => (act(which, "withdraw").await?, "The repayment is being taken back.\n\n"),
+            Loan::Receipt(which) => {
+                (act(which, "receipt").await?, "The receipt is given; the borrower can take the collateral.\n\n")
+            }
+            Loan::Repay { which, from } => {
+                let id = which.find(place).await?;
+                let from = match from {
+                    From::Wallet => Source::Wallet,
+                    From::Collateral => Source::Collateral,
+                };
+                let loan: LoanView = client.post(&format!("/v1/loans/{id}/repay"), &RepayRequest { from }).await?;
+                (loan, "The repayment is proposed; the lender's node completes it.\n\n")
+            }
+        };
+        place.out().say(&loan, |loan| format!("{done}{}", show::loan(loan, &place.again())))
+    }
+}
+
+impl Which {
+    /// The one loan that begins so.
+    async fn find(&self, place: &Place) -> anyhow::Result<LoanId> {
+        if let Ok(id) = self.loan.parse() {
+            return Ok(id);
+        }
+        let loans: Vec<LoanView> = place.client()?.get("/v1/loans").await?;
+        let begins = |loan: &&LoanView| loan.loan_id.to_string().starts_with(&self.loan);
+        let found: Vec<LoanId> = loans.iter().filter(begins).map(|loan| loan.loan_id).collect();
+        match found.as_slice() {
+            [one] => Ok(*one),
+            [] => bail!("loan {}: no loan begins so; see `{} loan list`", self.loan, place.again()),
+            some => bail!(
+                "loan {}: {} begin so; give more digits",
+                self.loan,
+                count(u64::try_from(some.len()).unwrap_or(u64::MAX), "loan")
+            ),
+        }
+    }
+}
+
+fn beginning(text: &str) -> Result<String, String> {
+    let lower = text.to_ascii_lowercase();
+    match lower.len() {
+        4..=64 if lower.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(lower),
+        _ => Err("write a loan's id, or at least its first 4 of 64 hex digits".into()),
+    }
+}
+
+fn list(loans: &[LoanView], again: &str) -> String {
+    if loans.is_empty() {
+        return format!("No loans yet.\n\nNext: {again} quote --help");
+    }
+    let mut grid =
+        Grid::new(["loan", "we are", "stands", "principal", "collateral", "owed today", "ltv", "due", "margin"]);
+    for loan in loans {
+        let id: String = loan.loan_id.to_string().chars().take(12).collect();
+        let ended = loan.ended.as_ref().and_then(|ended| ended.exit).map(show::exit);
+        grid.row([
+            id,
+            loan.role.to_string(),
+            ended.unwrap_or(show::stage_word(&loan.stage)).to_owned(),
+            usd(loan.principal_cents),
+            sats(loan.collateral_sats),
+            if loan.ended.is_none() { usd(loan.owed_now_cents) } else { "–".into() },
+            loan.ltv_bp.map_or("–".into(), |ltv| BasisPoints(ltv).to_string()),
+            moment(loan.due),
+            loan.margin.map_or(String::new(), |line| format!("{line:?}").to_lowercase()),
+        ]);
+    }
+    format!("{}\nNext: {again} loan show LOAN", grid.right(&[3, 4, 5, 6]).text())
+}

@@ -1,0 +1,27 @@
+//! The command line: one file per command.
+//!
+//! Commands speak HTTP to a running node and know nothing that a program with the token could not know. They never
+//! open a node's store, hold a key or decide about money; `init`, `restore` and `node` alone touch the data folder.
+
+mod amount;
+mod ask;
+mod backup;
+mod borrow;
+mod client;
+mod demo;
+mod events;
+mod init;
+mod line;
+mod loan;
+mod node;
+mod oracle;
+mod out;
+mod peer;
+mod policy;
+mod quote;
+mod restore;
+mod show;
+mod status;
+mod wallet;
+
+pub use line::main;

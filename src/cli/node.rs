@@ -1,0 +1,125 @@
+//! `hypothec node`: the node itself, until it is told to stop.
+
+use super::line::Place;
+use super::out::print;
+use crate::api;
+use crate::node::config::Config;
+use crate::node::data::DataFolder;
+use crate::node::{self, Running};
+use anyhow::Context;
+use clap::Args;
+use serde_json::json;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use tokio::signal::unix::{signal, SignalKind};
+use tokio::sync::oneshot;
+use tracing_subscriber::EnvFilter;
+
+/// Run the node; it watches and settles by itself until Ctrl-C or SIGTERM
+///
+/// It says what it does on standard error; RUST_LOG=debug makes it say more.
+#[derive(Debug, Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  hypothec node\n  hypothec node --data ~/lender\n  \
+    hypothec node --regtest-clock clock     time stands still until somebody moves the file"
+)]
+pub(super) struct Node {
+    /// Read the time from this file, unix seconds as text; regtest only
+    #[arg(long, value_name = "FILE")]
+    regtest_clock: Option<PathBuf>,
+}
+
+impl Node {
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        log_to_stderr();
+        let data = place.data()?;
+        let folder = DataFolder::open(&data)?;
+        let config = Config::load(&data, self.regtest_clock)?;
+        let token = folder.token_or_new()?;
+        // Whoever told it to stop while it starts is heard too.
+        let told = told_to_stop()?;
+        let listener = api::bind(config.api_listen).await?;
+        let address = listener.local_addr().context("ask the API's address")?;
+        let network = config.network;
+        let running = node::start(config).await?;
+        let (stop_api, api_told) = oneshot::channel::<()>();
+        let mut server = tokio::spawn(api::serve(listener, running.handle.clone(), token, async {
+            let _ = api_told.await;
+        }));
+        folder.say_api(address)?;
+        say_started(place, &folder, &running, address, &network.to_string())?;
+        let ended = wait(running, &mut server, told).await;
+        folder.unsay_api();
+        drop(stop_api);
+        if !server.is_finished() {
+            server.await.context("the API's task")??;
+        }
+        ended
+    }
+}
+
+/// Until somebody says stop, or the node or its API ends by itself.
+async fn wait(
+    mut running: Running,
+    server: &mut tokio::task::JoinHandle<std::io::Result<()>>,
+    told: impl std::future::Future<Output = ()>,
+) -> anyhow::Result<()> {
+    tokio::select! {
+        ended = &mut running.ended => ended.context("the node's task")?.context("the node stopped by itself"),
+        ended = server => {
+            running.stop().await?;
+            ended.context("the API's task")?.context("the API stopped by itself")
+        }
+        () = told => {
+            tracing::info!("stopping");
+            running.stop().await
+        }
+    }
+}
+
+fn say_started(
+    place: &Place,
+    folder: &DataFolder,
+    running: &Running,
+    api: SocketAddr,
+    network: &str,
+) -> anyhow::Result<()> {
+    let listen = running.listening.map(|listening| format!("{}@{listening}", running.node_id));
+    if place.out().is_json() {
+        let started = json!({
+            "node_id": running.node_id, "network": network, "listen": listen, "api": format!("http://{api}"),
+            "data": folder.path(),
+        });
+        return print(&started.to_string());
+    }
+    let (path, again) = (folder.path().display(), place.again());
+    let peers = match &listen {
+        Some(listen) => format!("peers  {listen}"),
+        None => format!("peers  nobody reaches it; its key is {}", running.node_id),
+    };
+    let stop = if std::io::stdin().is_terminal() { "Ctrl-C stops it. " } else { "" };
+    print(&format!(
+        "The node runs on {network}.\n  {peers}\n  api    http://{api}, token in {path}/token\n\n\
+         {stop}Next, in another terminal: {again} status"
+    ))
+}
+
+/// What the node does goes to standard error; a second call changes nothing.
+pub(super) fn log_to_stderr() {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=warn"));
+    let _ = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).try_init();
+}
+
+/// Ctrl-C, or SIGTERM as a service manager sends it; listened to from the call on.
+fn told_to_stop() -> anyhow::Result<impl std::future::Future<Output = ()>> {
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen to Ctrl-C")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listen to SIGTERM")?;
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => (),
+            _ = terminate.recv() => (),
+        }
+    })
+}

@@ -1,0 +1,85 @@
+//! `hypothec oracle`: whose prices the node trusts.
+
+use super::line::Place;
+use super::out::{moment, usd, Grid};
+use crate::api::views::{OracleRequest, OracleView};
+use bitcoin::key::XOnlyPublicKey;
+use clap::Subcommand;
+
+/// The price oracles the node trusts
+#[derive(Debug, Subcommand)]
+pub(super) enum Oracle {
+    /// Trust an oracle: its key is pinned for ever
+    #[command(after_help = "Examples:\n  hypothec oracle add http://127.0.0.1:3939\n  \
+        hypothec oracle add https://oracle.example.org --pubkey 79be…1798")]
+    Add {
+        /// Its base URL
+        #[arg(value_parser = url)]
+        url: String,
+        /// The key it must have, from somewhere other than itself; asked of it otherwise
+        #[arg(long, value_name = "KEY", value_parser = key)]
+        pubkey: Option<XOnlyPublicKey>,
+    },
+    /// The oracles trusted, and what they said last
+    #[command(after_help = "Example:\n  hypothec oracle list")]
+    List,
+}
+
+impl Oracle {
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        let client = place.client()?;
+        match self {
+            Oracle::Add { url, pubkey } => {
+                let asked = pubkey.is_none();
+                let view: OracleView = client.post("/v1/oracles", &OracleRequest { url, pubkey }).await?;
+                place.out().say(&view, |view| {
+                    let advice = match asked {
+                        true => "\nThe key came from the oracle itself: compare it with one from another source.",
+                        false => "",
+                    };
+                    format!(
+                        "Trusting {} at {}.{advice}\n\nNext: {} oracle list; a lender also names it in its policy, \
+                         with `policy set --add-oracle {}`",
+                        view.pubkey,
+                        view.url,
+                        place.again(),
+                        view.pubkey
+                    )
+                })
+            }
+            Oracle::List => {
+                let oracles: Vec<OracleView> = client.get("/v1/oracles").await?;
+                place.out().say(&oracles, |oracles| list(oracles, &place.again()))
+            }
+        }
+    }
+}
+
+pub(super) fn key(text: &str) -> Result<XOnlyPublicKey, String> {
+    text.parse().map_err(|_| "write an oracle's key as 64 hex digits".to_owned())
+}
+
+fn url(text: &str) -> Result<String, String> {
+    let parsed = reqwest::Url::parse(text).ok();
+    match parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("write http:// or https:// and a host, for example http://127.0.0.1:3939".into()),
+    }
+}
+
+fn list(oracles: &[OracleView], again: &str) -> String {
+    if oracles.is_empty() {
+        return format!("No oracles yet.\n\nNext: {again} oracle add http://host:port");
+    }
+    let mut grid = Grid::new(["oracle", "url", "price", "at", "trouble"]);
+    for oracle in oracles {
+        grid.row([
+            oracle.pubkey.to_string(),
+            oracle.url.clone(),
+            oracle.spot_cents.map_or("–".to_owned(), usd),
+            oracle.spot_at.map_or("–".to_owned(), moment),
+            oracle.trouble.clone().unwrap_or_default(),
+        ]);
+    }
+    grid.right(&[2]).text()
+}

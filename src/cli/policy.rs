@@ -1,0 +1,289 @@
+//! `hypothec policy`: what this node lends, and at what rate.
+
+use super::amount::{days, dollars, line, percent};
+use super::line::Place;
+use super::oracle::key;
+use super::out::{usd, Grid};
+use crate::api::views::PolicyView;
+use crate::loan::policy::Approval;
+use crate::loan::rate::{AprCurve, Point};
+use crate::loan::units::{BasisPoints, Cents, Days};
+use anyhow::{bail, Context};
+use bitcoin::key::XOnlyPublicKey;
+use clap::{Args, Subcommand, ValueEnum};
+use std::path::PathBuf;
+
+/// The largest policy file read, in bytes.
+const LARGEST: u64 = 64 * 1024;
+
+/// What this node lends, and at what rate
+#[derive(Debug, Subcommand)]
+pub(super) enum Policy {
+    /// The policy in force
+    #[command(after_help = "Examples:\n  hypothec policy show\n  hypothec policy show --json > policy.json")]
+    Show,
+    Set(Box<Set>),
+}
+
+/// Change the policy: some settings, or all of it from a file
+///
+/// Quotes already given stand as they were given.
+#[derive(Debug, Args)]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:
+  hypothec policy set --add-oracle 79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798
+  hypothec policy set --principal-max 50000 --ltv-max 45 --days-max 180
+  hypothec policy set --apr 8
+  hypothec policy set --apr-ltv 20=6,50=9.5 --apr-days 30=-0.5,90=0,365=1.5 --apr-amount none
+  hypothec policy set --file policy.json     as `policy show --json` writes it"
+)]
+pub(super) struct Set {
+    /// The whole policy, as JSON
+    #[arg(long, value_name = "FILE", conflicts_with = "Changes")]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    changes: Changes,
+}
+
+/// Single settings.
+#[derive(Debug, Default, PartialEq, Args)]
+#[group(required = false, multiple = true)]
+pub(super) struct Changes {
+    /// The smallest loan, in dollars
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    principal_min: Option<Cents>,
+    /// The largest loan, in dollars
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    principal_max: Option<Cents>,
+    /// The shortest term
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    days_min: Option<u32>,
+    /// The longest term
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    days_max: Option<u32>,
+    /// The highest loan to value at the start
+    #[arg(long, value_name = "PERCENT", value_parser = percent)]
+    ltv_max: Option<u32>,
+    /// The most that may be lent out at once, in dollars
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    exposure_max: Option<Cents>,
+    /// Trust this oracle with a loan, too
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    add_oracle: Vec<XOnlyPublicKey>,
+    /// Trust this oracle no longer
+    #[arg(long, value_name = "KEY", value_parser = key)]
+    remove_oracle: Vec<XOnlyPublicKey>,
+    /// Who says yes to a loan that the policy allows
+    #[arg(long, value_name = "WHO")]
+    approval: Option<Who>,
+    /// One yearly rate for every loan
+    #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with_all = ["apr_ltv", "apr_days", "apr_amount"])]
+    apr: Option<u32>,
+    /// The yearly rate over loan to value: LTV=RATE, both in percent
+    #[arg(long, value_name = "20=6,50=9.5", allow_hyphen_values = true, value_parser = ltv_line)]
+    apr_ltv: Option<Line>,
+    /// What the term adds to it: DAYS=RATE, or none
+    #[arg(long, value_name = "30=-0.5,90=0", allow_hyphen_values = true, value_parser = days_line)]
+    apr_days: Option<Line>,
+    /// What the amount adds to it: USD=RATE, or none
+    #[arg(long, value_name = "1000=1,10000=0", allow_hyphen_values = true, value_parser = amount_line)]
+    apr_amount: Option<Line>,
+}
+
+/// A line of the rate.
+#[derive(Clone, Debug, PartialEq)]
+struct Line(Vec<Point>);
+
+/// Who approves a loan.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Who {
+    /// The node
+    Automatic,
+    /// A person
+    Manual,
+}
+
+fn ltv_line(text: &str) -> Result<Line, String> {
+    points(text, |place| percent(place).map(u64::from))
+}
+
+fn days_line(text: &str) -> Result<Line, String> {
+    points(text, |place| days(place).map(u64::from))
+}
+
+fn amount_line(text: &str) -> Result<Line, String> {
+    points(text, |place| dollars(place).map(|cents| cents.0))
+}
+
+fn points(text: &str, at: fn(&str) -> Result<u64, String>) -> Result<Line, String> {
+    Ok(Line(line(text, at)?.into_iter().map(Point::from).collect()))
+}
+
+impl Policy {
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        let client = place.client()?;
+        let before: PolicyView = client.get("/v1/policy").await?;
+        match self {
+            Policy::Show => place.out().say(&before, |policy| text(policy, &place.again())),
+            Policy::Set(set) => {
+                let wanted = set.apply(before.clone())?;
+                wanted.validate().map_err(|error| anyhow::anyhow!("policy: {error}"))?;
+                let now: PolicyView = client.put("/v1/policy", &wanted).await?;
+                let said = if now == before { "The policy was so already." } else { "The policy is changed." };
+                place.out().say(&now, |policy| format!("{said}\n\n{}", text(policy, &place.again())))
+            }
+        }
+    }
+}
+
+impl Set {
+    fn apply(self, policy: PolicyView) -> anyhow::Result<PolicyView> {
+        let Some(path) = self.file else { return self.changes.apply(policy) };
+        let reading = || format!("policy file {}", path.display());
+        let size = std::fs::metadata(&path).with_context(reading)?.len();
+        if size > LARGEST {
+            bail!("policy file {}: it has {size} bytes; at most {LARGEST} are read", path.display());
+        }
+        let text = std::fs::read_to_string(&path).with_context(reading)?;
+        serde_json::from_str(&text).with_context(reading)
+    }
+}
+
+impl Changes {
+    fn apply(self, mut policy: PolicyView) -> anyhow::Result<PolicyView> {
+        if self == Changes::default() {
+            bail!("policy: nothing to change was named; see `hypothec policy set --help`");
+        }
+        replace(&mut policy.principal_min, self.principal_min);
+        replace(&mut policy.principal_max, self.principal_max);
+        replace(&mut policy.days_min, self.days_min.map(Days));
+        replace(&mut policy.days_max, self.days_max.map(Days));
+        replace(&mut policy.initial_ltv_max, self.ltv_max.map(BasisPoints));
+        replace(&mut policy.exposure_max, self.exposure_max);
+        for oracle in self.remove_oracle {
+            if !policy.oracles.contains(&oracle) {
+                bail!("--remove-oracle {oracle}: the policy does not name it; see `hypothec policy show`");
+            }
+            policy.oracles.retain(|known| *known != oracle);
+        }
+        for oracle in self.add_oracle {
+            if !policy.oracles.contains(&oracle) {
+                policy.oracles.push(oracle);
+            }
+        }
+        replace(
+            &mut policy.approval,
+            self.approval.map(|who| match who {
+                Who::Automatic => Approval::Automatic,
+                Who::Manual => Approval::Manual,
+            }),
+        );
+        if let Some(rate) = self.apr {
+            let bp = i32::try_from(rate).context("--apr")?;
+            policy.apr = AprCurve { ltv: vec![Point { at: 0, bp }], days: Vec::new(), amount: Vec::new() };
+        }
+        replace(&mut policy.apr.ltv, self.apr_ltv.map(|line| line.0));
+        replace(&mut policy.apr.days, self.apr_days.map(|line| line.0));
+        replace(&mut policy.apr.amount, self.apr_amount.map(|line| line.0));
+        Ok(policy)
+    }
+}
+
+fn replace<T>(setting: &mut T, by: Option<T>) {
+    if let Some(by) = by {
+        *setting = by;
+    }
+}
+
+fn text(policy: &PolicyView, again: &str) -> String {
+    let mut grid = Grid::plain();
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    row("amount", format!("{} to {}", policy.principal_min, policy.principal_max));
+    row("term", format!("{} to {}", policy.days_min, policy.days_max));
+    row("loan to value at the start", format!("up to {}", policy.initial_ltv_max));
+    row("lent out at once", format!("up to {}", policy.exposure_max));
+    row(
+        "approval",
+        match policy.approval {
+            Approval::Automatic => "automatic".to_owned(),
+            Approval::Manual => "by a person".to_owned(),
+        },
+    );
+    row("rate a year, by loan to value", rates(&policy.apr.ltv, |at| percent_text(at)));
+    row("  and by term", rates(&policy.apr.days, |at| format!("{at} days")));
+    row("  and by amount", rates(&policy.apr.amount, usd));
+    let oracles = match policy.oracles.as_slice() {
+        [] => format!("No oracle is trusted, so nothing is lent.\n\nNext: {again} policy set --add-oracle KEY"),
+        some => some.iter().map(|oracle| format!("Trusted oracle: {oracle}\n")).collect(),
+    };
+    format!("{}\n{oracles}", grid.text())
+}
+
+fn percent_text(bp: u64) -> String {
+    BasisPoints(u32::try_from(bp).unwrap_or(u32::MAX)).to_string()
+}
+
+/// The corners of a line, in words.
+fn rates(line: &[Point], at: impl Fn(u64) -> String) -> String {
+    let rate = |bp: i32| format!("{}{}", if bp < 0 { "−" } else { "" }, BasisPoints(bp.unsigned_abs()));
+    match line {
+        [] => "nothing more".to_owned(),
+        [only] => rate(only.bp),
+        some => {
+            some.iter().map(|point| format!("{} at {}", rate(point.bp), at(point.at))).collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::Parser;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        set: Set,
+    }
+
+    fn set(args: &str) -> anyhow::Result<PolicyView> {
+        let line = Line::try_parse_from(std::iter::once("set").chain(args.split_whitespace()))?;
+        line.set.apply(PolicyView::default())
+    }
+
+    #[test]
+    fn single_settings_change_and_the_others_stay() {
+        let before = PolicyView::default();
+        let after = set("--principal-max 50000 --ltv-max 45.5 --days-max 180 --approval manual").unwrap();
+        assert_eq!(after.principal_max, Cents(5_000_000));
+        assert_eq!(after.initial_ltv_max, BasisPoints(4_550));
+        assert_eq!((after.days_max, after.approval), (Days(180), Approval::Manual));
+        assert_eq!((after.principal_min, after.apr), (before.principal_min, before.apr));
+    }
+
+    #[test]
+    fn rates_are_set_as_one_number_or_line_by_line() {
+        let flat = set("--apr 8").unwrap().apr;
+        assert_eq!(flat.apr(BasisPoints(4_000), Days(90), Cents(1_000_000)), BasisPoints(800));
+        let lines = set("--apr-ltv 20=6,50=9.5 --apr-days 30=-0.5,90=0 --apr-amount none").unwrap().apr;
+        assert_eq!(lines.days, [(30, -50), (90, 0)].map(Point::from));
+        assert!(lines.amount.is_empty());
+        assert!(set("--apr 8 --apr-days none").is_err());
+    }
+
+    #[test]
+    fn oracles_are_added_once_and_removed_only_when_named() {
+        let key = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+        let policy = set(&format!("--add-oracle {key} --add-oracle {key}")).unwrap();
+        assert_eq!(policy.oracles.len(), 1);
+        assert!(set(&format!("--remove-oracle {key}")).unwrap_err().to_string().contains("does not name it"));
+    }
+
+    #[test]
+    fn nothing_to_change_and_what_makes_no_sense_is_said() {
+        assert!(set("").unwrap_err().to_string().contains("nothing to change"));
+        assert!(set("--principal-max lots").unwrap_err().to_string().contains("for example 50000"));
+        assert!(set("--file a.json --apr 8").is_err());
+    }
+}

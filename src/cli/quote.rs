@@ -1,0 +1,149 @@
+//! `hypothec quote`: asks a lender, and says everything before commitment.
+
+use super::amount::{bitcoins, days, dollars, peer};
+use super::line::Place;
+use super::out::{both, count, date, moment, sats, usd, Grid};
+use super::show;
+use crate::api::views::{GapView, QuoteRequest, QuoteView};
+use crate::loan::units::BasisPoints;
+use bitcoin::Amount;
+use clap::Args;
+use hypothec_oracle::units::Cents;
+
+/// Ask a lender what a loan would cost; binds nobody
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 50000 --collateral 1 --term 90
+  hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 499.50 --collateral 1000000sat --term 30")]
+pub(super) struct Quote {
+    /// The lender, as its `status` shows it: pubkey@host:port
+    #[arg(long, value_name = "PUBKEY@HOST:PORT", value_parser = peer)]
+    lender: String,
+    /// Dollars wanted, at most two decimals
+    #[arg(long, value_name = "USD", value_parser = dollars)]
+    principal: Cents,
+    /// Bitcoin to lock, at most eight decimals, or sats with `sat`
+    #[arg(long, value_name = "BTC", value_parser = bitcoins)]
+    collateral: Amount,
+    /// For how long
+    #[arg(long, value_name = "DAYS", value_parser = days)]
+    term: u32,
+}
+
+impl Quote {
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        let request = QuoteRequest {
+            lender: self.lender,
+            principal_cents: self.principal.0,
+            collateral_sats: self.collateral.to_sat(),
+            days: self.term,
+        };
+        let quote: QuoteView = place.client()?.post("/v1/quotes", &request).await?;
+        place.out().say(&quote, |quote| text(quote, &place.again()))
+    }
+}
+
+fn text(quote: &QuoteView, again: &str) -> String {
+    let parts = [summary(quote), levels(quote), gaps(quote), fees(quote), fixing(quote), warnings(quote)];
+    format!(
+        "{}\nNothing is agreed yet. The quote ends {}.\nNext: {again} borrow {}",
+        parts.join("\n"),
+        moment(quote.expires),
+        quote.loan_id
+    )
+}
+
+fn summary(quote: &QuoteView) -> String {
+    let mut grid = Grid::plain();
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    row("lender", quote.lender.to_string());
+    row("you get", both(quote.principal_sats));
+    row("", format!("worth {}, which the debt counts from", usd(quote.principal_cents)));
+    row("you lock", both(quote.collateral_sats));
+    row("at a price of", format!("{} per bitcoin", usd(quote.reference_price_cents)));
+    row("loan to value", format!("{} at the start", BasisPoints(quote.ltv_bp)));
+    row("rate", format!("{} a year, simple, by the day", BasisPoints(quote.apr_bp)));
+    row("from", moment(quote.start));
+    row("due", format!("{}, after {}", moment(quote.due), count(quote.days.into(), "day")));
+    row("owed at due", usd(quote.owed_at_due_cents));
+    row("earlier at least", usd(quote.owed_at_least_cents));
+    row("oracle", quote.oracle.to_string());
+    row("you need", format!("{} in your wallet, your fees included", both(quote.needs_sats)));
+    grid.text()
+}
+
+fn levels(quote: &QuoteView) -> String {
+    let cut = match quote.levels.as_slice() {
+        [.., before, last] if u64::try_from(quote.levels.len()).unwrap_or(0) < u64::from(quote.days) => {
+            format!(
+                "(The days between {} and {} are left out; a level never falls.)\n",
+                date(&before.day),
+                date(&last.day)
+            )
+        }
+        _ => String::new(),
+    };
+    format!(
+        "Liquidation: if the price touches the day's level at any time that day, the loan ends there and then.\n{}{cut}\
+         A touch takes {} of what is owed, on top, out of what would come back to you: the cushion for the sale.\n",
+        show::levels(&quote.levels),
+        BasisPoints(quote.cushion_bp)
+    )
+}
+
+fn gaps(quote: &QuoteView) -> String {
+    let each = |gap: &GapView| {
+        let below = BasisPoints(gap.below_bp);
+        let end = match gap.shortfall_cents {
+            0 => "which covers what is owed".to_owned(),
+            missing => format!("{} short of what is owed: the lender's loss", usd(missing)),
+        };
+        format!("  sold {below} below the level, the lender's sats bring {}, {end}\n", usd(gap.proceeds_cents))
+    };
+    let cushion = BasisPoints(quote.cushion_bp);
+    let lines: String = quote.gaps.iter().map(each).collect();
+    format!("A crash through the level: down to {cushion} below it the cushion pays.\n{lines}")
+}
+
+fn fees(quote: &QuoteView) -> String {
+    let mut grid = Grid::new(["fee", "at most", "paid by"]);
+    for fee in &quote.fees {
+        grid.row([fee.transaction.clone(), sats(fee.sats), fee.paid_by.clone()]);
+    }
+    format!("Fees:\n{}", grid.right(&[1]).text())
+}
+
+fn fixing(quote: &QuoteView) -> String {
+    let (middle, tails) = quote.curve_error_ppm;
+    format!(
+        "At due, if nobody repays, the price then settles it: paid within {} of the collateral of the exact sum\n\
+         between half and twice today's price, within {} beyond. Each side makes {}.\n",
+        ppm(middle),
+        ppm(tails),
+        count(quote.signatures.into(), "signature")
+    )
+}
+
+/// Parts per million as a percentage.
+fn ppm(parts: u32) -> String {
+    let text = format!("{}.{:04}", parts / 10_000, parts % 10_000);
+    format!("{} %", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+fn warnings(quote: &QuoteView) -> String {
+    let lines: String = quote.warnings.iter().map(|warning| format!("  - {warning}\n")).collect();
+    format!("What remains, in plain words:\n{lines}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_per_million_are_written_as_percentages() {
+        assert_eq!(
+            (ppm(1_000), ppm(200), ppm(0), ppm(12_345)),
+            ("0.1 %".into(), "0.02 %".into(), "0 %".into(), "1.2345 %".into())
+        );
+    }
+}

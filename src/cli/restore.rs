@@ -1,0 +1,66 @@
+//! `hypothec restore`: makes a data folder from a backup.
+
+use super::ask;
+use super::line::Place;
+use super::out::{count, print};
+use crate::node::backup;
+use anyhow::{bail, Context};
+use clap::Args;
+use serde_json::json;
+use std::path::PathBuf;
+
+/// Largest backup read, in bytes: 4 GiB.
+const LARGEST: u64 = 4 << 30;
+
+const EXAMPLES: &str = "\
+Examples:
+  hypothec restore node.backup --data ~/.hypothec
+  hypothec restore node.backup --passphrase-file passphrase.txt";
+
+/// Restore a whole node, its open loans too, from a backup
+///
+/// Only into a data folder that does not exist yet. The node it was made of must never run again: two nodes on the same
+/// words harm each other.
+#[derive(Debug, Args)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+pub(super) struct Restore {
+    /// What `backup` wrote
+    file: PathBuf,
+    /// Where the passphrase is; asked for otherwise
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+}
+
+impl Restore {
+    pub(super) fn new(file: PathBuf, passphrase_file: Option<PathBuf>) -> Restore {
+        Restore { file, passphrase_file }
+    }
+
+    pub(super) fn run(self, place: &Place) -> anyhow::Result<()> {
+        let path = place.data()?;
+        let reading = || format!("read backup {}", self.file.display());
+        let size = std::fs::metadata(&self.file).with_context(reading)?.len();
+        if size > LARGEST {
+            bail!("backup {}: it has {size} bytes; at most {LARGEST} are read", self.file.display());
+        }
+        let sealed = std::fs::read(&self.file).with_context(reading)?;
+        let passphrase = ask::passphrase(self.passphrase_file.as_deref(), false)?;
+        let backup = backup::open(&sealed, &passphrase)?;
+        let loans = backup.streams();
+        let folder = backup.restore(&path, None)?;
+        if place.out().is_json() {
+            return print(&serde_json::to_string_pretty(&json!({ "data": folder.path(), "loans": loans }))?);
+        }
+        print(&format!(
+            "Restored {} from {}, with {}.\n\n\
+             It knows nothing of what happened after the backup was made; the node catches up from the chain and its\n\
+             peers. Never run the old node again: two nodes on the same words harm each other.\n\n\
+             Next: look at {}/hypothec.toml, whose paths may be of another machine, then {} node",
+            folder.path().display(),
+            self.file.display(),
+            count(u64::try_from(loans).unwrap_or(u64::MAX), "loan"),
+            folder.path().display(),
+            place.again()
+        ))
+    }
+}

@@ -1,0 +1,177 @@
+//! A loan and a day's level, in words.
+
+use super::out::{both, count, date, moment, sats, usd, Grid};
+use crate::api::views::{LevelView, LoanView};
+use crate::contract::Role;
+use crate::loan::units::BasisPoints;
+use crate::loan::MarginLine;
+use crate::protocol::{Exit, Stage};
+
+/// Where a loan stands, in a few words.
+pub fn stage(stage: &Stage, role: Role) -> String {
+    match (stage, role) {
+        (Stage::Agreed, Role::Borrower) => "terms agreed; the lender prepares its coin".into(),
+        (Stage::Agreed | Stage::Preparing, _) => "terms agreed; the lender's coin has to confirm".into(),
+        (Stage::Ready, _) => "the lender is ready and waits for the contract's offer".into(),
+        (Stage::Offered, _) => "the contract is offered; the lender signs".into(),
+        (Stage::Accepted, _) => "the lender has signed; the borrower signs".into(),
+        (Stage::Signed, _) => "both have signed; the lender sends the funding transaction".into(),
+        (Stage::Funded, _) => "the funding transaction is complete and on its way".into(),
+        (Stage::Active, _) => "active".into(),
+        (Stage::Closing, _) => "ending: a transaction that ends it is out, not yet final".into(),
+        (Stage::Closed, _) => "ended".into(),
+        (Stage::Cancelled { reason }, _) => format!("cancelled: {reason}"),
+    }
+}
+
+/// One word for tables.
+pub fn stage_word(stage: &Stage) -> &'static str {
+    match stage {
+        Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted | Stage::Signed => {
+            "negotiating"
+        }
+        Stage::Funded => "funded",
+        Stage::Active => "active",
+        Stage::Closing => "ending",
+        Stage::Closed => "ended",
+        Stage::Cancelled { .. } => "cancelled",
+    }
+}
+
+/// What an exit is, in words.
+pub fn exit(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Repaid => "repaid",
+        Exit::Receipt => "freed by the lender's receipt",
+        Exit::Liquidated => "liquidated",
+        Exit::Matured => "settled at the due time's price",
+        Exit::FellBack => "settled without the oracle, at the reference price",
+        Exit::Refunded => "refunded",
+    }
+}
+
+/// A margin line, in words.
+pub fn margin(line: MarginLine) -> &'static str {
+    match line {
+        MarginLine::Warning => "warning (60 %): watch the price",
+        MarginLine::Call => "margin call (66 %): repay, or be ready to",
+        MarginLine::Urgent => "urgent (72 %): the last word before liquidation",
+        MarginLine::Liquidation => "liquidation: a touch is about to be true, or is",
+    }
+}
+
+/// Levels as a table.
+pub fn levels(levels: &[LevelView]) -> String {
+    let mut grid = Grid::new(["day", "if the price touches", "then owed", "the lender gets", "the borrower gets"]);
+    for level in levels {
+        grid.row([
+            date(&level.day),
+            usd(u64::from(level.level).saturating_mul(100)).replace(".00", ""),
+            usd(level.owed_cents),
+            sats(level.lender_sats),
+            sats(level.borrower_sats),
+        ]);
+    }
+    grid.right(&[1, 2, 3, 4]).text()
+}
+
+/// A loan: what a person asks, answered.
+pub fn loan(loan: &LoanView, again: &str) -> String {
+    let mut grid = Grid::plain();
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    row("loan", loan.loan_id.to_string());
+    row("we are", format!("the {}; the {} is {}", loan.role, loan.role.other(), loan.peer));
+    row("stands", stage(&loan.stage, loan.role));
+    row("principal", format!("{}, worth {} when agreed", both(loan.principal_sats), usd(loan.principal_cents)));
+    row("collateral", both(loan.collateral_sats));
+    row("rate", format!("{} a year", BasisPoints(loan.apr_bp)));
+    row("from", moment(loan.start));
+    match loan.ended {
+        Some(_) => row("due", moment(loan.due)),
+        None => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
+    }
+    if loan.ended.is_none() {
+        row("owed today", usd(loan.owed_now_cents));
+        row("owed at due", usd(loan.owed_at_due_cents));
+        row("price now", loan.price_cents.map_or("unknown: the oracle is silent".to_owned(), usd));
+        if let Some(ltv) = loan.ltv_bp {
+            row("loan to value", BasisPoints(ltv).to_string());
+        }
+        row("margin line", loan.margin.map_or("none crossed".to_owned(), |line| margin(line).to_owned()));
+    }
+    if let Some(funding) = loan.funding {
+        row("funding", format!("{funding}, {}", confirmed(loan)));
+    }
+    if let Some(repayment) = loan.repayment.filter(|_| loan.ended.is_none()) {
+        row("repayment", format!("under way in {repayment}"));
+    }
+    let mut text = grid.text();
+    if let Some(ended) = &loan.ended {
+        text.push_str(&ended_text(ended));
+    } else {
+        text.push_str(&coming(loan));
+    }
+    let next = next(loan, again);
+    if !next.is_empty() {
+        text.push_str(&format!("\nNext: {next}\n"));
+    }
+    text
+}
+
+fn confirmed(loan: &LoanView) -> String {
+    let (has, wanted) = loan.confirmations;
+    match loan.funding_height {
+        Some(height) => format!("block {height}, {} of {wanted}", count(has.into(), "confirmation")),
+        None => "not in a block yet".to_owned(),
+    }
+}
+
+fn coming(loan: &LoanView) -> String {
+    let mut text = String::new();
+    let coming: Vec<LevelView> = [&loan.level_today, &loan.level_next].into_iter().flatten().cloned().collect();
+    if !coming.is_empty() {
+        text.push_str(&format!("\nToday's level and the next:\n{}", levels(&coming)));
+    }
+    if loan.exits.is_empty() {
+        return text;
+    }
+    let mut grid = Grid::new(["open exit", "the lender gets", "the borrower gets", "when"]);
+    let shown = |amount: Option<u64>| amount.map_or("–".to_owned(), sats);
+    for open in &loan.exits {
+        grid.row([exit(open.exit).to_owned(), shown(open.lender_sats), shown(open.borrower_sats), open.when.clone()]);
+    }
+    text.push_str(&format!("\nHow it can end:\n{}", grid.right(&[1, 2]).text()));
+    text
+}
+
+fn ended_text(ended: &crate::api::views::ExitView) -> String {
+    let mut grid = Grid::plain();
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    row("how", ended.exit.map_or("by a spend nobody can name", exit).to_owned());
+    row("transaction", ended.txid.to_string());
+    row("in block", ended.height.map_or("not yet".to_owned(), |height| height.to_string()));
+    if let Some(price) = ended.price_cents {
+        row("price behind it", usd(price));
+    }
+    row("owed then", usd(ended.owed_cents));
+    row("to the lender", both(ended.paid_to_lender_sats));
+    row("to the borrower", both(ended.returned_to_borrower_sats));
+    format!("\nHow it ended:\n{}", grid.text())
+}
+
+/// What can be done about it.
+fn next(loan: &LoanView, again: &str) -> String {
+    let id = loan.loan_id;
+    match (&loan.stage, loan.role) {
+        (Stage::Active, Role::Borrower) if loan.repayment.is_some() => {
+            format!("wait for the lender, or take the repayment back with {again} loan withdraw {id}")
+        }
+        (Stage::Active, Role::Borrower) => format!("{again} loan repay {id}"),
+        (Stage::Active, Role::Lender) => {
+            format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")
+        }
+        (Stage::Closing, _) => "wait for confirmations".to_owned(),
+        (Stage::Closed | Stage::Cancelled { .. }, _) => String::new(),
+        _ => format!("wait; see {again} events --follow, or give it up with {again} loan cancel {id}"),
+    }
+}

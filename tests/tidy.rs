@@ -1,0 +1,218 @@
+//! The house rules, kept by reading the sources: who may import whom, which crate is named where, what no room does.
+
+#![allow(clippy::unwrap_used, clippy::panic)]
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Every room of the node and the rooms it may import.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("loan", &[]),
+    ("contract", &["loan"]),
+    ("settlement", &["loan", "contract"]),
+    ("protocol", &["loan", "contract", "settlement"]),
+    ("chain", &["loan"]),
+    ("wallet", &["loan", "chain"]),
+    ("peer", &[]),
+    ("store", &["crash"]),
+    ("oracle_client", &["contract"]),
+    ("crash", &[]),
+    (
+        "node",
+        &[
+            "loan",
+            "contract",
+            "settlement",
+            "protocol",
+            "chain",
+            "wallet",
+            "peer",
+            "store",
+            "oracle_client",
+            "crash",
+            "tlv_struct",
+        ],
+    ),
+    ("api", &["loan", "node"]),
+    ("cli", &["api", "loan", "node", "demo", "contract", "peer", "protocol"]),
+    ("demo", &["api", "chain", "loan", "node", "protocol", "contract", "cli"]),
+];
+
+/// Crates that only some rooms name.
+const ALONE: &[(&str, &[&str])] = &[
+    ("ddk", &["contract"]),
+    ("ddk_trie", &["contract"]),
+    ("ddk_manager", &[]),
+    ("dlc", &["contract"]),
+    ("dlc_messages", &["contract"]),
+    ("lightning", &["contract", "peer"]),
+    ("sled", &["store"]),
+    ("bdk_wallet", &["wallet"]),
+    ("bdk_chain", &["wallet"]),
+    ("bdk_bitcoind_rpc", &["chain"]),
+    ("axum", &["api"]),
+    ("clap", &["cli", "demo", "main.rs"]),
+    ("reqwest", &["oracle_client", "cli", "demo"]),
+    ("indicatif", &["demo", "cli"]),
+    ("comfy_table", &["cli", "demo"]),
+    ("age", &["node"]),
+];
+
+/// Rooms that only compute: no clock, no disk, no socket, no waiting.
+const PURE: &[&str] = &["loan", "contract", "settlement", "protocol"];
+/// What a pure room never says.
+const IMPURE: &[&str] = &[
+    "SystemTime",
+    "Instant::now",
+    "std::fs",
+    "std::net",
+    "std::env",
+    "tokio::",
+    "async fn",
+    ".await",
+    "std::thread",
+    "std::process",
+];
+/// What no file says.
+const NEVER: &[&str] = &["todo!(", "unimplemented!(", "dbg!(", "unsafe {", "unsafe fn", "#[ignore"];
+/// Above this a file holds two things.
+const LINES: usize = 650;
+
+fn sources(folder: &str) -> Vec<(PathBuf, String)> {
+    let mut found = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)];
+    while let Some(next) = folders.pop() {
+        for entry in fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|ending| ending == "rs") {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path, text));
+            }
+        }
+    }
+    found
+}
+
+/// The room of a file under `src`.
+fn room(path: &Path) -> String {
+    let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = inside.components().next().unwrap().as_os_str().to_string_lossy().into_owned();
+    match inside.components().count() {
+        1 if first != "main.rs" && first != "lib.rs" => first.trim_end_matches(".rs").to_owned(),
+        _ => first,
+    }
+}
+
+/// Lines that are code: neither comment nor documentation, and not the unit tests at a file's end.
+fn code(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.lines()
+        .enumerate()
+        .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
+        .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        .map(|(number, line)| (number + 1, line))
+}
+
+/// Names that follow `prefix` in a line: `crate::loan` gives `loan` for `crate::`.
+fn names_after<'a>(line: &'a str, prefix: &str) -> Vec<&'a str> {
+    line.match_indices(prefix)
+        .filter(|(at, _)| !line[..*at].ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == ':' || c == '$'))
+        .map(|(at, _)| {
+            let rest = &line[at + prefix.len()..];
+            &rest[..rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len())]
+        })
+        .collect()
+}
+
+#[test]
+fn every_room_imports_only_the_rooms_below_it() {
+    let rooms: BTreeMap<&str, &[&str]> = ROOMS.iter().copied().collect();
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let room = room(&path);
+        if room == "main.rs" || room == "lib.rs" {
+            continue;
+        }
+        let allowed = rooms.get(room.as_str()).unwrap_or_else(|| panic!("room {room} is not in the table"));
+        for (number, line) in code(&text) {
+            for name in names_after(line, "crate::") {
+                if rooms.contains_key(name) && name != room && !allowed.contains(&name) {
+                    wrong.push(format!("{}:{number}: {room} imports {name}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_library_is_named_only_in_the_room_that_owns_it() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let room = room(&path);
+        for (number, line) in code(&text) {
+            for (library, rooms) in ALONE {
+                let named =
+                    line.contains(&format!("{library}::")) && !names_after(line, &format!("{library}::")).is_empty();
+                if named && !rooms.contains(&room.as_str()) {
+                    wrong.push(format!("{}:{number}: {room} names {library}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn pure_rooms_only_compute() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src") {
+        let room = room(&path);
+        if !PURE.contains(&room.as_str()) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            wrong.extend(
+                IMPURE
+                    .iter()
+                    .filter(|word| line.contains(**word))
+                    .map(|word| format!("{}:{number}: {room} says {word}", path.display())),
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn nothing_is_left_unfinished_and_no_file_holds_two_things() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("src").into_iter().chain(sources("oracle/src")) {
+        for (number, line) in code(&text) {
+            wrong.extend(
+                NEVER
+                    .iter()
+                    .filter(|word| line.contains(**word))
+                    .map(|word| format!("{}:{number}: {word}", path.display())),
+            );
+        }
+        if text.lines().count() > LINES {
+            wrong.push(format!("{}: {} lines, {LINES} at most", path.display(), text.lines().count()));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn every_room_has_a_door_sign() {
+    for (room, _) in ROOMS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room);
+        let door = if folder.is_dir() { folder.join("mod.rs") } else { folder.with_extension("rs") };
+        if room == &"cli" && !door.exists() {
+            continue;
+        }
+        let text = fs::read_to_string(&door).unwrap();
+        assert!(text.starts_with("//!"), "{} says nothing at the door", door.display());
+    }
+}
