@@ -160,6 +160,8 @@ impl Core {
         match &event {
             ChainEvent::Rollback { to_height } => {
                 self.moment.height = *to_height;
+                // Where blocks follow at once, the follower is further already, and they say it.
+                self.tip = self.follower.position().filter(|at| at.height == *to_height).map(|at| at.hash);
                 for id in self.loan_ids() {
                     self.tell(id, Input::Rollback { to_height: *to_height })?;
                 }

@@ -221,13 +221,14 @@ fn paid_split(loan: &Loan, split: &Payout) -> bool {
     paid(skeleton, &exit.seen.transaction).0 == split.lender
 }
 
-/// Our transactions of this loan, in the order they were made.
+/// Our transactions of this loan.
 fn transactions(loan: &Loan) -> Vec<Txid> {
     let made = loan.coin_made.as_ref();
     let funding = loan.funding.as_ref().map(|seen| &seen.transaction);
     let exit = loan.exit.as_ref().map(|exit| &exit.seen.transaction);
     let all = [made, funding, loan.withdrawal.as_ref(), loan.repayment_withdrawal.as_ref(), exit];
-    all.into_iter().flatten().map(bitcoin::Transaction::compute_txid).collect()
+    let now = all.into_iter().flatten().map(bitcoin::Transaction::compute_txid);
+    loan.withdrawals.iter().copied().chain(now).collect()
 }
 
 /// An event as a sentence.

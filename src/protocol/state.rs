@@ -11,7 +11,7 @@ use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::{OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -163,6 +163,8 @@ pub struct Loan {
     pub repayment: Option<Repayment>,
     /// A transaction of the borrower's that takes back the repayment's coin.
     pub repayment_withdrawal: Option<Transaction>,
+    /// The withdrawals of earlier proposals, confirmed: their fees are part of what the loan cost.
+    pub withdrawals: Vec<Txid>,
     /// The spend of the funding output.
     pub exit: Option<SeenExit>,
     /// Repayments proposed by the lender so far: each costs it a fee to take back.
@@ -215,6 +217,7 @@ impl Loan {
             repayment: None,
             repayment_withdrawal: None,
             lender_proposals: 0,
+            withdrawals: Vec::new(),
             exit: None,
             margin: None,
             length: 1,
@@ -315,7 +318,7 @@ impl Loan {
             Event::RepaymentWithdrawn { transaction } => self.repayment_withdrawal = Some(transaction),
             Event::RepaymentGone => {
                 self.repayment = None;
-                self.repayment_withdrawal = None;
+                self.withdrawals.extend(self.repayment_withdrawal.take().map(|withdrawal| withdrawal.compute_txid()));
             }
             Event::ExitSeen { exit, transaction, price, block } => {
                 let at = self.exit.as_ref().map_or(at, |seen| seen.at);
