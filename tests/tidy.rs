@@ -35,7 +35,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         ],
     ),
     ("api", &["loan", "node"]),
-    ("cli", &["api", "loan", "node", "demo", "contract"]),
+    ("cli", &["api", "loan", "node", "demo", "contract", "peer", "protocol"]),
     ("demo", &["api", "chain", "loan", "node", "protocol", "contract", "cli"]),
 ];
 

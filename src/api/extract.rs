@@ -7,6 +7,7 @@ use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use axum::http::request::Parts;
 use axum::http::StatusCode;
+use axum::Json;
 use serde::de::DeserializeOwned;
 
 /// A JSON body. Its content type is not asked for: there is no other kind.
@@ -25,9 +26,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         if bytes.is_empty() {
             return Err(ApiError::new("bad_request", "the body is empty; send the request as JSON"));
         }
-        serde_json::from_slice(&bytes)
-            .map(Body)
-            .map_err(|error| ApiError::new("bad_request", format!("the body is not the JSON wanted here: {error}")))
+        // axum's own reader names the field that is wrong.
+        Json::<T>::from_bytes(&bytes)
+            .map(|Json(body)| Body(body))
+            .map_err(|error| ApiError::new("bad_request", error.body_text()))
     }
 }
 

@@ -10,6 +10,8 @@ mod error;
 mod extract;
 mod routes;
 mod serve;
+#[cfg(test)]
+mod tests;
 
 pub use crate::node::view as views;
 pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME};

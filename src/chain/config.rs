@@ -67,10 +67,10 @@ impl FeeBounds {
         let wrong = |field, value: String, right| Err(Error::Config { field, value, right });
         if self.floor > self.cap {
             let value = format!("{} sat/kwu", self.floor.to_sat_per_kwu());
-            return wrong("chain.fees.floor", value, "at most the cap");
+            return wrong("fees.floor", value, "at most the cap");
         }
         if self.target_blocks == 0 || self.target_blocks > 1_008 {
-            return wrong("chain.fees.target_blocks", self.target_blocks.to_string(), "between 1 and 1008");
+            return wrong("fees.target_blocks", self.target_blocks.to_string(), "between 1 and 1008");
         }
         Ok(())
     }
@@ -103,11 +103,11 @@ impl Config {
             Network::Regtest | Network::Signet => {}
             other => return Err(Error::NetworkRefused { network: other.to_string() }),
         }
-        let wrong = |value: &str, right| Err(Error::Config { field: "chain.url", value: value.into(), right });
+        let wrong = |value: &str, right| Err(Error::Config { field: "bitcoind.url", value: value.into(), right });
         if self.url.contains('@') {
             return wrong(
                 "a URL with credentials",
-                "without them; use `chain.cookie`, or `chain.user` and `chain.password`",
+                "without them; use `bitcoind.cookie`, or `bitcoind.user` and `bitcoind.password`",
             );
         }
         if !self.url.starts_with("http://") {
@@ -157,7 +157,7 @@ mod tests {
             config.check().unwrap_err().to_string()
         };
         let message = refused("http://me:secret-word@127.0.0.1:1");
-        assert!(message.contains("chain.cookie") && !message.contains("secret-word"), "{message}");
+        assert!(message.contains("bitcoind.cookie") && !message.contains("secret-word"), "{message}");
         assert!(refused("https://127.0.0.1:1").contains("http://host:port"));
     }
 
@@ -165,6 +165,6 @@ mod tests {
     fn a_floor_above_the_cap_names_the_field() {
         let mut config = Config::new("http://127.0.0.1:1", Auth::Cookie("c".into()), Network::Regtest);
         config.fees.floor = rate(501);
-        assert!(config.check().unwrap_err().to_string().contains("chain.fees.floor"));
+        assert!(config.check().unwrap_err().to_string().contains("fees.floor"));
     }
 }

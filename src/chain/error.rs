@@ -16,7 +16,7 @@ pub struct Rejected {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Nobody listens there, or the connection broke. The next call connects anew.
-    #[error("bitcoind at {url} cannot be reached ({reason}): start bitcoind, or correct `chain.url`")]
+    #[error("bitcoind at {url} cannot be reached ({reason}): start bitcoind, or correct `bitcoind.url`")]
     Unreachable {
         /// Where it was sought.
         url: String,
@@ -34,7 +34,7 @@ pub enum Error {
         seconds: u64,
     },
     /// It answers, but not to us.
-    #[error("bitcoind at {url} refuses the {credentials}: point `chain.cookie` to the .cookie file in its data folder (regtest/.cookie or signet/.cookie), or set `chain.user` and `chain.password` as in its bitcoin.conf")]
+    #[error("bitcoind at {url} refuses the {credentials}: point `bitcoind.cookie` to the .cookie file in its data folder (regtest/.cookie or signet/.cookie), or set `bitcoind.user` and `bitcoind.password` as in its bitcoin.conf")]
     Unauthorised {
         /// Where.
         url: String,
@@ -42,7 +42,7 @@ pub enum Error {
         credentials: String,
     },
     /// The cookie file cannot be used.
-    #[error("cookie file {path} cannot be used ({reason}): bitcoind writes it while it runs, into its data folder (regtest/.cookie or signet/.cookie); correct `chain.cookie`, or set `chain.user` and `chain.password`")]
+    #[error("cookie file {path} cannot be used ({reason}): bitcoind writes it while it runs, into its data folder (regtest/.cookie or signet/.cookie); correct `bitcoind.cookie`, or set `bitcoind.user` and `bitcoind.password`")]
     Cookie {
         /// The configured path.
         path: String,
@@ -100,7 +100,7 @@ pub enum Error {
         message: String,
     },
     /// The answer is not what this call returns.
-    #[error("bitcoind's answer to `{method}` cannot be read ({reason}): is `chain.url` really a bitcoind of version 25 or later?")]
+    #[error("bitcoind's answer to `{method}` cannot be read ({reason}): is `bitcoind.url` really a bitcoind of version 25 or later?")]
     Answer {
         /// Which call.
         method: &'static str,

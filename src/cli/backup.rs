@@ -20,7 +20,7 @@ Examples:
 /// The words alone do not restore an open loan: its contract and both sides' signatures are in the backup only. Make a
 /// new backup after each new loan. The file is an age file; the passphrase is all that protects it.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Backup {
     /// Where to write it; an existing file is never replaced
     file: PathBuf,

@@ -10,7 +10,7 @@ use clap::Args;
 ///
 /// Collateral and principal change hands in one transaction: until it confirms, nobody has given anything away.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hypothec borrow <the id that quote ended with>")]
+#[command(verbatim_doc_comment, after_help = "Example:\n  hypothec borrow <the id that quote ended with>")]
 pub(super) struct Borrow {
     /// The quote's id
     quote: LoanId,

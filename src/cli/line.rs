@@ -9,6 +9,9 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+/// Heading of what every command takes.
+const EVERYWHERE: &str = "Everywhere";
+
 const EXAMPLES: &str = "\
 A first loan, as a borrower:
   hypothec init --network signet              make a data folder; write the words down
@@ -25,7 +28,7 @@ Everything on one machine, in a minute:
 
 /// Bitcoin-backed loans between two peers, with no custodian.
 #[derive(Debug, Parser)]
-#[command(name = "hypothec", version, after_help = EXAMPLES, max_term_width = 100)]
+#[command(name = "hypothec", version, after_help = EXAMPLES)]
 struct Cli {
     #[command(flatten)]
     place: Place,
@@ -37,10 +40,10 @@ struct Cli {
 #[derive(Debug, Args)]
 pub(super) struct Place {
     /// The node's data folder [default: ~/.hypothec]
-    #[arg(long, global = true, value_name = "DIR", env = "HYPOTHEC_DATA", hide_env_values = true)]
+    #[arg(long, global = true, value_name = "DIR", env = "HYPOTHEC_DATA", hide_env_values = true, help_heading = EVERYWHERE)]
     data: Option<PathBuf>,
     /// Answer with JSON, for programs
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     json: bool,
 }
 

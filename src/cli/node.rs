@@ -20,8 +20,11 @@ use tracing_subscriber::EnvFilter;
 ///
 /// It says what it does on standard error; RUST_LOG=debug makes it say more.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hypothec node\n  hypothec node --data ~/lender\n  \
-    hypothec node --regtest-clock clock     time stands still until somebody moves the file")]
+#[command(
+    verbatim_doc_comment,
+    after_help = "Examples:\n  hypothec node\n  hypothec node --data ~/lender\n  \
+    hypothec node --regtest-clock clock     time stands still until somebody moves the file"
+)]
 pub(super) struct Node {
     /// Read the time from this file, unix seconds as text; regtest only
     #[arg(long, value_name = "FILE")]

@@ -11,7 +11,7 @@ use clap::Subcommand;
 pub(super) enum Oracle {
     /// Trust an oracle: its key is pinned for ever
     #[command(after_help = "Examples:\n  hypothec oracle add http://127.0.0.1:3939\n  \
-        hypothec oracle add https://oracle.example.org --pubkey 79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")]
+        hypothec oracle add https://oracle.example.org --pubkey 79be…1798")]
     Add {
         /// Its base URL
         #[arg(value_parser = url)]

@@ -1,6 +1,6 @@
 //! What goes to standard output: text and tables for people, JSON for programs, never both.
 
-use bitcoin::Amount;
+use crate::loan::units::SATS_PER_BTC;
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use hypothec_oracle::units::{Cents, Time};
@@ -56,24 +56,26 @@ pub struct Grid {
 }
 
 impl Grid {
-    /// With these headings; `right` counts the columns aligned to the right from the second on.
+    /// With these headings.
     pub fn new<const N: usize>(headings: [&str; N]) -> Grid {
         let mut table = Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
         table.set_header(headings.map(str::to_uppercase));
-        Grid { table }
+        Grid::begin(table)
     }
 
     /// Without headings: names and values.
     pub fn plain() -> Grid {
-        let mut table = Table::new();
-        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
-        Grid { table }
+        Grid::begin(Table::new())
     }
 
     /// One more row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
         self.table.add_row(cells);
+    }
+
+    fn begin(mut table: Table) -> Grid {
+        table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+        Grid { table }
     }
 
     /// Aligns these columns to the right.
@@ -87,7 +89,10 @@ impl Grid {
     }
 
     /// The text, without trailing spaces.
-    pub fn text(&self) -> String {
+    pub fn text(mut self) -> String {
+        for column in self.table.column_iter_mut() {
+            column.set_padding((0, 2));
+        }
         self.table.lines().map(|line| line.trim_end().to_owned() + "\n").collect()
     }
 }
@@ -99,7 +104,7 @@ pub fn sats(sats: u64) -> String {
 
 /// `1,234,567 sat (0.01234567 BTC)`.
 pub fn both(number: u64) -> String {
-    format!("{} ({} BTC)", sats(number), Amount::from_sat(number).display_in(bitcoin::Denomination::Bitcoin))
+    format!("{} ({}.{:08} BTC)", sats(number), number / SATS_PER_BTC, number % SATS_PER_BTC)
 }
 
 /// `$1,234.05`.

@@ -22,7 +22,7 @@ Examples:
 /// Only into a data folder that does not exist yet. The node it was made of must never run again: two nodes on the same
 /// words harm each other.
 #[derive(Debug, Args)]
-#[command(after_help = EXAMPLES)]
+#[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Restore {
     /// What `backup` wrote
     file: PathBuf,

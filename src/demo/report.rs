@@ -141,7 +141,11 @@ impl Settled {
             let change = sides.change();
             let sign = if change < 0 { "-" } else { "+" };
             let sats = change.unsigned_abs();
-            format!("  {name:<9} {} before, {} after: {sign}{sats} sats\n", worth(sides.before_sats), worth(sides.after_sats))
+            format!(
+                "  {name:<9} {} before, {} after: {sign}{sats} sats\n",
+                worth(sides.before_sats),
+                worth(sides.after_sats)
+            )
         };
         let fees: Vec<String> = self.fees.iter().map(|(txid, fee)| format!("{fee} in {}", short(txid))).collect();
         format!(
@@ -209,12 +213,7 @@ fn agreed_end(borrower: &LoanView, lender: &LoanView) -> anyhow::Result<ExitView
 }
 
 /// Every transaction that either node counts to the loan, with what it spends and what it did to each wallet.
-async fn entries(
-    world: &World,
-    chain: &Chain,
-    borrower: &LoanView,
-    lender: &LoanView,
-) -> anyhow::Result<Vec<Entry>> {
+async fn entries(world: &World, chain: &Chain, borrower: &LoanView, lender: &LoanView) -> anyhow::Result<Vec<Entry>> {
     let known = borrower.transactions.iter().chain(&lender.transactions).copied();
     let funding = borrower.funding.iter().map(|funding| funding.txid);
     let exit = borrower.ended.iter().map(|ended| ended.txid);

@@ -2,8 +2,8 @@
 
 use super::fetch::Fetcher;
 use super::OracleError;
-use bitcoin::key::XOnlyPublicKey;
 use crate::contract::{OracleAnnouncement, OracleAttestation};
+use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;

@@ -296,8 +296,9 @@ fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
         return Vec::new();
     }
     let owed = loan.terms.owed_at(moment.now);
-    let line = ltv::ltv_ceil(owed, loan.terms.collateral, price)
-        .and_then(|ltv| MarginLine::crossed(ltv, loan.terms.liquidation_ltv));
+    // No ratio, no news: a price of nothing must not look like all is well.
+    let Some(ltv) = ltv::ltv_ceil(owed, loan.terms.collateral, price) else { return Vec::new() };
+    let line = MarginLine::crossed(ltv, loan.terms.liquidation_ltv);
     match line == loan.margin {
         true => Vec::new(),
         false => vec![Event::Margin { line, price }],

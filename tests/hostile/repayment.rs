@@ -1,15 +1,12 @@
 //! What a hostile borrower can propose as a repayment. Everything here is signed as well as it can be signed, so
 //! that only the proposal's shape can be what the lender refuses.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-mod common;
-
+use super::common::{coin, negotiate_with, script, secret, Cast, Negotiated};
 use bitcoin::absolute::LockTime;
 use bitcoin::secp256k1::{Message, SECP256K1};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
-use common::{coin, negotiate_with, script, secret, Cast, Negotiated};
 use hypothec::contract::clauses::Payouts;
 use hypothec::contract::fallback::half_signature;
 use hypothec::contract::repay::{self, Proposal, RepayParts, Source};

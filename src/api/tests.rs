@@ -1,0 +1,228 @@
+//! The API over real HTTP, with a node that answers what a test says.
+
+use super::views::{Balance, ErrorView, EventView, PolicyView as Policy};
+use super::{bind, serve};
+use crate::node::data::Token;
+use crate::node::handle::{Command, Handle};
+use reqwest::{Method, StatusCode};
+use serde_json::{json, Value};
+use std::time::{Duration, Instant};
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+const LOAN: &str = "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+
+/// A served API, and the commands its node was given, as they are written out.
+struct Served {
+    base: String,
+    token: Token,
+    stop: Option<oneshot::Sender<()>>,
+    server: JoinHandle<std::io::Result<()>>,
+    node: JoinHandle<Vec<String>>,
+    http: reqwest::Client,
+}
+
+impl Served {
+    async fn start() -> Served {
+        let (handle, mut commands) = Handle::new();
+        let node = tokio::spawn(async move {
+            let mut seen = Vec::new();
+            let mut waiting = Vec::new();
+            while let Some(command) = commands.recv().await {
+                seen.push(format!("{command:?}"));
+                waiting.extend(answer(command));
+            }
+            seen
+        });
+        let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let base = format!("http://{}", listener.local_addr().unwrap());
+        let (stop, told) = oneshot::channel::<()>();
+        let token = Token::random();
+        let server = tokio::spawn(serve(listener, handle, token.clone(), async {
+            let _ = told.await;
+        }));
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Served { base, token, stop: Some(stop), server, node, http }
+    }
+
+    async fn ask(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
+        let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.secret());
+        let answer = request.body(body).send().await.unwrap();
+        assert_eq!(answer.headers()["content-type"], "application/json", "{path}");
+        (answer.status(), answer.json().await.unwrap())
+    }
+
+    /// An error: its status, code and message, and nothing beside them.
+    async fn refused(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (u16, String, String) {
+        let (status, value) = self.ask(method, path, body).await;
+        assert_eq!(value.as_object().unwrap().len(), 2, "{value}");
+        let error: ErrorView = serde_json::from_value(value).unwrap();
+        (status.as_u16(), error.code, error.message)
+    }
+
+    /// Stops it and returns what the node was asked.
+    async fn end(mut self) -> Vec<String> {
+        drop(self.stop.take());
+        self.server.await.unwrap().unwrap();
+        self.node.await.unwrap()
+    }
+}
+
+/// What the node of these tests says. What it hands back it leaves waiting.
+fn answer(command: Command) -> Option<Command> {
+    let no = |code: &str| ErrorView { code: code.into(), message: format!("{code} it is") };
+    match command {
+        Command::Balance { reply } => {
+            let balance = Balance { confirmed_sats: 5, unconfirmed_sats: 6, reserved_sats: 7 };
+            let _ = reply.send(Ok(balance));
+        }
+        Command::Policy { reply } => drop(reply.send(Ok(Policy::default()))),
+        Command::SetPolicy { policy, reply } => drop(reply.send(Ok(*policy))),
+        Command::Loan { reply, .. } => drop(reply.send(Err(no("not_found")))),
+        Command::Cancel { reply, .. } => drop(reply.send(Err(no("refused")))),
+        Command::Borrow { reply, .. } => drop(reply.send(Err(no("expired")))),
+        Command::Status { reply } => drop(reply.send(Err(no("internal")))),
+        Command::Peers { reply } => drop(reply.send(Err(no("unavailable")))),
+        Command::Backup { reply, .. } => drop(reply.send(Ok(vec![0, 159, 146, 150]))),
+        Command::Events { after: 0, reply, .. } => {
+            let loan_id = LOAN.parse().unwrap();
+            let event = EventView { number: 1, at: 2, loan_id, event: "agreed".into(), text: "Agreed.".into() };
+            drop(reply.send(Ok(vec![event])));
+        }
+        other => return Some(other),
+    }
+    None
+}
+
+#[tokio::test]
+async fn only_the_bearer_of_the_token_is_heard_whatever_it_asks() {
+    let served = Served::start().await;
+    let secret = served.token.secret().to_owned();
+    let wrong = ["", "Bearer", "Bearer ", &format!("Bearer {}", "0".repeat(64)), &format!("Basic {secret}"), &secret];
+    for path in ["/v1/wallet/balance", "/v1/nothing", "/"] {
+        for header in wrong {
+            let answer = served.http.get(format!("{}{path}", served.base)).header("authorization", header);
+            let answer = answer.send().await.unwrap();
+            assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{path} {header}");
+            let error: ErrorView = answer.json().await.unwrap();
+            assert!(error.code == "unauthorized" && error.message.contains("the file `token`"), "{error:?}");
+        }
+    }
+    let lower = served.http.get(format!("{}/v1/wallet/balance", served.base));
+    let lower = lower.header("authorization", format!("bearer {secret}")).send().await.unwrap();
+    assert_eq!(lower.status(), StatusCode::OK);
+    assert_eq!(served.end().await.len(), 1, "the node hears only who may speak");
+}
+
+#[tokio::test]
+async fn an_answer_is_the_nodes_as_json() {
+    let served = Served::start().await;
+    let (status, value) = served.ask(Method::GET, "/v1/wallet/balance", "").await;
+    assert_eq!(status, StatusCode::OK);
+    assert_eq!(value, json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7 }));
+    let (_, events) = served.ask(Method::GET, "/v1/events", "").await;
+    assert_eq!(events[0]["loan_id"], LOAN);
+    served.end().await;
+}
+
+#[tokio::test]
+async fn what_the_node_refuses_has_a_fitting_status() {
+    let served = Served::start().await;
+    let loan = format!("/v1/loans/{LOAN}");
+    for (method, path, body, status, code) in [
+        (Method::GET, loan.as_str(), String::new(), 404, "not_found"),
+        (Method::POST, &format!("{loan}/cancel"), String::new(), 409, "refused"),
+        (Method::POST, "/v1/loans", json!({ "quote": LOAN }).to_string(), 409, "expired"),
+        (Method::GET, "/v1/status", String::new(), 500, "internal"),
+        (Method::GET, "/v1/peers", String::new(), 503, "unavailable"),
+    ] {
+        let (found, said, message) = served.refused(method, path, body).await;
+        assert_eq!((found, said.as_str(), message), (status, code, format!("{code} it is")), "{path}");
+    }
+    served.end().await;
+}
+
+#[tokio::test]
+async fn a_wrong_request_is_told_what_is_wrong_and_never_reaches_the_node() {
+    let served = Served::start().await;
+    let long = "x".repeat(70_000);
+    for (method, path, body, status, code, word) in [
+        (Method::GET, "/v1/nothing", "", 404, "not_found", "/v1/nothing"),
+        (Method::GET, "/", "", 404, "not_found", "/v1/status"),
+        (Method::DELETE, "/v1/loans", "", 405, "method_not_allowed", "DELETE"),
+        (Method::POST, "/v1/quotes", "", 400, "bad_request", "body is empty"),
+        (Method::POST, "/v1/quotes", "{", 400, "bad_request", "EOF"),
+        (Method::POST, "/v1/quotes", "{\"lender\":1}", 400, "bad_request", "expected a string"),
+        (Method::POST, "/v1/quotes", "{\"lender\":\"x\"}", 400, "bad_request", "missing field `principal_cents`"),
+        (Method::POST, "/v1/quotes", long.as_str(), 413, "too_large", "65536 bytes"),
+        (Method::POST, "/v1/loans", "{\"quote\":\"00\"}", 400, "bad_request", "64 lower-case hex digits"),
+        (Method::GET, "/v1/loans/1a2b", "", 400, "bad_request", "64 lower-case hex digits"),
+        (Method::GET, "/v1/loans/%FF", "", 400, "bad_request", ""),
+        (Method::GET, "/v1/wallet/effect/1a2b", "", 400, "bad_request", "64 hex digits"),
+        (Method::GET, "/v1/events?after=-1", "", 400, "bad_request", "after"),
+        (Method::GET, "/v1/events?since=1", "", 400, "bad_request", "since"),
+        (Method::PUT, "/v1/policy", "{\"apr\":8}", 400, "bad_request", "apr"),
+        (Method::PUT, "/v1/policy", "{\"days_max\":0}", 400, "bad_request", "days_min"),
+        (Method::POST, "/v1/backup", "{\"pass\":\"x\"}", 400, "bad_request", "passphrase"),
+    ] {
+        let (found, said, message) = served.refused(method, path, body.to_owned()).await;
+        assert!((found, said.as_str()) == (status, code) && message.contains(word), "{path} {body:.40}: {message}");
+    }
+    let repay = format!("/v1/loans/{LOAN}/repay");
+    let (_, _, message) = served.refused(Method::POST, &repay, "{\"from\":\"pocket\"}").await;
+    assert!(message.contains("pocket") && message.contains("collateral"), "{message}");
+    assert!(served.end().await.is_empty());
+}
+
+#[tokio::test]
+async fn a_policy_and_a_backup_go_through_and_the_passphrase_is_never_written_out() {
+    let served = Served::start().await;
+    let policy = serde_json::to_string(&Policy::default()).unwrap();
+    let (status, value) = served.ask(Method::PUT, "/v1/policy", policy).await;
+    assert_eq!((status, value), (StatusCode::OK, serde_json::to_value(Policy::default()).unwrap()));
+    let request = served.http.post(format!("{}/v1/backup", served.base)).bearer_auth(served.token.secret());
+    let answer = request.body("{\"passphrase\":\"a secret word\"}").send().await.unwrap();
+    assert_eq!(answer.headers()["content-type"], "application/octet-stream");
+    assert_eq!(answer.bytes().await.unwrap().as_ref(), [0, 159, 146, 150]);
+    let seen = served.end().await;
+    assert!(seen.iter().any(|command| command.contains("Backup")));
+    assert!(seen.iter().all(|command| !command.contains("a secret word")), "{seen:?}");
+}
+
+#[tokio::test]
+async fn who_waits_for_events_does_not_hold_up_the_end() {
+    let served = Served::start().await;
+    let waiting = served.http.get(format!("{}/v1/events?after=1&wait=60", served.base));
+    let waiting = tokio::spawn(waiting.bearer_auth(served.token.secret()).send());
+    // The node has the question once it is answered something asked later.
+    served.ask(Method::GET, "/v1/wallet/balance", "").await;
+    let began = Instant::now();
+    let seen = served.end().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    if seen.iter().any(|command| command.contains("Events")) {
+        let answer = waiting.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert!(answer.json::<ErrorView>().await.unwrap().message.contains("stopping"));
+    }
+}
+
+#[tokio::test]
+async fn a_node_that_is_gone_is_said_to_be_gone() {
+    let (handle, commands) = Handle::new();
+    drop(commands);
+    let error = handle.status().await.unwrap_err();
+    assert_eq!(error.code, "unavailable");
+    let (handle, mut commands) = Handle::new();
+    let asked = tokio::spawn(async move { handle.status().await });
+    drop(commands.recv().await);
+    assert!(asked.await.unwrap().unwrap_err().message.contains("start it again"));
+}
+
+#[tokio::test]
+async fn no_other_machines_address_is_listened_on() {
+    let error = bind("0.0.0.0:0".parse().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("0.0.0.0") && error.contains("must be this machine"), "{error}");
+    let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let error = bind(taken.local_addr().unwrap()).await.unwrap_err().to_string();
+    assert!(error.contains("choose another port"), "{error}");
+}

@@ -1,0 +1,466 @@
+//! The command line as a person or a program meets it: the built binary, its exit code, its two outputs.
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::response::IntoResponse;
+use serde_json::{json, Value};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+const KEY: &str = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+const LOAN: &str = "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+const TXID: &str = "4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b";
+const ORACLE: &str = "79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+
+/// Runs `hypothec` with these words and nothing on standard input.
+fn run(args: &[&str]) -> Output {
+    run_with(args, "")
+}
+
+fn run_with(args: &[&str], input: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
+    command.args(args).env_remove("HYPOTHEC_DATA").env("HOME", "/nowhere");
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    // A command that does not read its input may be gone already.
+    let _ = std::io::Write::write_all(&mut child.stdin.take().unwrap(), input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn out(output: &Output) -> String {
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+fn err(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// The answer of a command that worked.
+fn good(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(output.status.success(), "{args:?}: {}", err(&output));
+    out(&output)
+}
+
+/// The complaint of a command that did not, which says nothing on standard output.
+fn bad(args: &[&str]) -> String {
+    let output = run(args);
+    assert!(!output.status.success() && output.stdout.is_empty(), "{args:?}: {}", out(&output));
+    err(&output)
+}
+
+/// A data folder made by `init`, and its path.
+fn folder(place: &Path) -> String {
+    let data = place.join("node").display().to_string();
+    good(&["init", "--data", &data, "--network", "regtest", "--json"]);
+    data
+}
+
+/// A node's stand-in: answers every request from `answers` by method and path, and keeps what it was sent.
+struct Stand {
+    data: String,
+    asked: Arc<Mutex<Vec<(String, Value)>>>,
+    _place: tempfile::TempDir,
+    _runtime: tokio::runtime::Runtime,
+}
+
+impl Stand {
+    fn new(answers: Vec<(&'static str, Value)>) -> Stand {
+        let place = tempfile::tempdir().unwrap();
+        let data = folder(place.path());
+        let runtime = tokio::runtime::Runtime::new().unwrap();
+        let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
+        let kept = asked.clone();
+        let token = std::fs::read_to_string(Path::new(&data).join("token")).unwrap();
+        let bearer = format!("Bearer {}", token.trim());
+        let answer = move |request: Request| {
+            let (kept, bearer, answers) = (kept.clone(), bearer.clone(), answers.clone());
+            async move {
+                assert_eq!(request.headers()["authorization"], bearer.as_str());
+                let what = format!("{} {}", request.method(), request.uri());
+                let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
+                kept.lock().unwrap().push((what.clone(), serde_json::from_slice(&body).unwrap_or(Value::Null)));
+                let found = answers.iter().find(|(asked, _)| *asked == what).map(|(_, answer)| answer.clone());
+                let status = match &found {
+                    Some(Value::Object(answer)) if answer.contains_key("code") => StatusCode::CONFLICT,
+                    Some(_) => StatusCode::OK,
+                    None => StatusCode::NOT_FOUND,
+                };
+                let none = json!({ "code": "not_found", "message": format!("nothing at {what}") });
+                (status, axum::Json(found.unwrap_or(none))).into_response()
+            }
+        };
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        std::fs::write(Path::new(&data).join("api"), format!("http://{}\n", listener.local_addr().unwrap())).unwrap();
+        let router = axum::Router::new().fallback(answer);
+        runtime.spawn(async move { axum::serve(listener, router).await });
+        Stand { data, asked, _place: place, _runtime: runtime }
+    }
+
+    fn good(&self, args: &[&str]) -> String {
+        good(&[args, &["--data", &self.data]].concat())
+    }
+
+    fn bad(&self, args: &[&str]) -> String {
+        bad(&[args, &["--data", &self.data]].concat())
+    }
+
+    /// A command's answer as JSON.
+    fn json(&self, args: &[&str]) -> Value {
+        serde_json::from_str(&self.good(&[args, &["--json"]].concat())).unwrap()
+    }
+
+    fn asked(&self) -> Vec<(String, Value)> {
+        std::mem::take(&mut self.asked.lock().unwrap())
+    }
+}
+
+fn level(day: &str, level: u32) -> Value {
+    json!({
+        "day": day, "level": level, "owed_cents": 5_001_370, "borrower_sats": 1_000, "lender_sats": 99_000_000,
+        "event": "btcusd-touch",
+    })
+}
+
+fn loan() -> Value {
+    json!({
+        "loan_id": LOAN, "role": "borrower", "peer": KEY, "stage": "active",
+        "principal_sats": 50_000_000, "principal_cents": 5_000_000, "collateral_sats": 100_000_000, "apr_bp": 1_000,
+        "start": 1_584_007_200, "due": 1_591_783_200, "days_left": 90, "owed_now_cents": 5_019_179,
+        "owed_at_due_cents": 5_123_288, "price_cents": 8_000_000, "ltv_bp": 6_270, "margin": "warning",
+        "level_today": level("20200312", 64_200), "level_next": level("20200313", 64_300),
+        "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
+        "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
+        "repayment": null, "ended": null, "transactions": [TXID],
+    })
+}
+
+fn quote() -> Value {
+    json!({
+        "loan_id": LOAN, "lender": KEY, "principal_sats": 50_000_000, "principal_cents": 5_000_000,
+        "collateral_sats": 100_000_000, "reference_price_cents": 10_000_000, "ltv_bp": 5_000, "apr_bp": 1_000,
+        "start": 1_584_007_200, "days": 90, "due": 1_591_783_200, "owed_at_due_cents": 5_123_288,
+        "owed_at_least_cents": 5_019_179, "expires": 1_584_006_000, "cushion_bp": 500,
+        "levels": [level("20200312", 64_200), level("20200610", 65_700)],
+        "gaps": [
+            { "below_bp": 1_000, "proceeds_cents": 4_726_000, "shortfall_cents": 275_370 },
+            { "below_bp": 500, "proceeds_cents": 5_001_370, "shortfall_cents": 0 },
+        ],
+        "fees": [{ "transaction": "touch", "sats": 4_275, "paid_by": "both, paid ahead at funding" }],
+        "needs_sats": 100_012_345, "oracle": ORACLE, "signatures": 786, "curve_error_ppm": [200, 1_000],
+        "warnings": ["What you receive is bitcoin worth dollars."],
+    })
+}
+
+#[test]
+fn every_command_has_help_with_an_example() {
+    let commands = "init|node|status|wallet address|wallet balance|wallet send|peer connect|peer list|oracle add|\
+        oracle list|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
+        loan receipt|events|backup|restore|demo";
+    for command in commands.split('|') {
+        let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
+        let help = good(&words);
+        assert!(help.contains("Example") && help.contains(&format!("hypothec {command}")), "{command}\n{help}");
+        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+    }
+    assert!(good(&["--help"]).contains("A first loan"));
+    assert!(good(&["oracle-daemon", "run", "--help"]).contains("--replay"));
+}
+
+#[test]
+fn init_makes_a_private_folder_and_shows_the_words_once() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("node");
+    let text = good(&["init", "--data", data.to_str().unwrap(), "--network", "regtest"]);
+    let words = std::fs::read_to_string(data.join("words")).unwrap();
+    for word in words.split_whitespace() {
+        assert!(text.contains(&format!(". {word}\n")), "{text}");
+    }
+    assert!(text.contains("do not restore an open loan") && text.contains("Next: hypothec"), "{text}");
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    for name in ["words", "token", "hypothec.toml"] {
+        assert_eq!(mode(&data.join(name)), 0o600, "{name}");
+    }
+    let again = bad(&["init", "--data", data.to_str().unwrap()]);
+    assert!(again.contains("never replaced"), "{again}");
+    assert_eq!(std::fs::read_to_string(data.join("words")).unwrap(), words);
+}
+
+#[test]
+fn init_restores_words_from_standard_input_and_refuses_wrong_ones() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("node").display().to_string();
+    let wrong = run_with(&["init", "--restore", "--data", &data], "abandon about");
+    assert!(!wrong.status.success() && err(&wrong).contains("2 of them were given"), "{}", err(&wrong));
+    assert!(!Path::new(&data).exists());
+    let words = format!("{}about", "abandon ".repeat(11));
+    let made = run_with(&["init", "--restore", "--data", &data], &words);
+    assert!(made.status.success() && !out(&made).contains("abandon"), "{}", err(&made));
+    assert_eq!(std::fs::read_to_string(Path::new(&data).join("words")).unwrap().trim(), words);
+}
+
+#[test]
+fn init_refuses_mainnet_and_settings_that_the_node_would_refuse() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("node").display().to_string();
+    let said = bad(&["init", "--data", &data, "--network", "mainnet"]);
+    assert!(said.contains("mainnet") && said.contains("no oracle with live prices"), "{said}");
+    let said = bad(&["init", "--data", &data, "--api-listen", "0.0.0.0:1"]);
+    assert!(said.contains("api.listen") && said.contains("must be this machine"), "{said}");
+    assert!(!Path::new(&data).exists());
+}
+
+#[test]
+fn a_command_without_a_node_says_how_to_start_one() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("node").display().to_string();
+    assert!(bad(&["status", "--data", &data]).contains("hypothec init"));
+    let data = folder(place.path());
+    assert!(bad(&["status", "--data", &data]).contains("hypothec node"));
+    // A node that was killed leaves its address behind.
+    let gone = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    std::fs::write(Path::new(&data).join("api"), format!("http://{gone}")).unwrap();
+    let said: Value = serde_json::from_str(&bad(&["loan", "list", "--data", &data, "--json"])).unwrap();
+    assert_eq!(said["code"], "unavailable");
+    assert!(said["message"].as_str().unwrap().contains("hypothec node"));
+    std::fs::set_permissions(Path::new(&data).join("token"), PermissionsExt::from_mode(0o644)).unwrap();
+    assert!(bad(&["status", "--data", &data]).contains("chmod"));
+}
+
+#[test]
+fn the_token_goes_to_no_other_machine() {
+    let place = tempfile::tempdir().unwrap();
+    let data = folder(place.path());
+    std::fs::write(Path::new(&data).join("api"), "http://192.0.2.1:9811").unwrap();
+    assert!(bad(&["status", "--data", &data]).contains("does not name an address of this machine"));
+}
+
+#[test]
+fn a_clock_file_is_refused_outside_regtest() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("node").display().to_string();
+    good(&["init", "--data", &data, "--network", "signet"]);
+    let said = bad(&["node", "--data", &data, "--regtest-clock", "clock"]);
+    assert!(said.contains("signet") && said.contains("--regtest-clock"), "{said}");
+}
+
+#[test]
+fn a_wrong_amount_is_told_its_field_its_value_and_what_would_be_right() {
+    let lender = format!("{KEY}@127.0.0.1:9810");
+    let quote = |principal: &str, collateral: &str, term: &str| {
+        bad(&["quote", "--lender", &lender, "--principal", principal, "--collateral", collateral, "--term", term])
+    };
+    for (said, field, value, right) in [
+        (quote("50,000", "1", "90"), "--principal", "50,000", "for example 50000"),
+        (quote("0.001", "1", "90"), "--principal", "0.001", "cent is the smallest"),
+        (quote("50000", "1.123456789", "90"), "--collateral", "1.123456789", "sat is the smallest"),
+        (quote("50000", "21000001", "90"), "--collateral", "21000001", "never be more than 21000000"),
+        (quote("50000", "1", "0"), "--term", "0", "at least one"),
+        (bad(&["borrow", "1a2b"]), "<QUOTE>", "1a2b", "64 lower-case hex digits"),
+        (bad(&["loan", "show", "xyz"]), "<LOAN>", "xyz", "first 4 of 64"),
+        (bad(&["peer", "connect", "02ab@x:1"]), "<ADDRESS>", "02ab", "66 hex digits"),
+        (bad(&["oracle", "add", "127.0.0.1:3939"]), "<URL>", "127.0.0.1:3939", "http://"),
+        (bad(&["wallet", "send", "bcrt1q", "1e3"]), "[AMOUNT]", "1e3", "for example 1.25"),
+    ] {
+        assert!(said.contains(field) && said.contains(value) && said.contains(right), "{said}");
+    }
+}
+
+#[test]
+fn a_quote_says_everything_before_commitment() {
+    let stand = Stand::new(vec![("POST /v1/quotes", quote())]);
+    let lender = format!("{KEY}@127.0.0.1:9810");
+    let args = ["quote", "--lender", &lender, "--principal", "50000.05", "--collateral", "1", "--term", "90"];
+    let text = stand.good(&args);
+    for part in [
+        "50,000,000 sat (0.50000000 BTC)",
+        "worth $50,000.00",
+        "100,000,000 sat (1.00000000 BTC)",
+        "$100,000.00 per bitcoin",
+        "50 % at the start",
+        "10 % a year",
+        "owed at due",
+        "$51,232.88",
+        "$50,191.79",
+        "100,012,345 sat",
+        "2020-03-12",
+        "$64,200",
+        "5 % of what is owed",
+        "$2,753.70 short",
+        "which covers what is owed",
+        "4,275 sat",
+        "0.02 % of the collateral",
+        "786 signatures",
+        ORACLE,
+        "What you receive is bitcoin worth dollars.",
+        &format!("borrow {LOAN}"),
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    let sent = json!({ "lender": lender, "principal_cents": 5_000_005, "collateral_sats": 100_000_000, "days": 90 });
+    assert_eq!(stand.asked(), [("POST /v1/quotes".to_owned(), sent)]);
+    assert_eq!(stand.json(&args), quote());
+}
+
+#[test]
+fn a_loan_answers_what_a_person_asks() {
+    let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+    let stand = Stand::new(vec![(path, loan()), ("GET /v1/loans", json!([loan()]))]);
+    let text = stand.good(&["loan", "show", "d01e"]);
+    for part in [
+        "owed today",
+        "$50,191.79",
+        "90 days left",
+        "$80,000.00",
+        "62.7 %",
+        "warning (60 %)",
+        "$64,200",
+        "$64,300",
+        "2 confirmations of 3",
+        "37,260,262 sat",
+        "Next: hypothec --data",
+        "loan repay",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert_eq!(stand.json(&["loan", "show", LOAN]), loan());
+    let list = stand.good(&["loan", "list"]);
+    assert!(list.contains("d01e2a315845") && list.contains("active") && list.contains("warning"), "{list}");
+    assert_eq!(stand.json(&["loan", "list"]), json!([loan()]));
+    assert!(stand.bad(&["loan", "show", "ffff"]).contains("no loan begins so"));
+}
+
+#[test]
+fn a_loan_that_ended_says_how() {
+    let mut ended = loan();
+    ended["stage"] = json!("closed");
+    ended["ended"] = json!({
+        "exit": "Liquidated", "txid": TXID, "height": 140, "price_cents": 6_420_000, "owed_cents": 5_001_370,
+        "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 18_200_000,
+    });
+    let mut cancelled = loan();
+    cancelled["stage"] = json!({ "cancelled": { "reason": "the lender went away" } });
+    cancelled["loan_id"] = json!(TXID);
+    let stand = Stand::new(vec![
+        ("GET /v1/loans", json!([ended, cancelled])),
+        ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", ended),
+    ]);
+    let text = stand.good(&["loan", "show", "d01e"]);
+    for part in ["liquidated", "140", "$64,200.00", "$50,013.70", "81,801,000 sat", "18,200,000 sat"] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert!(!text.contains("owed today") && !text.contains("Next:"), "{text}");
+    let list = stand.good(&["loan", "list"]);
+    assert!(list.contains("liquidated") && list.contains("cancelled"), "{list}");
+}
+
+#[test]
+fn what_the_node_refuses_goes_to_standard_error_with_its_code() {
+    let no = json!({ "code": "expired", "message": "the quote expired; ask for a new one" });
+    let stand = Stand::new(vec![("POST /v1/loans", no.clone())]);
+    assert_eq!(stand.bad(&["borrow", LOAN]).trim(), "hypothec: the quote expired; ask for a new one");
+    let said: Value = serde_json::from_str(&stand.bad(&["borrow", LOAN, "--json"])).unwrap();
+    assert_eq!(said, no);
+}
+
+#[test]
+fn a_repayment_asks_for_the_source_that_was_named() {
+    let path = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/repay";
+    let stand = Stand::new(vec![(path, loan())]);
+    for (args, from) in [(vec![], "wallet"), (vec!["--from", "collateral"], "collateral")] {
+        stand.good(&[vec!["loan", "repay", LOAN], args].concat());
+        assert_eq!(stand.asked(), [(path.to_owned(), json!({ "from": from }))]);
+    }
+}
+
+#[test]
+fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
+    let before = json!({
+        "principal_min": 10_000, "principal_max": 10_000_000, "days_min": 1, "days_max": 365, "initial_ltv_max": 5_000,
+        "exposure_max": 100_000_000, "oracles": [ORACLE], "approval": "automatic",
+        "apr": { "ltv": [[2_000, 600], [5_000, 950]], "days": [], "amount": [] },
+    });
+    let mut after = before.clone();
+    after["principal_max"] = json!(5_000_000);
+    let stand = Stand::new(vec![("GET /v1/policy", before.clone()), ("PUT /v1/policy", after.clone())]);
+    let text = stand.good(&["policy", "set", "--principal-max", "50000"]);
+    assert!(text.contains("The policy is changed.") && text.contains("$100.00 to $50,000.00"), "{text}");
+    assert_eq!(stand.asked()[1], ("PUT /v1/policy".to_owned(), after));
+    assert_eq!(stand.json(&["policy", "show"]), before);
+    let file = Path::new(&stand.data).join("policy.json");
+    std::fs::write(&file, before.to_string()).unwrap();
+    stand.asked();
+    stand.good(&["policy", "set", "--file", file.to_str().unwrap()]);
+    assert_eq!(stand.asked()[1].1, before);
+    let said = stand.bad(&["policy", "set", "--days-min", "400"]);
+    assert!(said.contains("days_min") && said.contains("365"), "{said}");
+    assert!(stand.bad(&["policy", "set"]).contains("nothing to change"));
+}
+
+#[test]
+fn events_are_one_line_each_and_json_one_document_a_line() {
+    let event = json!({ "number": 7, "at": 1_584_007_200, "loan_id": LOAN, "event": "agreed", "text": "terms agreed" });
+    let stand = Stand::new(vec![
+        ("GET /v1/events?after=0&wait=0", json!([event, event])),
+        ("GET /v1/events?after=7&wait=0", json!([])),
+    ]);
+    let text = stand.good(&["events"]);
+    assert!(
+        text.lines().count() == 2 && text.contains("2020-03-12 10:00 UTC") && text.contains("terms agreed"),
+        "{text}"
+    );
+    let lines = stand.good(&["events", "--json"]);
+    assert!(lines.lines().all(|line| serde_json::from_str::<Value>(line).unwrap() == event), "{lines}");
+}
+
+#[test]
+fn a_backup_needs_a_passphrase_replaces_nothing_and_says_what_the_words_do_not_restore() {
+    let stand = Stand::new(vec![("POST /v1/backup", json!("sealed"))]);
+    let place = Path::new(&stand.data).parent().unwrap();
+    let (file, secret) = (place.join("a.backup"), place.join("passphrase"));
+    let args = ["backup", file.to_str().unwrap(), "--passphrase-file", secret.to_str().unwrap()];
+    assert!(stand.bad(&args).contains("passphrase file"));
+    std::fs::write(&secret, "short\n").unwrap();
+    assert!(stand.bad(&args).contains("at least 10"));
+    std::fs::write(&secret, "long enough\nand more").unwrap();
+    let text = stand.good(&args);
+    assert!(text.contains("words alone do not restore an open loan") && text.contains("hypothec restore"), "{text}");
+    assert_eq!(stand.asked(), [("POST /v1/backup".to_owned(), json!({ "passphrase": "long enough" }))]);
+    assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
+    assert!(stand.bad(&args).contains("never replaced"));
+    let new = place.join("new").display().to_string();
+    let said = bad(&["restore", file.to_str().unwrap(), "--passphrase-file", secret.to_str().unwrap(), "--data", &new]);
+    assert!(said.contains("not a file that `hypothec backup` wrote") && !Path::new(&new).exists(), "{said}");
+}
+
+#[test]
+fn a_reader_that_stops_reading_is_no_error() {
+    let loans: Vec<Value> = std::iter::repeat_with(loan).take(2_000).collect();
+    let stand = Stand::new(vec![("GET /v1/loans", json!(loans))]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
+    command.args(["loan", "list", "--json", "--data", &stand.data]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{}", err(&output));
+}
+
+#[test]
+fn status_shows_what_is_in_the_way() {
+    let status = json!({
+        "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": "127.0.0.1:9810", "clock": 1_584_007_200,
+        "height": 101, "tip": TXID, "median_time": 1_584_003_600, "idle": true, "turns": 5,
+        "loans": { "negotiating": 0, "active": 1, "ended": 2 }, "peers_connected": 1,
+        "troubles": ["the oracle is silent"],
+    });
+    let stand = Stand::new(vec![("GET /v1/status", status.clone())]);
+    let text = stand.good(&["status"]);
+    for part in [&format!("{KEY}@127.0.0.1:9810"), "block 101", "1 active", "the oracle is silent", "2020-03-12 10:00"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    assert_eq!(stand.json(&["status"]), status);
+}
