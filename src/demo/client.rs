@@ -2,8 +2,8 @@
 
 use crate::loan::terms::LoanId;
 use crate::node::view::{
-    AddressView, Balance, BorrowRequest, ConnectRequest, EffectView, ErrorView, LoanView, OracleRequest, OracleView, PeerView, PolicyView,
-    QuoteRequest, QuoteView, RepayRequest, Status,
+    AddressView, Balance, BorrowRequest, ConnectRequest, EffectView, ErrorView, LoanView, OracleRequest, OracleView,
+    PeerView, PolicyView, QuoteRequest, QuoteView, RepayRequest, Status,
 };
 use anyhow::Context;
 use bitcoin::Txid;
