@@ -1,5 +1,13 @@
 //! A contract from offer to settlement, held against the DLC library's own judgement.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
@@ -7,7 +15,7 @@ use bitcoin::Amount;
 use common::{negotiate, script, secret, Cast, Negotiated};
 use hypothec::contract::clauses::{Clause, Payouts};
 use hypothec::contract::settle::{place, settle, settle_without_keys, VerifiedAttestation};
-use hypothec::contract::{fallback, receipt, Role};
+use hypothec::contract::{fallback, receipt, watcher, wire, Role};
 use hypothec::loan::units::Cents;
 use hypothec_oracle::verify::fixing_digits;
 use secp256k1_zkp::EcdsaAdaptorSignature;
@@ -56,6 +64,14 @@ fn every_clause_settles_to_the_librarys_own_transaction_for_both_sides_and_for_a
         let by_lender = settle(&n.skeleton, Role::Lender, &cast.lender_key, &borrowers, &spot).unwrap();
         let by_borrower = settle(&n.skeleton, Role::Borrower, &cast.borrower_key, &lenders, &spot).unwrap();
         let by_watcher = settle_without_keys(&n.skeleton, &borrowers, &lenders, &spot).unwrap();
+        let from_messages = watcher::settle(
+            &wire::write(&n.offer),
+            &wire::write(&n.accepted.accept),
+            &wire::write(&n.signed.sign),
+            attested.attestation(),
+        )
+        .unwrap();
+        assert_eq!(from_messages, by_watcher, "{clause:?}");
         let theirs = ddk::contract::sign_cet(
             &n.offer,
             &n.accepted.accept,

@@ -19,6 +19,7 @@ use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::event::{FIXING_DIGITS, FIXING_MAX};
 use hypothec_oracle::verify;
 use lightning::util::ser::Writeable;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 /// What each clause settles on.
@@ -61,10 +62,11 @@ pub fn check_announcements(terms: &Terms, announcements: &Announcements) -> Resu
     }
     let fixing = terms.fixing_event();
     let events = days.iter().map(TouchDay::event).chain([fixing]);
-    for (event, announcement) in events.zip(announcements.touches.iter().chain([&announcements.fixing])) {
+    let all: Vec<_> = events.zip(announcements.touches.iter().chain([&announcements.fixing])).collect();
+    all.into_par_iter().try_for_each(|(event, announcement)| {
         verify::verify_announcement(announcement, oracle, event)
-            .map_err(|e| ContractError::Announcement { event: event.to_string(), reason: e.to_string() })?;
-    }
+            .map_err(|e| ContractError::Announcement { event: event.to_string(), reason: e.to_string() })
+    })?;
     receipt::check(terms, &announcements.receipt)?;
     let mut nonces: Vec<[u8; 32]> = announcements
         .touches

@@ -23,6 +23,9 @@ pub enum ContractError {
     /// The library refused to build or check a transaction.
     #[error("the contract library refused: {0}")]
     Library(String),
+    /// The terms themselves cannot be signed.
+    #[error("terms: {0}")]
+    Terms(#[from] crate::loan::TermsError),
     /// The amounts or dates cannot be computed.
     #[error("{0} is out of range")]
     OutOfRange(&'static str),

@@ -17,6 +17,7 @@ pub mod repay;
 pub mod settle;
 pub mod sign;
 pub mod skeleton;
+pub mod watcher;
 pub mod wire;
 
 pub use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};

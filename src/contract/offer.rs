@@ -1,6 +1,6 @@
 //! The DLC offer: made by the borrower, checked by the lender field by field before the library sees it.
 
-use super::clauses::{contract_info, encoded, Announcements, Payouts};
+use super::clauses::{check_announcements, contract_info, encoded, Announcements, Payouts};
 use super::error::{guarded, require, ContractError};
 use super::wire;
 use crate::loan::terms::Terms;
@@ -60,6 +60,8 @@ pub fn make_with(
     announcements: &Announcements,
     parts: OfferParts,
 ) -> Result<OfferDlc, ContractError> {
+    terms.check()?;
+    check_announcements(terms, announcements)?;
     let params = stateless::CreateOfferParams {
         chain_hash: terms.chain,
         temporary_contract_id: Some(terms.id().0),
@@ -108,6 +110,9 @@ pub fn check_with(
     bytes: &[u8],
 ) -> Result<CheckedOffer, ContractError> {
     const OFFER: &str = "offer";
+    // Every accept comes after this: what passes here is what everything later is built on.
+    terms.check()?;
+    check_announcements(terms, announcements)?;
     let offer: OfferDlc = wire::read(bytes)?;
     require(OFFER, "protocol_version", offer.protocol_version, PROTOCOL_VERSION)?;
     require(OFFER, "temporary_contract_id", offer.temporary_contract_id, terms.id().0)?;

@@ -112,12 +112,7 @@ impl Conductor {
     ///
     /// # Errors
     /// When somebody does not.
-    pub async fn mine(
-        &mut self,
-        bitcoind: &BitcoindProcess,
-        watched: &[Watched],
-        blocks: u32,
-    ) -> anyhow::Result<()> {
+    pub async fn mine(&mut self, bitcoind: &BitcoindProcess, watched: &[Watched], blocks: u32) -> anyhow::Result<()> {
         bitcoind.mine(blocks).await?;
         self.quiet(bitcoind, watched).await
     }

@@ -187,9 +187,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let start = shell(folder.path(), "echo up; exec sleep 1000");
         let program = Program::start(&start).unwrap();
-        until("it to be up", PATIENCE, || async { program.said().contains("up").then_some(()).ok_or("not yet".into()) })
-            .await
-            .unwrap();
+        until("it to be up", PATIENCE, || async {
+            program.said().contains("up").then_some(()).ok_or("not yet".into())
+        })
+        .await
+        .unwrap();
         program.stop().await.unwrap();
         let program = Program::start(&start).unwrap();
         let id = program.id().to_string();

@@ -7,7 +7,7 @@ use crate::loan::terms::LoanId;
 use crate::node::view::{ExitView, LoanView};
 use crate::protocol::Exit;
 use anyhow::{ensure, Context};
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{OutPoint, Txid};
 use hypothec_oracle::units::Cents;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -141,7 +141,11 @@ impl Settled {
             let change = sides.change();
             let sign = if change < 0 { "-" } else { "+" };
             let sats = change.unsigned_abs();
-            format!("  {name:<9} {} before, {} after: {sign}{sats} sats\n", worth(sides.before_sats), worth(sides.after_sats))
+            format!(
+                "  {name:<9} {} before, {} after: {sign}{sats} sats\n",
+                worth(sides.before_sats),
+                worth(sides.after_sats)
+            )
         };
         let fees: Vec<String> = self.fees.iter().map(|(txid, fee)| format!("{fee} in {}", short(txid))).collect();
         format!(
@@ -209,19 +213,17 @@ fn agreed_end(borrower: &LoanView, lender: &LoanView) -> anyhow::Result<ExitView
 }
 
 /// Every transaction that either node counts to the loan, with what it spends and what it did to each wallet.
-async fn entries(
-    world: &World,
-    chain: &Chain,
-    borrower: &LoanView,
-    lender: &LoanView,
-) -> anyhow::Result<Vec<Entry>> {
+async fn entries(world: &World, chain: &Chain, borrower: &LoanView, lender: &LoanView) -> anyhow::Result<Vec<Entry>> {
     let known = borrower.transactions.iter().chain(&lender.transactions).copied();
     let funding = borrower.funding.iter().map(|funding| funding.txid);
     let exit = borrower.ended.iter().map(|ended| ended.txid);
     let txids: BTreeSet<Txid> = known.chain(funding).chain(exit).collect();
     let mut entries = Vec::with_capacity(txids.len());
     for txid in txids {
-        let transaction = confirmed(chain, txid).await?;
+        // What was made and never came to the chain, because another took its place, moved no sat.
+        let Some(seen) = chain.transaction(txid).await? else { continue };
+        ensure!(seen.confirmed.is_some(), "transaction {txid} is in no block");
+        let transaction = seen.transaction;
         let mut inputs = Vec::with_capacity(transaction.input.len());
         for input in &transaction.input {
             inputs.push((input.previous_output, value(chain, input.previous_output).await?));
@@ -232,12 +234,6 @@ async fn entries(
         entries.push(Entry { txid, inputs, outputs, borrower, lender });
     }
     Ok(entries)
-}
-
-async fn confirmed(chain: &Chain, txid: Txid) -> anyhow::Result<Transaction> {
-    let seen = chain.transaction(txid).await?.with_context(|| format!("transaction {txid} is not on the chain"))?;
-    ensure!(seen.confirmed.is_some(), "transaction {txid} is in no block");
-    Ok(seen.transaction)
 }
 
 async fn value(chain: &Chain, coin: OutPoint) -> anyhow::Result<u64> {

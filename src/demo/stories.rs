@@ -67,13 +67,7 @@ pub struct Story {
 
 /// All of them, in the order they begin: an hour apart, at that hour's first price.
 pub const STORIES: [Story; 4] = [
-    Story {
-        plot: Plot::Repaid,
-        opens: BEGIN,
-        principal_cents: 200_000,
-        collateral_sats: 80_000_000,
-        days: 30,
-    },
+    Story { plot: Plot::Repaid, opens: BEGIN, principal_cents: 200_000, collateral_sats: 80_000_000, days: 30 },
     Story {
         plot: Plot::Liquidated,
         opens: Time(BEGIN.0 + HOUR),

@@ -1,16 +1,10 @@
-//! One loan seen by both sides, over a chain that mines, forgets and reorganises as it likes.
-//!
-//! The chain here is small but consistent: it never confirms two spends of one coin. Everything else happens in any
-//! order: messages twice, replacements, evictions, withdrawals against confirmations, exits that compete.
+//! A small consistent chain, a clock, an oracle, and both sides of one loan.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-mod common;
-
+use super::common::{coin, negotiate, script, secret, sign_psbt, Cast, Negotiated};
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, BlockHash, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Witness};
-use common::{coin, negotiate, script, secret, sign_psbt, Cast, Negotiated};
 use hypothec::contract::clauses::{Clause, Payouts};
 use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::settle::{place, settle, VerifiedAttestation};
@@ -24,19 +18,20 @@ use secp256k1_zkp::EcdsaAdaptorSignature;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::OnceLock;
 
-const DAY: u32 = 86_400;
-const CLAUSES: [Clause; 4] = [Clause::Touch { index: 0 }, Clause::Touch { index: 1 }, Clause::Receipt, Clause::Fixing];
+pub const DAY: u32 = 86_400;
+pub const CLAUSES: [Clause; 4] =
+    [Clause::Touch { index: 0 }, Clause::Touch { index: 1 }, Clause::Receipt, Clause::Fixing];
 
 /// What was negotiated once for all cases, and every attested exit as each side settles it.
-struct Scene {
-    cast: Cast,
-    n: Negotiated,
-    exits: Vec<(OracleAttestation, [Transaction; 2])>,
+pub struct Scene {
+    pub cast: Cast,
+    pub n: Negotiated,
+    pub exits: Vec<(OracleAttestation, [Transaction; 2])>,
     /// Both logs up to the point where either side could fund.
-    logs: [Vec<Recorded>; 2],
+    pub logs: [Vec<Recorded>; 2],
 }
 
-fn scene() -> &'static Scene {
+pub fn scene() -> &'static Scene {
     static SCENE: OnceLock<Scene> = OnceLock::new();
     SCENE.get_or_init(|| {
         let cast = Cast::new();
@@ -47,7 +42,7 @@ fn scene() -> &'static Scene {
     })
 }
 
-fn exit(cast: &Cast, n: &Negotiated, clause: Clause) -> (OracleAttestation, [Transaction; 2]) {
+pub fn exit(cast: &Cast, n: &Negotiated, clause: Clause) -> (OracleAttestation, [Transaction; 2]) {
     let attestation = match clause {
         Clause::Touch { index } => {
             let event = n.terms.touch_days()[index].event();
@@ -66,7 +61,7 @@ fn exit(cast: &Cast, n: &Negotiated, clause: Clause) -> (OracleAttestation, [Tra
 }
 
 /// The log of one side from agreement to its last signature of the negotiation.
-fn opening(cast: &Cast, n: &Negotiated, role: Role) -> Vec<Recorded> {
+pub fn opening(cast: &Cast, n: &Negotiated, role: Role) -> Vec<Recorded> {
     let at = Time(n.terms.expires.0 - 1_000);
     let moment = Moment { now: at, median_time: at, height: 100 };
     let peer = cast.oracle.public_key().public_key(bitcoin::secp256k1::Parity::Even);
@@ -110,17 +105,17 @@ fn opening(cast: &Cast, n: &Negotiated, role: Role) -> Vec<Recorded> {
 
 /// One side: its loan and its log.
 #[derive(Clone)]
-struct Node {
-    loan: Loan,
-    log: Vec<Recorded>,
+pub struct Node {
+    pub loan: Loan,
+    pub log: Vec<Recorded>,
 }
 
 impl Node {
-    fn of(log: &[Recorded]) -> Node {
+    pub fn of(log: &[Recorded]) -> Node {
         Node { loan: Loan::replay(log).unwrap(), log: log.to_vec() }
     }
 
-    fn tell(&mut self, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
+    pub fn tell(&mut self, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
         let events = decide(&self.loan, input, moment)?;
         for event in &events {
             let recorded = Recorded { at: moment.now, event: event.clone() };
@@ -132,19 +127,19 @@ impl Node {
 }
 
 /// Chain, clock, oracle and both sides.
-struct World {
-    nodes: [Node; 2],
-    moment: Moment,
+pub struct World {
+    pub nodes: [Node; 2],
+    pub moment: Moment,
     /// Transactions of each block above height 100.
-    blocks: Vec<Vec<Transaction>>,
-    forks: u8,
-    mempool: Vec<Transaction>,
-    public: BTreeSet<usize>,
-    proposals: u32,
+    pub blocks: Vec<Vec<Transaction>>,
+    pub forks: u8,
+    pub mempool: Vec<Transaction>,
+    pub public: BTreeSet<usize>,
+    pub proposals: u32,
 }
 
 #[derive(Clone, Debug)]
-enum Step {
+pub enum Step {
     Mine(u8),
     Reorganise { depth: u8, keep: u8 },
     Do { who: bool, replace: bool },
@@ -159,7 +154,7 @@ enum Step {
     DoubleSpend { replace: bool },
 }
 
-fn steps() -> impl Strategy<Value = Vec<Step>> {
+pub fn steps() -> impl Strategy<Value = Vec<Step>> {
     let step = prop_oneof![
         6 => any::<u8>().prop_map(Step::Mine),
         2 => (1u8..5, any::<u8>()).prop_map(|(depth, keep)| Step::Reorganise { depth, keep }),
@@ -177,7 +172,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 1..70)
 }
 
-fn spend(coin: OutPoint, salt: u32) -> Transaction {
+pub fn spend(coin: OutPoint, salt: u32) -> Transaction {
     Transaction {
         version: Version::TWO,
         lock_time: LockTime::ZERO,
@@ -192,29 +187,29 @@ fn spend(coin: OutPoint, salt: u32) -> Transaction {
 }
 
 impl World {
-    fn new() -> World {
+    pub fn new() -> World {
         let nodes = [Node::of(&scene().logs[0]), Node::of(&scene().logs[1])];
         let now = Time(scene().n.terms.expires.0 - 500);
         let moment = Moment { now, median_time: Time(now.0 - 3_600), height: 100 };
         World { nodes, moment, blocks: vec![], forks: 0, mempool: vec![], public: BTreeSet::new(), proposals: 0 }
     }
 
-    fn confirmed(&self) -> impl Iterator<Item = (u32, &Transaction)> {
+    pub fn confirmed(&self) -> impl Iterator<Item = (u32, &Transaction)> {
         (101..).zip(&self.blocks).flat_map(|(height, block)| block.iter().map(move |tx| (height, tx)))
     }
 
-    fn spender(&self, outpoint: &OutPoint) -> Option<(u32, &Transaction)> {
+    pub fn spender(&self, outpoint: &OutPoint) -> Option<(u32, &Transaction)> {
         self.confirmed().find(|(_, tx)| tx.input.iter().any(|input| input.previous_output == *outpoint))
     }
 
     /// Does the coin exist for a child: every outside coin does, the funding output only once its maker is known.
-    fn exists(&self, outpoint: &OutPoint) -> bool {
+    pub fn exists(&self, outpoint: &OutPoint) -> bool {
         let funding = scene().n.funding.compute_txid();
         let known = self.confirmed().map(|(_, tx)| tx).chain(&self.mempool).any(|tx| tx.compute_txid() == funding);
         outpoint.txid != funding || known
     }
 
-    fn submit(&mut self, transaction: Transaction, replace: bool) -> bool {
+    pub fn submit(&mut self, transaction: Transaction, replace: bool) -> bool {
         let txid = transaction.compute_txid();
         let known = self.confirmed().any(|(_, tx)| tx.compute_txid() == txid);
         if known || self.mempool.iter().any(|tx| tx.compute_txid() == txid) {
@@ -240,12 +235,12 @@ impl World {
     }
 
     /// Drops a waiting transaction and what it made possible.
-    fn forget(&mut self, txid: Txid) {
+    pub fn forget(&mut self, txid: Txid) {
         self.mempool
             .retain(|tx| tx.compute_txid() != txid && tx.input.iter().all(|input| input.previous_output.txid != txid));
     }
 
-    fn show(&mut self, transaction: &Transaction, block: Option<Block>) {
+    pub fn show(&mut self, transaction: &Transaction, block: Option<Block>) {
         let moment = self.moment;
         for node in &mut self.nodes {
             for input in &transaction.input {
@@ -258,7 +253,7 @@ impl World {
         }
     }
 
-    fn mine(&mut self, mask: u8) {
+    pub fn mine(&mut self, mask: u8) {
         let mut block: Vec<Transaction> = Vec::new();
         let mut left = Vec::new();
         for (index, tx) in std::mem::take(&mut self.mempool).into_iter().enumerate() {
@@ -285,7 +280,7 @@ impl World {
         self.tick();
     }
 
-    fn reorganise(&mut self, depth: u8, keep: u8) {
+    pub fn reorganise(&mut self, depth: u8, keep: u8) {
         let depth = usize::from(depth).min(self.blocks.len());
         let gone: Vec<Transaction> = self.blocks.split_off(self.blocks.len() - depth).into_iter().flatten().collect();
         self.moment.height -= depth as u32;
@@ -302,7 +297,7 @@ impl World {
         }
     }
 
-    fn tick(&mut self) {
+    pub fn tick(&mut self) {
         let moment = self.moment;
         for node in &mut self.nodes {
             node.tell(Input::Tick, moment).unwrap();
@@ -310,7 +305,7 @@ impl World {
     }
 
     /// One side does what it is asked to.
-    fn act(&mut self, who: usize, replace: bool) {
+    pub fn act(&mut self, who: usize, replace: bool) {
         for action in todo(&self.nodes[who].loan, self.moment) {
             let moment = self.moment;
             match action {
@@ -321,6 +316,11 @@ impl World {
                     let coin = self.nodes[who].loan.coins[0];
                     self.nodes[who].tell(Input::Withdrawn(spend(coin, 1)), moment).unwrap();
                 }
+                Action::WithdrawRepayment => {
+                    let loan = &self.nodes[who].loan;
+                    let coin = loan.repayment.as_ref().unwrap().transaction.input[1].previous_output;
+                    self.nodes[who].tell(Input::RepaymentWithdrawn(spend(coin, 2)), moment).unwrap();
+                }
                 Action::WatchTouches => self.hear(who, &[0, 1]),
                 Action::FetchFixing => self.hear(who, &[3]),
                 Action::Send(_) | Action::SendBorrow | Action::PrepareCoin => {}
@@ -329,7 +329,7 @@ impl World {
     }
 
     /// The attestations of these clauses that are public reach one side.
-    fn hear(&mut self, who: usize, clauses: &[usize]) {
+    pub fn hear(&mut self, who: usize, clauses: &[usize]) {
         for clause in clauses.iter().filter(|clause| self.public.contains(clause)) {
             let (attestation, exits) = &scene().exits[*clause];
             let input = Input::Attested {
@@ -341,12 +341,13 @@ impl World {
         }
     }
 
-    fn propose(&mut self, collateral: bool, answered: bool) {
+    pub fn propose(&mut self, collateral: bool, answered: bool) {
         let scene = scene();
         let (n, terms) = (&scene.n, &scene.n.terms);
         self.proposals += 1;
         let own = coin(&secret(2), Amount::from_sat(80_000_000), 1_000 + self.proposals);
         let parts = RepayParts {
+            proposer: Role::Borrower,
             source: if collateral { Source::Collateral } else { Source::Wallet },
             owed: Amount::from_sat(49_000_000),
             coins: vec![(own.outpoint(), own.previous.output[0].clone())],
@@ -358,6 +359,7 @@ impl World {
         sign_psbt(&mut psbt, &secret(2));
         let proposal = repay::propose(&n.skeleton, &scene.cast.borrower_key, &psbt).unwrap();
         let repayment = Repayment {
+            proposer: Role::Borrower,
             transaction: proposal.transaction.clone(),
             half: proposal.half,
             price: Cents(10_000_000),
@@ -371,14 +373,17 @@ impl World {
         let proposed = self.nodes[0].tell(Input::Repaying(repayment.clone()), moment);
         assert!(!(refused && proposed.is_ok()), "a repayment after an attestation");
         if answered && proposed.is_ok() {
-            let complete = repay::countersign(&n.skeleton, &scene.cast.lender_key, &proposal).unwrap();
+            let complete = repay::countersign(&n.skeleton, Role::Borrower, &scene.cast.lender_key, &proposal).unwrap();
             let refused = attested(&self.nodes[1]);
-            let answer = self.nodes[1].tell(Input::Repaying(Repayment { transaction: complete, ..repayment }), moment);
+            let answer = self.nodes[1].tell(
+                Input::Repaying(Repayment { proposer: Role::Borrower, transaction: complete, ..repayment }),
+                moment,
+            );
             assert!(!(refused && answer.is_ok()), "a repayment after an attestation");
         }
     }
 
-    fn step(&mut self, step: &Step) {
+    pub fn step(&mut self, step: &Step) {
         let moment = self.moment;
         match step {
             Step::Mine(mask) => self.mine(*mask),
@@ -437,7 +442,7 @@ impl World {
         }
     }
 
-    fn check(&self) {
+    pub fn check(&self) {
         let n = &scene().n;
         let funding = n.funding.compute_txid();
         let funded = self.confirmed().find(|(_, tx)| tx.compute_txid() == funding).map(|(height, _)| height);
@@ -467,7 +472,7 @@ impl World {
         }
     }
 
-    fn kind(&self, transaction: &Transaction) -> Exit {
+    pub fn kind(&self, transaction: &Transaction) -> Exit {
         let txid = transaction.compute_txid();
         let place = scene().exits.iter().position(|(_, exits)| exits[0].compute_txid() == txid);
         match place {
@@ -480,7 +485,7 @@ impl World {
         }
     }
 
-    fn check_actions(&self, node: &Node, living: bool) {
+    pub fn check_actions(&self, node: &Node, living: bool) {
         let actions = todo(&node.loan, self.moment);
         assert_eq!(actions, todo(&node.loan, self.moment), "the same state asks for the same");
         let attested = node.loan.pending.as_ref().filter(|pending| pending.attestation.is_some());
@@ -498,7 +503,7 @@ impl World {
         }
     }
 
-    fn check_broadcast(&self, node: &Node, tx: &Transaction) {
+    pub fn check_broadcast(&self, node: &Node, tx: &Transaction) {
         let (n, txid) = (&scene().n, tx.compute_txid());
         assert!(tx.lock_time.to_consensus_u32() < self.moment.median_time.0, "not final yet");
         for (index, input) in tx.input.iter().enumerate() {
@@ -517,7 +522,7 @@ impl World {
         }
     }
 
-    fn check_log(&self, node: &Node) {
+    pub fn check_log(&self, node: &Node) {
         let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
         let mut withdrawn = 0;
         for recorded in &node.log {
@@ -544,7 +549,7 @@ impl World {
     }
 
     /// What was written down is all there is to know.
-    fn check_replay(&self) {
+    pub fn check_replay(&self) {
         for node in &self.nodes {
             let text = serde_json::to_string(&node.log).unwrap();
             let read: Vec<Recorded> = serde_json::from_str(&text).unwrap();
@@ -554,7 +559,7 @@ impl World {
     }
 
     /// Both sides act and everything is mined: a living loan with a public touch must end.
-    fn settle_down(&mut self) {
+    pub fn settle_down(&mut self) {
         for _ in 0..6 {
             self.act(0, true);
             self.act(1, true);
@@ -563,146 +568,4 @@ impl World {
             self.check();
         }
     }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: std::env::var("MACHINE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40), max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn both_sides_know_what_the_chain_knows_whatever_happens_in_whatever_order(steps in steps()) {
-        let mut world = World::new();
-        for step in &steps {
-            world.step(step);
-            world.check();
-        }
-        world.public.insert(0);
-        world.settle_down();
-        let funded = world.nodes[1].loan.funding.as_ref().is_some_and(|seen| seen.block.is_some());
-        if funded {
-            for node in &world.nodes {
-                prop_assert!(matches!(node.loan.stage, Stage::Closed), "{:?}: {:?}", node.loan.role, node.loan.stage);
-            }
-        }
-        world.check_replay();
-    }
-}
-
-/// A world whose loan is funded and confirmed, known to both.
-fn funded() -> World {
-    let mut world = World::new();
-    world.act(1, false);
-    world.mine(u8::MAX);
-    world.check();
-    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Active));
-    world
-}
-
-#[test]
-fn a_borrower_who_double_spends_the_coin_of_a_waiting_repayment_does_not_escape_liquidation() {
-    let mut world = funded();
-    world.propose(true, true);
-    world.act(1, false);
-    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Closing));
-    let coin = world.nodes[1].loan.repayment.as_ref().unwrap().transaction.input[1].previous_output;
-    assert!(world.submit(spend(coin, 8), true));
-    world.mine(u8::MAX);
-    world.check();
-    for node in &world.nodes {
-        assert_eq!((&node.loan.stage, node.loan.exit.is_none()), (&Stage::Active, true), "{:?}", node.loan.role);
-        assert!(node.loan.repayment.is_none());
-    }
-    world.public.insert(0);
-    world.settle_down();
-    for node in &world.nodes {
-        assert_eq!(node.loan.exit.as_ref().unwrap().exit, Some(Exit::Liquidated));
-        assert_eq!(node.loan.stage, Stage::Closed);
-    }
-}
-
-#[test]
-fn a_touch_attested_while_a_repayment_waits_is_kept_in_case_the_repayment_never_confirms() {
-    let mut world = funded();
-    world.propose(true, true);
-    world.act(1, false);
-    world.public.insert(1);
-    world.act(0, false);
-    world.act(1, false);
-    assert!(world.nodes.iter().all(|node| node.loan.is_attested()));
-    // The repayment is forgotten by every mempool: the touch takes its place.
-    world.mempool.clear();
-    world.act(1, false);
-    world.mine(u8::MAX);
-    world.check();
-    assert!(world.nodes.iter().all(|node| node.loan.exit.as_ref().unwrap().exit == Some(Exit::Liquidated)));
-}
-
-#[test]
-fn a_funding_coin_spent_elsewhere_under_a_waiting_exit_ends_the_loan_for_both() {
-    let mut world = World::new();
-    world.act(1, false);
-    world.public.insert(0);
-    world.act(1, false);
-    world.act(1, false);
-    assert_eq!(world.nodes[1].loan.stage, Stage::Closing);
-    let coin = scene().cast.offer_parts(&scene().n.terms).coins[0].outpoint();
-    assert!(world.submit(spend(coin, 9), true));
-    world.mine(u8::MAX);
-    world.check();
-    for node in &world.nodes {
-        assert!(matches!(node.loan.stage, Stage::Cancelled { .. }), "{:?}", node.loan.stage);
-        assert!(todo(&node.loan, world.moment).is_empty());
-        assert!(node.loan.reserved().is_empty());
-    }
-}
-
-#[test]
-fn a_funding_transaction_that_a_reorganisation_swaps_for_a_withdrawal_and_back_is_a_loan_again() {
-    let mut world = World::new();
-    world.act(1, false);
-    world.mine(u8::MAX);
-    world.reorganise(1, 0);
-    let coin = scene().cast.offer_parts(&scene().n.terms).coins[0].outpoint();
-    assert!(world.submit(spend(coin, 9), true));
-    world.mine(u8::MAX);
-    world.check();
-    assert!(world.nodes.iter().all(|node| matches!(node.loan.stage, Stage::Cancelled { .. })));
-    world.reorganise(1, 0);
-    assert!(world.submit(scene().n.funding.clone(), true));
-    world.mine(u8::MAX);
-    world.check();
-    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Active));
-}
-
-#[test]
-fn a_log_that_holds_a_repayment_reads_back() {
-    let mut world = funded();
-    world.propose(false, true);
-    world.check_replay();
-    assert!(world.nodes.iter().all(|node| node.loan.repayment.is_some()));
-}
-
-#[test]
-fn no_repayment_before_the_funding_is_confirmed_and_none_after_an_attestation() {
-    let mut world = World::new();
-    world.act(1, false);
-    world.propose(false, true);
-    assert!(world.nodes.iter().all(|node| node.loan.repayment.is_none()));
-    world.mine(u8::MAX);
-    world.public.insert(0);
-    world.act(0, false);
-    world.act(1, false);
-    world.propose(false, true);
-    assert!(world.nodes.iter().all(|node| node.loan.repayment.is_none()));
-}
-
-#[test]
-fn coins_are_taken_back_once_however_often_the_wallet_answers() {
-    let mut world = World::new();
-    world.step(&Step::Pass(700));
-    world.act(0, false);
-    let moment = world.moment;
-    let first = world.nodes[0].loan.withdrawal.clone().unwrap();
-    let coin = world.nodes[0].loan.coins[0];
-    assert_eq!(world.nodes[0].tell(Input::Withdrawn(spend(coin, 77)), moment), Ok(vec![]));
-    assert_eq!(world.nodes[0].loan.withdrawal.as_ref(), Some(&first));
 }

@@ -1,7 +1,20 @@
 //! What a hostile peer can put into offer, accept and sign, one thing at a time: each is refused by name, none panics.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
 #[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../common/mod.rs"]
 mod common;
+
+mod announcements;
+mod bytes;
+mod repayment;
 
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut};
@@ -9,13 +22,12 @@ use common::{coin, negotiate_with, script, secret, Cast, Negotiated};
 use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner};
 use dlc_messages::oracle_msgs::{MultiOracleInfo, OracleInfo};
 use dlc_messages::{AcceptDlc, CetAdaptorSignatures, DlcInput, FundingInput, OfferDlc, SignDlc};
-use hypothec::contract::clauses::{check_announcements, Announcements, Payouts};
+use hypothec::contract::clauses::Payouts;
 use hypothec::contract::offer::{borrower_shares, FundingCoin};
 use hypothec::contract::{accept, adaptor, fallback, offer, sign, wire, ContractError};
 use hypothec::loan::curve::{fixing_curve_within, Bounds};
 use hypothec::loan::terms::Terms;
-use lightning::util::ser::{Readable, Writeable};
-use proptest::prelude::*;
+use lightning::util::ser::Readable;
 use secp256k1_zkp::EcdsaAdaptorSignature;
 use std::sync::OnceLock;
 
@@ -451,126 +463,6 @@ fn whatever_the_serial_numbers_the_funding_transaction_pays_the_same() {
                 let (lender, borrower) = hypothec::protocol::event::paid(&built.skeleton, cet);
                 assert_eq!(lender + borrower, n.terms.total());
             }
-        }
-    }
-}
-
-#[test]
-fn a_receipt_under_a_nonce_of_the_oracles_is_refused() {
-    let honest = &scene().honest.announcements;
-    let nonce = honest.touches[0].announcement.oracle_event.oracle_nonces[0];
-    let terms = Terms { receipt_nonce: nonce, ..terms().clone() };
-    let receipt = hypothec::contract::receipt::announce(&terms, &scene().cast.receipt_key).unwrap();
-    let announcements = Announcements { receipt, ..honest.clone() };
-    let error = refusal(check_announcements(&terms, &announcements), "a nonce twice");
-    assert!(error.contains("a nonce stands in two announcements"), "{error}");
-}
-
-/// A case of announcements: what the refusal must name and how they are spoiled.
-type Spoil = (&'static str, fn(&mut Announcements));
-
-#[test]
-fn announcements_that_are_not_the_oracles_own_are_refused() {
-    let other = Cast { oracle: hypothec_oracle::announce::OracleKeys::from_secret(secret(50)), ..Cast::new() };
-    static OTHER: OnceLock<Announcements> = OnceLock::new();
-    OTHER.get_or_init(|| other.announcements(terms()));
-    fn stranger() -> &'static Announcements {
-        OTHER.get().unwrap()
-    }
-    let cases: &[Spoil] = &[
-        ("touches", |a| shorten(&mut a.touches)),
-        ("touches", |a| {
-            let again = a.touches[0].clone();
-            a.touches.push(again)
-        }),
-        ("event id", |a| a.touches.swap(0, 1)),
-        ("event id", |a| a.touches[0].clone_from(&a.fixing)),
-        ("oracle key", |a| a.touches[0] = stranger().touches[0].clone()),
-        ("oracle key", |a| a.fixing = stranger().fixing.clone()),
-        ("nonce proofs", |a| shorten(&mut a.fixing.nonce_proofs)),
-        ("nonce proof", |a| a.touches[0].nonce_proofs = stranger().touches[0].nonce_proofs.clone()),
-        ("maturity", |a| a.touches[0].announcement.oracle_event.event_maturity_epoch += 1),
-        ("signature", |a| {
-            let foreign = a.touches[1].announcement.announcement_signature;
-            a.touches[0].announcement.announcement_signature = foreign
-        }),
-        ("announcement signature", |a| {
-            a.touches[0].announcement.oracle_event.oracle_nonces =
-                a.touches[1].announcement.oracle_event.oracle_nonces.clone()
-        }),
-        ("receipt.oracle_public_key", |a| {
-            a.receipt.oracle_public_key = stranger().fixing.announcement.oracle_public_key
-        }),
-        ("receipt.oracle_event", |a| a.receipt.oracle_event.event_id.push('x')),
-        ("receipt.oracle_event", |a| {
-            a.receipt.oracle_event.oracle_nonces = a.touches[0].announcement.oracle_event.oracle_nonces.clone()
-        }),
-        ("receipt announcement", |a| {
-            a.receipt.announcement_signature = a.touches[0].announcement.announcement_signature
-        }),
-    ];
-    let honest = &scene().honest.announcements;
-    check_announcements(terms(), honest).unwrap();
-    for (index, (says, spoil)) in cases.iter().enumerate() {
-        let mut announcements = honest.clone();
-        spoil(&mut announcements);
-        let error = refusal(check_announcements(terms(), &announcements), "an announcement");
-        assert!(error.contains(says), "{index} {says}: {error}");
-    }
-}
-
-#[test]
-fn bytes_cut_short_or_added_to_are_no_message() {
-    let n = &scene().honest;
-    let (offer, accept, sign) = (wire::write(&n.offer), wire::write(&n.accepted.accept), wire::write(&n.signed.sign));
-    let judges: [(&[u8], &dyn Fn(&[u8]) -> bool); 3] = [
-        (&offer, &|bytes| check_offer(bytes).is_err()),
-        (&accept, &|bytes| check_accept(bytes, &n.accepted.fallback).is_err()),
-        (&sign, &|bytes| check_sign(bytes, &n.signed.fallback).is_err()),
-    ];
-    for (bytes, refused) in judges {
-        for length in (0..bytes.len()).step_by(37).chain([bytes.len() - 1]) {
-            assert!(refused(&bytes[..length]), "{length} of {}", bytes.len());
-        }
-        for tail in [&[0][..], &[1, 0], &[0xff; 40], bytes] {
-            assert!(refused(&[bytes, tail].concat()), "{} more", tail.len());
-        }
-        assert!(refused(&vec![0; wire::MAX_MESSAGE + 1]));
-        let other_kind = [&[0xa7, 0x00], &bytes[2..]].concat();
-        assert!(refused(&other_kind));
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(300))]
-
-    #[test]
-    fn random_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 0..600), kind in 0usize..3) {
-        let kind = [wire::OFFER, wire::ACCEPT, wire::SIGN][kind].to_be_bytes();
-        let bytes = [&kind[..], &bytes].concat();
-        prop_assert!(check_offer(&bytes).is_err());
-        prop_assert!(check_accept(&bytes, &scene().honest.accepted.fallback).is_err());
-        prop_assert!(check_sign(&bytes, &scene().honest.signed.fallback).is_err());
-    }
-
-    /// A changed byte is refused, or was one of a number that only orders and still orders the same.
-    #[test]
-    fn a_changed_byte_never_makes_another_contract(place in any::<prop::sample::Index>(), flip in 1u8..) {
-        let n = &scene().honest;
-        let flipped = |bytes: Vec<u8>| {
-            let mut bytes = bytes;
-            let place = place.index(bytes.len());
-            bytes[place] ^= flip;
-            bytes
-        };
-        let txid = n.funding.compute_txid();
-        if let Ok(checked) = check_accept(&flipped(wire::write(&n.accepted.accept)), &n.accepted.fallback) {
-            prop_assert_eq!(checked.built.transactions.fund.compute_txid(), txid);
-        }
-        prop_assert!(check_sign(&flipped(wire::write(&n.signed.sign)), &n.signed.fallback).is_err());
-        if let Ok(checked) = check_offer(&flipped(wire::write(&n.offer))) {
-            prop_assert_eq!(checked.offer.contract_info.encode(), n.offer.contract_info.encode());
-            prop_assert_eq!(checked.offer.offer_collateral, n.offer.offer_collateral);
         }
     }
 }
