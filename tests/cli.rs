@@ -409,7 +409,7 @@ fn events_are_one_line_each_and_json_one_document_a_line() {
     ]);
     let text = stand.good(&["events"]);
     assert!(
-        text.lines().count() == 2 && text.contains("2020-03-12 10:00 UTC") && text.contains("terms agreed"),
+        text.lines().count() == 2 && text.contains("2020-03-12 10:00:00 UTC") && text.contains("terms agreed"),
         "{text}"
     );
     let lines = stand.good(&["events", "--json"]);
