@@ -19,7 +19,7 @@ use hypothec::contract::build::Built;
 use hypothec::contract::clauses::{check_announcements, contract_info, encoded, Announcements, Payouts};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
-use hypothec::contract::{receipt, refund, sign, wire};
+use hypothec::contract::{receipt, refund, sign, wire, Role};
 use hypothec::loan::curve::{self, Bounds, Curve};
 use hypothec::loan::payout::{self, Payout};
 use hypothec::loan::terms::{Terms, STAKE, TERMS_VERSION};
@@ -344,7 +344,14 @@ fn repayments(page: &mut Page, terms: &Terms, contract: &Contract) {
         let spent = coin(&secret(11), Amount::from_sat(value), 3);
         let out = spent.previous.output[0].clone();
         let coins = vec![(spent.outpoint(), out)];
-        let parts = RepayParts { source, owed, coins, change_script: script(&secret(10)), fee_rate: 5 };
+        let parts = RepayParts {
+            proposer: Role::Borrower,
+            source,
+            owed,
+            coins,
+            change_script: script(&secret(10)),
+            fee_rate: 5,
+        };
         repay::transaction(terms, &contract.built.skeleton, &parts).unwrap()
     };
     page.text(

@@ -7,7 +7,7 @@ use crate::loan::terms::LoanId;
 use crate::node::view::{ExitView, LoanView};
 use crate::protocol::Exit;
 use anyhow::{ensure, Context};
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{OutPoint, Txid};
 use hypothec_oracle::units::Cents;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -220,7 +220,10 @@ async fn entries(world: &World, chain: &Chain, borrower: &LoanView, lender: &Loa
     let txids: BTreeSet<Txid> = known.chain(funding).chain(exit).collect();
     let mut entries = Vec::with_capacity(txids.len());
     for txid in txids {
-        let transaction = confirmed(chain, txid).await?;
+        // What was made and never came to the chain, because another took its place, moved no sat.
+        let Some(seen) = chain.transaction(txid).await? else { continue };
+        ensure!(seen.confirmed.is_some(), "transaction {txid} is in no block");
+        let transaction = seen.transaction;
         let mut inputs = Vec::with_capacity(transaction.input.len());
         for input in &transaction.input {
             inputs.push((input.previous_output, value(chain, input.previous_output).await?));
@@ -231,12 +234,6 @@ async fn entries(world: &World, chain: &Chain, borrower: &LoanView, lender: &Loa
         entries.push(Entry { txid, inputs, outputs, borrower, lender });
     }
     Ok(entries)
-}
-
-async fn confirmed(chain: &Chain, txid: Txid) -> anyhow::Result<Transaction> {
-    let seen = chain.transaction(txid).await?.with_context(|| format!("transaction {txid} is not on the chain"))?;
-    ensure!(seen.confirmed.is_some(), "transaction {txid} is in no block");
-    Ok(seen.transaction)
 }
 
 async fn value(chain: &Chain, coin: OutPoint) -> anyhow::Result<u64> {

@@ -12,6 +12,7 @@ use super::view::{
     AddressView, Balance, ConnectRequest, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView,
     PeerView, SendRequest, Sent, Status,
 };
+use crate::chain::ChainEvent;
 use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
@@ -289,8 +290,16 @@ async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
         wallet.record(&payment.transaction, now).map_err(|e| error("internal", e))?;
         payment
     };
-    tools.chain.test_accept(&payment.transaction).await.map_err(|e| error("unavailable", e))?;
-    let txid = tools.chain.broadcast(&payment.transaction).await.map_err(|e| error("unavailable", e))?;
+    let sent = match tools.chain.test_accept(&payment.transaction).await {
+        Ok(()) => tools.chain.broadcast(&payment.transaction).await,
+        Err(e) => Err(e),
+    };
+    if sent.as_ref().is_err_and(|e| e.rejection().is_some()) {
+        // It is nowhere: its coins are free again.
+        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![payment.transaction.compute_txid()] };
+        lock(&tools.wallet).apply(&gone, now).map_err(|e| error("internal", e))?;
+    }
+    let txid = sent.map_err(|e| error("unavailable", e))?;
     Ok(Sent { txid, fee_sats: payment.fee.to_sat() })
 }
 

@@ -6,13 +6,14 @@ use super::present;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
+use crate::contract::Role;
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
-use crate::loan::units::Time;
+use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
-use crate::protocol::state::name;
-use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded};
+use crate::protocol::state::{name, StateError};
+use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded, Stage};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -34,6 +35,8 @@ const EVENTS_KEPT: usize = 10_000;
 /// Quotes given and kept at most, and of one peer.
 const GIVEN_MOST: usize = 1_000;
 const GIVEN_PER_PEER: usize = 32;
+/// Loans that may come to nothing in a day before their coin is refused.
+const PROVEN_IN_VAIN: usize = 5;
 
 /// Somebody waiting for events newer than a number.
 pub struct EventWaiter {
@@ -63,6 +66,8 @@ pub struct Core {
     pub fallbacks: HashMap<LoanId, Signature>,
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
     pub broadcast: HashMap<Txid, Instant>,
+    /// Loans whose borrower here asked its lender to propose a repayment.
+    pub wishes: HashMap<LoanId, Instant>,
     pub tried: HashMap<LoanId, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
     pub events: VecDeque<EventView>,
@@ -70,6 +75,10 @@ pub struct Core {
     pub event_waiters: Vec<EventWaiter>,
     pub jobs: JoinSet<Done>,
     pub running: HashSet<Key>,
+    /// Which job a task does, to give its key free should it panic.
+    pub started: HashMap<tokio::task::Id, Key>,
+    /// Coins that borrowers proved lately, the loans they proved them for, and when.
+    pub proven: HashMap<OutPoint, Vec<(LoanId, Time)>>,
     pub asked: u64,
     pub turns: u64,
     pub troubles: BTreeMap<String, String>,
@@ -100,9 +109,12 @@ impl Core {
                     Some(command) => self.on_command(command)?,
                     None => break,
                 },
-                Some(done) = self.jobs.join_next(), if !self.jobs.is_empty() => match done {
-                    Ok(done) => self.on_done(done)?,
-                    Err(e) => tracing::error!("a job ended in disorder: {e}"),
+                Some(done) = self.jobs.join_next_with_id(), if !self.jobs.is_empty() => match done {
+                    Ok((task, done)) => {
+                        self.started.remove(&task);
+                        self.on_done(done)?;
+                    }
+                    Err(e) => self.on_panic(&e),
                 },
             }
             self.act()?;
@@ -148,6 +160,8 @@ impl Core {
         match &event {
             ChainEvent::Rollback { to_height } => {
                 self.moment.height = *to_height;
+                // Where blocks follow at once, the follower is further already, and they say it.
+                self.tip = self.follower.position().filter(|at| at.height == *to_height).map(|at| at.hash);
                 for id in self.loan_ids() {
                     self.tell(id, Input::Rollback { to_height: *to_height })?;
                 }
@@ -195,6 +209,10 @@ impl Core {
         let now = self.moment.now;
         self.given.retain(|_, given| given.terms.expires >= now);
         self.got.retain(|_, got| got.terms.expires >= now);
+        self.proven.retain(|_, shown| {
+            shown.retain(|(_, at)| now.since(*at) < DAY);
+            !shown.is_empty()
+        });
         Ok(())
     }
 
@@ -207,10 +225,7 @@ impl Core {
             return Ok(Err(refusal));
         }
         match decide(loan, input, self.moment) {
-            Ok(events) => {
-                self.record(id, events)?;
-                Ok(Ok(()))
-            }
+            Ok(events) => self.record(id, events),
             Err(refusal) => Ok(Err(error("refused", refusal))),
         }
     }
@@ -237,13 +252,21 @@ impl Core {
         Some(error("coins", format!("a coin is set aside for loan {} already; try again", other.id)))
     }
 
-    /// Puts events on disk, then into the state.
-    pub fn record(&mut self, id: LoanId, events: Vec<Event>) -> anyhow::Result<()> {
+    /// Puts events on disk, then into the state. The outer error is the disk's.
+    pub fn record(&mut self, id: LoanId, events: Vec<Event>) -> anyhow::Result<Result<(), ErrorView>> {
         if events.is_empty() {
-            return Ok(());
+            return Ok(Ok(()));
         }
         let at = self.moment.now;
         let recorded: Vec<Recorded> = events.into_iter().map(|event| Recorded { at, event }).collect();
+        // What cannot be applied must never reach the disk: the node could not start again.
+        let (loan, views) = match self.foresee(id, &recorded) {
+            Ok(next) => next,
+            Err(e) => {
+                tracing::error!(loan = %id, "not recorded: {e}");
+                return Ok(Err(error("internal", format!("loan {id}: {e}"))));
+            }
+        };
         let before = self.loans.get(&id).map(|loan| loan.length).unwrap_or(0);
         let bytes = recorded.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>().context("write an event")?;
         for one in &recorded {
@@ -254,33 +277,43 @@ impl Core {
         for one in &recorded {
             crash::point(&format!("after-append-{}", name(&one.event)));
         }
-        for one in recorded {
-            self.fold(id, one)?;
+        if let Some(old) = self.loans.get(&id).cloned() {
+            self.unwatch(&old);
+        }
+        self.adopt(loan);
+        self.sent.remove(&id);
+        for view in views {
+            self.show(view);
         }
         self.turns += 1;
         self.reserve();
-        Ok(())
+        Ok(Ok(()))
     }
 
-    fn fold(&mut self, id: LoanId, one: Recorded) -> anyhow::Result<()> {
-        let loan = match self.loans.remove(&id) {
-            Some(loan) => {
-                self.unwatch(&loan);
-                Arc::unwrap_or_clone(loan).apply(&one)
-            }
-            None => Loan::begin(&one),
+    /// The loan after these events, and what people are told of each.
+    fn foresee(&self, id: LoanId, recorded: &[Recorded]) -> Result<(Loan, Vec<EventView>), StateError> {
+        let mut loan = self.loans.get(&id).map(|loan| Loan::clone(loan));
+        let mut views = Vec::new();
+        for one in recorded {
+            let next = match loan.take() {
+                Some(loan) => loan.apply(one)?,
+                None => Loan::begin(one)?,
+            };
+            views.push(present::event(0, &next, one));
+            loan = Some(next);
         }
-        .with_context(|| format!("apply an event to loan {id}"))?;
+        let loan = loan.ok_or_else(|| StateError::NotBegun("nothing".into()))?;
+        Ok((loan, views))
+    }
+
+    fn show(&mut self, view: EventView) {
         self.numbered += 1;
-        let view = present::event(self.numbered, &loan, &one);
-        tracing::info!(loan = %id, "{}: {}", view.event, view.text);
+        let view = EventView { number: self.numbered, ..view };
+        tracing::info!(loan = %view.loan_id, "{}: {}", view.event, view.text);
         self.events.push_back(view);
         if self.events.len() > EVENTS_KEPT {
             self.events.pop_front();
         }
-        self.sent.remove(&id);
-        self.adopt(loan);
-        Ok(())
     }
 
     /// Takes a loan in, watching what concerns it.
@@ -330,6 +363,18 @@ impl Core {
         }
     }
 
+    /// A job that panicked must not be missed for ever: the same one can be started again.
+    fn on_panic(&mut self, failed: &tokio::task::JoinError) {
+        self.turns += 1;
+        let Some(key) = self.started.remove(&failed.id()) else { return };
+        self.running.remove(&key);
+        // A watch that was cut off waits its turn like one that was answered.
+        if let Key::Watch(oracle) = key {
+            self.looked.insert(oracle, Looked { at: Time(0), when: Instant::now() });
+        }
+        self.trouble(&format!("{key:?}"), format!("ended in disorder: {failed}"));
+    }
+
     fn on_done(&mut self, done: Done) -> anyhow::Result<()> {
         self.turns += 1;
         self.running.remove(&done.key);
@@ -354,10 +399,17 @@ impl Core {
                 }
                 let _ = reply.send(answer.and_then(|()| self.view(id)));
             }
+            Outcome::AskLender(id, reply) => {
+                self.wishes.insert(id, Instant::now());
+                if let Some(loan) = self.loans.get(&id).cloned() {
+                    let request = crate::protocol::messages::RepayRequest { loan: id.0 };
+                    self.send(loan.peer, &Message::RepayRequest(request));
+                }
+                let _ = reply.send(self.view(id));
+            }
             Outcome::Give(given, message) => {
                 if let Some(peer) = peer {
-                    let ours = self.given.values().filter(|given| given.peer == peer).count();
-                    if ours < GIVEN_PER_PEER && self.given.len() < GIVEN_MOST {
+                    if self.has_room_for_quote(peer) {
                         self.given.insert(given.terms.id(), *given);
                         self.send(peer, &message);
                     } else {
@@ -374,8 +426,14 @@ impl Core {
                 let Event::Agreed { terms, .. } = &*event else { return Ok(()) };
                 let id = terms.id();
                 let answer = self.begin(id, *event)?;
-                if let Some(reply) = reply {
-                    let _ = reply.send(answer.and_then(|()| self.view(id)));
+                let _ = reply.send(answer.and_then(|()| self.view(id)));
+            }
+            Outcome::Agree(event, coins) => {
+                let Event::Agreed { terms, peer, .. } = &*event else { return Ok(()) };
+                let (id, peer) = (terms.id(), *peer);
+                if let Err(refusal) = self.lend(id, *event, &coins)? {
+                    tracing::warn!(loan = %id, "{}", refusal.message);
+                    self.send(peer, &refused(id.0, &refusal.code, &refusal.message));
                 }
             }
             Outcome::Watched { oracle, at, spot, inputs, trouble } => {
@@ -414,8 +472,85 @@ impl Core {
         }
         self.got.remove(&id);
         self.given.remove(&id);
-        self.record(id, vec![event])?;
-        Ok(Ok(()))
+        self.record(id, vec![event])
+    }
+
+    /// Lender: begins a loan whose borrower has proved `coins`, unless that is more than the policy lends at once, or
+    /// the same coins have been shown before only to make us work.
+    fn lend(&mut self, id: LoanId, event: Event, coins: &[OutPoint]) -> anyhow::Result<Result<(), ErrorView>> {
+        let Event::Agreed { terms, peer, .. } = &event else { return Ok(Ok(())) };
+        if self.loans.contains_key(&id) {
+            return Ok(Ok(()));
+        }
+        // Many quotes may be open; together they are no way around the limit.
+        let left = Cents(self.policy.exposure_max.0.saturating_sub(self.exposure().0));
+        if terms.principal > left {
+            let text = format!("principal {}: this lender has {left} left to lend", terms.principal);
+            return Ok(Err(error("exposure", text)));
+        }
+        if let Err(refusal) = self.supersede(coins, *peer)? {
+            return Ok(Err(refusal));
+        }
+        let now = self.moment.now;
+        let begun = self.begin(id, event)?;
+        if begun.is_ok() {
+            for coin in coins {
+                self.proven.entry(*coin).or_default().push((id, now));
+            }
+        }
+        Ok(begun)
+    }
+
+    /// A coin backs one negotiation at a time: an earlier one of the same borrower ends; a borrower whose coins have
+    /// come to nothing too often today is refused, for each costs us a transaction and a record.
+    fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<Result<(), ErrorView>> {
+        let shown: Vec<LoanId> =
+            coins.iter().filter_map(|coin| self.proven.get(coin)).flatten().map(|(id, _)| *id).collect();
+        for earlier in shown {
+            let Some(loan) = self.loans.get(&earlier) else { continue };
+            if present::phase(&loan.stage) != 0 {
+                continue;
+            }
+            let reason = "its coins were promised to another loan".to_string();
+            let ended = loan.peer == peer && self.input(earlier, Input::Cancel { reason })?.is_ok();
+            if !ended {
+                return Ok(Err(error("coins", format!("a coin is promised to loan {earlier} already"))));
+            }
+        }
+        let idle = |id: &LoanId| self.loans.get(id).is_some_and(|loan| matches!(loan.stage, Stage::Cancelled { .. }));
+        let wasted = |coin: &&OutPoint| {
+            let shown = self.proven.get(*coin).map(Vec::as_slice).unwrap_or_default();
+            shown.iter().filter(|(id, _)| idle(id)).count() >= PROVEN_IN_VAIN
+        };
+        Ok(match coins.iter().find(wasted) {
+            Some(coin) => Err(error(
+                "coins",
+                format!(
+                    "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
+                ),
+            )),
+            None => Ok(()),
+        })
+    }
+
+    /// What is lent out or being agreed, by the dollars it counted at first.
+    pub fn exposure(&self) -> Cents {
+        self.loans
+            .values()
+            .filter(|loan| loan.role == Role::Lender && present::phase(&loan.stage) < 2)
+            .fold(Cents(0), |sum, loan| Cents(sum.0.saturating_add(loan.terms.principal.0)))
+    }
+
+    /// May this peer have one more quote? Where the book is full, the quotes of peers that have gone make room.
+    fn has_room_for_quote(&mut self, peer: PublicKey) -> bool {
+        if self.given.values().filter(|given| given.peer == peer).count() >= GIVEN_PER_PEER {
+            return false;
+        }
+        if self.given.len() >= GIVEN_MOST {
+            let net = &self.tools.net;
+            self.given.retain(|_, given| given.peer == peer || net.is_connected(given.peer));
+        }
+        self.given.len() < GIVEN_MOST
     }
 
     fn on_trouble(
@@ -448,7 +583,8 @@ impl Core {
         if !self.running.insert(key) {
             return false;
         }
-        self.jobs.spawn(async move { Done { key, peer, about, result: work.await } });
+        let task = self.jobs.spawn(async move { Done { key, peer, about, result: work.await } });
+        self.started.insert(task.id(), key);
         true
     }
 
@@ -508,7 +644,12 @@ impl Core {
     /// Has everything known at this clock and height been done?
     pub fn is_idle(&self) -> bool {
         let now = self.moment.now;
-        let looked = lock(&self.tools.oracles).keys().all(|key| self.looked.get(key).is_some_and(|l| l.at == now));
+        // On the machine's clock every look is a little late.
+        let fresh = |looked: &Looked| match self.tools.clock.is_file() {
+            true => looked.at == now,
+            false => looked.when.elapsed() < AGAIN * 4,
+        };
+        let looked = lock(&self.tools.oracles).keys().all(|key| self.looked.get(key).is_some_and(fresh));
         let waiting =
             self.loans.values().any(|loan| present::waits_for_peer(loan) && self.tools.net.is_connected(loan.peer));
         self.caught_up && looked && self.running.is_empty() && !waiting

@@ -3,14 +3,17 @@
 use super::core::{negotiate, quote, refused, repay, Core};
 use super::jobs::Key;
 use super::tools::lock;
-use crate::contract::{wire, Role};
+use crate::contract::Role;
 use crate::loan::terms::LoanId;
-use crate::loan::units::Cents;
 use crate::protocol::messages::{Fallback, QuoteRequest, Refused};
 use crate::protocol::{Input, Loan, Message, Stage};
+use crate::settlement::deadline::PROPOSAL_PATIENCE;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use std::sync::Arc;
+
+/// How long a lender's proposal is still what the borrower asked for.
+const WISH: std::time::Duration = std::time::Duration::from_secs(60);
 
 impl Core {
     /// Takes one message. Everything in it is a claim until a job has checked it.
@@ -50,27 +53,40 @@ impl Core {
             }
             Message::Fallback(fallback) => self.on_fallback(peer, &fallback),
             Message::Offer(bytes) => {
-                let Ok(offer) = wire::read::<crate::contract::OfferDlc>(&bytes) else {
-                    tracing::warn!(%peer, "an offer that cannot be read");
-                    return Ok(());
-                };
-                let id = LoanId(offer.temporary_contract_id);
+                // The temporary id is at a fixed place: after type, version, flags and chain. A job reads the rest,
+                // and only for a loan that waits for it.
+                let Some(id) = bytes.get(39..71).and_then(|id| id.try_into().ok()).map(LoanId) else { return Ok(()) };
                 if let Some(loan) = self.party(peer, id, Role::Lender, &Stage::Ready) {
                     let work = negotiate::answer_offer(self.tools.clone(), loan, bytes);
                     self.spawn(Key::Loan(id), Some(peer), id.0, work);
                 } else {
-                    self.sent.remove(&id);
+                    self.say_again(peer, id);
                 }
             }
             Message::Accept(bytes) => self.on_accept(peer, bytes),
             Message::Sign(bytes) => self.on_sign(peer, bytes),
             Message::Repay(message) => {
                 let id = LoanId(message.loan);
-                if let Some(loan) = self.party(peer, id, Role::Lender, &Stage::Active) {
-                    if loan.repayment.is_none() {
+                let wished = self.wishes.get(&id).is_some_and(|asked| asked.elapsed() < WISH);
+                let found = self.party(peer, id, Role::Lender, &Stage::Active);
+                // As borrower only what we asked for: nobody repays a loan for us unasked.
+                let found = found.or_else(|| self.party(peer, id, Role::Borrower, &Stage::Active).filter(|_| wished));
+                if let Some(loan) = found {
+                    // One that is too old to be answered again does not keep another from being made.
+                    let now = self.moment.now;
+                    let open = |open: &crate::protocol::event::Repayment| now.since(open.at) <= PROPOSAL_PATIENCE;
+                    if !loan.repayment.as_ref().is_some_and(open) {
                         let work = repay::answer(self.tools.clone(), loan, message);
                         self.spawn(Key::Loan(id), Some(peer), id.0, work);
                     }
+                }
+            }
+            Message::RepayRequest(request) => {
+                let id = LoanId(request.loan);
+                let open = self.party(peer, id, Role::Lender, &Stage::Active);
+                if let Some(loan) = open.filter(|loan| loan.repayment.is_none()) {
+                    let work = repay::propose_for_borrower(self.tools.clone(), loan);
+                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
                 }
             }
             Message::Receipt(receipt) => {
@@ -89,12 +105,15 @@ impl Core {
         self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == role && loan.stage == *stage).cloned()
     }
 
+    /// A peer that repeats itself has not got our answer.
+    fn say_again(&mut self, peer: PublicKey, id: LoanId) {
+        if self.loans.get(&id).is_some_and(|loan| loan.peer == peer) {
+            self.sent.remove(&id);
+        }
+    }
+
     fn on_quote_request(&mut self, peer: PublicKey, request: QuoteRequest) {
-        let exposure = self
-            .loans
-            .values()
-            .filter(|loan| loan.role == Role::Lender && super::present::phase(&loan.stage) < 2)
-            .fold(Cents(0), |sum, loan| Cents(sum.0.saturating_add(loan.terms.principal.0)));
+        let exposure = self.exposure();
         let about = request.request;
         let work = quote::give(self.tools.clone(), peer, request, self.policy.clone(), exposure);
         if !self.spawn(Key::Peer(peer), Some(peer), about, work) {
@@ -114,7 +133,7 @@ impl Core {
         // The temporary id is at a fixed place: after type and version.
         let Some(id) = bytes.get(6..38).and_then(|id| id.try_into().ok()).map(LoanId) else { return };
         let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Offered) else {
-            self.sent.remove(&id);
+            self.say_again(peer, id);
             return;
         };
         if let Some(fallback) = self.fallbacks.get(&id).copied() {
@@ -149,7 +168,8 @@ impl Core {
         let id = LoanId(refusal.about);
         let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
         tracing::warn!(loan = %id, "the peer refuses: {}", refusal.message);
-        if loan.role == Role::Borrower && loan.repayment.is_some() && loan.repayment_withdrawal.is_none() {
+        let open = loan.stage == Stage::Active && loan.exit.is_none() && loan.pending.is_none();
+        if open && loan.is_proposing() {
             // It holds our half-signed repayment: take the coin back.
             self.withdraw_repayment(id);
             return Ok(());

@@ -11,8 +11,8 @@ use hypothec_oracle::ladder::Level;
 use hypothec_oracle::units::{Day, Time};
 use hypothec_oracle::verify::{verify_announcement, verify_attestation, VerifyError};
 use hypothec_oracle::wire::{BadSignature, Info, Pubkey, SignedLows, SignedPrice, Status};
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Longest small answer, in bytes.
 const SMALL: usize = 64 * 1024;
@@ -20,16 +20,19 @@ const SMALL: usize = 64 * 1024;
 const PAGE: usize = 2 * 1024 * 1024;
 /// Pages of announcements kept, for they never change: a month of a band is about 650 kB.
 const KEPT: usize = 24;
+/// Days of final lows kept: about 300 bytes each.
+const DAYS_KEPT: usize = 4_000;
 
 /// Downloaded pages, the oldest first.
 type Pages = VecDeque<(Bundle, Arc<BundlePage>)>;
 
-/// Asks one oracle. Clones share what they have downloaded.
+/// Asks one oracle. Lows that are final are asked for once. Clones share what they have downloaded.
 #[derive(Clone, Debug)]
 pub struct OracleClient {
     fetcher: Fetcher,
     key: XOnlyPublicKey,
     pages: Arc<Mutex<Pages>>,
+    closed: Arc<Mutex<BTreeMap<Day, SignedLows>>>,
 }
 
 impl OracleClient {
@@ -38,7 +41,7 @@ impl OracleClient {
     /// # Errors
     /// When the URL is not one.
     pub fn new(base_url: &str, key: XOnlyPublicKey) -> Result<OracleClient, OracleError> {
-        Ok(OracleClient { fetcher: Fetcher::new(base_url)?, key, pages: Arc::default() })
+        Ok(OracleClient { fetcher: Fetcher::new(base_url)?, key, pages: Arc::default(), closed: Arc::default() })
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -48,7 +51,7 @@ impl OracleClient {
     pub async fn connect(base_url: &str) -> Result<OracleClient, OracleError> {
         let fetcher = Fetcher::new(base_url)?;
         let Pubkey { pubkey: key } = fetcher.get("/pubkey", SMALL).await?;
-        Ok(OracleClient { fetcher, key, pages: Arc::default() })
+        Ok(OracleClient { fetcher, key, pages: Arc::default(), closed: Arc::default() })
     }
 
     /// The key everything is verified with.
@@ -97,13 +100,27 @@ impl OracleClient {
     /// # Errors
     /// When the oracle does not answer, or they are not the oracle's.
     pub async fn lows(&self, day: Day) -> Result<SignedLows, OracleError> {
+        if let Some(lows) = self.closed().get(&day) {
+            return Ok(lows.clone());
+        }
         let lows: SignedLows = self.fetcher.get(&format!("/v1/lows/{day}"), SMALL).await?;
         if lows.day != day {
             let (asked, answered) = (format!("day {day}"), format!("day {}", lows.day));
             return Err(OracleError::Elsewhere { url: self.url().to_string(), asked, answered });
         }
         lows.verify(&self.key).map_err(|source| self.unsigned(source))?;
+        if lows.is_closed() {
+            let mut closed = self.closed();
+            closed.insert(day, lows.clone());
+            while closed.len() > DAYS_KEPT {
+                closed.pop_first();
+            }
+        }
         Ok(lows)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, BTreeMap<Day, SignedLows>> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The announcements of many touches (level, day, start hour 0 to 23), verified, in the order asked.

@@ -8,7 +8,7 @@ use crate::contract::OracleAttestation;
 use crate::contract::{fallback, refund, Role, Skeleton};
 use crate::loan::ltv::{self, MarginLine};
 use crate::loan::payout::Payout;
-use crate::loan::units::Cents;
+use crate::loan::units::{BasisPoints, Cents};
 use crate::settlement::deadline;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::{OutPoint, Transaction, Txid};
@@ -69,6 +69,9 @@ pub enum Refusal {
     Side(Role),
 }
 
+/// How far below a margin line the ratio must fall before the line counts as no longer crossed.
+const MARGIN_SLACK: BasisPoints = BasisPoints(50);
+
 /// The events an input leads to; none when it says nothing new.
 pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
     match input {
@@ -101,16 +104,16 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         Input::Attested { clause, attestation, transaction } => attested(loan, clause, attestation, transaction),
         Input::Repaying(repayment) => repaying(loan, repayment),
         Input::Withdrawn(transaction) => {
-            at(loan, &[Stage::Signed], "a withdrawal", "a signed contract that was not funded")?;
+            at(loan, &[Stage::Signed, Stage::Funded], "a withdrawal", "a signed contract that was not funded")?;
             // Taken back once is enough: the first transaction is repeated until it confirms.
             Ok(match loan.withdrawal {
                 Some(_) => Vec::new(),
                 None => vec![Event::Withdrawn { transaction }],
             })
         }
-        Input::RepaymentWithdrawn(transaction) => match loan.repayment {
+        Input::RepaymentWithdrawn(transaction) => match &loan.repayment {
             Some(_) if loan.repayment_withdrawal.is_some() => Ok(Vec::new()),
-            Some(_) if loan.role == Role::Borrower => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
+            Some(open) if loan.role == open.proposer => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
             _ => Err(stage(loan, "withdrawing a repayment", "an open proposal of ours")),
         },
         Input::Cancel { reason } => cancel(loan, reason),
@@ -179,7 +182,7 @@ fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {
         return Err(Refusal::Settling { exit: pending.exit });
     }
     match &loan.repayment {
-        Some(open) if loan.role == Role::Borrower => Err(Refusal::Proposed(open.transaction.compute_txid())),
+        Some(open) if loan.role == open.proposer => Err(Refusal::Proposed(open.transaction.compute_txid())),
         Some(open) if open.transaction.compute_txid() == repayment.transaction.compute_txid() => Ok(Vec::new()),
         _ => Ok(vec![Event::Repaying(Box::new(repayment))]),
     }
@@ -296,10 +299,13 @@ fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
         return Vec::new();
     }
     let owed = loan.terms.owed_at(moment.now);
+    let crossed = |ltv| MarginLine::crossed(ltv, loan.terms.liquidation_ltv);
     // No ratio, no news: a price of nothing must not look like all is well.
     let Some(ltv) = ltv::ltv_ceil(owed, loan.terms.collateral, price) else { return Vec::new() };
-    let line = MarginLine::crossed(ltv, loan.terms.liquidation_ltv);
-    match line == loan.margin {
+    let line = crossed(ltv);
+    // A price that trembles at a line would fill the log: the way back takes a little more than the way there.
+    let back = crossed(BasisPoints(ltv.0.saturating_add(MARGIN_SLACK.0)));
+    match line == loan.margin || (line < loan.margin && back >= loan.margin) {
         true => Vec::new(),
         false => vec![Event::Margin { line, price }],
     }

@@ -21,7 +21,7 @@ pub enum Action {
     PrepareCoin,
     /// Bring this to the chain; say nothing if it is there already.
     Broadcast(Box<Transaction>),
-    /// Take back the borrower's funding coin.
+    /// Take back our funding coin.
     Withdraw,
     /// Take back the coin of a repayment that was not answered in time.
     WithdrawRepayment,
@@ -46,7 +46,7 @@ pub fn todo(loan: &Loan, moment: Moment) -> Vec<Action> {
         }
         (Stage::Accepted, Role::Lender) => actions.extend(send_with_fallback(loan)),
         (Stage::Signed, Role::Borrower) => signed(loan, moment, &mut actions),
-        (Stage::Funded, Role::Lender) => actions.extend(loan.funding.as_ref().map(|seen| broadcast(&seen.transaction))),
+        (Stage::Funded, Role::Lender) => funded(loan, moment, &mut actions),
         (Stage::Active | Stage::Closing, _) => living(loan, moment, &mut actions),
         _ => {}
     }
@@ -66,6 +66,20 @@ fn signed(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     actions.extend(send_with_fallback(loan));
     if moment.now.since(loan.since) >= deadline::BROADCAST_PATIENCE {
         actions.push(Action::Withdraw);
+    }
+}
+
+/// The funding transaction is complete and out. Where the mempool will not have it, the borrower holds it back by a
+/// rival spend of its coin, and would let it through once the price suits it: after a while the lender takes its coin
+/// back as well.
+fn funded(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
+    if let Some(withdrawal) = &loan.withdrawal {
+        actions.push(broadcast(withdrawal));
+        return;
+    }
+    match moment.now.since(loan.since) >= deadline::BROADCAST_PATIENCE {
+        true => actions.push(Action::Withdraw),
+        false => actions.extend(loan.funding.as_ref().map(|seen| broadcast(&seen.transaction))),
     }
 }
 
@@ -95,12 +109,12 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
 
 fn repaying(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     let Some(repayment) = &loan.repayment else { return };
-    match (loan.role, &loan.repayment_withdrawal) {
-        (Role::Borrower, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
-        (Role::Borrower, None) if moment.now.since(repayment.at) > deadline::PROPOSAL_PATIENCE => {
+    match (loan.role == repayment.proposer, &loan.repayment_withdrawal) {
+        (true, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
+        (true, None) if moment.now.since(repayment.at) > deadline::PROPOSAL_PATIENCE => {
             actions.push(Action::WithdrawRepayment);
         }
-        (Role::Borrower, None) => {
+        (true, None) => {
             let message = Repay {
                 loan: loan.id.0,
                 transaction: Bytes(bitcoin::consensus::serialize(&repayment.transaction)),
@@ -111,8 +125,8 @@ fn repaying(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
             };
             actions.push(Action::Send(vec![Message::Repay(message)]));
         }
-        // Complete at the lender.
-        (Role::Lender, _) => actions.push(broadcast(&repayment.transaction)),
+        // Completed by us.
+        (false, _) => actions.push(broadcast(&repayment.transaction)),
     }
 }
 

@@ -12,6 +12,13 @@ pub const SPOT_FRESH: u32 = 60;
 /// How far spot may move from the reference price before neither side signs.
 pub const SPOT_DRIFT: BasisPoints = BasisPoints(50);
 
+/// How far a price somebody proposes may be from the spot we see while we look at it, at a cost to us: the proposer
+/// would use a wider margin every time.
+pub const FAIR_DRIFT: BasisPoints = BasisPoints(20);
+
+/// How long after due a fixing waits for lows that might prove an earlier touch and cannot be had, seconds.
+pub const LOWS_PATIENCE: u32 = 3_600;
+
 /// Has the fixing's hour come?
 pub fn is_due(terms: &Terms, now: Time) -> bool {
     now >= terms.due()
@@ -34,8 +41,22 @@ pub fn has_expired(terms: &Terms, now: Time) -> bool {
 
 /// Is `spot` within 0.5 % of the price the terms were made at?
 pub fn is_near(reference: Cents, spot: Cents) -> bool {
-    let far = u128::from(reference.0.abs_diff(spot.0)) * 10_000;
-    far <= u128::from(reference.0) * u128::from(SPOT_DRIFT.0)
+    within(reference, spot, SPOT_DRIFT)
+}
+
+/// Is `proposed` within 0.2 % of spot, seen at the same moment?
+pub fn is_fair(spot: Cents, proposed: Cents) -> bool {
+    within(spot, proposed, FAIR_DRIFT)
+}
+
+/// May a repayment use `proposed`? A price above spot makes it smaller, so that may only be a little.
+pub fn is_fair_repayment(spot: Cents, proposed: Cents) -> bool {
+    is_near(spot, proposed) && (proposed <= spot || is_fair(spot, proposed))
+}
+
+fn within(reference: Cents, other: Cents, drift: BasisPoints) -> bool {
+    let far = u128::from(reference.0.abs_diff(other.0)) * 10_000;
+    far <= u128::from(reference.0) * u128::from(drift.0)
 }
 
 /// Is a price of `unix` fresh at `now`?

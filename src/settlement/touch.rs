@@ -24,10 +24,9 @@ fn hour_counts(terms: &Terms, day: &TouchDay, hour: u8) -> bool {
     end.is_some_and(|end| end <= terms.due())
 }
 
-/// The days of the term whose lows matter at `now`: those begun, newest first, and none that ended over a week ago,
-/// when the oracle has said all it will say.
+/// The days of the term whose lows matter at `now`: all that have begun, newest first. A node that was away for weeks
+/// finds a touch it missed; to everyone else old days cost nothing, since lows that are final are asked for once.
 pub fn days_to_watch(days: &[TouchDay], now: Time) -> impl Iterator<Item = (usize, &TouchDay)> {
-    const WEEK: u32 = 7;
     let today = now.day();
-    days.iter().enumerate().rev().filter(move |(_, day)| day.day <= today && today.0.saturating_sub(day.day.0) <= WEEK)
+    days.iter().enumerate().rev().filter(move |(_, day)| day.day <= today)
 }

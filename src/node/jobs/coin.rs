@@ -2,7 +2,6 @@
 
 use super::Outcome;
 use crate::contract::offer::lender_coin_value;
-use crate::contract::Role;
 use crate::crash;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::{Input, Loan};
@@ -12,12 +11,18 @@ use std::sync::Arc;
 /// Finds the lender's exact coin, or makes it.
 pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
     let value = lender_coin_value(&loan.terms).map_err(Trouble::later)?;
+    if let Some(made) = &loan.coin_made {
+        let coin = OutPoint { txid: made.compute_txid(), vout: 0 };
+        let known = lock(&tools.wallet).coins();
+        let there = known.iter().any(|known| known.outpoint == coin && known.confirmations > 0);
+        return Ok(match there {
+            true => Outcome::Inputs(loan.id, vec![Input::CoinConfirmed(coin)]),
+            false => Outcome::Nothing,
+        });
+    }
     let found = lock(&tools.wallet).exact_coin(value);
     if let Some(coin) = found {
         return Ok(Outcome::Inputs(loan.id, vec![Input::CoinConfirmed(coin.outpoint)]));
-    }
-    if loan.coin_made.is_some() {
-        return Ok(Outcome::Nothing);
     }
     let fee_rate = tools.chain.fee_rate().await?;
     let now = tools.now()?;
@@ -28,7 +33,7 @@ pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trou
     Ok(Outcome::Inputs(loan.id, vec![Input::CoinMade(payment.transaction)]))
 }
 
-/// Takes back the borrower's funding coin, so that the contract can never be funded.
+/// Takes back our funding coin, so that the contract can never be funded.
 pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
     let coin = loan.coins.first().copied().ok_or_else(|| Trouble::later("the loan has no coin"))?;
     let transaction = take_back(&tools, coin, &loan).await?;
@@ -37,8 +42,8 @@ pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Tro
 
 /// The transaction that takes back the coin of an open repayment proposal.
 pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
-    if loan.role != Role::Borrower {
-        return Err(Trouble::refuse("role", "only the borrower can withdraw a repayment"));
+    if loan.repayment.as_ref().is_some_and(|repayment| repayment.proposer != loan.role) {
+        return Err(Trouble::refuse("role", "the other side proposed this repayment; only it can take it back"));
     }
     let coin = loan
         .repayment

@@ -18,7 +18,7 @@ use crate::loan::units::Time;
 use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::Txid;
+use bitcoin::{OutPoint, Txid};
 use hypothec_oracle::wire::SignedPrice;
 
 /// What may run once at a time.
@@ -66,12 +66,16 @@ pub enum Outcome {
     Inputs(LoanId, Vec<Input>),
     /// Inputs of a loan that somebody waits for.
     Answered(LoanId, Vec<Input>, Reply<LoanView>),
+    /// The borrower has no coin to propose with: the lender is to be asked.
+    AskLender(LoanId, Reply<LoanView>),
     /// A quote to give.
     Give(Box<Given>, Message),
     /// A quote we got, and the one who asked.
     Got(Box<Got>, Reply<QuoteView>),
-    /// A loan begins; as borrower somebody waits.
-    Begin(Box<Event>, Option<Reply<LoanView>>),
+    /// A loan begins as borrower; somebody waits.
+    Begin(Box<Event>, Reply<LoanView>),
+    /// A loan may begin as lender: the borrower agreed and proved these coins.
+    Agree(Box<Event>, Vec<OutPoint>),
     /// An oracle was looked at, at this time of ours.
     Watched {
         oracle: XOnlyPublicKey,

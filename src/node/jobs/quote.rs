@@ -58,6 +58,11 @@ pub async fn give(
         let ours: Vec<String> = policy.oracles.iter().map(ToString::to_string).collect();
         refuse("oracle", format!("none of the oracles named is one this lender trusts: {}", ours.join(", ")))
     })?;
+    if policy.approval == policy::Approval::Manual {
+        // Nobody can be asked yet: better no loan than one nobody approved.
+        let text = "this lender approves every loan by hand, and its node cannot ask for that yet".into();
+        return Err(refuse("approval", text));
+    }
     let spot = tools.spot(&oracle).await?;
     let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
     let asked = policy::Request {
@@ -238,8 +243,8 @@ async fn check_quote(
     check_times(&terms, now).map_err(|(field, found, right)| wrong(field, found, right))?;
     let oracle = terms.oracles.first().ok_or_else(|| wrong("oracle", "none".into(), "one".into()))?;
     let spot = tools.spot(oracle).await?;
-    if !deadline::is_near(spot, terms.reference_price) {
-        let right = format!("spot {spot} within 0.5 %");
+    if !deadline::is_fair(spot, terms.reference_price) {
+        let right = format!("spot {spot} within 0.2 %");
         return Err(wrong("reference price", terms.reference_price.to_string(), right));
     }
     let ours = exit_fee_rate(tools.fee_estimate().await?);
@@ -281,7 +286,7 @@ async fn fetch(
 /// Borrower: takes a quote, with coins that cover collateral and fees.
 pub async fn take(tools: Arc<Tools>, got: Got, reply: Reply<view::LoanView>) -> Result<Outcome, Trouble> {
     match try_take(&tools, got).await {
-        Ok(event) => Ok(Outcome::Begin(Box::new(event), Some(reply))),
+        Ok(event) => Ok(Outcome::Begin(Box::new(event), reply)),
         Err(trouble) => {
             let _ = reply.send(Err(trouble.view()));
             Ok(Outcome::Nothing)
@@ -377,5 +382,5 @@ pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<O
         key_index: given.key_index,
         coins: Vec::new(),
     };
-    Ok(Outcome::Begin(Box::new(event), None))
+    Ok(Outcome::Agree(Box::new(event), seen.into_iter().collect()))
 }

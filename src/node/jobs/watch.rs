@@ -20,28 +20,52 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 
 /// One look. `loans` are the living ones this oracle settles.
 pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Vec<Arc<Loan>>) -> Outcome {
+    let client = match tools.oracle(&oracle) {
+        Ok(client) => client,
+        Err(e) => {
+            let trouble = Some(e.message().to_owned());
+            return Outcome::Watched { oracle, at, spot: None, inputs: Vec::new(), trouble };
+        }
+    };
     let mut inputs = Vec::new();
-    let mut spot = None;
-    let result = async {
-        let client = tools.oracle(&oracle)?;
-        let price = wait_for_price(&tools, &client, at).await;
-        if let Ok(price) = &price {
+    // What is wrong with one answer or one loan is told, and never keeps another loan from being settled.
+    let mut trouble: Option<Trouble> = None;
+    let spot = match wait_for_price(&tools, &client, at).await {
+        Ok(price) => {
             if deadline::is_fresh(price.unix, at) {
                 inputs.extend(loans.iter().map(|loan| (loan.id, Input::Price(price.cents))));
             }
-            spot = Some(*price);
+            Some(price)
         }
-        let mut lows: BTreeMap<Day, SignedLows> = BTreeMap::new();
-        for loan in &loans {
-            if let Some(input) = exit_of(&tools, &client, loan, at, &mut lows).await? {
-                inputs.push((loan.id, input));
-            }
+        Err(e) => {
+            trouble = Some(e);
+            None
         }
-        price.map(|_| ())
     };
-    let result: Result<(), Trouble> = result.await;
-    let trouble = result.err().map(|trouble| trouble.message().to_owned());
+    let mut lows = Lows { client: &client, known: BTreeMap::new() };
+    for loan in &loans {
+        match exit_of(&tools, &client, loan, at, &mut lows).await {
+            Ok(input) => inputs.extend(input.map(|input| (loan.id, input))),
+            Err(e) => trouble = trouble.or(Some(e)),
+        }
+    }
+    let trouble = trouble.map(|trouble| trouble.message().to_owned());
     Outcome::Watched { oracle, at, spot, inputs, trouble }
+}
+
+/// The lows of the days asked about in one look, each asked for once whether it could be had or not.
+struct Lows<'a> {
+    client: &'a OracleClient,
+    known: BTreeMap<Day, Result<SignedLows, Trouble>>,
+}
+
+impl Lows<'_> {
+    async fn of(&mut self, day: Day) -> &Result<SignedLows, Trouble> {
+        match self.known.entry(day) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(new) => new.insert(self.client.lows(day).await.map_err(Trouble::from)),
+        }
+    }
 }
 
 /// The price now. On fast time the oracle may still be reading what the clock jumped over: it says so by its price.
@@ -66,21 +90,34 @@ async fn exit_of(
     client: &OracleClient,
     loan: &Loan,
     at: Time,
-    lows: &mut BTreeMap<Day, SignedLows>,
+    lows: &mut Lows<'_>,
 ) -> Result<Option<Input>, Trouble> {
+    let mut missing = None;
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
-        let lows = match lows.entry(day.day) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(client.lows(day.day).await?),
-        };
-        if touch::is_touched(&loan.terms, day, lows) {
-            return attested(tools, client, loan, Clause::Touch { index }).await;
+        match lows.of(day.day).await {
+            Ok(lows) if touch::is_touched(&loan.terms, day, lows) => {
+                match attested(tools, client, loan, Clause::Touch { index }).await {
+                    Ok(None) => {
+                        let text = format!("oracle {}: withholds {}, which its lows prove", client.url(), day.event());
+                        missing = missing.or(Some(Trouble::Later(text)));
+                    }
+                    Ok(found) => return Ok(found),
+                    Err(e) => missing = missing.or(Some(e)),
+                }
+            }
+            Ok(_) => {}
+            Err(e) => missing = missing.or_else(|| Some(e.clone())),
         }
     }
-    if deadline::is_due(&loan.terms, at) {
+    // A touch before due ends the loan, so the fixing is second; but it does not wait for ever for lows that are lost.
+    let patient = missing.is_some() && at.since(loan.terms.due()) < deadline::LOWS_PATIENCE;
+    if deadline::is_due(&loan.terms, at) && !patient {
         return attested(tools, client, loan, Clause::Fixing).await;
     }
-    Ok(None)
+    match missing {
+        Some(e) => Err(e),
+        None => Ok(None),
+    }
 }
 
 async fn attested(tools: &Tools, client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<Input>, Trouble> {
