@@ -147,7 +147,8 @@ impl Settled {
                 worth(sides.after_sats)
             )
         };
-        let fee = |of: &dyn Fn(&Txid) -> bool| -> u64 { self.fees.iter().filter(|(id, _)| of(id)).map(|(_, fee)| fee).sum() };
+        let fee =
+            |of: &dyn Fn(&Txid) -> bool| -> u64 { self.fees.iter().filter(|(id, _)| of(id)).map(|(_, fee)| fee).sum() };
         let (funding, exit) = (fee(&|id| *id == line.funding_txid), fee(&|id| *id == line.exit_txid));
         let other = fee(&|id| *id != line.funding_txid && *id != line.exit_txid);
         format!(
