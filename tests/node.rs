@@ -2,168 +2,14 @@
 
 #![allow(clippy::unwrap_used)]
 
-use bitcoin::Amount;
+mod world;
+
 use hypothec::contract::repay::Source;
-use hypothec::demo::bitcoind::{BitcoindProcess, Options};
-use hypothec::loan::policy::Policy;
-use hypothec::loan::LoanId;
-use hypothec::node::config::{Choices, Config};
-use hypothec::node::data::{new_words, DataFolder};
-use hypothec::node::view::{Balance, ConnectRequest, LoanView, OracleRequest, QuoteRequest, QuoteView, SendRequest};
-use hypothec::node::{self, Handle, Running};
-use hypothec::protocol::{Exit, Stage};
+use hypothec::node::view::{Balance, SendRequest};
+use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
-use hypothec_oracle::daemon;
-use hypothec_oracle::units::Time;
-use std::path::Path;
 use std::time::{Duration, Instant};
-use tempfile::TempDir;
-
-/// 9 March 2020, 00:00 UTC.
-const START: Time = Time(1_583_712_000);
-const HOUR: u32 = 3_600;
-
-struct World {
-    bitcoind: BitcoindProcess,
-    oracle: Option<daemon::Oracle>,
-    lender: Running,
-    borrower: Running,
-    dir: TempDir,
-    now: Time,
-}
-
-async fn start_node(dir: &Path, name: &str, bitcoind: &BitcoindProcess, clock: &Path) -> Running {
-    let path = dir.join(name);
-    let choices = Choices {
-        network: "regtest".parse().unwrap(),
-        bitcoind_url: Some(bitcoind.rpc_url().to_owned()),
-        bitcoind_cookie: Some(bitcoind.cookie_file()),
-        peer_listen: Some("127.0.0.1:0".into()),
-        api_listen: Some("127.0.0.1:0".into()),
-    };
-    if !path.exists() {
-        DataFolder::make(&path, &new_words().unwrap(), &choices.text(), |_| Ok(())).unwrap();
-    }
-    node::start(Config::load(&path, Some(clock.to_owned())).unwrap()).await.unwrap()
-}
-
-impl World {
-    async fn new() -> World {
-        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("hypothec=info").try_init();
-        let dir = tempfile::tempdir().unwrap();
-        let clock = dir.path().join("clock");
-        Clock::set_file(&clock, START).unwrap();
-        let options = Options { mock_time: Some(START), ..Options::default() };
-        let bitcoind = BitcoindProcess::start(&dir.path().join("bitcoind"), options).await.unwrap();
-        let data = dir.path().join("oracle");
-        daemon::init(&data).unwrap();
-        let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/prices-2020-03.csv");
-        let oracle = daemon::start(daemon::Config {
-            data,
-            listen: "127.0.0.1:0".parse().unwrap(),
-            network: daemon::Network::Regtest,
-            feed: daemon::FeedChoice::Replay(prices),
-            clock: Clock::file(&clock),
-        })
-        .await
-        .unwrap();
-        let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
-        let borrower = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
-        for node in [&lender, &borrower] {
-            node.handle.add_oracle(OracleRequest { url: oracle.url(), pubkey: None }).await.unwrap();
-            let address = node.handle.new_address().await.unwrap().address;
-            let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
-            bitcoind.fund(&address.assume_checked(), Amount::from_sat(300_000_000)).await.unwrap();
-        }
-        let policy = Policy { oracles: vec![oracle.key], ..Policy::default() };
-        lender.handle.set_policy(policy).await.unwrap();
-        let world = World { bitcoind, oracle: Some(oracle), lender, borrower, dir, now: START };
-        world.mine(1).await;
-        let lender = world.lender_address();
-        world.borrower.handle.connect(ConnectRequest { address: lender }).await.unwrap();
-        world
-    }
-
-    fn lender_address(&self) -> String {
-        format!("{}@{}", self.lender.node_id, self.lender.listening.unwrap())
-    }
-
-    async fn settle(&self) {
-        let height = self.bitcoind.height().await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let mut before = None;
-        loop {
-            let mut readings = Vec::new();
-            for node in [&self.lender, &self.borrower] {
-                let s = node.handle.status().await.unwrap();
-                readings.push((s.clock == self.now.0 && s.height == height && s.idle, s.turns));
-            }
-            if before.as_ref() == Some(&readings) && readings.iter().all(|(idle, _)| *idle) {
-                return;
-            }
-            before = Some(readings);
-            let statuses = [self.lender.handle.status().await.unwrap(), self.borrower.handle.status().await.unwrap()];
-            assert!(Instant::now() < deadline, "not idle at {}: {statuses:#?}", self.now);
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
-    }
-
-    async fn mine(&self, blocks: u32) {
-        self.bitcoind.mine(blocks).await.unwrap();
-        self.settle().await;
-    }
-
-    async fn advance(&mut self, to: Time) {
-        self.now = to;
-        self.bitcoind.set_mock_time(to).await.unwrap();
-        self.bitcoind.mine(6).await.unwrap();
-        Clock::set_file(&self.dir.path().join("clock"), to).unwrap();
-        self.settle().await;
-    }
-
-    async fn quote(&self, principal_cents: u64, days: u32) -> QuoteView {
-        let request =
-            QuoteRequest { lender: self.lender_address(), principal_cents, collateral_sats: 100_000_000, days };
-        self.borrower.handle.quote(request).await.unwrap()
-    }
-
-    /// An active loan.
-    async fn open(&self, principal_cents: u64, days: u32) -> LoanId {
-        let quote = self.quote(principal_cents, days).await;
-        let id = self.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            self.settle().await;
-            let loan = self.borrower.handle.loan(id).await.unwrap();
-            if loan.stage == Stage::Active && loan.confirmations.0 >= loan.confirmations.1 {
-                return id;
-            }
-            assert!(!matches!(loan.stage, Stage::Cancelled { .. }), "{loan:#?}");
-            assert!(Instant::now() < deadline, "{loan:#?}");
-            self.mine(1).await;
-        }
-    }
-
-    async fn both(&self, id: LoanId) -> [LoanView; 2] {
-        [loan(&self.borrower.handle, id).await, loan(&self.lender.handle, id).await]
-    }
-
-    async fn closed(&self, id: LoanId) -> [LoanView; 2] {
-        let deadline = Instant::now() + Duration::from_secs(60);
-        loop {
-            self.mine(1).await;
-            let both = self.both(id).await;
-            if both.iter().all(|loan| loan.stage == Stage::Closed) {
-                return both;
-            }
-            assert!(Instant::now() < deadline, "{both:#?}");
-        }
-    }
-}
-
-async fn loan(handle: &Handle, id: LoanId) -> LoanView {
-    handle.loan(id).await.unwrap()
-}
+use world::{loan, start_node, World, HOUR, START};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_borrower_repays_early_from_its_wallet_and_both_record_the_same_exit() {
@@ -256,4 +102,27 @@ async fn the_oracle_falls_silent_and_the_fallback_settles() {
     for view in both {
         assert_eq!(view.ended.unwrap().exit, Some(Exit::FellBack));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_was_away_for_ten_days_still_finds_the_touch_it_missed() {
+    let world = World::new().await;
+    let id = world.open(380_000, 30).await;
+    let World { bitcoind, oracle, lender, borrower, dir, .. } = world;
+    lender.stop().await.unwrap();
+    borrower.stop().await.unwrap();
+    // The crash of 12 and 13 March passes, and more than a week after it.
+    let back = START.plus(14 * 24 * HOUR).unwrap();
+    bitcoind.set_mock_time(back).await.unwrap();
+    bitcoind.mine(6).await.unwrap();
+    let clock = dir.path().join("clock");
+    Clock::set_file(&clock, back).unwrap();
+    let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
+    let deadline = Instant::now() + Duration::from_secs(30);
+    while loan(&lender.handle, id).await.ended.is_none() {
+        assert!(Instant::now() < deadline, "{:#?}", lender.handle.status().await);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    assert_eq!(loan(&lender.handle, id).await.ended.unwrap().exit, Some(Exit::Liquidated));
+    drop(oracle);
 }

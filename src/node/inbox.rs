@@ -14,6 +14,8 @@ use std::sync::Arc;
 
 /// How long a lender's proposal is still what the borrower asked for.
 const WISH: std::time::Duration = std::time::Duration::from_secs(60);
+/// A short message can ask for a long one again; not more often than this.
+const SAY_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
 impl Core {
     /// Takes one message. Everything in it is a claim until a job has checked it.
@@ -30,7 +32,7 @@ impl Core {
                 let id = LoanId(borrow.loan);
                 // Known already: what it waits for is sent again from its state.
                 if self.loans.get(&id).is_some_and(|loan| loan.peer == peer && !cancelled(loan)) {
-                    self.sent.remove(&id);
+                    self.say_again(peer, id);
                     return Ok(());
                 }
                 match self.given.get(&id).filter(|given| given.peer == peer).cloned() {
@@ -107,7 +109,9 @@ impl Core {
 
     /// A peer that repeats itself has not got our answer.
     fn say_again(&mut self, peer: PublicKey, id: LoanId) {
-        if self.loans.get(&id).is_some_and(|loan| loan.peer == peer) {
+        let lately = |(_, when): &(Vec<u16>, std::time::Instant)| when.elapsed() < SAY_AGAIN;
+        let ours = self.loans.get(&id).is_some_and(|loan| loan.peer == peer);
+        if ours && !self.sent.get(&id).is_some_and(lately) {
             self.sent.remove(&id);
         }
     }

@@ -84,7 +84,12 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         waiters: Mutex::default(),
     });
     let text = std::fs::read_to_string(super::data::config_path(&config.data)).context("read the configuration")?;
+    let tip = tools.chain.tip().await?;
     let mut core = new_core(tools.clone(), follower, policy(&*store)?, (words, text))?;
+    if core.tip == Some(tip.hash) {
+        // No block will come to tell it.
+        core.moment.median_time = tip.median_time;
+    }
     for stream in store.streams()? {
         core.adopt(replay(&*store, stream)?);
     }

@@ -307,7 +307,14 @@ impl Loan {
                     Clause::Receipt => Exit::Receipt,
                     Clause::Fixing => Exit::Matured,
                 };
+                let txid = transaction.compute_txid();
                 self.pending = Some(Pending { exit, transaction, attestation: Some((clause, attestation)) });
+                // The other side may have been faster: what it brought to the chain is this, at this price.
+                let price = self.attested_price();
+                if let Some(seen) = self.exit.as_mut().filter(|seen| seen.seen.transaction.compute_txid() == txid) {
+                    seen.exit = Some(exit);
+                    seen.price = seen.price.or(price);
+                }
             }
             Event::Due { exit, transaction } => self.pending = Some(Pending { exit, transaction, attestation: None }),
             Event::Repaying(repayment) => {

@@ -1,0 +1,250 @@
+//! A lender's node and a stranger who lies: every message over a real connection.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test may stop where it stands")]
+
+mod world;
+
+use bitcoin::{Amount, ScriptBuf};
+use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner};
+use dlc_messages::oracle_msgs::{MultiOracleInfo, OracleInfo};
+use dlc_messages::DlcInput;
+use hypothec::contract::{wire, OfferDlc};
+use hypothec::loan::policy::Policy;
+use hypothec::loan::units::{Cents, Time};
+use hypothec::loan::LoanId;
+use hypothec::protocol::messages::{Ready, Refused};
+use hypothec::protocol::{Message, Stage};
+use lightning::util::ser::Readable;
+use std::time::{Duration, Instant};
+use world::stranger::Stranger;
+use world::World;
+
+/// Waits until the lender's node says so.
+async fn lender_says<T>(world: &World, what: &str, mut pick: impl FnMut(Vec<(LoanId, Stage)>) -> Option<T>) -> T {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    loop {
+        let loans = world.lender.handle.loans().await.unwrap();
+        if let Some(found) = pick(loans.iter().map(|loan| (loan.loan_id, loan.stage.clone())).collect()) {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "never {what}: {loans:#?}");
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+}
+
+fn infos(offer: &mut OfferDlc) -> &mut Vec<ContractInfoInner> {
+    match &mut offer.contract_info {
+        ContractInfo::DisjointContractInfo(union) => &mut union.contract_infos,
+        ContractInfo::SingleContractInfo(_) => panic!("not a union"),
+    }
+}
+
+fn fixing(offer: &mut OfferDlc) -> &mut dlc_messages::contract_msgs::NumericOutcomeContractDescriptor {
+    match &mut infos(offer).last_mut().unwrap().contract_descriptor {
+        ContractDescriptor::NumericOutcomeContractDescriptor(numeric) => numeric,
+        _ => panic!("not numeric"),
+    }
+}
+
+fn multi(offer: &mut OfferDlc, threshold: u16, count: usize) {
+    let info = infos(offer).first_mut().unwrap();
+    let OracleInfo::Single(single) = &info.oracle_info else { panic!("not single") };
+    let oracle_announcements = vec![single.oracle_announcement.clone(); count];
+    info.oracle_info = OracleInfo::Multi(MultiOracleInfo { threshold, oracle_announcements, oracle_params: None });
+}
+
+fn outcome(offer: &mut OfferDlc) -> &mut dlc_messages::contract_msgs::ContractOutcome {
+    match &mut infos(offer)[0].contract_descriptor {
+        ContractDescriptor::EnumeratedContractDescriptor(enumerated) => &mut enumerated.payouts[0],
+        _ => panic!("not enumerated"),
+    }
+}
+
+/// A coin of the offer, rewritten to be worth `value`.
+fn revalue(offer: &mut OfferDlc, value: u64) {
+    let input = &mut offer.funding_inputs[0];
+    let mut previous: bitcoin::Transaction = bitcoin::consensus::deserialize(&input.prev_tx).unwrap();
+    previous.output[input.prev_tx_vout as usize].value = Amount::from_sat(value);
+    input.prev_tx = bitcoin::consensus::serialize(&previous);
+}
+
+/// What plain ddk accepts, panics or hangs on: what is done, what the refusal must name, how.
+type Row = (&'static str, &'static str, fn(&mut OfferDlc));
+const TABLE: &[Row] = &[
+    ("enum payout above total", "contract_info", |o| outcome(o).offer_payout = Amount::from_sat(u64::MAX)),
+    ("an empty list of oracles", "contract_info", |o| multi(o, 1, 0)),
+    ("threshold 0", "contract_info", |o| multi(o, 0, 1)),
+    ("threshold above the oracles", "contract_info", |o| multi(o, 2, 1)),
+    ("no pieces", "contract_info", |o| fixing(o).payout_function.payout_function_pieces.clear()),
+    ("no rounding", "contract_info", |o| fixing(o).rounding_intervals.intervals[0].rounding_mod = 0),
+    ("endpoint beyond the digits", "contract_info", |o| {
+        fixing(o).payout_function.last_endpoint.event_outcome = 1 << 20
+    }),
+    ("input values that overflow", "funding_inputs", |o| revalue(o, u64::MAX)),
+    ("a coin worth more than on chain", "coin", |o| revalue(o, 100_200_000)),
+    ("a splice beside a coin with a long witness", "dlc_input", |o| {
+        let key = o.funding_pubkey;
+        let mut splice = o.funding_inputs[0].clone();
+        splice.input_serial_id ^= 1;
+        splice.dlc_input = Some(DlcInput { local_fund_pubkey: key, remote_fund_pubkey: key, contract_id: [0; 32] });
+        o.funding_inputs[0].max_witness_len = 300;
+        o.funding_inputs.insert(0, splice);
+    }),
+    ("40 digits", "contract_info", |o| fixing(o).num_digits = 40),
+    ("an endpoint of 2^45", "contract_info", |o| fixing(o).payout_function.last_endpoint.event_outcome = 1 << 45),
+    ("payouts redirected", "tlvs", |o| {
+        let bytes = [wire::write(o), vec![0xfd, 0xfd, 0xed, 1, 0]].concat();
+        *o = OfferDlc::read(&mut lightning::io::Cursor::new(bytes)).unwrap();
+    }),
+    ("another chain", "chain_hash", |o| o.chain_hash[0] ^= 1),
+    ("no fee", "fee_rate_per_vb", |o| o.fee_rate_per_vb = 0),
+    ("a payout script of 10 kB", "payout_spk", |o| o.payout_spk = ScriptBuf::from_bytes(vec![0x51; 10_000])),
+    ("a coin twice", "funding_inputs", |o| {
+        let mut again = o.funding_inputs[0].clone();
+        again.input_serial_id ^= 1;
+        o.funding_inputs.push(again);
+    }),
+    ("the same oracle twice", "contract_info", |o| multi(o, 2, 2)),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_offers_are_refused() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, TABLE.len()).await;
+    for ((what, field, spoil), coin) in TABLE.iter().zip(coins) {
+        let quoted = stranger.quote(300_000, 2).await;
+        stranger.borrow(&quoted.terms, coin);
+        stranger.until_ready(&world, &quoted.terms).await;
+        let mut offer = stranger.offer(&quoted, coin);
+        spoil(&mut offer);
+        stranger.say(&Message::Offer(wire::write(&offer)));
+        let refused = stranger.refusal(quoted.terms.id().0).await;
+        assert!(refused.message.contains(field), "{what}: {refused:?}");
+    }
+    let ended = lender_says(&world, "all refused", Some).await;
+    assert!(ended.iter().all(|(_, stage)| matches!(stage, Stage::Cancelled { .. })), "{ended:?}");
+    world.open(300_000, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotes_taken_together_do_not_lend_more_than_the_policy_allows() {
+    let world = World::new().await;
+    let oracles = vec![world.oracle.as_ref().unwrap().key];
+    let policy = Policy { oracles, principal_max: Cents(400_000), exposure_max: Cents(700_000), ..Policy::default() };
+    world.lender.handle.set_policy(policy).await.unwrap();
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 3).await;
+    let mut quotes = Vec::new();
+    for _ in 0..3 {
+        quotes.push(stranger.quote(300_000, 2).await);
+    }
+    for (quoted, coin) in quotes.iter().zip(&coins) {
+        stranger.borrow(&quoted.terms, *coin);
+    }
+    let refused = stranger
+        .message("a refusal", |message| match message {
+            Message::Refused(refused) => Some(refused),
+            _ => None,
+        })
+        .await;
+    assert_eq!(refused.code, "exposure", "{refused:?}");
+    assert!(refused.message.contains("left to lend"), "{refused:?}");
+    let begun = lender_says(&world, "two loans", |loans| (loans.len() == 2).then_some(loans)).await;
+    assert!(begun.iter().all(|(id, _)| id.0 != refused.about));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coin_backs_one_negotiation_at_a_time_and_not_for_ever_in_vain() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    let mut last: Option<[u8; 32]> = None;
+    for _ in 0..6 {
+        let quoted = stranger.quote(300_000, 2).await;
+        let id = quoted.terms.id();
+        stranger.borrow(&quoted.terms, coin);
+        last = Some(id.0);
+        let earlier = |loans: &[(LoanId, Stage)]| {
+            loans.iter().filter(|(one, stage)| *one != id && !matches!(stage, Stage::Cancelled { .. })).count()
+        };
+        // Each new one ends the one before.
+        lender_says(&world, "one at a time", |loans| {
+            let here = loans.iter().any(|(one, _)| *one == id);
+            ((here || loans.len() == 5) && earlier(&loans) == 0).then_some(())
+        })
+        .await;
+    }
+    let refused = stranger.refusal(last.unwrap()).await;
+    assert!(refused.message.contains("came to nothing"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_say_of_other_peoples_loans_changes_nothing() {
+    let world = World::new().await;
+    let quote = world.quote(300_000, 2).await;
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let no = Refused { about: id.0, code: "no".into(), message: "no".into() };
+    for _ in 0..20 {
+        stranger.say(&Message::Refused(no.clone()));
+        stranger.say(&Message::Ready(Ready { loan: id.0 }));
+    }
+    // A shred of every kind: read, refused or ignored, and the connection holds.
+    for kind in Message::kinds() {
+        for bytes in [vec![], vec![0; 40], vec![0xff; 300]] {
+            stranger.net.send(stranger.lender, hypothec::peer::Frame { kind, bytes }).unwrap();
+        }
+    }
+    let loan = world.open_taken(id).await;
+    assert_eq!(loan, id);
+    stranger.ask(300_000, 2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repayment_that_pays_lender_or_miner_too_little_is_refused_and_a_fair_one_taken() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 2).await;
+    let loan = stranger.open(&world, 300_000, 2, coins[0]).await;
+    let (spot, id) = (stranger.spot().await, loan.terms.id().0);
+    // Inside the half percent, but always to its own advantage.
+    let dear = Cents(spot.0 + spot.0 * 4 / 1_000);
+    let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
+    stranger.say(&message);
+    assert!(stranger.refusal(id).await.message.contains("0.2 % above"));
+    // One that would linger in the mempool, to be taken back whenever the price suits.
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, 1);
+    stranger.say(&message);
+    assert!(stranger.refusal(id).await.message.contains("fee"));
+    // A debt of another moment.
+    let message = stranger.proposal(&loan, coins[1], spot, Time(world.now.0 - 700), 5);
+    stranger.say(&message);
+    assert!(stranger.refusal(id).await.message.contains("counts the debt at"));
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, 5);
+    stranger.say(&message);
+    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_who_takes_its_coin_back_from_under_the_funding_gets_no_loan_and_the_lender_its_coin() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    let loan = stranger.negotiate(&world, 300_000, 2, coin).await;
+    for message in &loan.messages {
+        stranger.say(message);
+    }
+    let seen = |loans: Vec<(LoanId, Stage)>| loans.iter().any(|(_, stage)| *stage == Stage::Active).then_some(());
+    lender_says(&world, "funding seen", seen).await;
+    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(400);
+    let back = stranger.wallet.spend_to_self(coin, rate, None).unwrap();
+    let chain = hypothec::chain::Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    chain.broadcast(&back.transaction).await.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    let ended = |loans: Vec<(LoanId, Stage)>| {
+        loans.iter().any(|(_, stage)| matches!(stage, Stage::Cancelled { .. })).then_some(())
+    };
+    lender_says(&world, "cancelled", ended).await;
+    assert_eq!(world.lender.handle.balance().await.unwrap().reserved_sats, 0);
+}

@@ -1,0 +1,178 @@
+//! A world in one process: a real bitcoind, a real oracle, a lender and a borrower node.
+#![allow(dead_code, reason = "each test uses a part")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may stop where it stands"
+)]
+
+pub mod stranger;
+
+use bitcoin::Amount;
+use hypothec::demo::bitcoind::{BitcoindProcess, Options};
+use hypothec::loan::policy::Policy;
+use hypothec::loan::LoanId;
+use hypothec::node::config::{Choices, Config};
+use hypothec::node::data::{new_words, DataFolder};
+use hypothec::node::view::{ConnectRequest, LoanView, OracleRequest, QuoteRequest, QuoteView};
+use hypothec::node::{self, Handle, Running};
+use hypothec::protocol::Stage;
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::daemon;
+use hypothec_oracle::units::Time;
+use std::path::Path;
+use std::time::{Duration, Instant};
+use tempfile::TempDir;
+
+/// 9 March 2020, 00:00 UTC.
+pub const START: Time = Time(1_583_712_000);
+pub const HOUR: u32 = 3_600;
+
+pub struct World {
+    pub bitcoind: BitcoindProcess,
+    pub oracle: Option<daemon::Oracle>,
+    pub lender: Running,
+    pub borrower: Running,
+    pub dir: TempDir,
+    pub now: Time,
+}
+
+pub async fn start_node(dir: &Path, name: &str, bitcoind: &BitcoindProcess, clock: &Path) -> Running {
+    let path = dir.join(name);
+    let choices = Choices {
+        network: "regtest".parse().unwrap(),
+        bitcoind_url: Some(bitcoind.rpc_url().to_owned()),
+        bitcoind_cookie: Some(bitcoind.cookie_file()),
+        peer_listen: Some("127.0.0.1:0".into()),
+        api_listen: Some("127.0.0.1:0".into()),
+    };
+    if !path.exists() {
+        DataFolder::make(&path, &new_words().unwrap(), &choices.text(), |_| Ok(())).unwrap();
+    }
+    node::start(Config::load(&path, Some(clock.to_owned())).unwrap()).await.unwrap()
+}
+
+impl World {
+    pub async fn new() -> World {
+        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("hypothec=info").try_init();
+        let dir = tempfile::tempdir().unwrap();
+        let clock = dir.path().join("clock");
+        Clock::set_file(&clock, START).unwrap();
+        let options = Options { mock_time: Some(START), ..Options::default() };
+        let bitcoind = BitcoindProcess::start(&dir.path().join("bitcoind"), options).await.unwrap();
+        let data = dir.path().join("oracle");
+        daemon::init(&data).unwrap();
+        let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/prices-2020-03.csv");
+        let oracle = daemon::start(daemon::Config {
+            data,
+            listen: "127.0.0.1:0".parse().unwrap(),
+            network: daemon::Network::Regtest,
+            feed: daemon::FeedChoice::Replay(prices),
+            clock: Clock::file(&clock),
+        })
+        .await
+        .unwrap();
+        let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
+        let borrower = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
+        for node in [&lender, &borrower] {
+            node.handle.add_oracle(OracleRequest { url: oracle.url(), pubkey: None }).await.unwrap();
+            let address = node.handle.new_address().await.unwrap().address;
+            let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+            bitcoind.fund(&address.assume_checked(), Amount::from_sat(300_000_000)).await.unwrap();
+        }
+        let policy = Policy { oracles: vec![oracle.key], ..Policy::default() };
+        lender.handle.set_policy(policy).await.unwrap();
+        let world = World { bitcoind, oracle: Some(oracle), lender, borrower, dir, now: START };
+        world.mine(1).await;
+        let lender = world.lender_address();
+        world.borrower.handle.connect(ConnectRequest { address: lender }).await.unwrap();
+        world
+    }
+
+    pub fn lender_address(&self) -> String {
+        format!("{}@{}", self.lender.node_id, self.lender.listening.unwrap())
+    }
+
+    pub async fn settle(&self) {
+        let height = self.bitcoind.height().await.unwrap();
+        let deadline = Instant::now() + Duration::from_secs(60);
+        let mut before = None;
+        loop {
+            let mut readings = Vec::new();
+            for node in [&self.lender, &self.borrower] {
+                let s = node.handle.status().await.unwrap();
+                readings.push((s.clock == self.now.0 && s.height == height && s.idle, s.turns));
+            }
+            if before.as_ref() == Some(&readings) && readings.iter().all(|(idle, _)| *idle) {
+                return;
+            }
+            before = Some(readings);
+            let statuses = [self.lender.handle.status().await.unwrap(), self.borrower.handle.status().await.unwrap()];
+            assert!(Instant::now() < deadline, "not idle at {}: {statuses:#?}", self.now);
+            tokio::time::sleep(Duration::from_millis(30)).await;
+        }
+    }
+
+    pub async fn mine(&self, blocks: u32) {
+        self.bitcoind.mine(blocks).await.unwrap();
+        self.settle().await;
+    }
+
+    pub async fn advance(&mut self, to: Time) {
+        self.now = to;
+        self.bitcoind.set_mock_time(to).await.unwrap();
+        self.bitcoind.mine(6).await.unwrap();
+        Clock::set_file(&self.dir.path().join("clock"), to).unwrap();
+        self.settle().await;
+    }
+
+    pub async fn quote(&self, principal_cents: u64, days: u32) -> QuoteView {
+        let request =
+            QuoteRequest { lender: self.lender_address(), principal_cents, collateral_sats: 100_000_000, days };
+        self.borrower.handle.quote(request).await.unwrap()
+    }
+
+    /// An active loan.
+    pub async fn open(&self, principal_cents: u64, days: u32) -> LoanId {
+        let quote = self.quote(principal_cents, days).await;
+        let id = self.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+        self.open_taken(id).await
+    }
+
+    /// A loan taken, until it is active.
+    pub async fn open_taken(&self, id: LoanId) -> LoanId {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            self.settle().await;
+            let loan = self.borrower.handle.loan(id).await.unwrap();
+            if loan.stage == Stage::Active && loan.confirmations.0 >= loan.confirmations.1 {
+                return id;
+            }
+            assert!(!matches!(loan.stage, Stage::Cancelled { .. }), "{loan:#?}");
+            assert!(Instant::now() < deadline, "{loan:#?}");
+            self.mine(1).await;
+        }
+    }
+
+    pub async fn both(&self, id: LoanId) -> [LoanView; 2] {
+        [loan(&self.borrower.handle, id).await, loan(&self.lender.handle, id).await]
+    }
+
+    pub async fn closed(&self, id: LoanId) -> [LoanView; 2] {
+        let deadline = Instant::now() + Duration::from_secs(60);
+        loop {
+            self.mine(1).await;
+            let both = self.both(id).await;
+            if both.iter().all(|loan| loan.stage == Stage::Closed) {
+                return both;
+            }
+            assert!(Instant::now() < deadline, "{both:#?}");
+        }
+    }
+}
+
+pub async fn loan(handle: &Handle, id: LoanId) -> LoanView {
+    handle.loan(id).await.unwrap()
+}

@@ -1,0 +1,299 @@
+//! A borrower that is no node: it says whatever a test makes it say, over a real connection, with real coins.
+
+use super::World;
+use bitcoin::hashes::Hash;
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::secp256k1::{rand, PublicKey, SecretKey, SECP256K1};
+use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
+use hypothec::chain::{Chain, Follower};
+use hypothec::contract::clauses::Announcements;
+use hypothec::contract::offer::{self, FundingCoin, OfferParts};
+use hypothec::contract::repay::{self, RepayParts, Source};
+use hypothec::contract::{accept, sign, wire, OfferDlc, Skeleton};
+use hypothec::loan::payout::repayment_ceil;
+use hypothec::loan::terms::Terms;
+use hypothec::loan::units::{Cents, Days, Time};
+use hypothec::node::data::new_words;
+use hypothec::oracle_client::OracleClient;
+use hypothec::peer::{Frame, Kinds, Limits, PeerEvent, PeerNet};
+use hypothec::protocol::messages::{Borrow, Coin, Fallback, Quote, QuoteRequest, Refused, Repay};
+use hypothec::protocol::{Message, Stage};
+use hypothec::wallet::{Seed, Wallet};
+use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
+
+/// How long anything may take.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+pub struct Stranger {
+    pub net: PeerNet,
+    pub lender: PublicKey,
+    pub wallet: Wallet,
+    events: mpsc::Receiver<PeerEvent>,
+    chain: Chain,
+    follower: Follower,
+    oracle: OracleClient,
+}
+
+/// A contract the stranger can sign, or has signed.
+pub struct Negotiated {
+    pub terms: Terms,
+    pub skeleton: Skeleton,
+    pub key: SecretKey,
+    /// Fallback and sign.
+    pub messages: Vec<Message>,
+}
+
+/// A quote taken apart.
+pub struct Quoted {
+    pub terms: Terms,
+    pub announcements: Announcements,
+}
+
+impl Stranger {
+    /// Connected to the world's lender.
+    pub async fn new(world: &World, name: &str) -> Stranger {
+        let dir = world.dir.path().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        let seed = Seed::from_mnemonic(&new_words().unwrap(), Network::Regtest).unwrap();
+        let wallet = Wallet::create_or_load(&dir, &seed, None).unwrap();
+        let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+        let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
+        let kinds = Kinds::new(Message::kinds()).unwrap();
+        let identity = SecretKey::new(&mut rand::thread_rng());
+        let (net, events) = PeerNet::start(identity, Network::Regtest, None, kinds, Limits::default()).await.unwrap();
+        net.connect(world.lender_address().parse().unwrap()).unwrap();
+        let known = world.oracle.as_ref().unwrap();
+        let oracle = OracleClient::new(&known.url(), known.key).unwrap();
+        let mut stranger = Stranger { net, lender: world.lender.node_id, wallet, events, chain, follower, oracle };
+        stranger.hear("a connection", |event| matches!(event, PeerEvent::Connected(_)).then_some(())).await;
+        stranger
+    }
+
+    /// So many confirmed coins, each enough for one bitcoin of collateral.
+    pub async fn coins(&mut self, world: &World, count: usize) -> Vec<OutPoint> {
+        let mut coins = Vec::new();
+        for _ in 0..count {
+            let address = self.wallet.new_address().unwrap();
+            coins.push(world.bitcoind.fund(&address, Amount::from_sat(100_100_000)).await.unwrap());
+        }
+        world.bitcoind.mine(1).await.unwrap();
+        self.catch_up(world).await;
+        coins
+    }
+
+    pub async fn catch_up(&mut self, world: &World) {
+        loop {
+            let events = self.follower.poll().await.unwrap();
+            if events.is_empty() {
+                return;
+            }
+            for event in &events {
+                self.wallet.apply(event, world.now).unwrap();
+            }
+        }
+    }
+
+    pub fn say(&self, message: &Message) {
+        let (kind, bytes) = message.write();
+        self.net.send(self.lender, Frame { kind, bytes }).unwrap();
+    }
+
+    async fn hear<T>(&mut self, what: &str, mut pick: impl FnMut(PeerEvent) -> Option<T>) -> T {
+        let listen = async {
+            loop {
+                let event = self.events.recv().await.expect("the network lives");
+                if let Some(found) = pick(event) {
+                    return found;
+                }
+            }
+        };
+        tokio::time::timeout(PATIENCE, listen).await.unwrap_or_else(|_| panic!("never heard {what}"))
+    }
+
+    /// The next message that `pick` takes.
+    pub async fn message<T>(&mut self, what: &str, mut pick: impl FnMut(Message) -> Option<T>) -> T {
+        self.hear(what, |event| match event {
+            PeerEvent::Message(_, frame) => Message::read(frame.kind, &frame.bytes).ok().and_then(&mut pick),
+            _ => None,
+        })
+        .await
+    }
+
+    /// The next refusal about `about`.
+    pub async fn refusal(&mut self, about: [u8; 32]) -> Refused {
+        self.message("a refusal", |message| match message {
+            Message::Refused(refused) if refused.about == about => Some(refused),
+            _ => None,
+        })
+        .await
+    }
+
+    /// A quote for dollars against one bitcoin, or the refusal.
+    pub async fn ask(&mut self, principal_cents: u64, days: u32) -> Result<Quote, Refused> {
+        let request = rand::random::<[u8; 32]>();
+        let asked = QuoteRequest {
+            request,
+            chain: bitcoin::blockdata::constants::ChainHash::REGTEST.to_bytes(),
+            principal: Cents(principal_cents),
+            collateral: Amount::ONE_BTC,
+            days: Days(days),
+            oracles: vec![self.oracle.key()],
+            borrower_nonce: rand::random(),
+            principal_script: self.script(),
+        };
+        self.say(&Message::QuoteRequest(asked));
+        self.message("a quote", |message| match message {
+            Message::Quote(quote) if quote.request == request => Some(Ok(quote)),
+            Message::Refused(refused) if refused.about == request => Some(Err(refused)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// A quote with everything its contract is locked to.
+    pub async fn quote(&mut self, principal_cents: u64, days: u32) -> Quoted {
+        let quote = self.ask(principal_cents, days).await.unwrap();
+        let terms = Terms::from_tlv(&quote.terms.0).unwrap();
+        let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
+        let announcements = Announcements {
+            touches: self.oracle.touches(&asked).await.unwrap(),
+            receipt: wire::read_announcement(&quote.receipt.0).unwrap(),
+            fixing: self.oracle.fixing(terms.due()).await.unwrap(),
+        };
+        Quoted { terms, announcements }
+    }
+
+    pub fn script(&mut self) -> ScriptBuf {
+        self.wallet.new_address().unwrap().script_pubkey()
+    }
+
+    /// Takes a quote with proof of this coin.
+    pub fn borrow(&self, terms: &Terms, coin: OutPoint) {
+        let id = terms.id().0;
+        let proof = self.wallet.prove_coin(coin, &id).unwrap();
+        let coin = Coin {
+            txid: coin.txid.to_byte_array(),
+            vout: coin.vout,
+            key: proof.pubkey,
+            signature: proof.signature.serialize_compact(),
+        };
+        self.say(&Message::Borrow(Borrow { loan: id, coins: vec![coin] }));
+    }
+
+    /// Mines until the lender is ready for the offer.
+    pub async fn until_ready(&mut self, world: &World, terms: &Terms) {
+        let id = terms.id().0;
+        let ready = self.message("ready", |message| match message {
+            Message::Ready(ready) if ready.loan == id => Some(()),
+            Message::Refused(refused) if refused.about == id => panic!("{refused:?}"),
+            _ => None,
+        });
+        let mine = async {
+            loop {
+                tokio::time::sleep(Duration::from_millis(100)).await;
+                world.bitcoind.mine(1).await.unwrap();
+            }
+        };
+        tokio::select! {
+            () = ready => {}
+            () = mine => {}
+        }
+    }
+
+    /// An honest offer.
+    pub fn offer(&mut self, quoted: &Quoted, coin: OutPoint) -> OfferDlc {
+        self.offer_with(quoted, coin, &SecretKey::new(&mut rand::thread_rng()))
+    }
+
+    fn offer_with(&mut self, quoted: &Quoted, coin: OutPoint, funding: &SecretKey) -> OfferDlc {
+        let known = self.wallet.coins();
+        let known = known.iter().find(|known| known.outpoint == coin).unwrap();
+        let parts = OfferParts {
+            funding_key: funding.public_key(SECP256K1),
+            payout_script: self.script(),
+            change_script: self.script(),
+            coins: vec![FundingCoin { previous: (*known.previous_tx).clone(), vout: coin.vout }],
+        };
+        offer::make(&quoted.terms, &quoted.announcements, parts).unwrap()
+    }
+
+    /// An honest negotiation as far as the sign, which the caller sends.
+    pub async fn negotiate(&mut self, world: &World, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
+        let quoted = self.quote(principal_cents, days).await;
+        let id = quoted.terms.id().0;
+        self.borrow(&quoted.terms, coin);
+        self.until_ready(world, &quoted.terms).await;
+        self.catch_up(world).await;
+        let key = SecretKey::new(&mut rand::thread_rng());
+        let offer = self.offer_with(&quoted, coin, &key);
+        self.say(&Message::Offer(wire::write(&offer)));
+        let mut half = None;
+        let bytes = self
+            .message("an accept", |message| match message {
+                Message::Fallback(fallback) if fallback.loan == id => {
+                    half = Signature::from_compact(&fallback.signature).ok();
+                    None
+                }
+                Message::Accept(bytes) => Some(bytes),
+                Message::Refused(refused) => panic!("{refused:?}"),
+                _ => None,
+            })
+            .await;
+        let checked = accept::check(&quoted.terms, &quoted.announcements, &offer, &bytes, &half.unwrap()).unwrap();
+        let mut psbt = checked.built.funding_psbt(&offer, &checked.accept).unwrap();
+        self.wallet.sign_inputs(&mut psbt).unwrap();
+        let signed = sign::make(&checked.built, &offer, &key, &psbt).unwrap();
+        let fallback = Fallback { loan: id, signature: signed.fallback.serialize_compact() };
+        let messages = vec![Message::Fallback(fallback), Message::Sign(wire::write(&signed.sign))];
+        Negotiated { terms: quoted.terms, skeleton: checked.built.skeleton, key, messages }
+    }
+
+    /// An active loan, confirmed.
+    pub async fn open(&mut self, world: &World, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
+        let negotiated = self.negotiate(world, principal_cents, days, coin).await;
+        for message in &negotiated.messages {
+            self.say(message);
+        }
+        let id = negotiated.terms.id();
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let loan = world.lender.handle.loan(id).await.unwrap();
+            if loan.stage == Stage::Active && loan.confirmations.0 >= 1 {
+                self.catch_up(world).await;
+                return negotiated;
+            }
+            assert!(Instant::now() < deadline, "{loan:#?}");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            if loan.stage == Stage::Active {
+                world.bitcoind.mine(1).await.unwrap();
+            }
+        }
+    }
+
+    /// A repayment from the wallet with this coin, at this price and fee rate.
+    pub fn proposal(&mut self, loan: &Negotiated, coin: OutPoint, price: Cents, at: Time, fee_rate: u64) -> Message {
+        let known = self.wallet.coins();
+        let known = known.iter().find(|known| known.outpoint == coin).unwrap();
+        let coins = vec![(coin, known.txout.clone())];
+        let parts = RepayParts {
+            proposer: hypothec::contract::Role::Borrower,
+            source: Source::Wallet,
+            owed: repayment_ceil(&loan.terms, at, price).unwrap(),
+            coins: coins.clone(),
+            change_script: self.script(),
+            fee_rate,
+        };
+        let unsigned = repay::transaction(&loan.terms, &loan.skeleton, &parts).unwrap();
+        let previous = |_: &OutPoint| Some((*known.previous_tx).clone());
+        let mut psbt = repay::psbt(&unsigned, &loan.skeleton, &coins, previous).unwrap();
+        self.wallet.sign_inputs(&mut psbt).unwrap();
+        let proposal = repay::propose(&loan.skeleton, &loan.key, &psbt).unwrap();
+        Message::Repay(Repay::of(loan.terms.id(), &proposal, price, at, Source::Wallet))
+    }
+
+    /// The oracle's price now.
+    pub async fn spot(&self) -> Cents {
+        self.oracle.spot().await.unwrap().cents
+    }
+}
