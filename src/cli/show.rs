@@ -116,7 +116,8 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     }
     let mut text = grid.text();
     if let Some(ended) = &loan.ended {
-        text.push_str(&ended_text(ended));
+        let heading = if loan.stage == Stage::Closed { "How it ended" } else { "How it ends" };
+        text.push_str(&format!("\n{heading}:\n{}", ended_text(ended)));
     } else {
         text.push_str(&coming(loan));
     }
@@ -171,7 +172,7 @@ fn ended_text(ended: &ExitView) -> String {
     row("owed then", usd(ended.owed_cents));
     row("to the lender", both(ended.paid_to_lender_sats));
     row("to the borrower", both(ended.returned_to_borrower_sats));
-    format!("\nHow it ended:\n{}", grid.text())
+    grid.text()
 }
 
 /// What can be done about it.
