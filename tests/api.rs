@@ -1,5 +1,7 @@
 //! The API over real HTTP, with a node that answers what a test says.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use hypothec::api::views::{Balance, ErrorView, EventView, PolicyView as Policy};
 use hypothec::api::{bind, serve};
 use hypothec::node::data::Token;
