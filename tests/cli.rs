@@ -319,7 +319,7 @@ fn a_loan_answers_what_a_person_asks() {
         "warning (60 %)",
         "$64,200",
         "$64,300",
-        "2 confirmations of 3",
+        "2 of 3 confirmations",
         "37,260,262 sat",
         "Next: hypothec --data",
         "loan repay",

@@ -147,11 +147,13 @@ impl Settled {
                 worth(sides.after_sats)
             )
         };
-        let fees: Vec<String> = self.fees.iter().map(|(txid, fee)| format!("{fee} in {}", short(txid))).collect();
+        let fee = |of: &dyn Fn(&Txid) -> bool| -> u64 { self.fees.iter().filter(|(id, _)| of(id)).map(|(_, fee)| fee).sum() };
+        let (funding, exit) = (fee(&|id| *id == line.funding_txid), fee(&|id| *id == line.exit_txid));
+        let other = fee(&|id| *id != line.funding_txid && *id != line.exit_txid);
         format!(
             "{}: {}\n  loan      {}\n  borrowed  {} = {} for {} days at {} % a year, locking {}\n  funding   {}\n  exit      {} {}\n  \
              owed      {} at {} a bitcoin, which is {} sats\n  paid      {} sats to the lender, {} sats back to the borrower\n\
-             {}{}  fees      {} sats: {}\n",
+             {}{}  fees      {} sats: {other} for the lender's coin, {funding} for funding, {exit} for the exit\n",
             line.story.replace('_', " "),
             what_happened(line.exit),
             line.loan_id,
@@ -171,7 +173,6 @@ impl Settled {
             side("borrower", line.borrower),
             side("lender", line.lender),
             line.fees_sats,
-            fees.join(", "),
         )
     }
 }
@@ -287,10 +288,6 @@ fn btc(sats: u64) -> String {
 /// `9.50`.
 fn percent(basis_points: u32) -> String {
     format!("{}.{:02}", basis_points / 100, basis_points % 100)
-}
-
-fn short(txid: &Txid) -> String {
-    txid.to_string().chars().take(8).collect()
 }
 
 /// Dollars of `sats` at `price`, rounded down.

@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 
 /// How often the loop looks at clock, chain and loans when nothing happens.
 const BEAT: Duration = Duration::from_millis(100);
+/// The same on fast time, where somebody waits for every step.
+const FAST_BEAT: Duration = Duration::from_millis(25);
 /// How often, in real time, what was not answered is sent again and a silent oracle asked again.
 pub const AGAIN: Duration = Duration::from_secs(3);
 /// Events kept for `events`.
@@ -95,7 +97,7 @@ impl Core {
         mut peers: mpsc::Receiver<PeerEvent>,
         mut stop: tokio::sync::watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        let mut beat = tokio::time::interval(BEAT);
+        let mut beat = tokio::time::interval(if self.tools.clock.is_file() { FAST_BEAT } else { BEAT });
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {

@@ -1,9 +1,9 @@
 //! The API over real HTTP, with a node that answers what a test says.
 
-use super::views::{Balance, ErrorView, EventView, PolicyView as Policy};
-use super::{bind, serve};
-use crate::node::data::Token;
-use crate::node::handle::{Command, Handle};
+use hypothec::api::views::{Balance, ErrorView, EventView, PolicyView as Policy};
+use hypothec::api::{bind, serve};
+use hypothec::node::data::Token;
+use hypothec::node::handle::{Command, Handle};
 use reqwest::{Method, StatusCode};
 use serde_json::{json, Value};
 use std::time::{Duration, Instant};
