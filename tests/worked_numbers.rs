@@ -484,3 +484,43 @@ fn the_document_names_every_message_type() {
         assert!(text.contains(&kind.to_string()), "message type {kind} is not in the document");
     }
 }
+
+/// `4 => pub principal: Cents,` in a message or in the terms is the row `| 4 | principal |` of the document.
+#[test]
+fn the_document_names_every_field_of_every_message_and_of_the_terms() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let text = std::fs::read_to_string(root.join("docs/PROTOCOL.md")).unwrap();
+    let mut fields = 0;
+    for source in ["src/protocol/messages.rs", "src/loan/terms.rs"] {
+        let source = std::fs::read_to_string(root.join(source)).unwrap();
+        for line in source.lines().map(str::trim) {
+            let Some((kind, rest)) = line.split_once(" => pub ") else { continue };
+            let name = rest.split(':').next().unwrap();
+            let row = format!("| {kind} | {name} |");
+            assert!(text.contains(&row), "no row {row} in the document");
+            fields += 1;
+        }
+    }
+    assert!(fields > 50, "{fields}");
+}
+
+#[test]
+fn every_link_between_the_documents_leads_somewhere() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let mut documents = vec![root.join("README.md")];
+    for folder in ["docs", "docs/adr"] {
+        let entries = std::fs::read_dir(root.join(folder)).unwrap().map(|entry| entry.unwrap().path());
+        documents.extend(entries.filter(|path| path.extension().is_some_and(|ending| ending == "md")));
+    }
+    assert!(documents.len() > 10, "{documents:?}");
+    for document in documents {
+        let text = std::fs::read_to_string(&document).unwrap();
+        for link in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.starts_with("http") || link.starts_with('#') {
+                continue;
+            }
+            let target = document.parent().unwrap().join(link.split('#').next().unwrap());
+            assert!(target.exists(), "{}: nothing is at {link}", document.display());
+        }
+    }
+}
