@@ -248,3 +248,37 @@ async fn a_borrower_who_takes_its_coin_back_from_under_the_funding_gets_no_loan_
     lender_says(&world, "cancelled", ended).await;
     assert_eq!(world.lender.handle.balance().await.unwrap().reserved_sats, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_who_refuses_while_the_lender_makes_its_coin_locks_none_of_the_lenders_money() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 4).await;
+    for coin in coins {
+        let quoted = stranger.quote(300_000, 2).await;
+        let about = quoted.terms.id().0;
+        stranger.borrow(&quoted.terms, coin);
+        let no = Message::Refused(Refused { about, code: "no".into(), message: "no".into() });
+        let id = quoted.terms.id();
+        let over = Instant::now() + Duration::from_secs(5);
+        while Instant::now() < over {
+            stranger.say(&no);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            let loan = world.lender.handle.loan(id).await;
+            if loan.is_ok_and(|loan| matches!(loan.stage, Stage::Cancelled { .. })) {
+                break;
+            }
+        }
+    }
+    let whole = 299_900_000;
+    let deadline = Instant::now() + Duration::from_secs(5);
+    loop {
+        world.bitcoind.mine(1).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let balance = world.lender.handle.balance().await.unwrap();
+        if balance.confirmed_sats > whole {
+            break;
+        }
+        assert!(Instant::now() < deadline, "{balance:?}");
+    }
+}

@@ -85,6 +85,8 @@ pub struct Core {
     pub turns: u64,
     pub troubles: BTreeMap<String, String>,
     pub caught_up: bool,
+    /// Has the chain been read to its tip, the mempool too?
+    pub at_tip: bool,
     /// Words and configuration, for backups.
     pub backup: (bip39::Mnemonic, String),
 }
@@ -144,12 +146,14 @@ impl Core {
             Ok(events) => {
                 self.troubles.remove("chain");
                 self.caught_up = events.is_empty();
+                self.at_tip = !events.iter().any(|event| matches!(event, ChainEvent::Block { .. }));
                 for event in events {
                     self.on_chain(event)?;
                 }
             }
             Err(e) => {
                 self.caught_up = false;
+                self.at_tip = false;
                 self.trouble("chain", e.to_string());
             }
         }
@@ -391,7 +395,15 @@ impl Core {
             Outcome::Nothing => {}
             Outcome::Inputs(id, inputs) => {
                 for input in inputs {
-                    self.tell(id, input)?;
+                    let made = match &input {
+                        Input::CoinMade(transaction) => Some(transaction.compute_txid()),
+                        _ => None,
+                    };
+                    let Err(refusal) = self.input(id, input)? else { continue };
+                    tracing::debug!(loan = %id, "{}", refusal.message);
+                    if let Some(txid) = made {
+                        self.never_mind(txid)?;
+                    }
                 }
             }
             Outcome::Answered(id, inputs, reply) => {
@@ -457,6 +469,14 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// The loan ended while its coin was being made: the transaction goes nowhere, and what it would have spent is
+    /// free again.
+    fn never_mind(&mut self, txid: Txid) -> anyhow::Result<()> {
+        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
+        let now = self.moment.now;
+        lock(&self.tools.wallet).apply(&gone, now).context("tell the wallet of a coin not made")
     }
 
     fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {

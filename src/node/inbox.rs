@@ -171,7 +171,7 @@ impl Core {
         }
         let id = LoanId(refusal.about);
         let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
-        tracing::warn!(loan = %id, "the peer refuses: {}", refusal.message);
+        tracing::debug!(loan = %id, "the peer refuses: {}", refusal.message);
         let open = loan.stage == Stage::Active && loan.exit.is_none() && loan.pending.is_none();
         if open && loan.is_proposing() {
             // It holds our half-signed repayment: take the coin back.

@@ -39,7 +39,7 @@ impl Core {
             }
             Action::Broadcast(transaction) => self.broadcast(*transaction),
             // Before the chain has been read to its tip, what is taken back may be funded already.
-            Action::Withdraw | Action::WithdrawRepayment if !self.caught_up => {}
+            Action::Withdraw | Action::WithdrawRepayment if !self.at_tip => {}
             Action::Withdraw => {
                 let work = coin::withdraw(self.tools.clone(), loan.clone());
                 self.spawn_rarely(loan.id, work);

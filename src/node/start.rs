@@ -140,6 +140,7 @@ fn new_core(
         turns: 0,
         troubles: BTreeMap::new(),
         caught_up: false,
+        at_tip: false,
         backup,
     })
 }

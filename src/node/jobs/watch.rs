@@ -17,6 +17,8 @@ use std::time::Duration;
 
 /// How long, in real time, an oracle on fast time may need to follow the clock.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
+/// Failed questions after which a look asks for no more lows.
+const ENOUGH: usize = 3;
 
 /// One look. `loans` are the living ones this oracle settles.
 pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Vec<Arc<Loan>>) -> Outcome {
@@ -42,7 +44,7 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
             None
         }
     };
-    let mut lows = Lows { client: &client, known: BTreeMap::new() };
+    let mut lows = Lows { client: &client, known: BTreeMap::new(), failed: 0 };
     for loan in &loans {
         match exit_of(&tools, &client, loan, at, &mut lows).await {
             Ok(input) => inputs.extend(input.map(|input| (loan.id, input))),
@@ -57,13 +59,22 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
 struct Lows<'a> {
     client: &'a OracleClient,
     known: BTreeMap<Day, Result<SignedLows, Trouble>>,
+    /// Days that could not be had. Where an oracle hangs, asking for every day would take hours.
+    failed: usize,
 }
 
 impl Lows<'_> {
     async fn of(&mut self, day: Day) -> &Result<SignedLows, Trouble> {
         match self.known.entry(day) {
             Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(new) => new.insert(self.client.lows(day).await.map_err(Trouble::from)),
+            Entry::Vacant(new) => {
+                let lows = match self.failed < ENOUGH {
+                    true => self.client.lows(day).await.map_err(Trouble::from),
+                    false => Err(Trouble::Later(format!("oracle {}: its lows cannot be had", self.client.url()))),
+                };
+                self.failed += usize::from(lows.is_err());
+                new.insert(lows)
+            }
         }
     }
 }
