@@ -231,7 +231,7 @@ async fn an_unreachable_bitcoind_or_a_wrong_password_says_what_to_do() {
     let nobody = Config { url: format!("http://127.0.0.1:{port}"), ..world.node.chain_config() };
     let refused = Chain::connect(nobody).await.err().unwrap();
     assert!(
-        refused.is_temporary() && refused.to_string().contains("start bitcoind, or correct `chain.url`"),
+        refused.is_temporary() && refused.to_string().contains("start bitcoind, or correct `bitcoind.url`"),
         "{refused}"
     );
 
@@ -243,7 +243,7 @@ async fn an_unreachable_bitcoind_or_a_wrong_password_says_what_to_do() {
 
     let lost = Config { auth: Auth::Cookie(world.dir.path().join("none")), ..world.node.chain_config() };
     let message = Chain::connect(lost).await.err().unwrap().to_string();
-    assert!(message.contains("chain.cookie") && message.contains("regtest/.cookie"), "{message}");
+    assert!(message.contains("bitcoind.cookie") && message.contains("regtest/.cookie"), "{message}");
 }
 
 #[tokio::test]

@@ -1,5 +1,7 @@
 //! The command line as a person or a program meets it: the built binary, its exit code, its two outputs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
@@ -319,7 +321,7 @@ fn a_loan_answers_what_a_person_asks() {
         "warning (60 %)",
         "$64,200",
         "$64,300",
-        "2 confirmations of 3",
+        "2 of 3 confirmations",
         "37,260,262 sat",
         "Next: hypothec --data",
         "loan repay",
@@ -409,7 +411,7 @@ fn events_are_one_line_each_and_json_one_document_a_line() {
     ]);
     let text = stand.good(&["events"]);
     assert!(
-        text.lines().count() == 2 && text.contains("2020-03-12 10:00 UTC") && text.contains("terms agreed"),
+        text.lines().count() == 2 && text.contains("2020-03-12 10:00:00 UTC") && text.contains("terms agreed"),
         "{text}"
     );
     let lines = stand.good(&["events", "--json"]);

@@ -5,7 +5,7 @@
 mod world;
 
 use hypothec::contract::repay::Source;
-use hypothec::node::view::ConnectRequest;
+use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
 use std::time::{Duration, Instant};
@@ -26,6 +26,28 @@ async fn the_borrower_repays_early_from_its_wallet_and_both_record_the_same_exit
         assert_eq!(ended.returned_to_borrower_sats, 100_000_000);
         assert!(ended.price_cents.is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_without_a_coin_has_the_lender_propose_and_repays_from_the_collateral() {
+    let mut world = World::new().await;
+    let id = world.open(300_000, 30).await;
+    let elsewhere = world.lender.handle.new_address().await.unwrap().address;
+    world.borrower.handle.send(SendRequest { address: elsewhere, sats: None }).await.unwrap();
+    world.mine(1).await;
+    assert_eq!(world.borrower.handle.balance().await.unwrap(), Balance::default());
+    world.advance(START.plus(HOUR).unwrap()).await;
+    world.borrower.handle.repay(id, Source::Collateral).await.unwrap();
+    let [borrower, _] = world.closed(id).await;
+    let ended = borrower.ended.unwrap();
+    assert_eq!(ended.exit, Some(Exit::Repaid));
+    let after = world.borrower.handle.balance().await.unwrap();
+    assert_eq!(after.confirmed_sats, ended.returned_to_borrower_sats);
+    // Fourteen days of interest are the least; the fee paid ahead covers the fee of this transaction.
+    let price = ended.price_cents.unwrap();
+    let owed = (ended.owed_cents * 100_000_000).div_ceil(price);
+    assert_eq!(ended.paid_to_lender_sats, owed + 1_000);
+    assert!(ended.returned_to_borrower_sats >= 100_000_000 - owed);
 }
 
 #[tokio::test(flavor = "multi_thread")]

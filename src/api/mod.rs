@@ -10,8 +10,6 @@ mod error;
 mod extract;
 mod routes;
 mod serve;
-#[cfg(test)]
-mod tests;
 
 pub use crate::node::view as views;
 pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME};

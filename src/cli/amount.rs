@@ -1,5 +1,6 @@
 //! Amounts as people type them, exact in integers. Never a float; never a guess at what a comma means.
 
+use crate::api::views::PeerAddress;
 use bitcoin::Amount;
 use hypothec_oracle::units::Cents;
 
@@ -81,7 +82,7 @@ pub fn line(text: &str, at: fn(&str) -> Result<u64, String>) -> Result<Vec<(u64,
 
 /// A node's address, checked before it is sent anywhere.
 pub fn peer(text: &str) -> Result<String, String> {
-    text.parse::<crate::peer::PeerAddress>().map(|address| address.to_string()).map_err(|error| error.to_string())
+    text.parse::<PeerAddress>().map(|address| address.to_string()).map_err(|error| error.to_string())
 }
 
 /// The beginning and the end of a long name.

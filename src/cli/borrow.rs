@@ -2,8 +2,7 @@
 
 use super::line::Place;
 use super::show;
-use crate::api::views::{BorrowRequest, LoanView};
-use crate::loan::terms::LoanId;
+use crate::api::views::{BorrowRequest, LoanId, LoanView};
 use clap::Args;
 
 /// Take a quote: the two nodes sign the contract and fund it by themselves
@@ -20,12 +19,14 @@ impl Borrow {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         let loan: LoanView = place.client()?.post("/v1/loans", &BorrowRequest { quote: self.quote }).await?;
         place.out().say(&loan, |loan| {
-            let again = place.again();
-            format!(
-                "The quote is taken; the nodes go on by themselves.\n\n{}\n\
-                 Once it is active: {again} backup FILE. The words alone do not restore an open loan.",
-                show::loan(loan, &again)
-            )
+            let (again, text) = (place.again(), show::loan(loan, &place.again()));
+            match show::stage_word(&loan.stage) {
+                "negotiating" => format!(
+                    "The quote is taken; the nodes go on by themselves.\n\n{text}\n\
+                     Once it is active: {again} backup FILE. The words alone do not restore an open loan."
+                ),
+                _ => format!("This quote was taken before; this is its loan.\n\n{text}"),
+            }
         })
     }
 }

@@ -2,7 +2,7 @@
 
 use super::amount::short;
 use super::line::Place;
-use super::out::moment;
+use super::out::second;
 use crate::api::views::EventView;
 use clap::Args;
 
@@ -42,5 +42,5 @@ impl Events {
 }
 
 fn text(event: &EventView) -> String {
-    format!("{}  {}  {:<20} {}", moment(event.at), short(&event.loan_id.to_string()), event.event, event.text)
+    format!("{}  {}  {:<20} {}", second(event.at), short(&event.loan_id.to_string()), event.event, event.text)
 }

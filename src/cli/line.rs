@@ -72,9 +72,18 @@ impl Place {
     /// `hypothec` with the same data folder, for saying what to do next.
     pub(super) fn again(&self) -> String {
         match (&self.data, std::env::var_os("HYPOTHEC_DATA")) {
-            (Some(data), None) => format!("hypothec --data {}", data.display()),
+            (Some(data), None) => format!("hypothec --data {}", word(&data.display().to_string())),
             _ => "hypothec".to_owned(),
         }
+    }
+}
+
+/// As one word of a shell.
+fn word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-~+:@%".contains(c);
+    match text.chars().all(plain) && !text.is_empty() {
+        true => text.to_owned(),
+        false => format!("'{}'", text.replace('\'', "'\\''")),
     }
 }
 
@@ -157,4 +166,23 @@ fn complain(place: &Place, error: &anyhow::Error) {
         None => ErrorView { code: "failed".into(), message: format!("{error:#}") },
     };
     eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_path_with_spaces_can_be_pasted_into_a_shell() {
+        assert_eq!(
+            (word("/a/b-c"), word("my node"), word("it's")),
+            ("/a/b-c".into(), "'my node'".into(), "'it'\\''s'".into())
+        );
+    }
 }

@@ -3,9 +3,7 @@
 use super::line::Place;
 use super::out::{count, moment, sats, usd, Grid};
 use super::show;
-use crate::api::views::{LoanView, RepayRequest};
-use crate::contract::repay::Source;
-use crate::loan::terms::LoanId;
+use crate::api::views::{LoanId, LoanView, RepayRequest, Source};
 use crate::loan::units::BasisPoints;
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
@@ -128,7 +126,7 @@ fn list(loans: &[LoanView], again: &str) -> String {
         Grid::new(["loan", "we are", "stands", "principal", "collateral", "owed today", "ltv", "due", "margin"]);
     for loan in loans {
         let id: String = loan.loan_id.to_string().chars().take(12).collect();
-        let ended = loan.ended.as_ref().and_then(|ended| ended.exit).map(show::exit);
+        let ended = loan.ended.as_ref().and_then(|ended| ended.exit).map(show::exit_word);
         grid.row([
             id,
             loan.role.to_string(),
@@ -138,7 +136,10 @@ fn list(loans: &[LoanView], again: &str) -> String {
             if loan.ended.is_none() { usd(loan.owed_now_cents) } else { "–".into() },
             loan.ltv_bp.map_or("–".into(), |ltv| BasisPoints(ltv).to_string()),
             moment(loan.due),
-            loan.margin.map_or(String::new(), |line| format!("{line:?}").to_lowercase()),
+            match loan.margin.filter(|_| loan.ended.is_none()) {
+                Some(line) => format!("{line:?}").to_lowercase(),
+                None => String::new(),
+            },
         ]);
     }
     format!("{}\nNext: {again} loan show LOAN", grid.right(&[3, 4, 5, 6]).text())

@@ -1,7 +1,7 @@
 //! `hypothec oracle`: whose prices the node trusts.
 
 use super::line::Place;
-use super::out::{moment, usd, Grid};
+use super::out::{item, moment, usd, Grid};
 use crate::api::views::{OracleRequest, OracleView};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Subcommand;
@@ -71,15 +71,16 @@ fn list(oracles: &[OracleView], again: &str) -> String {
     if oracles.is_empty() {
         return format!("No oracles yet.\n\nNext: {again} oracle add http://host:port");
     }
-    let mut grid = Grid::new(["oracle", "url", "price", "at", "trouble"]);
+    let mut grid = Grid::new(["oracle", "url", "price", "at"]);
     for oracle in oracles {
         grid.row([
             oracle.pubkey.to_string(),
             oracle.url.clone(),
             oracle.spot_cents.map_or("–".to_owned(), usd),
             oracle.spot_at.map_or("–".to_owned(), moment),
-            oracle.trouble.clone().unwrap_or_default(),
         ]);
     }
-    grid.right(&[2]).text()
+    let troubles: String = oracles.iter().filter_map(|oracle| oracle.trouble.as_deref()).map(item).collect();
+    let troubles = if troubles.is_empty() { troubles } else { format!("\nTrouble:\n{troubles}") };
+    format!("{}{troubles}", grid.right(&[2]).text())
 }

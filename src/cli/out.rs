@@ -114,9 +114,28 @@ pub fn usd(cents: u64) -> String {
 
 /// `2020-03-12 10:00 UTC`; the seconds only where there are some.
 pub fn moment(unix: u32) -> String {
-    let text = Time(unix).to_string();
-    let text = text.trim_end_matches('Z').replacen('T', " ", 1);
-    format!("{} UTC", text.strip_suffix(":00").unwrap_or(&text))
+    second(unix).replace(":00 UTC", " UTC")
+}
+
+/// `2020-03-12 10:00:00 UTC`.
+pub fn second(unix: u32) -> String {
+    format!("{} UTC", Time(unix).to_string().trim_end_matches('Z').replacen('T', " ", 1))
+}
+
+/// `text` as an item of a list, broken into lines of at most 100 characters where it has spaces.
+pub fn item(text: &str) -> String {
+    let mut lines = vec![String::from("  -")];
+    for word in text.split_whitespace() {
+        let long = lines.last().is_some_and(|line| line.chars().count().saturating_add(word.chars().count()) >= 100);
+        if long {
+            lines.push("   ".to_owned());
+        }
+        if let Some(line) = lines.last_mut() {
+            line.push(' ');
+            line.push_str(word);
+        }
+    }
+    lines.join("\n") + "\n"
 }
 
 /// `2020-03-12` of `20200312`.
@@ -157,6 +176,14 @@ mod tests {
         assert_eq!(moment(1_584_007_201), "2020-03-12 10:00:01 UTC");
         assert_eq!((date("20200312"), date("soon")), ("2020-03-12".into(), "soon".into()));
         assert_eq!((count(1, "peer"), count(2, "peer")), ("1 peer".into(), "2 peers".into()));
+    }
+
+    #[test]
+    fn a_long_item_is_broken_between_words_and_loses_none() {
+        let text = "word ".repeat(60);
+        let broken = item(&text);
+        assert!(broken.lines().count() == 4 && broken.lines().all(|line| line.len() <= 100), "{broken}");
+        assert_eq!(broken.split_whitespace().count(), 61);
     }
 
     #[test]

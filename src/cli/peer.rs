@@ -1,10 +1,17 @@
 //! `hypothec peer`: the other nodes.
 
 use super::amount::peer;
+use super::client::Client;
 use super::line::Place;
 use super::out::Grid;
 use crate::api::views::{ConnectRequest, PeerView};
 use clap::Subcommand;
+use std::time::Duration;
+
+/// How often `connect` looks whether the peer is there.
+const LOOKS: u32 = 20;
+/// And how long it waits before each look.
+const BETWEEN_LOOKS: Duration = Duration::from_millis(150);
 
 /// The other nodes
 #[derive(Debug, Subcommand)]
@@ -28,6 +35,7 @@ impl Peer {
         match self {
             Peer::Connect { address } => {
                 let seen: PeerView = client.post("/v1/peers", &ConnectRequest { address }).await?;
+                let seen = settle(&client, seen).await?;
                 place.out().say(&seen, |seen| match seen.connected {
                     true => format!("Connected with {}.\n\nNext: {} quote --help", seen.node_id, place.again()),
                     false => format!(
@@ -43,6 +51,19 @@ impl Peer {
             }
         }
     }
+}
+
+/// The peer as it is once it is there, or after some seconds.
+async fn settle(client: &Client, mut seen: PeerView) -> anyhow::Result<PeerView> {
+    for _ in 0..LOOKS {
+        if seen.connected {
+            break;
+        }
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        let peers: Vec<PeerView> = client.get("/v1/peers").await?;
+        seen = peers.into_iter().find(|peer| peer.node_id == seen.node_id).unwrap_or(seen);
+    }
+    Ok(seen)
 }
 
 fn list(peers: &[PeerView], again: &str) -> String {

@@ -210,7 +210,7 @@ fn text(policy: &PolicyView, again: &str) -> String {
             Approval::Manual => "by a person".to_owned(),
         },
     );
-    row("rate a year, by loan to value", rates(&policy.apr.ltv, |at| percent_text(at)));
+    row("rate a year, by loan to value", rates(&policy.apr.ltv, percent_text));
     row("  and by term", rates(&policy.apr.days, |at| format!("{at} days")));
     row("  and by amount", rates(&policy.apr.amount, usd));
     let oracles = match policy.oracles.as_slice() {

@@ -2,10 +2,10 @@
 
 use super::amount::{bitcoins, days, dollars, peer};
 use super::line::Place;
-use super::out::{both, count, date, moment, sats, usd, Grid};
+use super::out::{both, count, date, item, moment, sats, usd, Grid};
 use super::show;
-use crate::api::views::{GapView, QuoteRequest, QuoteView};
-use crate::loan::units::BasisPoints;
+use crate::api::views::{GapView, LevelView, QuoteRequest, QuoteView};
+use crate::loan::units::{BasisPoints, Day, WHOLE};
 use bitcoin::Amount;
 use clap::Args;
 use hypothec_oracle::units::Cents;
@@ -74,7 +74,7 @@ fn summary(quote: &QuoteView) -> String {
 
 fn levels(quote: &QuoteView) -> String {
     let cut = match quote.levels.as_slice() {
-        [.., before, last] if u64::try_from(quote.levels.len()).unwrap_or(0) < u64::from(quote.days) => {
+        [.., before, last] if !follows(before, last) => {
             format!(
                 "(The days between {} and {} are left out; a level never falls.)\n",
                 date(&before.day),
@@ -91,6 +91,11 @@ fn levels(quote: &QuoteView) -> String {
     )
 }
 
+/// Is the one level the day after the other?
+fn follows(before: &LevelView, last: &LevelView) -> bool {
+    Day::from_yyyymmdd(&before.day).and_then(Day::next) == Day::from_yyyymmdd(&last.day)
+}
+
 fn gaps(quote: &QuoteView) -> String {
     let each = |gap: &GapView| {
         let below = BasisPoints(gap.below_bp);
@@ -100,9 +105,12 @@ fn gaps(quote: &QuoteView) -> String {
         };
         format!("  sold {below} below the level, the lender's sats bring {}, {end}\n", usd(gap.proceeds_cents))
     };
-    let cushion = BasisPoints(quote.cushion_bp);
+    // The lender gets what is owed and the cushion at the level's price: below it, that covers 1 − 1/(1 + cushion).
+    let (whole, cushion) = (u64::from(WHOLE), u64::from(quote.cushion_bp));
+    let covered = whole.saturating_mul(cushion).checked_div(whole.saturating_add(cushion)).unwrap_or(0);
+    let covered = BasisPoints(u32::try_from(covered).unwrap_or(0));
     let lines: String = quote.gaps.iter().map(each).collect();
-    format!("A crash through the level: down to {cushion} below it the cushion pays.\n{lines}")
+    format!("A crash through the level: sold down to {covered} below it, the cushion covers what is owed.\n{lines}")
 }
 
 fn fees(quote: &QuoteView) -> String {
@@ -131,7 +139,7 @@ fn ppm(parts: u32) -> String {
 }
 
 fn warnings(quote: &QuoteView) -> String {
-    let lines: String = quote.warnings.iter().map(|warning| format!("  - {warning}\n")).collect();
+    let lines: String = quote.warnings.iter().map(|warning| item(warning)).collect();
     format!("What remains, in plain words:\n{lines}")
 }
 

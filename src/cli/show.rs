@@ -1,11 +1,8 @@
 //! A loan and a day's level, in words.
 
 use super::out::{both, count, date, moment, sats, usd, Grid};
-use crate::api::views::{LevelView, LoanView};
-use crate::contract::Role;
+use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, Role, Stage};
 use crate::loan::units::BasisPoints;
-use crate::loan::MarginLine;
-use crate::protocol::{Exit, Stage};
 
 /// Where a loan stands, in a few words.
 pub fn stage(stage: &Stage, role: Role) -> String {
@@ -35,6 +32,18 @@ pub fn stage_word(stage: &Stage) -> &'static str {
         Stage::Closing => "ending",
         Stage::Closed => "ended",
         Stage::Cancelled { .. } => "cancelled",
+    }
+}
+
+/// What an exit is, in one word, for tables.
+pub fn exit_word(exit: Exit) -> &'static str {
+    match exit {
+        Exit::Repaid => "repaid",
+        Exit::Receipt => "receipt",
+        Exit::Liquidated => "liquidated",
+        Exit::Matured => "matured",
+        Exit::FellBack => "fallback",
+        Exit::Refunded => "refunded",
     }
 }
 
@@ -107,7 +116,8 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     }
     let mut text = grid.text();
     if let Some(ended) = &loan.ended {
-        text.push_str(&ended_text(ended));
+        let heading = if loan.stage == Stage::Closed { "How it ended" } else { "How it ends" };
+        text.push_str(&format!("\n{heading}:\n{}", ended_text(ended)));
     } else {
         text.push_str(&coming(loan));
     }
@@ -121,7 +131,8 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
 fn confirmed(loan: &LoanView) -> String {
     let (has, wanted) = loan.confirmations;
     match loan.funding_height {
-        Some(height) => format!("block {height}, {} of {wanted}", count(has.into(), "confirmation")),
+        Some(height) if has < wanted => format!("block {height}, {has} of {}", count(wanted.into(), "confirmation")),
+        Some(height) => format!("block {height}, {}", count(has.into(), "confirmation")),
         None => "not in a block yet".to_owned(),
     }
 }
@@ -138,13 +149,18 @@ fn coming(loan: &LoanView) -> String {
     let mut grid = Grid::new(["open exit", "the lender gets", "the borrower gets", "when"]);
     let shown = |amount: Option<u64>| amount.map_or("–".to_owned(), sats);
     for open in &loan.exits {
-        grid.row([exit(open.exit).to_owned(), shown(open.lender_sats), shown(open.borrower_sats), open.when.clone()]);
+        grid.row([
+            exit_word(open.exit).to_owned(),
+            shown(open.lender_sats),
+            shown(open.borrower_sats),
+            open.when.clone(),
+        ]);
     }
     text.push_str(&format!("\nHow it can end:\n{}", grid.right(&[1, 2]).text()));
     text
 }
 
-fn ended_text(ended: &crate::api::views::ExitView) -> String {
+fn ended_text(ended: &ExitView) -> String {
     let mut grid = Grid::plain();
     let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
     row("how", ended.exit.map_or("by a spend nobody can name", exit).to_owned());
@@ -156,7 +172,7 @@ fn ended_text(ended: &crate::api::views::ExitView) -> String {
     row("owed then", usd(ended.owed_cents));
     row("to the lender", both(ended.paid_to_lender_sats));
     row("to the borrower", both(ended.returned_to_borrower_sats));
-    format!("\nHow it ended:\n{}", grid.text())
+    grid.text()
 }
 
 /// What can be done about it.

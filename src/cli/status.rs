@@ -1,7 +1,7 @@
 //! `hypothec status`: how the node is.
 
 use super::line::Place;
-use super::out::{count, moment, Grid};
+use super::out::{count, item, moment, Grid};
 use crate::api::views;
 use clap::Args;
 
@@ -36,7 +36,7 @@ fn text(status: &views::Status, again: &str) -> String {
         [] => "All is well.".to_owned(),
         some => {
             let number = count(u64::try_from(some.len()).unwrap_or(u64::MAX), "thing");
-            let lines: String = some.iter().map(|trouble| format!("  - {trouble}\n")).collect();
+            let lines: String = some.iter().map(|trouble| item(trouble)).collect();
             format!("In the way, {number}:\n{lines}")
         }
     };

@@ -1,12 +1,14 @@
 //! Repayment: one transaction that pays the lender and frees the collateral.
 //!
-//! The borrower proposes it signed on its side. Whoever holds a half-signed transaction holds a free option, so every
-//! proposal spends at least one coin of the borrower's own and is withdrawn by spending that coin elsewhere.
+//! One side proposes it, signed on its side: the borrower, or the lender for a borrower who has no coin. Whoever holds
+//! a half-signed transaction holds a free option, so every proposal spends at least one coin of the proposer's own and
+//! is withdrawn by spending that coin elsewhere. The borrower pays the fee in either case.
 
 use super::error::ContractError;
 use super::fallback::{check_half, complete, half_signature};
 use super::skeleton::Skeleton;
 use super::wire;
+use super::Role;
 use crate::loan::terms::Terms;
 use bitcoin::absolute::LockTime;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -29,13 +31,15 @@ pub enum Source {
 
 /// What a repayment is made of.
 pub struct RepayParts {
+    /// Who proposes it and brings the coins. A lender can propose only out of the collateral.
+    pub proposer: Role,
     /// Where the sats come from.
     pub source: Source,
     /// What is owed, in sats at the agreed price.
     pub owed: Amount,
-    /// The borrower's coins it spends: at least one.
+    /// The proposer's coins it spends: at least one.
     pub coins: Vec<(OutPoint, TxOut)>,
-    /// Where the borrower's change goes.
+    /// Where the proposer's change goes.
     pub change_script: ScriptBuf,
     /// sat/vB.
     pub fee_rate: u64,
@@ -80,31 +84,53 @@ pub fn transaction(terms: &Terms, skeleton: &Skeleton, parts: &RepayParts) -> Re
         parts.coins.iter().map(|(_, out)| wire::witness_length(&out.script_pubkey).map_or(108, usize::from)).sum();
     let weight = repayment.weight().to_wu() + (2 + MULTISIG_WITNESS + witnesses) as u64;
     let fee = weight.div_ceil(4).checked_mul(parts.fee_rate).map(Amount::from_sat).ok_or_else(range)?;
-    let coins = parts.coins.iter().try_fold(skeleton.funding_value, |sum, (_, out)| sum.checked_add(out.value));
-    let out = lender.checked_add(back).and_then(|sum| sum.checked_add(fee)).ok_or_else(range)?;
-    let change = coins.ok_or_else(range)?.checked_sub(out).ok_or_else(|| {
-        ContractError::field("repayment", "coins", "too little", format!("{out} to cover what is owed and the fee"))
-    })?;
-    match repayment.output.last_mut() {
-        Some(last) if change >= dlc::DUST_LIMIT => last.value = change,
-        _ => {
-            repayment.output.pop();
-        }
+    let brought = parts.coins.iter().try_fold(Amount::ZERO, |sum, (_, out)| sum.checked_add(out.value));
+    let brought = brought.ok_or_else(range)?;
+    let (back, change) = rest(parts.proposer, skeleton.funding_value, brought, lender, back, fee)?;
+    for (output, value) in repayment.output.iter_mut().skip(1).zip([back, change]) {
+        output.value = value;
     }
     repayment.output.retain(|out| out.value >= dlc::DUST_LIMIT);
     Ok(repayment)
 }
 
-/// A repayment signed by the borrower: its coins' witnesses in place, its half of the 2-of-2 beside.
+/// What the borrower's output and the proposer's change come to. The fee, and what was paid ahead beyond it, are the
+/// borrower's: taken from its change, or from its output when the change is the lender's.
+fn rest(
+    proposer: Role,
+    funding: Amount,
+    brought: Amount,
+    lender: Amount,
+    back: Amount,
+    fee: Amount,
+) -> Result<(Amount, Amount), ContractError> {
+    let short = |needed: Amount| {
+        ContractError::field("repayment", "coins", "too little", format!("{needed} to cover what is owed and the fee"))
+    };
+    let range = ContractError::OutOfRange("the repayment");
+    let all = funding.checked_add(brought).ok_or(range.clone())?;
+    match proposer {
+        Role::Borrower => {
+            let out = lender.checked_add(back).and_then(|sum| sum.checked_add(fee)).ok_or(range)?;
+            Ok((back, all.checked_sub(out).ok_or_else(|| short(out))?))
+        }
+        Role::Lender => {
+            let out = lender.checked_add(fee).ok_or(range)?;
+            Ok((funding.checked_sub(out).ok_or_else(|| short(out))?, brought))
+        }
+    }
+}
+
+/// A repayment signed by its proposer: its coins' witnesses in place, its half of the 2-of-2 beside.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Proposal {
     /// Everything but the witness of input 0.
     pub transaction: Transaction,
-    /// The borrower's half for input 0.
+    /// The proposer's half for input 0.
     pub half: Signature,
 }
 
-/// The repayment as a PSBT for the borrower's wallet, which signs its own coins only.
+/// The repayment as a PSBT for the proposer's wallet, which signs its own coins only.
 pub fn psbt(
     transaction: &Transaction,
     skeleton: &Skeleton,
@@ -123,7 +149,7 @@ pub fn psbt(
     Ok(psbt)
 }
 
-/// Signs the borrower's half and takes its coins' witnesses from `psbt`.
+/// Signs the proposer's half and takes its coins' witnesses from `psbt`.
 pub fn propose(skeleton: &Skeleton, key: &SecretKey, psbt: &Psbt) -> Result<Proposal, ContractError> {
     let mut transaction = psbt.unsigned_tx.clone();
     for (index, (txin, input)) in transaction.input.iter_mut().zip(&psbt.inputs).enumerate().skip(1) {
@@ -149,7 +175,7 @@ fn check_shape(skeleton: &Skeleton, tx: &Transaction) -> Result<(), ContractErro
     }
     require(WHAT, "first input", tx.input.first().map(|input| input.previous_output), Some(skeleton.funding))?;
     if tx.input.len() < 2 {
-        return Err(ContractError::field(WHAT, "inputs", 1, "a coin of the borrower's own beside the 2-of-2"));
+        return Err(ContractError::field(WHAT, "inputs", 1, "a coin of the proposer's own beside the 2-of-2"));
     }
     let mut seen = std::collections::HashSet::new();
     for (index, input) in tx.input.iter().enumerate() {
@@ -180,30 +206,38 @@ fn check_shape(skeleton: &Skeleton, tx: &Transaction) -> Result<(), ContractErro
     Ok(())
 }
 
-/// What the lender requires of a proposal.
+/// Its size once complete, in virtual bytes.
+pub fn size(transaction: &Transaction) -> u64 {
+    (transaction.weight().to_wu() + MULTISIG_WITNESS as u64).div_ceil(4)
+}
+
+/// What the other side requires of a proposal by `proposer`: `least` in one output to its own payout script.
 ///
 /// `coins` are the outputs its other inputs spend, found confirmed and unspent on chain, in input order.
 pub fn check(
     skeleton: &Skeleton,
     proposal: &Proposal,
     coins: &[TxOut],
-    least_for_lender: Amount,
+    proposer: Role,
+    least: Amount,
     least_fee_rate: u64,
 ) -> Result<(), ContractError> {
     let tx = &proposal.transaction;
     check_shape(skeleton, tx)?;
     super::error::require(WHAT, "coins", tx.input.len(), coins.len() + 1)?;
-    let outs = tx.output.iter().filter(|out| out.script_pubkey == skeleton.lender_script);
-    let paid: Vec<Amount> = outs.map(|out| out.value).collect();
-    if !matches!(paid.as_slice(), [paid] if *paid >= least_for_lender) {
-        let least = format!("one of at least {least_for_lender}");
-        return Err(ContractError::field(WHAT, "lender's output", format!("{paid:?}"), least));
+    let (script, field, key) = match proposer {
+        Role::Borrower => (&skeleton.lender_script, "lender's output", &skeleton.borrower_key),
+        Role::Lender => (&skeleton.borrower_script, "borrower's output", &skeleton.lender_key),
+    };
+    let paid: Vec<Amount> = tx.output.iter().filter(|out| out.script_pubkey == *script).map(|out| out.value).collect();
+    if !matches!(paid.as_slice(), [paid] if *paid >= least) {
+        return Err(ContractError::field(WHAT, field, format!("{paid:?}"), format!("one of at least {least}")));
     }
     let sum = |outputs: &[TxOut]| outputs.iter().try_fold(Amount::ZERO, |sum, out| sum.checked_add(out.value));
     let range = || ContractError::OutOfRange("the value of the repayment's coins or outputs");
     let spent = sum(coins).and_then(|sum| sum.checked_add(skeleton.funding_value)).ok_or_else(range)?;
     let out = sum(&tx.output).ok_or_else(range)?;
-    let size = (tx.weight().to_wu() + MULTISIG_WITNESS as u64).div_ceil(4);
+    let size = size(tx);
     let fee = spent.checked_sub(out);
     if fee.is_none_or(|fee| fee.to_sat() < size.saturating_mul(least_fee_rate)) {
         let found = fee.map_or("negative".into(), |fee| fee.to_string());
@@ -214,7 +248,7 @@ pub fn check(
             format!("at least {least_fee_rate} sat/vB over {size} vB"),
         ));
     }
-    check_half("repayment", tx, 0, skeleton, &skeleton.borrower_key, &proposal.half)?;
+    check_half("repayment", tx, 0, skeleton, key, &proposal.half)?;
     let prevouts: Vec<TxOut> =
         std::iter::once(TxOut { value: skeleton.funding_value, script_pubkey: skeleton.witness_script.to_p2wsh() })
             .chain(coins.iter().cloned())
@@ -229,13 +263,22 @@ pub fn check(
             serial_id: 0,
         };
         dlc::verify_funding_witness(SECP256K1, tx, index, &info, &prevouts, &input.witness)
-            .map_err(|e| ContractError::field(WHAT, "witness", e, "one that spends the borrower's coin"))?;
+            .map_err(|e| ContractError::field(WHAT, "witness", e, "one that spends the proposer's coin"))?;
     }
     Ok(())
 }
 
-/// The lender completes a checked proposal.
-pub fn countersign(skeleton: &Skeleton, key: &SecretKey, proposal: &Proposal) -> Result<Transaction, ContractError> {
-    let lender = half_signature(&proposal.transaction, 0, skeleton, key)?;
-    complete(proposal.transaction.clone(), 0, skeleton, proposal.half, lender)
+/// The other side completes a checked proposal by `proposer`.
+pub fn countersign(
+    skeleton: &Skeleton,
+    proposer: Role,
+    key: &SecretKey,
+    proposal: &Proposal,
+) -> Result<Transaction, ContractError> {
+    let ours = half_signature(&proposal.transaction, 0, skeleton, key)?;
+    let (borrower, lender) = match proposer {
+        Role::Borrower => (proposal.half, ours),
+        Role::Lender => (ours, proposal.half),
+    };
+    complete(proposal.transaction.clone(), 0, skeleton, borrower, lender)
 }

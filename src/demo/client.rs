@@ -2,8 +2,8 @@
 
 use crate::loan::terms::LoanId;
 use crate::node::view::{
-    AddressView, Balance, BorrowRequest, EffectView, ErrorView, LoanView, OracleRequest, OracleView, PolicyView,
-    QuoteRequest, QuoteView, RepayRequest, Status,
+    AddressView, Balance, BorrowRequest, ConnectRequest, EffectView, ErrorView, LoanView, OracleRequest, OracleView,
+    PeerView, PolicyView, QuoteRequest, QuoteView, RepayRequest, Status,
 };
 use anyhow::Context;
 use bitcoin::Txid;
@@ -120,6 +120,11 @@ impl Client {
     /// Makes an oracle known to it.
     pub async fn add_oracle(&self, request: &OracleRequest) -> anyhow::Result<OracleView> {
         self.post("/v1/oracles", request).await
+    }
+
+    /// Makes a peer known to it, which it dials from then on.
+    pub async fn connect(&self, request: &ConnectRequest) -> anyhow::Result<PeerView> {
+        self.post("/v1/peers", request).await
     }
 
     /// The lender's policy.

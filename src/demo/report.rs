@@ -7,7 +7,7 @@ use crate::loan::terms::LoanId;
 use crate::node::view::{ExitView, LoanView};
 use crate::protocol::Exit;
 use anyhow::{ensure, Context};
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{OutPoint, Txid};
 use hypothec_oracle::units::Cents;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
@@ -147,11 +147,14 @@ impl Settled {
                 worth(sides.after_sats)
             )
         };
-        let fees: Vec<String> = self.fees.iter().map(|(txid, fee)| format!("{fee} in {}", short(txid))).collect();
+        let fee =
+            |of: &dyn Fn(&Txid) -> bool| -> u64 { self.fees.iter().filter(|(id, _)| of(id)).map(|(_, fee)| fee).sum() };
+        let (funding, exit) = (fee(&|id| *id == line.funding_txid), fee(&|id| *id == line.exit_txid));
+        let other = fee(&|id| *id != line.funding_txid && *id != line.exit_txid);
         format!(
             "{}: {}\n  loan      {}\n  borrowed  {} = {} for {} days at {} % a year, locking {}\n  funding   {}\n  exit      {} {}\n  \
              owed      {} at {} a bitcoin, which is {} sats\n  paid      {} sats to the lender, {} sats back to the borrower\n\
-             {}{}  fees      {} sats: {}\n",
+             {}{}  fees      {} sats: {other} for the lender's coin, {funding} for funding, {exit} for the exit\n",
             line.story.replace('_', " "),
             what_happened(line.exit),
             line.loan_id,
@@ -171,7 +174,6 @@ impl Settled {
             side("borrower", line.borrower),
             side("lender", line.lender),
             line.fees_sats,
-            fees.join(", "),
         )
     }
 }
@@ -220,7 +222,10 @@ async fn entries(world: &World, chain: &Chain, borrower: &LoanView, lender: &Loa
     let txids: BTreeSet<Txid> = known.chain(funding).chain(exit).collect();
     let mut entries = Vec::with_capacity(txids.len());
     for txid in txids {
-        let transaction = confirmed(chain, txid).await?;
+        // What was made and never came to the chain, because another took its place, moved no sat.
+        let Some(seen) = chain.transaction(txid).await? else { continue };
+        ensure!(seen.confirmed.is_some(), "transaction {txid} is in no block");
+        let transaction = seen.transaction;
         let mut inputs = Vec::with_capacity(transaction.input.len());
         for input in &transaction.input {
             inputs.push((input.previous_output, value(chain, input.previous_output).await?));
@@ -231,12 +236,6 @@ async fn entries(world: &World, chain: &Chain, borrower: &LoanView, lender: &Loa
         entries.push(Entry { txid, inputs, outputs, borrower, lender });
     }
     Ok(entries)
-}
-
-async fn confirmed(chain: &Chain, txid: Txid) -> anyhow::Result<Transaction> {
-    let seen = chain.transaction(txid).await?.with_context(|| format!("transaction {txid} is not on the chain"))?;
-    ensure!(seen.confirmed.is_some(), "transaction {txid} is in no block");
-    Ok(seen.transaction)
 }
 
 async fn value(chain: &Chain, coin: OutPoint) -> anyhow::Result<u64> {
@@ -290,10 +289,6 @@ fn btc(sats: u64) -> String {
 /// `9.50`.
 fn percent(basis_points: u32) -> String {
     format!("{}.{:02}", basis_points / 100, basis_points % 100)
-}
-
-fn short(txid: &Txid) -> String {
-    txid.to_string().chars().take(8).collect()
 }
 
 /// Dollars of `sats` at `price`, rounded down.

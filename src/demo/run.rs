@@ -232,6 +232,10 @@ fn text(document: &Document, settled: &[Settled]) -> String {
         text.push_str(&each.text());
         text.push('\n');
     }
+    text.push_str(
+        "Every exit also returns the lender's stake of 1,000 sats. A touch pays the lender 5 % above what is owed, out of\n\
+         the surplus; the fixing pays by steps, within 0.1 % of the collateral.\n\n",
+    );
     for (name, wallet) in [("borrower", document.wallets.borrower), ("lender", document.wallets.lender)] {
         text.push_str(&format!(
             "The {name}'s wallet held {} sats before the first loan and {} after the last: {:+} sats, all of it the loans'.\n",

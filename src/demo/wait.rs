@@ -19,12 +19,14 @@ where
     F: Future<Output = Result<T, String>>,
 {
     let deadline = Instant::now() + patience;
+    let mut not_yet = "there was no answer".to_string();
     loop {
-        let not_yet = match tokio::time::timeout_at(deadline, look()).await {
+        match tokio::time::timeout_at(deadline, look()).await {
             Ok(Ok(found)) => return Ok(found),
-            Ok(Err(not_yet)) => not_yet,
-            Err(_) => "no answer".to_string(),
-        };
+            Ok(Err(reason)) => not_yet = reason,
+            // Cut short: what was not so before says more.
+            Err(_) => {}
+        }
         if Instant::now() >= deadline {
             anyhow::bail!("waited {} s for {what}, but {not_yet}", patience.as_secs());
         }

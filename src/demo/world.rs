@@ -4,9 +4,10 @@ use super::bitcoind::{BitcoindProcess, Options};
 use super::conductor::{Conductor, Watched};
 use super::party::{Node, Oracle};
 use super::prices::Prices;
+use super::wait::{until, PATIENCE};
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
-use crate::node::view::{LoanView, OracleRequest, QuoteRequest, QuoteView};
+use crate::node::view::{ConnectRequest, LoanView, OracleRequest, QuoteRequest, QuoteView};
 use crate::protocol::Stage;
 use anyhow::Context;
 use bitcoin::address::NetworkUnchecked;
@@ -73,7 +74,7 @@ impl World {
         Ok(world)
     }
 
-    /// The oracle's key, pinned by both, and allowed by the lender's policy.
+    /// The oracle's key, pinned by both, and allowed by the lender's policy; and the borrower dials the lender.
     async fn introduce(&self) -> anyhow::Result<()> {
         let request = OracleRequest { url: self.oracle.url(), pubkey: None };
         let known = self.lender.client()?.add_oracle(&request).await?;
@@ -81,7 +82,27 @@ impl World {
         self.borrower.client()?.add_oracle(&request).await?;
         let policy = Policy { oracles: vec![known.pubkey], ..Policy::default() };
         self.lender.client()?.set_policy(&policy).await?;
-        Ok(())
+        let address = self.lender_address().await?;
+        self.borrower.client()?.connect(&ConnectRequest { address }).await?;
+        self.connected().await
+    }
+
+    /// Waits until the two nodes hear each other.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn connected(&self) -> anyhow::Result<()> {
+        let clients = [self.borrower.client()?, self.lender.client()?];
+        until("borrower and lender to be connected", PATIENCE, || async move {
+            for client in clients {
+                let status = client.status().await.map_err(|error| format!("{error:#}"))?;
+                if status.peers_connected == 0 {
+                    return Err(format!("node {} has no peer", status.node_id));
+                }
+            }
+            Ok(())
+        })
+        .await
     }
 
     async fn give(&mut self, lender: &[u64], borrower: &[u64]) -> anyhow::Result<()> {
@@ -143,6 +164,17 @@ impl World {
     /// When somebody does not catch up.
     pub async fn mine(&mut self, blocks: u32) -> anyhow::Result<()> {
         let watched = self.watched();
+        self.conductor.mine(&self.bitcoind, &watched, blocks).await
+    }
+
+    /// As [`World::mine`], while one node is asleep: waits for everybody else, before and after.
+    ///
+    /// # Errors
+    /// When somebody else does not catch up.
+    pub async fn mine_without(&mut self, asleep: &str, blocks: u32) -> anyhow::Result<()> {
+        let mut watched = self.watched();
+        watched.retain(|each| !matches!(each, Watched::Node { name, .. } if name == asleep));
+        self.conductor.quiet(&self.bitcoind, &watched).await?;
         self.conductor.mine(&self.bitcoind, &watched, blocks).await
     }
 

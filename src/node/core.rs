@@ -28,6 +28,8 @@ use tokio::task::JoinSet;
 
 /// How often the loop looks at clock, chain and loans when nothing happens.
 const BEAT: Duration = Duration::from_millis(100);
+/// The same on fast time, where somebody waits for every step.
+const FAST_BEAT: Duration = Duration::from_millis(25);
 /// How often, in real time, what was not answered is sent again and a silent oracle asked again.
 pub const AGAIN: Duration = Duration::from_secs(3);
 /// Events kept for `events`.
@@ -66,6 +68,8 @@ pub struct Core {
     pub fallbacks: HashMap<LoanId, Signature>,
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
     pub broadcast: HashMap<Txid, Instant>,
+    /// Loans whose borrower here asked its lender to propose a repayment.
+    pub wishes: HashMap<LoanId, Instant>,
     pub tried: HashMap<LoanId, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
     pub events: VecDeque<EventView>,
@@ -95,7 +99,7 @@ impl Core {
         mut peers: mpsc::Receiver<PeerEvent>,
         mut stop: tokio::sync::watch::Receiver<bool>,
     ) -> anyhow::Result<()> {
-        let mut beat = tokio::time::interval(BEAT);
+        let mut beat = tokio::time::interval(if self.tools.clock.is_file() { FAST_BEAT } else { BEAT });
         beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
@@ -162,6 +166,8 @@ impl Core {
         match &event {
             ChainEvent::Rollback { to_height } => {
                 self.moment.height = *to_height;
+                // Where blocks follow at once, the follower is further already, and they say it.
+                self.tip = self.follower.position().filter(|at| at.height == *to_height).map(|at| at.hash);
                 for id in self.loan_ids() {
                     self.tell(id, Input::Rollback { to_height: *to_height })?;
                 }
@@ -406,6 +412,14 @@ impl Core {
                     answer = self.input(id, input)?;
                 }
                 let _ = reply.send(answer.and_then(|()| self.view(id)));
+            }
+            Outcome::AskLender(id, reply) => {
+                self.wishes.insert(id, Instant::now());
+                if let Some(loan) = self.loans.get(&id).cloned() {
+                    let request = crate::protocol::messages::RepayRequest { loan: id.0 };
+                    self.send(loan.peer, &Message::RepayRequest(request));
+                }
+                let _ = reply.send(self.view(id));
             }
             Outcome::Give(given, message) => {
                 if let Some(peer) = peer {

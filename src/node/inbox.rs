@@ -12,6 +12,8 @@ use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use std::sync::Arc;
 
+/// How long a lender's proposal is still what the borrower asked for.
+const WISH: std::time::Duration = std::time::Duration::from_secs(60);
 /// A short message can ask for a long one again; not more often than this.
 const SAY_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
@@ -67,7 +69,11 @@ impl Core {
             Message::Sign(bytes) => self.on_sign(peer, bytes),
             Message::Repay(message) => {
                 let id = LoanId(message.loan);
-                if let Some(loan) = self.party(peer, id, Role::Lender, &Stage::Active) {
+                let wished = self.wishes.get(&id).is_some_and(|asked| asked.elapsed() < WISH);
+                let found = self.party(peer, id, Role::Lender, &Stage::Active);
+                // As borrower only what we asked for: nobody repays a loan for us unasked.
+                let found = found.or_else(|| self.party(peer, id, Role::Borrower, &Stage::Active).filter(|_| wished));
+                if let Some(loan) = found {
                     // One that is too old to be answered again does not keep another from being made.
                     let now = self.moment.now;
                     let open = |open: &crate::protocol::event::Repayment| now.since(open.at) <= PROPOSAL_PATIENCE;
@@ -75,6 +81,14 @@ impl Core {
                         let work = repay::answer(self.tools.clone(), loan, message);
                         self.spawn(Key::Loan(id), Some(peer), id.0, work);
                     }
+                }
+            }
+            Message::RepayRequest(request) => {
+                let id = LoanId(request.loan);
+                let open = self.party(peer, id, Role::Lender, &Stage::Active);
+                if let Some(loan) = open.filter(|loan| loan.repayment.is_none()) {
+                    let work = repay::propose_for_borrower(self.tools.clone(), loan);
+                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
                 }
             }
             Message::Receipt(receipt) => {
@@ -159,7 +173,7 @@ impl Core {
         let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
         tracing::debug!(loan = %id, "the peer refuses: {}", refusal.message);
         let open = loan.stage == Stage::Active && loan.exit.is_none() && loan.pending.is_none();
-        if open && loan.role == Role::Borrower && loan.repayment.is_some() && loan.repayment_withdrawal.is_none() {
+        if open && loan.is_proposing() {
             // It holds our half-signed repayment: take the coin back.
             self.withdraw_repayment(id);
             return Ok(());

@@ -3,7 +3,7 @@
 use super::view::{EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, QuoteView};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::repay::Source;
-use crate::contract::{ContractError, Role};
+use crate::contract::ContractError;
 use crate::loan::curve;
 use crate::loan::fees::TxKind;
 use crate::loan::ltv::ltv_ceil;
@@ -221,13 +221,14 @@ fn paid_split(loan: &Loan, split: &Payout) -> bool {
     paid(skeleton, &exit.seen.transaction).0 == split.lender
 }
 
-/// Our transactions of this loan, in the order they were made.
+/// Our transactions of this loan.
 fn transactions(loan: &Loan) -> Vec<Txid> {
     let made = loan.coin_made.as_ref();
     let funding = loan.funding.as_ref().map(|seen| &seen.transaction);
     let exit = loan.exit.as_ref().map(|exit| &exit.seen.transaction);
     let all = [made, funding, loan.withdrawal.as_ref(), loan.repayment_withdrawal.as_ref(), exit];
-    all.into_iter().flatten().map(bitcoin::Transaction::compute_txid).collect()
+    let now = all.into_iter().flatten().map(bitcoin::Transaction::compute_txid);
+    loan.withdrawals.iter().copied().chain(now).collect()
 }
 
 /// An event as a sentence.
@@ -305,7 +306,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
 pub fn waits_for_peer(loan: &Loan) -> bool {
     match loan.stage {
         Stage::Offered | Stage::Accepted | Stage::Ready | Stage::Signed => true,
-        Stage::Active => loan.role == Role::Borrower && loan.repayment.is_some() && loan.repayment_withdrawal.is_none(),
+        Stage::Active => loan.is_proposing(),
         _ => false,
     }
 }

@@ -126,6 +126,7 @@ fn new_core(
         fallbacks: HashMap::new(),
         sent: HashMap::new(),
         broadcast: HashMap::new(),
+        wishes: HashMap::new(),
         tried: HashMap::new(),
         looked: HashMap::new(),
         events: VecDeque::new(),

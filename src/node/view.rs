@@ -1,11 +1,14 @@
 //! What a node tells people and programs: plain data, amounts in sats and cents, times in unix seconds.
 
-use crate::contract::repay::Source;
-use crate::contract::Role;
-use crate::loan::policy::Policy;
-use crate::loan::terms::LoanId;
-use crate::loan::MarginLine;
-use crate::protocol::{Exit, Stage};
+// What the views are made of, for those who read them and know no other room.
+pub use crate::contract::repay::Source;
+pub use crate::contract::Role;
+pub use crate::loan::policy::Policy;
+pub use crate::loan::terms::LoanId;
+pub use crate::loan::MarginLine;
+pub use crate::peer::PeerAddress;
+pub use crate::protocol::{Exit, Stage};
+
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, Txid};

@@ -111,9 +111,9 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
                 None => vec![Event::Withdrawn { transaction }],
             })
         }
-        Input::RepaymentWithdrawn(transaction) => match loan.repayment {
+        Input::RepaymentWithdrawn(transaction) => match &loan.repayment {
             Some(_) if loan.repayment_withdrawal.is_some() => Ok(Vec::new()),
-            Some(_) if loan.role == Role::Borrower => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
+            Some(open) if loan.role == open.proposer => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
             _ => Err(stage(loan, "withdrawing a repayment", "an open proposal of ours")),
         },
         Input::Cancel { reason } => cancel(loan, reason),
@@ -182,7 +182,7 @@ fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {
         return Err(Refusal::Settling { exit: pending.exit });
     }
     match &loan.repayment {
-        Some(open) if loan.role == Role::Borrower => Err(Refusal::Proposed(open.transaction.compute_txid())),
+        Some(open) if loan.role == open.proposer => Err(Refusal::Proposed(open.transaction.compute_txid())),
         Some(open) if open.transaction.compute_txid() == repayment.transaction.compute_txid() => Ok(Vec::new()),
         _ => Ok(vec![Event::Repaying(Box::new(repayment))]),
     }

@@ -47,9 +47,11 @@ impl std::fmt::Display for Exit {
 /// A repayment on its way.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Repayment {
-    /// The transaction: half-signed by the borrower, or complete.
+    /// Who proposed it.
+    pub proposer: Role,
+    /// The transaction: half-signed by the proposer, or complete.
     pub transaction: Transaction,
-    /// The borrower's half for the 2-of-2.
+    /// The proposer's half for the 2-of-2.
     pub half: Signature,
     /// Spot it was computed at.
     pub price: Cents,
@@ -127,7 +129,7 @@ pub enum Event {
     Attested { clause: Clause, attestation: OracleAttestation, transaction: Transaction },
     /// The fallback or the refund is due and complete.
     Due { exit: Exit, transaction: Transaction },
-    /// A repayment was proposed (borrower) or completed (lender).
+    /// A repayment was proposed by us, or completed by us.
     Repaying(Box<Repayment>),
     /// The borrower takes the proposal back by spending its coin elsewhere.
     RepaymentWithdrawn { transaction: Transaction },

@@ -103,13 +103,21 @@ tlv_struct! {
 }
 
 tlv_struct! {
-    /// Borrower → lender: a repayment, signed on the borrower's side. (33013)
+    /// Borrower → lender: I have no coin; propose a repayment out of the collateral. (33017)
+    pub struct RepayRequest {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+    }
+}
+
+tlv_struct! {
+    /// Proposer → other: a repayment, signed on the proposer's side. (33013)
     pub struct Repay {
         /// The loan.
         0 => pub loan: [u8; 32],
         /// The transaction, its coins' witnesses in place.
         2 => pub transaction: Bytes,
-        /// The borrower's half for the 2-of-2, compact.
+        /// The proposer's half for the 2-of-2, compact.
         4 => pub half: [u8; 64],
         /// Spot it was computed at, cents per bitcoin.
         6 => pub price: Cents,
@@ -149,6 +157,8 @@ pub enum Message {
     Repay(Repay),
     /// See [`Receipt`].
     Receipt(Receipt),
+    /// See [`RepayRequest`].
+    RepayRequest(RepayRequest),
     /// A DLC offer, type and all.
     Offer(Vec<u8>),
     /// A DLC accept, type and all.
@@ -215,6 +225,7 @@ kinds! {
     33011 => Fallback,
     33013 => Repay,
     33015 => Receipt,
+    33017 => RepayRequest,
 }
 
 /// The DLC messages carry their type as their first two bytes; the peer network carries it by itself.

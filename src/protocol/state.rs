@@ -11,7 +11,7 @@ use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, Transaction};
+use bitcoin::{OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -163,8 +163,12 @@ pub struct Loan {
     pub repayment: Option<Repayment>,
     /// A transaction of the borrower's that takes back the repayment's coin.
     pub repayment_withdrawal: Option<Transaction>,
+    /// The withdrawals of earlier proposals, confirmed: their fees are part of what the loan cost.
+    pub withdrawals: Vec<Txid>,
     /// The spend of the funding output.
     pub exit: Option<SeenExit>,
+    /// Repayments proposed by the lender so far: each costs it a fee to take back.
+    pub lender_proposals: u32,
     /// The margin line last crossed.
     pub margin: Option<MarginLine>,
     /// Events so far: the length of its log.
@@ -212,6 +216,8 @@ impl Loan {
             pending: None,
             repayment: None,
             repayment_withdrawal: None,
+            lender_proposals: 0,
+            withdrawals: Vec::new(),
             exit: None,
             margin: None,
             length: 1,
@@ -312,13 +318,14 @@ impl Loan {
             }
             Event::Due { exit, transaction } => self.pending = Some(Pending { exit, transaction, attestation: None }),
             Event::Repaying(repayment) => {
+                self.lender_proposals += u32::from(repayment.proposer == Role::Lender);
                 self.repayment = Some(*repayment);
                 self.repayment_withdrawal = None;
             }
             Event::RepaymentWithdrawn { transaction } => self.repayment_withdrawal = Some(transaction),
             Event::RepaymentGone => {
                 self.repayment = None;
-                self.repayment_withdrawal = None;
+                self.withdrawals.extend(self.repayment_withdrawal.take().map(|withdrawal| withdrawal.compute_txid()));
             }
             Event::ExitSeen { exit, transaction, price, block } => {
                 let at = self.exit.as_ref().map_or(at, |seen| seen.at);
@@ -361,8 +368,8 @@ impl Loan {
         if let (Stage::Preparing, Some(made)) = (&self.stage, &self.coin_made) {
             reserved.push(OutPoint { txid: made.compute_txid(), vout: 0 });
         }
-        if self.role == Role::Borrower && self.stage != Stage::Closed {
-            if let Some(repayment) = &self.repayment {
+        if self.stage != Stage::Closed {
+            if let Some(repayment) = self.repayment.as_ref().filter(|repayment| repayment.proposer == self.role) {
                 reserved.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));
             }
         }
@@ -391,6 +398,12 @@ impl Loan {
     /// Is the spend of the funding output in a block?
     pub fn is_exit_confirmed(&self) -> bool {
         self.exit.as_ref().is_some_and(|exit| exit.seen.block.is_some())
+    }
+
+    /// Is a repayment of ours open, and not being taken back?
+    pub fn is_proposing(&self) -> bool {
+        self.repayment_withdrawal.is_none()
+            && self.repayment.as_ref().is_some_and(|repayment| repayment.proposer == self.role)
     }
 
     /// Is an attested exit ready?

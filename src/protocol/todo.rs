@@ -109,12 +109,12 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
 
 fn repaying(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     let Some(repayment) = &loan.repayment else { return };
-    match (loan.role, &loan.repayment_withdrawal) {
-        (Role::Borrower, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
-        (Role::Borrower, None) if moment.now.since(repayment.at) > deadline::PROPOSAL_PATIENCE => {
+    match (loan.role == repayment.proposer, &loan.repayment_withdrawal) {
+        (true, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
+        (true, None) if moment.now.since(repayment.at) > deadline::PROPOSAL_PATIENCE => {
             actions.push(Action::WithdrawRepayment);
         }
-        (Role::Borrower, None) => {
+        (true, None) => {
             let message = Repay {
                 loan: loan.id.0,
                 transaction: Bytes(bitcoin::consensus::serialize(&repayment.transaction)),
@@ -125,8 +125,8 @@ fn repaying(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
             };
             actions.push(Action::Send(vec![Message::Repay(message)]));
         }
-        // Complete at the lender.
-        (Role::Lender, _) => actions.push(broadcast(&repayment.transaction)),
+        // Completed by us.
+        (false, _) => actions.push(broadcast(&repayment.transaction)),
     }
 }
 

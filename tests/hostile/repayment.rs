@@ -11,6 +11,7 @@ use hypothec::contract::clauses::Payouts;
 use hypothec::contract::fallback::half_signature;
 use hypothec::contract::repay::{self, Proposal, RepayParts, Source};
 use hypothec::contract::ContractError;
+use hypothec::contract::Role;
 use hypothec::loan::curve::{fixing_curve_within, Bounds};
 use std::sync::OnceLock;
 
@@ -42,7 +43,14 @@ fn least() -> Amount {
 }
 
 fn unsigned(source: Source) -> Transaction {
-    let parts = RepayParts { source, owed: owed(), coins: coins(), change_script: script(&secret(33)), fee_rate: RATE };
+    let parts = RepayParts {
+        proposer: Role::Borrower,
+        source,
+        owed: owed(),
+        coins: coins(),
+        change_script: script(&secret(33)),
+        fee_rate: RATE,
+    };
     repay::transaction(&honest().terms, &honest().skeleton, &parts).unwrap()
 }
 
@@ -69,7 +77,7 @@ fn prevouts() -> Vec<TxOut> {
 }
 
 fn judge(proposal: &Proposal, coins: &[TxOut]) -> Result<(), ContractError> {
-    repay::check(&honest().skeleton, proposal, coins, least(), RATE)
+    repay::check(&honest().skeleton, proposal, coins, Role::Borrower, least(), RATE)
 }
 
 #[test]
@@ -77,7 +85,7 @@ fn an_honest_proposal_from_wallet_or_collateral_passes_and_becomes_a_transaction
     for source in [Source::Wallet, Source::Collateral] {
         let proposal = signed(unsigned(source), &prevouts(), EcdsaSighashType::All);
         judge(&proposal, &prevouts()).unwrap();
-        let complete = repay::countersign(&honest().skeleton, &secret(5), &proposal).unwrap();
+        let complete = repay::countersign(&honest().skeleton, Role::Borrower, &secret(5), &proposal).unwrap();
         assert!(complete.input.iter().all(|input| !input.witness.is_empty()));
         assert_eq!(complete.compute_txid(), proposal.transaction.compute_txid());
     }
@@ -196,7 +204,7 @@ fn a_proposal_that_spends_no_coin_of_the_borrowers_is_a_free_option_and_is_refus
     transaction.input.truncate(1);
     transaction.output.truncate(2);
     let proposal = signed(transaction, &[], EcdsaSighashType::All);
-    assert!(judge(&proposal, &[]).unwrap_err().to_string().contains("a coin of the borrower's own"));
+    assert!(judge(&proposal, &[]).unwrap_err().to_string().contains("a coin of the proposer's own"));
 }
 
 #[test]

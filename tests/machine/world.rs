@@ -347,6 +347,7 @@ impl World {
         self.proposals += 1;
         let own = coin(&secret(2), Amount::from_sat(80_000_000), 1_000 + self.proposals);
         let parts = RepayParts {
+            proposer: Role::Borrower,
             source: if collateral { Source::Collateral } else { Source::Wallet },
             owed: Amount::from_sat(49_000_000),
             coins: vec![(own.outpoint(), own.previous.output[0].clone())],
@@ -358,6 +359,7 @@ impl World {
         sign_psbt(&mut psbt, &secret(2));
         let proposal = repay::propose(&n.skeleton, &scene.cast.borrower_key, &psbt).unwrap();
         let repayment = Repayment {
+            proposer: Role::Borrower,
             transaction: proposal.transaction.clone(),
             half: proposal.half,
             price: Cents(10_000_000),
@@ -371,9 +373,12 @@ impl World {
         let proposed = self.nodes[0].tell(Input::Repaying(repayment.clone()), moment);
         assert!(!(refused && proposed.is_ok()), "a repayment after an attestation");
         if answered && proposed.is_ok() {
-            let complete = repay::countersign(&n.skeleton, &scene.cast.lender_key, &proposal).unwrap();
+            let complete = repay::countersign(&n.skeleton, Role::Borrower, &scene.cast.lender_key, &proposal).unwrap();
             let refused = attested(&self.nodes[1]);
-            let answer = self.nodes[1].tell(Input::Repaying(Repayment { transaction: complete, ..repayment }), moment);
+            let answer = self.nodes[1].tell(
+                Input::Repaying(Repayment { proposer: Role::Borrower, transaction: complete, ..repayment }),
+                moment,
+            );
             assert!(!(refused && answer.is_ok()), "a repayment after an attestation");
         }
     }

@@ -277,6 +277,7 @@ impl Stranger {
         let known = known.iter().find(|known| known.outpoint == coin).unwrap();
         let coins = vec![(coin, known.txout.clone())];
         let parts = RepayParts {
+            proposer: hypothec::contract::Role::Borrower,
             source: Source::Wallet,
             owed: repayment_ceil(&loan.terms, at, price).unwrap(),
             coins: coins.clone(),

@@ -249,6 +249,11 @@ impl BitcoindProcess {
         Ok(self.rpc.call("getbestblockhash", vec![]).await?)
     }
 
+    /// Hash of the best chain's block at `height`.
+    pub async fn block_hash(&self, height: u32) -> Result<BlockHash, Error> {
+        Ok(self.rpc.call("getblockhash", vec![json!(height)]).await?)
+    }
+
     /// Transactions that wait in its mempool.
     pub async fn mempool(&self) -> Result<Vec<Txid>, Error> {
         Ok(self.rpc.call("getrawmempool", vec![]).await?)

@@ -2,7 +2,6 @@
 
 use super::Outcome;
 use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
-use crate::contract::Role;
 use crate::crash;
 use crate::loan::terms::DUST;
 use crate::node::tools::{lock, Tools, Trouble};
@@ -45,8 +44,8 @@ pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Tro
 
 /// The transaction that takes back the coin of an open repayment proposal.
 pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
-    if loan.role != Role::Borrower {
-        return Err(Trouble::refuse("role", "only the borrower can withdraw a repayment"));
+    if loan.repayment.as_ref().is_some_and(|repayment| repayment.proposer != loan.role) {
+        return Err(Trouble::refuse("role", "the other side proposed this repayment; only it can take it back"));
     }
     let repayment = loan
         .repayment

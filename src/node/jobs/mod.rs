@@ -66,6 +66,8 @@ pub enum Outcome {
     Inputs(LoanId, Vec<Input>),
     /// Inputs of a loan that somebody waits for.
     Answered(LoanId, Vec<Input>, Reply<LoanView>),
+    /// The borrower has no coin to propose with: the lender is to be asked.
+    AskLender(LoanId, Reply<LoanView>),
     /// A quote to give.
     Give(Box<Given>, Message),
     /// A quote we got, and the one who asked.

@@ -1,4 +1,4 @@
-//! Repaying: the borrower proposes one transaction, the lender completes it.
+//! Repaying: one side proposes one transaction, the other completes it. The borrower proposes, or asks the lender to.
 
 use super::{checks, coin, Outcome};
 use crate::contract::repay::{self, RepayParts, Source};
@@ -15,6 +15,8 @@ use crate::settlement::deadline;
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 use std::sync::Arc;
 
+/// Repayments a lender proposes for one loan; each not taken costs it the fee of taking its coin back.
+const LENDER_PROPOSALS: u32 = 3;
 /// What a repayment with one coin weighs at most, in virtual bytes, the coin's input left out.
 const REPAY_VBYTES: u64 = 230;
 
@@ -30,7 +32,12 @@ pub enum Wish {
 pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<LoanView>) -> Result<Outcome, Trouble> {
     let input = match wish {
         Wish::Repay(source) => propose(&tools, &loan, source).await,
-        Wish::Withdraw => coin::withdraw_repayment(&tools, &loan).await,
+        Wish::Withdraw => coin::withdraw_repayment(&tools, &loan).await.map(Some),
+    };
+    let input = match input {
+        Ok(Some(input)) => Ok(input),
+        Ok(None) => return Ok(Outcome::AskLender(loan.id, reply)),
+        Err(trouble) => Err(trouble),
     };
     match input {
         Ok(input) => Ok(Outcome::Answered(loan.id, vec![input], reply)),
@@ -41,8 +48,9 @@ pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<
     }
 }
 
-/// The repayment of a loan now, at a fresh price, signed on our side.
-async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Trouble> {
+/// Borrower: the repayment of a loan now, signed on our side; `None` when we have no coin to propose with and the
+/// lender is to be asked.
+async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<Input>, Trouble> {
     if loan.role != Role::Borrower {
         return Err(Trouble::refuse("role", "only the borrower repays; the lender can give a receipt"));
     }
@@ -61,6 +69,25 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Tr
         let message = "the lender's node is not connected, and must sign too: try again when `peer list` shows it";
         return Err(Trouble::Later(message.into()));
     }
+    let without_coin = lock(&tools.wallet).free_coins().is_empty();
+    if source == Source::Collateral && without_coin {
+        return Ok(None);
+    }
+    sign_proposal(tools, loan, source).await.map(Some)
+}
+
+/// Lender: the repayment a borrower without a coin asked for, out of the collateral, with a coin of ours.
+pub async fn propose_for_borrower(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
+    if loan.lender_proposals >= LENDER_PROPOSALS {
+        let message = format!("{LENDER_PROPOSALS} repayments were proposed for this loan and not taken; no more");
+        return Err(Trouble::refuse("repayment", message));
+    }
+    let input = sign_proposal(&tools, &loan, Source::Collateral).await?;
+    Ok(Outcome::Inputs(loan.id, vec![input]))
+}
+
+/// A repayment at a fresh price, its coins ours, signed on our side.
+async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Trouble> {
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     let (at, price) = price_now(tools, loan).await?;
     let owed = repayment_ceil(&loan.terms, at, price).ok_or_else(|| Trouble::later("the debt cannot be computed"))?;
@@ -73,7 +100,9 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Tr
     let change_script = lock(&tools.wallet).new_address()?.script_pubkey();
     let chosen = lock(&tools.wallet).select(target, rate)?;
     let coins: Vec<(OutPoint, TxOut)> = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
-    let parts = RepayParts { source, owed, coins: coins.clone(), change_script, fee_rate: rate.to_sat_per_vb_ceil() };
+    let proposer = loan.role;
+    let parts =
+        RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate: rate.to_sat_per_vb_ceil() };
     let refuse = |e: crate::contract::ContractError| Trouble::refuse("repayment", e);
     let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)?;
     let previous = |outpoint: &OutPoint| {
@@ -84,6 +113,7 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Tr
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     let proposal = repay::propose(skeleton, &keys.funding, &psbt).map_err(refuse)?;
     Ok(Input::Repaying(Repayment {
+        proposer,
         transaction: proposal.transaction,
         half: proposal.half,
         price,
@@ -104,9 +134,10 @@ async fn price_now(tools: &Tools, loan: &Loan) -> Result<(Time, Cents), Trouble>
     Ok((at, price))
 }
 
-/// Lender: checks a proposal and completes it.
+/// Checks the other side's proposal and completes it.
 pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Result<Outcome, Trouble> {
-    if loan.role != Role::Lender || loan.stage != Stage::Active || loan.pending.is_some() {
+    let proposer = loan.role.other();
+    if loan.stage != Stage::Active || loan.pending.is_some() {
         return Err(Trouble::refuse("stage", format!("the loan is {:?}; it cannot be repaid now", loan.stage)));
     }
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
@@ -116,14 +147,29 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     if now.since(message.at) > deadline::PROPOSAL_PATIENCE || message.at.since(now) > deadline::SPOT_FRESH {
         return Err(Trouble::refuse("repayment", format!("it counts the debt at {}, and it is {now}", message.at)));
     }
-    if !deadline::is_fair_repayment(spot, message.price) {
+    let fair = match proposer {
+        Role::Borrower => deadline::is_fair_repayment(spot, message.price),
+        // For the borrower the higher price is the better one.
+        Role::Lender => deadline::is_fair_repayment(message.price, spot),
+    };
+    if !fair {
         let text =
-            format!("it uses {} per bitcoin, and spot is {spot}: at most 0.2 % above, 0.5 % below", message.price);
+            format!("it uses {} per bitcoin, and spot is {spot}: 0.2 % in its favour is the most", message.price);
         return Err(Trouble::refuse("repayment", text));
     }
     let range = || Trouble::later("the debt cannot be computed");
     let owed = repayment_ceil(&loan.terms, message.at, message.price).ok_or_else(range)?;
-    let least = owed.checked_add(loan.terms.stake).ok_or_else(range)?;
+    let estimate = tools.fee_estimate().await?.0;
+    let least = match proposer {
+        Role::Borrower => owed.checked_add(loan.terms.stake).ok_or_else(range)?,
+        // The collateral less the debt and a fee no higher than twice our own estimate; what was paid ahead helps.
+        Role::Lender => {
+            let fee = repay::size(&proposal.transaction).saturating_mul(estimate.saturating_mul(2));
+            let ahead = skeleton.funding_value.checked_sub(loan.terms.total()).ok_or_else(range)?;
+            let back = loan.terms.collateral.checked_sub(owed).and_then(|back| back.checked_add(ahead));
+            back.and_then(|back| back.checked_sub(Amount::from_sat(fee))).ok_or_else(range)?
+        }
+    };
     let mut coins = Vec::new();
     for input in proposal.transaction.input.iter().skip(1).take(repay::MAX_COINS) {
         let coin = tools.chain.coin_with_mempool(input.previous_output).await?;
@@ -134,11 +180,12 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         coins.push(coin.txout);
     }
     // One that pays miners too little would wait, and whoever made it could take it back at any moment: a free option.
-    let least_rate = tools.fee_estimate().await?.0.div_ceil(2).max(1);
-    repay::check(skeleton, &proposal, &coins, least, least_rate).map_err(|e| Trouble::refuse("repayment", e))?;
+    let least_rate = estimate.div_ceil(2).max(1);
+    repay::check(skeleton, &proposal, &coins, proposer, least, least_rate)
+        .map_err(|e| Trouble::refuse("repayment", e))?;
     let keys = tools.seed.loan_keys(&loan.key_index)?;
-    let transaction =
-        repay::countersign(skeleton, &keys.funding, &proposal).map_err(|e| Trouble::refuse("repayment", e))?;
+    let transaction = repay::countersign(skeleton, proposer, &keys.funding, &proposal)
+        .map_err(|e| Trouble::refuse("repayment", e))?;
     if let Err(e) = tools.chain.test_accept(&transaction).await {
         return Err(match e.rejection() {
             Some(rejected) => Trouble::refuse("repayment", rejected),
@@ -146,6 +193,7 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         });
     }
     let repayment = Repayment {
+        proposer,
         transaction,
         half: proposal.half,
         price: message.price,

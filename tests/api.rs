@@ -1,11 +1,14 @@
 //! The API over real HTTP, with a node that answers what a test says.
 
-use super::views::{Balance, ErrorView, EventView, PolicyView as Policy};
-use super::{bind, serve};
-use crate::node::data::Token;
-use crate::node::handle::{Command, Handle};
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use hypothec::api::views::{Balance, ErrorView, EventView, PolicyView as Policy};
+use hypothec::api::{bind, serve};
+use hypothec::node::data::Token;
+use hypothec::node::handle::{Command, Handle};
 use reqwest::{Method, StatusCode};
 use serde_json::{json, Value};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -18,21 +21,22 @@ struct Served {
     token: Token,
     stop: Option<oneshot::Sender<()>>,
     server: JoinHandle<std::io::Result<()>>,
-    node: JoinHandle<Vec<String>>,
+    node: JoinHandle<()>,
+    seen: Arc<Mutex<Vec<String>>>,
     http: reqwest::Client,
 }
 
 impl Served {
     async fn start() -> Served {
         let (handle, mut commands) = Handle::new();
+        let seen: Arc<Mutex<Vec<String>>> = Arc::default();
+        let kept = seen.clone();
         let node = tokio::spawn(async move {
-            let mut seen = Vec::new();
             let mut waiting = Vec::new();
             while let Some(command) = commands.recv().await {
-                seen.push(format!("{command:?}"));
+                kept.lock().unwrap().push(format!("{command:?}"));
                 waiting.extend(answer(command));
             }
-            seen
         });
         let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
         let base = format!("http://{}", listener.local_addr().unwrap());
@@ -42,7 +46,7 @@ impl Served {
             let _ = told.await;
         }));
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        Served { base, token, stop: Some(stop), server, node, http }
+        Served { base, token, stop: Some(stop), server, node, seen, http }
     }
 
     async fn ask(&self, method: Method, path: &str, body: impl Into<reqwest::Body>) -> (StatusCode, Value) {
@@ -64,7 +68,8 @@ impl Served {
     async fn end(mut self) -> Vec<String> {
         drop(self.stop.take());
         self.server.await.unwrap().unwrap();
-        self.node.await.unwrap()
+        self.node.await.unwrap();
+        std::mem::take(&mut self.seen.lock().unwrap())
     }
 }
 
@@ -194,16 +199,18 @@ async fn who_waits_for_events_does_not_hold_up_the_end() {
     let served = Served::start().await;
     let waiting = served.http.get(format!("{}/v1/events?after=1&wait=60", served.base));
     let waiting = tokio::spawn(waiting.bearer_auth(served.token.secret()).send());
-    // The node has the question once it is answered something asked later.
-    served.ask(Method::GET, "/v1/wallet/balance", "").await;
-    let began = Instant::now();
-    let seen = served.end().await;
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    if seen.iter().any(|command| command.contains("Events")) {
-        let answer = waiting.await.unwrap().unwrap();
-        assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert!(answer.json::<ErrorView>().await.unwrap().message.contains("stopping"));
+    let asked = || served.seen.lock().unwrap().iter().any(|command| command.contains("Events"));
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while !asked() {
+        assert!(Instant::now() < deadline, "the node was never asked for events");
+        served.ask(Method::GET, "/v1/wallet/balance", "").await;
     }
+    let began = Instant::now();
+    served.end().await;
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let answer = waiting.await.unwrap().unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.json::<ErrorView>().await.unwrap().message.contains("stopping"));
 }
 
 #[tokio::test]

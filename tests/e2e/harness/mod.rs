@@ -1,0 +1,132 @@
+//! What the stories share: a world in a folder of its own, and words for what happens in it.
+
+#[cfg(feature = "faults")]
+pub mod crash;
+
+use hypothec::chain::Chain;
+use hypothec::demo::prices::{Prices, MARCH_2020};
+use hypothec::demo::report::{LoanLine, Settled, Wallets};
+use hypothec::demo::world::{Setup, World};
+use hypothec::loan::LoanId;
+use hypothec::node::view::LoanView;
+use hypothec::protocol::{Exit, Stage};
+use hypothec_oracle::units::{Cents, Time, HOUR};
+use std::ops::{Deref, DerefMut};
+use tempfile::TempDir;
+
+/// The most hours an exit may take to be final.
+const MOST_HOURS: u32 = 24;
+/// One bitcoin.
+pub const BTC: u64 = 100_000_000;
+
+/// A world and what was in the wallets when it began. Its logs are kept, and named, when a test fails.
+pub struct Theatre {
+    world: World,
+    start: [u64; 2],
+    folder: Option<TempDir>,
+}
+
+impl Theatre {
+    /// At `begin`, with these prices to come.
+    pub async fn open(begin: Time, prices: Prices) -> Theatre {
+        let folder = tempfile::Builder::new().prefix("hypothec-e2e-").tempdir().unwrap();
+        let setup = Setup {
+            program: env!("CARGO_BIN_EXE_hypothec").into(),
+            folder: folder.path().to_path_buf(),
+            begin,
+            prices,
+            lender_coins: vec![2 * BTC, BTC, BTC],
+            borrower_coins: vec![BTC + 200_000, BTC + 200_000, BTC + 200_000, BTC],
+        };
+        let world = match World::start(setup).await {
+            Ok(world) => world,
+            Err(error) => panic!("{error:#}; logs are in {}", folder.keep().display()),
+        };
+        let start = world.totals().await.unwrap();
+        Theatre { world, start, folder: Some(folder) }
+    }
+
+    /// On the real prices of March 2020.
+    pub async fn of_march(begin: Time) -> Theatre {
+        Theatre::open(begin, Prices::parse(MARCH_2020).unwrap()).await
+    }
+
+    /// At noon of 10 January 2020, at $10,000 a bitcoin for ever.
+    pub async fn at_rest() -> Theatre {
+        Theatre::open(NOON, Prices::flat(NOON, 24 * 60, Cents(1_000_000))).await
+    }
+
+    /// An active loan on one bitcoin, confirmed on both sides.
+    pub async fn lent(&mut self, dollars: u64, days: u32) -> LoanId {
+        let quote = self.quote(dollars * 100, BTC, days).await.unwrap();
+        self.borrow(&quote).await.unwrap().loan_id
+    }
+
+    /// The loan as the borrower and the lender see it.
+    pub async fn both(&self, id: LoanId) -> [LoanView; 2] {
+        self.loan(id).await.unwrap()
+    }
+
+    /// Goes on hour by hour until both say the loan is over.
+    pub async fn until_closed(&mut self, id: LoanId) -> [LoanView; 2] {
+        for _ in 0..MOST_HOURS {
+            let both = self.both(id).await;
+            if both.iter().all(|view| view.stage == Stage::Closed) {
+                return both;
+            }
+            self.hours(1).await.unwrap();
+        }
+        panic!("not closed after {MOST_HOURS} hours: {:#?}", self.both(id).await);
+    }
+
+    /// The loan, closed by `exit`, read back from chain and wallets: both sides say the same and no sat is missing.
+    pub async fn settled(&mut self, id: LoanId, exit: Exit) -> LoanLine {
+        self.until_closed(id).await;
+        let chain = Chain::connect(self.bitcoind.chain_config()).await.unwrap();
+        let line = Settled::read(&self.world, &chain, "a story", id).await.unwrap().line;
+        assert_eq!(line.exit, exit);
+        line
+    }
+
+    /// The wallets have changed by what these loans changed, to the sat.
+    pub async fn nothing_else_happened(&self, loans: &[LoanLine]) -> Wallets {
+        Wallets::of(self.start, self.totals().await.unwrap(), loans).unwrap()
+    }
+}
+
+/// 10 January 2020, 12:00 UTC.
+pub const NOON: Time = Time(1_578_657_600);
+
+/// Hours after a moment.
+pub fn after(begin: Time, hours: u32) -> Time {
+    begin.plus(hours * HOUR).unwrap()
+}
+
+/// Sats worth `cents` at `price`, rounded up.
+pub fn sats_ceil(cents: u64, price: u64) -> u64 {
+    u64::try_from((u128::from(cents) * u128::from(BTC)).div_ceil(price.into())).unwrap()
+}
+
+impl Deref for Theatre {
+    type Target = World;
+
+    fn deref(&self) -> &World {
+        &self.world
+    }
+}
+
+impl DerefMut for Theatre {
+    fn deref_mut(&mut self) -> &mut World {
+        &mut self.world
+    }
+}
+
+impl Drop for Theatre {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            if let Some(folder) = self.folder.take() {
+                eprintln!("logs are in {}", folder.keep().display());
+            }
+        }
+    }
+}
