@@ -6,14 +6,13 @@ use super::present;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
-use crate::contract::Role;
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
-use crate::loan::units::{Cents, Time, DAY};
+use crate::loan::units::{Time, DAY};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::state::{name, StateError};
-use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded, Stage};
+use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -34,11 +33,6 @@ const FAST_BEAT: Duration = Duration::from_millis(25);
 pub const AGAIN: Duration = Duration::from_secs(3);
 /// Events kept for `events`.
 const EVENTS_KEPT: usize = 10_000;
-/// Quotes given and kept at most, and of one peer.
-const GIVEN_MOST: usize = 1_000;
-const GIVEN_PER_PEER: usize = 32;
-/// Loans that may come to nothing in a day before their coin is refused.
-const PROVEN_IN_VAIN: usize = 5;
 
 /// Somebody waiting for events newer than a number.
 pub struct EventWaiter {
@@ -479,7 +473,7 @@ impl Core {
         lock(&self.tools.wallet).apply(&gone, now).context("tell the wallet of a coin not made")
     }
 
-    fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {
+    pub fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {
         if self.loans.contains_key(&id) {
             return Ok(Ok(()));
         }
@@ -495,84 +489,6 @@ impl Core {
         self.got.remove(&id);
         self.given.remove(&id);
         self.record(id, vec![event])
-    }
-
-    /// Lender: begins a loan whose borrower has proved `coins`, unless that is more than the policy lends at once, or
-    /// the same coins have been shown before only to make us work.
-    fn lend(&mut self, id: LoanId, event: Event, coins: &[OutPoint]) -> anyhow::Result<Result<(), ErrorView>> {
-        let Event::Agreed { terms, peer, .. } = &event else { return Ok(Ok(())) };
-        if self.loans.contains_key(&id) {
-            return Ok(Ok(()));
-        }
-        // Many quotes may be open; together they are no way around the limit.
-        let left = Cents(self.policy.exposure_max.0.saturating_sub(self.exposure().0));
-        if terms.principal > left {
-            let text = format!("principal {}: this lender has {left} left to lend", terms.principal);
-            return Ok(Err(error("exposure", text)));
-        }
-        if let Err(refusal) = self.supersede(coins, *peer)? {
-            return Ok(Err(refusal));
-        }
-        let now = self.moment.now;
-        let begun = self.begin(id, event)?;
-        if begun.is_ok() {
-            for coin in coins {
-                self.proven.entry(*coin).or_default().push((id, now));
-            }
-        }
-        Ok(begun)
-    }
-
-    /// A coin backs one negotiation at a time: an earlier one of the same borrower ends; a borrower whose coins have
-    /// come to nothing too often today is refused, for each costs us a transaction and a record.
-    fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<Result<(), ErrorView>> {
-        let shown: Vec<LoanId> =
-            coins.iter().filter_map(|coin| self.proven.get(coin)).flatten().map(|(id, _)| *id).collect();
-        for earlier in shown {
-            let Some(loan) = self.loans.get(&earlier) else { continue };
-            if present::phase(&loan.stage) != 0 {
-                continue;
-            }
-            let reason = "its coins were promised to another loan".to_string();
-            let ended = loan.peer == peer && self.input(earlier, Input::Cancel { reason })?.is_ok();
-            if !ended {
-                return Ok(Err(error("coins", format!("a coin is promised to loan {earlier} already"))));
-            }
-        }
-        let idle = |id: &LoanId| self.loans.get(id).is_some_and(|loan| matches!(loan.stage, Stage::Cancelled { .. }));
-        let wasted = |coin: &&OutPoint| {
-            let shown = self.proven.get(*coin).map(Vec::as_slice).unwrap_or_default();
-            shown.iter().filter(|(id, _)| idle(id)).count() >= PROVEN_IN_VAIN
-        };
-        Ok(match coins.iter().find(wasted) {
-            Some(coin) => Err(error(
-                "coins",
-                format!(
-                    "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
-                ),
-            )),
-            None => Ok(()),
-        })
-    }
-
-    /// What is lent out or being agreed, by the dollars it counted at first.
-    pub fn exposure(&self) -> Cents {
-        self.loans
-            .values()
-            .filter(|loan| loan.role == Role::Lender && present::phase(&loan.stage) < 2)
-            .fold(Cents(0), |sum, loan| Cents(sum.0.saturating_add(loan.terms.principal.0)))
-    }
-
-    /// May this peer have one more quote? Where the book is full, the quotes of peers that have gone make room.
-    fn has_room_for_quote(&mut self, peer: PublicKey) -> bool {
-        if self.given.values().filter(|given| given.peer == peer).count() >= GIVEN_PER_PEER {
-            return false;
-        }
-        if self.given.len() >= GIVEN_MOST {
-            let net = &self.tools.net;
-            self.given.retain(|_, given| given.peer == peer || net.is_connected(given.peer));
-        }
-        self.given.len() < GIVEN_MOST
     }
 
     fn on_trouble(

@@ -11,6 +11,7 @@ pub mod data;
 pub mod handle;
 mod inbox;
 mod jobs;
+mod lending;
 mod outbox;
 pub mod present;
 mod start;
