@@ -1,5 +1,6 @@
 //! A contract from offer to settlement, held against the DLC library's own judgement.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,6 @@
 //! The fixing's curve counts its signatures as the DLC library will make them.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

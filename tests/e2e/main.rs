@@ -1,7 +1,8 @@
 //! Whole loans, end to end: real processes with their own data folders, a real bitcoind, real sockets. One file a story.
 //!
 //! What needs a process to die at a chosen line is compiled in only with `--features faults`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod harness;
 

@@ -3,6 +3,7 @@
 //! The chain here is small but consistent: it never confirms two spends of one coin. Everything else happens in any
 //! order: messages twice, replacements, evictions, withdrawals against confirmations, exits that compete.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,

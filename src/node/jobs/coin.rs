@@ -51,6 +51,10 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
         .and_then(|repayment| repayment.transaction.input.get(1))
         .map(|input| input.previous_output)
         .ok_or_else(|| Trouble::refuse("no_repayment", "no repayment is open; nothing to withdraw"))?;
+    if loan.exit.is_some() {
+        let message = "the other side completed this repayment already: it is on its way to a block";
+        return Err(Trouble::refuse("repaid", message));
+    }
     Ok(Input::RepaymentWithdrawn(take_back(tools, coin, loan).await?))
 }
 
