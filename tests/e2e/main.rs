@@ -8,16 +8,17 @@ mod harness;
 
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;
-#[cfg(feature = "faults")]
-mod borrower_restarts_at_each_step;
 mod borrower_withdraws_a_repayment;
 mod counterparty_settles_first;
 mod funding_is_reorged;
-#[cfg(feature = "faults")]
-mod lender_never_broadcasts_so_the_borrower_withdraws;
-#[cfg(feature = "faults")]
-mod lender_restarts_at_each_step;
 mod level_is_touched;
 mod loan_across_a_year_end;
 mod loan_matures;
 mod oracle_falls_silent;
+
+#[cfg(feature = "faults")]
+mod borrower_restarts_at_each_step;
+#[cfg(feature = "faults")]
+mod lender_never_broadcasts_so_the_borrower_withdraws;
+#[cfg(feature = "faults")]
+mod lender_restarts_at_each_step;
