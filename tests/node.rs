@@ -5,7 +5,7 @@
 mod world;
 
 use hypothec::contract::repay::Source;
-use hypothec::node::view::{Balance, SendRequest};
+use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
 use std::time::{Duration, Instant};
@@ -124,5 +124,49 @@ async fn a_lender_that_was_away_for_ten_days_still_finds_the_touch_it_missed() {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(loan(&lender.handle, id).await.ended.unwrap().exit, Some(Exit::Liquidated));
+    drop(oracle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_that_a_lender_with_a_wrong_clock_leaves_unanswered_is_taken_back_and_made_anew() {
+    let world = World::new().await;
+    let id = world.open(300_000, 30).await;
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    let (clock, wrong) = (dir.path().join("clock"), dir.path().join("wrong"));
+    lender.stop().await.unwrap();
+    Clock::set_file(&wrong, now.plus(2 * HOUR).unwrap()).unwrap();
+    let lender = start_node(dir.path(), "lender", &bitcoind, &wrong).await;
+    let address = format!("{}@{}", lender.node_id, lender.listening.unwrap());
+    borrower.handle.connect(ConnectRequest { address }).await.unwrap();
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let happened = async |event: &str| {
+        let events = borrower.handle.events(0, Duration::ZERO).await.unwrap();
+        assert!(Instant::now() < deadline, "never {event}: {events:#?}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        events.iter().any(|one| one.loan_id == id && one.event == event)
+    };
+    while borrower.handle.repay(id, Source::Wallet).await.is_err() {
+        assert!(!happened("closed").await);
+    }
+    assert!(happened("repaying").await);
+    assert!(borrower.handle.repay(id, Source::Wallet).await.unwrap_err().message.contains("open already"));
+    // Time is up for the lender: the coin is taken back, and nothing is proposed before that confirms.
+    let later = now.plus(700).unwrap();
+    bitcoind.set_mock_time(later).await.unwrap();
+    Clock::set_file(&clock, later).unwrap();
+    while !happened("repayment_withdrawn").await {}
+    assert!(borrower.handle.repay(id, Source::Wallet).await.is_err());
+    while !happened("repayment_gone").await {
+        bitcoind.mine(1).await.unwrap();
+    }
+    // The lender's clock is put right.
+    Clock::set_file(&wrong, later).unwrap();
+    while borrower.handle.repay(id, Source::Wallet).await.is_err() {
+        assert!(!happened("closed").await);
+    }
+    while !happened("closed").await {
+        bitcoind.mine(1).await.unwrap();
+    }
+    assert_eq!(loan(&borrower.handle, id).await.ended.unwrap().exit, Some(Exit::Repaid));
     drop(oracle);
 }

@@ -1,11 +1,13 @@
 //! Coins: the lender's exact one, withdrawals, and broadcasts.
 
 use super::Outcome;
-use crate::contract::offer::lender_coin_value;
+use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::crash;
+use crate::loan::terms::DUST;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::{Input, Loan};
-use bitcoin::{OutPoint, Transaction};
+use crate::wallet::{Error, Rival};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use std::sync::Arc;
 
 /// Finds the lender's exact coin, or makes it.
@@ -36,7 +38,7 @@ pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trou
 /// Takes back our funding coin, so that the contract can never be funded.
 pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
     let coin = loan.coins.first().copied().ok_or_else(|| Trouble::later("the loan has no coin"))?;
-    let transaction = take_back(&tools, coin, &loan).await?;
+    let transaction = take_back(&tools, coin, funding_rival(&loan)?).await?;
     Ok(Outcome::Inputs(loan.id, vec![Input::Withdrawn(transaction)]))
 }
 
@@ -45,24 +47,54 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
     if loan.repayment.as_ref().is_some_and(|repayment| repayment.proposer != loan.role) {
         return Err(Trouble::refuse("role", "the other side proposed this repayment; only it can take it back"));
     }
-    let coin = loan
+    let repayment = loan
         .repayment
         .as_ref()
-        .and_then(|repayment| repayment.transaction.input.get(1))
-        .map(|input| input.previous_output)
         .ok_or_else(|| Trouble::refuse("no_repayment", "no repayment is open; nothing to withdraw"))?;
     if loan.exit.is_some() {
-        let message = "the other side completed this repayment already: it is on its way to a block";
-        return Err(Trouble::refuse("repaid", message));
+        let text = "the other side completed this repayment already, or the loan is ending otherwise: see `loan show`";
+        return Err(Trouble::refuse("settling", text));
     }
-    Ok(Input::RepaymentWithdrawn(take_back(tools, coin, loan).await?))
+    let coins: Vec<OutPoint> = repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect();
+    let coin = coins.first().copied().ok_or_else(|| Trouble::later("the repayment spends no coin of ours"))?;
+    let rival = repayment_rival(tools, loan, &repayment.transaction, &coins)?;
+    Ok(Input::RepaymentWithdrawn(take_back(tools, coin, rival).await?))
 }
 
-async fn take_back(tools: &Tools, coin: OutPoint, loan: &Loan) -> Result<Transaction, Trouble> {
-    // At the rate the contract pays, so that it competes with what it displaces.
+/// The funding transaction as the rival of a withdrawal. Whoever holds it complete could bring it out once it sees the
+/// withdrawal and likes the price better: what we pay must be more than it can displace.
+fn funding_rival(loan: &Loan) -> Result<Rival, Trouble> {
+    let inputs = loan.funding_inputs.len().saturating_sub(1).max(1);
+    let theirs = lender_shares(&loan.terms).map_err(Trouble::later)?.funding_fee;
+    let ours = borrower_shares(&loan.terms, inputs).map_err(Trouble::later)?.funding_fee;
+    // Change too small for an output is fee as well.
+    let fee = theirs.to_sat().saturating_add(ours.to_sat()).saturating_add(DUST.to_sat());
+    // Signatures are a little shorter than the fee was computed for.
+    let rate = loan.terms.fee_rate.0.saturating_mul(21).div_ceil(20);
+    Ok(Rival { fee: Amount::from_sat(fee), fee_rate: FeeRate::from_sat_per_vb(rate).unwrap_or(FeeRate::MAX) })
+}
+
+/// The completed repayment as the rival of a withdrawal.
+fn repayment_rival(tools: &Tools, loan: &Loan, repayment: &Transaction, coins: &[OutPoint]) -> Result<Rival, Trouble> {
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    let known = lock(&tools.wallet).coins();
+    let worth = known.iter().filter(|coin| coins.contains(&coin.outpoint)).map(|coin| coin.txout.value.to_sat());
+    let spent = worth.fold(skeleton.funding_value.to_sat(), u64::saturating_add);
+    let paid = repayment.output.iter().map(|output| output.value.to_sat()).fold(0, u64::saturating_add);
+    let fee = spent.saturating_sub(paid);
+    // Without the witness of the 2-of-2, which only makes its rate lower.
+    let rate = fee.saturating_mul(1_000).div_ceil(repayment.weight().to_wu().max(1));
+    Ok(Rival { fee: Amount::from_sat(fee), fee_rate: FeeRate::from_sat_per_kwu(rate) })
+}
+
+async fn take_back(tools: &Tools, coin: OutPoint, rival: Rival) -> Result<Transaction, Trouble> {
     let rate = tools.chain.fee_rate().await?;
-    let agreed = bitcoin::FeeRate::from_sat_per_vb(loan.terms.fee_rate.0).unwrap_or(rate);
-    let payment = lock(&tools.wallet).spend_to_self(coin, rate.max(agreed), None)?;
+    let mut wallet = lock(&tools.wallet);
+    let payment = match wallet.spend_to_self(coin, rate, Some(&rival)) {
+        // Fees have risen beyond the coin: what beats the rival is worth more than nothing.
+        Err(Error::TooSmall { .. }) => wallet.spend_to_self(coin, FeeRate::BROADCAST_MIN, Some(&rival))?,
+        other => other?,
+    };
     Ok(payment.transaction)
 }
 
