@@ -3,14 +3,7 @@
 //! One bitcoin, $50,000 owed at due, reference $100,000, 90 days, one oracle, 20 digits, a uniform 0.1 % bound.
 //! Prints what it measured and, as its last four lines, the four ratios.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop where it stands"
-)]
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #[path = "../tests/common/mod.rs"]
 #[allow(dead_code, reason = "the tests use the rest")]
 mod common;

@@ -1,13 +1,6 @@
 //! A contract from offer to settlement, held against the DLC library's own judgement.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop where it stands"
-)]
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 

@@ -1,13 +1,6 @@
 //! The fixing's curve counts its signatures as the DLC library will make them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop where it stands"
-)]
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 use bitcoin::Amount;
 use ddk_trie::digit_decomposition::group_by_ignoring_digits;
 use hypothec::loan::curve::{signatures, Interval};

@@ -1,6 +1,6 @@
 //! Two nodes in one process on a real bitcoind and a real oracle: a loan from quote to close.
 
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod world;
 

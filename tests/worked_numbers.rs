@@ -2,6 +2,8 @@
 //!
 //! `UPDATE_DOCS=1 cargo test --test worked_numbers` writes what the code says into the document.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 

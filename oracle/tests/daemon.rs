@@ -1,7 +1,8 @@
 //! The daemon as its operator meets it: a process with a data folder, killed and started again.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // Helpers outside `#[test]` functions are test code too.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing)]
 
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::units::{Time, HOUR};

@@ -1,7 +1,8 @@
 //! Nothing a stranger or a file can say makes the library panic.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 // Helpers outside `#[test]` functions are test code too.
-#![allow(clippy::expect_used)]
 
 use hypothec_oracle::announce::OracleKeys;
 use hypothec_oracle::bundle::{Bundle, BundlePage, PackedAttestation};

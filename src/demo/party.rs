@@ -51,8 +51,8 @@ impl Oracle {
         let listen = OsString::from(&self.listen);
         let options: [(&str, OsString); 4] =
             [("--listen", listen), ("--network", "regtest".into()), ("--replay", prices), ("--regtest-clock", clock)];
-        let mut program = Program::start(&self.command(&["run"], &options))?;
-        answers("the oracle", &mut program, &format!("{}/v1/status", self.url())).await?;
+        let program = Program::start(&self.command(&["run"], &options))?;
+        answers("the oracle", &program, &format!("{}/v1/status", self.url())).await?;
         self.running = Some(program);
         Ok(())
     }
@@ -219,20 +219,6 @@ impl Node {
         self.running = None;
     }
 
-    /// Waits until it ends by itself, and says how.
-    ///
-    /// # Errors
-    /// When it does not.
-    pub async fn ended(&mut self) -> anyhow::Result<std::process::ExitStatus> {
-        let (mut program, _) = self.running.take().with_context(|| format!("the {} was not started", self.name))?;
-        program.ended().await
-    }
-
-    /// How it ended, if it has.
-    pub fn exit(&mut self) -> Option<std::process::ExitStatus> {
-        self.running.as_mut().and_then(|(program, _)| program.exit())
-    }
-
     /// A line to it, while it runs.
     ///
     /// # Errors
@@ -294,7 +280,7 @@ impl Node {
 }
 
 /// Waits until a program answers at `url`.
-async fn answers(name: &str, program: &mut Program, url: &str) -> anyhow::Result<()> {
+async fn answers(name: &str, program: &Program, url: &str) -> anyhow::Result<()> {
     let http = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
     let ended = until(&format!("{name} to answer"), PATIENCE, || {
         let exit = program.exit();

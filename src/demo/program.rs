@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// How to start a program.
 #[derive(Clone, Debug)]
@@ -26,7 +27,8 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Program {
     name: String,
-    child: Option<Child>,
+    /// `None` once it is let go. Behind a lock so that looking whether it runs needs no more than a look.
+    child: Mutex<Option<Child>>,
     id: u32,
     log: PathBuf,
     /// Where in the log this run begins.
@@ -52,7 +54,7 @@ impl Program {
             .spawn()
             .with_context(|| format!("run {}", start.program.display()))?;
         let id = child.id();
-        Ok(Program { name: start.name.clone(), child: Some(child), id, log: start.log.clone(), log_start })
+        Ok(Program { name: start.name.clone(), child: Mutex::new(Some(child)), id, log: start.log.clone(), log_start })
     }
 
     /// Runs it to its end.
@@ -60,7 +62,7 @@ impl Program {
     /// # Errors
     /// When it fails, with the end of what it said.
     pub async fn run(start: &Start) -> anyhow::Result<()> {
-        let mut program = Program::start(start)?;
+        let program = Program::start(start)?;
         let status = program.ended().await?;
         anyhow::ensure!(status.success(), "{} ended with {status}: {}", program.name, program.last_words());
         Ok(())
@@ -72,28 +74,21 @@ impl Program {
     }
 
     /// How it ended, once it has.
-    pub fn exit(&mut self) -> Option<ExitStatus> {
-        self.child.as_mut().and_then(|child| child.try_wait().ok().flatten())
+    pub fn exit(&self) -> Option<ExitStatus> {
+        self.child().as_mut().and_then(|child| child.try_wait().ok().flatten())
     }
 
     /// Waits until it has ended.
     ///
     /// # Errors
     /// When it does not end in time.
-    pub async fn ended(&mut self) -> anyhow::Result<ExitStatus> {
-        let name = format!("{} to end", self.name);
-        let child = std::sync::Mutex::new(&mut self.child);
-        until(&name, PATIENCE, || {
-            let mut child = child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-            let exit = child.as_mut().map(|child| child.try_wait());
-            std::future::ready(match exit {
-                Some(Ok(Some(status))) => Ok(status),
-                Some(Ok(None)) => Err("it runs".to_string()),
-                Some(Err(error)) => Err(error.to_string()),
-                None => Err("it was let go".to_string()),
-            })
-        })
-        .await
+    pub async fn ended(&self) -> anyhow::Result<ExitStatus> {
+        let what = format!("{} to end", self.name);
+        until(&what, PATIENCE, || std::future::ready(self.exit().ok_or_else(|| "it runs".to_string()))).await
+    }
+
+    fn child(&self) -> MutexGuard<'_, Option<Child>> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends it a signal by name: `TERM`, `STOP`, `CONT`, `KILL`.
@@ -111,7 +106,7 @@ impl Program {
     ///
     /// # Errors
     /// When it does not end in time.
-    pub async fn stop(mut self) -> anyhow::Result<()> {
+    pub async fn stop(self) -> anyhow::Result<()> {
         if self.exit().is_none() {
             self.signal("TERM")?;
         }
@@ -124,9 +119,9 @@ impl Program {
     }
 
     /// Lets it run on when this process ends.
-    pub fn leave(mut self) {
+    pub fn leave(self) {
         // A child handle that is dropped without being killed lets the process run.
-        drop(self.child.take());
+        drop(self.child().take());
     }
 
     /// What it has said since it was started.
@@ -146,7 +141,7 @@ impl Program {
 
 impl Drop for Program {
     fn drop(&mut self) {
-        if let Some(child) = &mut self.child {
+        if let Some(child) = self.child().as_mut() {
             // Nothing can be done about a process that is gone already.
             let _ = child.kill();
             let _ = child.wait();

@@ -42,7 +42,7 @@ mod tests {
     async fn what_never_comes_is_named_with_what_was_there_instead() {
         let error = until::<(), _>("rain", Duration::from_millis(30), || async { Err("the sun shines".to_string()) });
         assert_eq!(error.await.unwrap_err().to_string(), "waited 0 s for rain, but the sun shines");
-        let hung = until::<(), _>("rain", Duration::from_millis(30), || std::future::pending());
+        let hung = until::<(), _>("rain", Duration::from_millis(30), std::future::pending);
         assert!(hung.await.unwrap_err().to_string().contains("no answer"));
     }
 

@@ -82,6 +82,15 @@ impl World {
         self.borrower.client()?.add_oracle(&request).await?;
         let policy = Policy { oracles: vec![known.pubkey], ..Policy::default() };
         self.lender.client()?.set_policy(&policy).await?;
+        self.dial().await
+    }
+
+    /// Has the borrower dial the lender now, whatever pause it keeps between tries, and waits until they hear each
+    /// other.
+    ///
+    /// # Errors
+    /// When they do not.
+    pub async fn dial(&self) -> anyhow::Result<()> {
         let address = self.lender_address().await?;
         self.borrower.client()?.connect(&ConnectRequest { address }).await?;
         self.connected().await

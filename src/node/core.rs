@@ -11,8 +11,7 @@ use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::units::{Time, DAY};
 use crate::peer::{Frame, PeerEvent};
-use crate::protocol::state::{name, StateError};
-use crate::protocol::{decide, Block, Event, Input, Loan, Message, Moment, Recorded};
+use crate::protocol::{Block, Input, Loan, Message, Moment};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -31,8 +30,6 @@ const BEAT: Duration = Duration::from_millis(100);
 const FAST_BEAT: Duration = Duration::from_millis(25);
 /// How often, in real time, what was not answered is sent again and a silent oracle asked again.
 pub const AGAIN: Duration = Duration::from_secs(3);
-/// Events kept for `events`.
-const EVENTS_KEPT: usize = 10_000;
 
 /// Somebody waiting for events newer than a number.
 pub struct EventWaiter {
@@ -216,131 +213,6 @@ impl Core {
         Ok(())
     }
 
-    /// Decides about one input of one loan and records what follows. `Err` only when the store fails.
-    pub fn input(&mut self, id: LoanId, input: Input) -> anyhow::Result<Result<(), ErrorView>> {
-        let Some(loan) = self.loans.get(&id) else {
-            return Ok(Err(error("not_found", format!("no loan {id}: see `loan list`"))));
-        };
-        if let Some(refusal) = self.clash(&input, id) {
-            return Ok(Err(refusal));
-        }
-        match decide(loan, input, self.moment) {
-            Ok(events) => self.record(id, events),
-            Err(refusal) => Ok(Err(error("refused", refusal))),
-        }
-    }
-
-    /// An input nobody waits for: a refusal only goes to the log.
-    pub fn tell(&mut self, id: LoanId, input: Input) -> anyhow::Result<()> {
-        if let Err(refusal) = self.input(id, input)? {
-            tracing::debug!(loan = %id, "{}", refusal.message);
-        }
-        Ok(())
-    }
-
-    /// Two loans never share a coin.
-    fn clash(&self, input: &Input, id: LoanId) -> Option<ErrorView> {
-        let coins: Vec<OutPoint> = match input {
-            Input::CoinConfirmed(coin) => vec![*coin],
-            Input::Repaying(repayment) => {
-                repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect()
-            }
-            _ => return None,
-        };
-        let other =
-            self.loans.values().find(|loan| loan.id != id && loan.reserved().iter().any(|c| coins.contains(c)))?;
-        Some(error("coins", format!("a coin is set aside for loan {} already; try again", other.id)))
-    }
-
-    /// Puts events on disk, then into the state. The outer error is the disk's.
-    pub fn record(&mut self, id: LoanId, events: Vec<Event>) -> anyhow::Result<Result<(), ErrorView>> {
-        if events.is_empty() {
-            return Ok(Ok(()));
-        }
-        let at = self.moment.now;
-        let recorded: Vec<Recorded> = events.into_iter().map(|event| Recorded { at, event }).collect();
-        // What cannot be applied must never reach the disk: the node could not start again.
-        let (loan, views) = match self.foresee(id, &recorded) {
-            Ok(next) => next,
-            Err(e) => {
-                tracing::error!(loan = %id, "not recorded: {e}");
-                return Ok(Err(error("internal", format!("loan {id}: {e}"))));
-            }
-        };
-        let before = self.loans.get(&id).map(|loan| loan.length).unwrap_or(0);
-        let bytes = recorded.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>().context("write an event")?;
-        for one in &recorded {
-            crash::point(&format!("before-append-{}", name(&one.event)));
-        }
-        let store = self.tools.store.clone();
-        tokio::task::block_in_place(|| store.append(id.0.into(), before, &bytes)).context("put an event on disk")?;
-        for one in &recorded {
-            crash::point(&format!("after-append-{}", name(&one.event)));
-        }
-        if let Some(old) = self.loans.get(&id).cloned() {
-            self.unwatch(&old);
-        }
-        self.adopt(loan);
-        self.sent.remove(&id);
-        for view in views {
-            self.show(view);
-        }
-        self.turns += 1;
-        self.reserve();
-        Ok(Ok(()))
-    }
-
-    /// The loan after these events, and what people are told of each.
-    fn foresee(&self, id: LoanId, recorded: &[Recorded]) -> Result<(Loan, Vec<EventView>), StateError> {
-        let mut loan = self.loans.get(&id).map(|loan| Loan::clone(loan));
-        let mut views = Vec::new();
-        for one in recorded {
-            let next = match loan.take() {
-                Some(loan) => loan.apply(one)?,
-                None => Loan::begin(one)?,
-            };
-            views.push(present::event(0, &next, one));
-            loan = Some(next);
-        }
-        let loan = loan.ok_or_else(|| StateError::NotBegun("nothing".into()))?;
-        Ok((loan, views))
-    }
-
-    fn show(&mut self, view: EventView) {
-        self.numbered += 1;
-        let view = EventView { number: self.numbered, ..view };
-        tracing::info!(loan = %view.loan_id, "{}: {}", view.event, view.text);
-        self.events.push_back(view);
-        if self.events.len() > EVENTS_KEPT {
-            self.events.pop_front();
-        }
-    }
-
-    /// Takes a loan in, watching what concerns it.
-    pub fn adopt(&mut self, loan: Loan) {
-        for outpoint in loan.watched() {
-            self.watched.entry(outpoint).or_default().insert(loan.id);
-        }
-        self.loans.insert(loan.id, Arc::new(loan));
-    }
-
-    fn unwatch(&mut self, loan: &Loan) {
-        for outpoint in loan.watched() {
-            if let Some(ids) = self.watched.get_mut(&outpoint) {
-                ids.remove(&loan.id);
-                if ids.is_empty() {
-                    self.watched.remove(&outpoint);
-                }
-            }
-        }
-    }
-
-    /// Tells the wallet which coins the loans hold.
-    pub fn reserve(&self) {
-        let reserved = self.loans.values().flat_map(|loan| loan.reserved()).collect();
-        lock(&self.tools.wallet).set_reserved(reserved);
-    }
-
     fn on_peer(&mut self, event: PeerEvent) -> anyhow::Result<()> {
         self.turns += 1;
         match event {
@@ -361,153 +233,6 @@ impl Core {
                 }
             },
         }
-    }
-
-    /// A job that panicked must not be missed for ever: the same one can be started again.
-    fn on_panic(&mut self, failed: &tokio::task::JoinError) {
-        self.turns += 1;
-        let Some(key) = self.started.remove(&failed.id()) else { return };
-        self.running.remove(&key);
-        // A watch that was cut off waits its turn like one that was answered.
-        if let Key::Watch(oracle) = key {
-            self.looked.insert(oracle, Looked { at: Time(0), when: Instant::now() });
-        }
-        self.trouble(&format!("{key:?}"), format!("ended in disorder: {failed}"));
-    }
-
-    fn on_done(&mut self, done: Done) -> anyhow::Result<()> {
-        self.turns += 1;
-        self.running.remove(&done.key);
-        match done.result {
-            Ok(outcome) => self.on_outcome(outcome, done.peer),
-            Err(trouble) => self.on_trouble(&done.key, done.peer, done.about, trouble),
-        }
-    }
-
-    fn on_outcome(&mut self, outcome: Outcome, peer: Option<PublicKey>) -> anyhow::Result<()> {
-        match outcome {
-            Outcome::Nothing => {}
-            Outcome::Inputs(id, inputs) => {
-                for input in inputs {
-                    let made = match &input {
-                        Input::CoinMade(transaction) => Some(transaction.compute_txid()),
-                        _ => None,
-                    };
-                    let Err(refusal) = self.input(id, input)? else { continue };
-                    tracing::debug!(loan = %id, "{}", refusal.message);
-                    if let Some(txid) = made {
-                        self.never_mind(txid)?;
-                    }
-                }
-            }
-            Outcome::Answered(id, inputs, reply) => {
-                let mut answer = Ok(());
-                for input in inputs {
-                    answer = self.input(id, input)?;
-                }
-                let _ = reply.send(answer.and_then(|()| self.view(id)));
-            }
-            Outcome::AskLender(id, reply) => {
-                self.wishes.insert(id, Instant::now());
-                if let Some(loan) = self.loans.get(&id).cloned() {
-                    let request = crate::protocol::messages::RepayRequest { loan: id.0 };
-                    self.send(loan.peer, &Message::RepayRequest(request));
-                }
-                let _ = reply.send(self.view(id));
-            }
-            Outcome::Give(given, message) => {
-                if let Some(peer) = peer {
-                    if self.has_room_for_quote(peer) {
-                        self.given.insert(given.terms.id(), *given);
-                        self.send(peer, &message);
-                    } else {
-                        let text = "too many quotes are open; take one or wait until they expire";
-                        self.send(peer, &refused(request_of(&message), "busy", text));
-                    }
-                }
-            }
-            Outcome::Got(got, reply) => {
-                let _ = reply.send(Ok(got.view.clone()));
-                self.got.insert(got.terms.id(), *got);
-            }
-            Outcome::Begin(event, reply) => {
-                let Event::Agreed { terms, .. } = &*event else { return Ok(()) };
-                let id = terms.id();
-                let answer = self.begin(id, *event)?;
-                let _ = reply.send(answer.and_then(|()| self.view(id)));
-            }
-            Outcome::Agree(event, coins) => {
-                let Event::Agreed { terms, peer, .. } = &*event else { return Ok(()) };
-                let (id, peer) = (terms.id(), *peer);
-                if let Err(refusal) = self.lend(id, *event, &coins)? {
-                    tracing::warn!(loan = %id, "{}", refusal.message);
-                    self.send(peer, &refused(id.0, &refusal.code, &refusal.message));
-                }
-            }
-            Outcome::Watched { oracle, at, spot, inputs, trouble } => {
-                self.looked.insert(oracle, Looked { at, when: Instant::now() });
-                let key = format!("oracle {oracle}");
-                if let Some(known) = lock(&self.tools.oracles).get_mut(&oracle) {
-                    known.spot = spot.or_else(|| known.spot.take());
-                    known.trouble = trouble.clone();
-                }
-                match trouble {
-                    Some(trouble) => self.trouble(&key, trouble),
-                    None => {
-                        self.troubles.remove(&key);
-                    }
-                }
-                for (id, input) in inputs {
-                    self.tell(id, input)?;
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// The loan ended while its coin was being made: the transaction goes nowhere, and what it would have spent is
-    /// free again.
-    fn never_mind(&mut self, txid: Txid) -> anyhow::Result<()> {
-        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
-        let now = self.moment.now;
-        lock(&self.tools.wallet).apply(&gone, now).context("tell the wallet of a coin not made")
-    }
-
-    pub fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {
-        if self.loans.contains_key(&id) {
-            return Ok(Ok(()));
-        }
-        if let Event::Agreed { coins, .. } = &event {
-            let taken = self.loans.values().find(|loan| loan.reserved().iter().any(|coin| coins.contains(coin)));
-            if let Some(other) = taken {
-                return Ok(Err(error(
-                    "coins",
-                    format!("a coin is set aside for loan {} already; try again", other.id),
-                )));
-            }
-        }
-        self.got.remove(&id);
-        self.given.remove(&id);
-        self.record(id, vec![event])
-    }
-
-    fn on_trouble(
-        &mut self,
-        key: &Key,
-        peer: Option<PublicKey>,
-        about: [u8; 32],
-        trouble: Trouble,
-    ) -> anyhow::Result<()> {
-        tracing::warn!("{key:?}: {}", trouble.message());
-        let Trouble::Refuse { code, message } = trouble else { return Ok(()) };
-        let Some(peer) = peer else { return Ok(()) };
-        self.send(peer, &refused(about, code, &message));
-        if let Key::Loan(id) = key {
-            // Where nothing was signed that the other side could use, the loan ends here.
-            let reason = format!("we refused: {message}");
-            self.tell(*id, Input::Cancel { reason })?;
-        }
-        Ok(())
     }
 
     /// Starts a job unless the same one runs.
@@ -598,13 +323,6 @@ impl Core {
 pub fn refused(about: [u8; 32], code: &str, message: &str) -> Message {
     let message = message.chars().take(500).collect();
     Message::Refused(crate::protocol::messages::Refused { about, code: code.into(), message })
-}
-
-fn request_of(message: &Message) -> [u8; 32] {
-    match message {
-        Message::Quote(quote) => quote.request,
-        _ => [0; 32],
-    }
 }
 
 /// Every job kind in one place, so that `jobs` stays a list of names.

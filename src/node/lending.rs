@@ -1,4 +1,4 @@
-//! The lender's limits on what strangers can make it do: quotes kept, dollars lent, coins shown in vain.
+//! Beginning a loan: no coin twice, no more than the policy lends at once, no work for nothing.
 
 use super::core::Core;
 use super::present;
@@ -18,9 +18,32 @@ const GIVEN_PER_PEER: usize = 32;
 const PROVEN_IN_VAIN: usize = 5;
 
 impl Core {
+    pub(super) fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {
+        if self.loans.contains_key(&id) {
+            return Ok(Ok(()));
+        }
+        if let Event::Agreed { coins, .. } = &event {
+            let taken = self.loans.values().find(|loan| loan.reserved().iter().any(|coin| coins.contains(coin)));
+            if let Some(other) = taken {
+                return Ok(Err(error(
+                    "coins",
+                    format!("a coin is set aside for loan {} already; try again", other.id),
+                )));
+            }
+        }
+        self.got.remove(&id);
+        self.given.remove(&id);
+        self.record(id, vec![event])
+    }
+
     /// Lender: begins a loan whose borrower has proved `coins`, unless that is more than the policy lends at once, or
     /// the same coins have been shown before only to make us work.
-    pub fn lend(&mut self, id: LoanId, event: Event, coins: &[OutPoint]) -> anyhow::Result<Result<(), ErrorView>> {
+    pub(super) fn lend(
+        &mut self,
+        id: LoanId,
+        event: Event,
+        coins: &[OutPoint],
+    ) -> anyhow::Result<Result<(), ErrorView>> {
         let Event::Agreed { terms, peer, .. } = &event else { return Ok(Ok(())) };
         if self.loans.contains_key(&id) {
             return Ok(Ok(()));
@@ -46,7 +69,7 @@ impl Core {
 
     /// A coin backs one negotiation at a time: an earlier one of the same borrower ends; a borrower whose coins have
     /// come to nothing too often today is refused, for each costs us a transaction and a record.
-    fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<Result<(), ErrorView>> {
+    pub(super) fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<Result<(), ErrorView>> {
         let shown: Vec<LoanId> =
             coins.iter().filter_map(|coin| self.proven.get(coin)).flatten().map(|(id, _)| *id).collect();
         for earlier in shown {
@@ -85,7 +108,7 @@ impl Core {
     }
 
     /// May this peer have one more quote? Where the book is full, the quotes of peers that have gone make room.
-    pub fn has_room_for_quote(&mut self, peer: PublicKey) -> bool {
+    pub(super) fn has_room_for_quote(&mut self, peer: PublicKey) -> bool {
         if self.given.values().filter(|given| given.peer == peer).count() >= GIVEN_PER_PEER {
             return false;
         }

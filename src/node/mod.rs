@@ -14,6 +14,8 @@ mod jobs;
 mod lending;
 mod outbox;
 pub mod present;
+mod record;
+mod results;
 mod start;
 mod tools;
 pub mod view;

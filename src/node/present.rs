@@ -166,7 +166,8 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     exits.push(open(Exit::Repaid, wallet.into(), repaid));
     exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
     if let Some(day) = terms.touch_day(moment.now.day()) {
-        let when = format!("if the price touches ${} by the end of {}", day.level, day.day);
+        let end = day.day.end().unwrap_or(terms.due()).min(terms.due());
+        let when = format!("if the price is at or below {} at any time before {end}", day.level.cents());
         exits.push(open(Exit::Liquidated, when, payout::touch_floor(terms, &day)));
     }
     let fixing = price.map(|price| {

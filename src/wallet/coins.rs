@@ -92,8 +92,8 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result
             chosen.push((*coin).clone());
             continue;
         }
-        let rest = sorted.iter().skip(i);
-        let last = rest.filter(|c| worth(c) >= missing).next_back().unwrap_or(coin);
+        let mut rest = sorted.iter().skip(i);
+        let last = rest.rfind(|c| worth(c) >= missing).unwrap_or(coin);
         chosen.push((*last).clone());
         return Ok(chosen);
     }

@@ -2,6 +2,7 @@
 
 use crate::harness::Theatre;
 use hypothec::contract::repay::Source;
+use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::view::RepayRequest;
 use hypothec::protocol::Exit;
 
@@ -14,13 +15,15 @@ async fn borrower_takes_back_a_proposal_that_a_sleeping_lender_does_not_answer_a
     let borrower = theatre.borrower.client().unwrap().clone();
     let proposed = borrower.repay(id, &request).await.unwrap().repayment.unwrap();
     assert!(borrower.repay(id, &request).await.is_err(), "one proposal at a time");
-    borrower.withdraw(id).await.unwrap();
+    // It may be busy with the proposal for a moment.
+    let withdraw = || async { borrower.withdraw(id).await.map_err(|error| error.to_string()) };
+    until("the withdrawal", PATIENCE, withdraw).await.unwrap();
     theatre.mine_without("lender", 1).await.unwrap();
     assert_eq!(borrower.loan(id).await.unwrap().repayment, None);
     theatre.lender.process().unwrap().signal("CONT").unwrap();
     theatre.mine(1).await.unwrap();
     // The old proposal can never confirm now, whatever the lender did with it.
-    theatre.connected().await.unwrap();
+    theatre.dial().await.unwrap();
     let again = borrower.repay(id, &request).await.unwrap().repayment.unwrap();
     assert_ne!(again, proposed);
     theatre.quiet().await.unwrap();

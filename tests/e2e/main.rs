@@ -1,22 +1,24 @@
 //! Whole loans, end to end: real processes with their own data folders, a real bitcoind, real sockets. One file a story.
 //!
 //! What needs a process to die at a chosen line is compiled in only with `--features faults`.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod harness;
 
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;
-#[cfg(feature = "faults")]
-mod borrower_restarts_at_each_step;
 mod borrower_withdraws_a_repayment;
 mod counterparty_settles_first;
 mod funding_is_reorged;
-#[cfg(feature = "faults")]
-mod lender_never_broadcasts_so_the_borrower_withdraws;
-#[cfg(feature = "faults")]
-mod lender_restarts_at_each_step;
 mod level_is_touched;
 mod loan_across_a_year_end;
 mod loan_matures;
 mod oracle_falls_silent;
+
+#[cfg(feature = "faults")]
+mod borrower_restarts_at_each_step;
+#[cfg(feature = "faults")]
+mod lender_never_broadcasts_so_the_borrower_withdraws;
+#[cfg(feature = "faults")]
+mod lender_restarts_at_each_step;

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 fn bytes_cut_short_or_added_to_are_no_message() {
     let n = &scene().honest;
     let (offer, accept, sign) = (wire::write(&n.offer), wire::write(&n.accepted.accept), wire::write(&n.signed.sign));
+    #[allow(clippy::type_complexity, reason = "a table read once")]
     let judges: [(&[u8], &dyn Fn(&[u8]) -> bool); 3] = [
         (&offer, &|bytes| check_offer(bytes).is_err()),
         (&accept, &|bytes| check_accept(bytes, &n.accepted.fallback).is_err()),

@@ -1,13 +1,6 @@
 //! What a hostile peer can put into offer, accept and sign, one thing at a time: each is refused by name, none panics.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop where it stands"
-)]
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/mod.rs"]
 mod common;
@@ -253,6 +246,7 @@ fn a_coin_too_small_for_the_collateral_never_becomes_a_contract() {
 
 #[test]
 fn an_offer_changed_on_its_way_yields_an_accept_that_the_borrower_refuses() {
+    #[allow(clippy::type_complexity, reason = "a table read once")]
     let free: &[(&str, fn(&mut OfferDlc))] = &[
         ("funding_pubkey", |o| o.funding_pubkey = secret(99).public_key(bitcoin::secp256k1::SECP256K1)),
         ("payout_spk", |o| o.payout_spk = script(&secret(99))),

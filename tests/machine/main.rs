@@ -3,14 +3,7 @@
 //! The chain here is small but consistent: it never confirms two spends of one coin. Everything else happens in any
 //! order: messages twice, replacements, evictions, withdrawals against confirmations, exits that compete.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test may stop where it stands"
-)]
-
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/mod.rs"]
 mod common;

@@ -52,7 +52,7 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
         .as_ref()
         .ok_or_else(|| Trouble::refuse("no_repayment", "no repayment is open; nothing to withdraw"))?;
     if loan.exit.is_some() {
-        let text = "the loan is ending already: see `loan show`";
+        let text = "the other side completed this repayment already, or the loan is ending otherwise: see `loan show`";
         return Err(Trouble::refuse("settling", text));
     }
     let coins: Vec<OutPoint> = repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect();

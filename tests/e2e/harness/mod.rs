@@ -2,7 +2,11 @@
 
 #[cfg(feature = "faults")]
 pub mod crash;
+#[cfg(feature = "faults")]
+pub mod restarts;
 
+#[cfg(feature = "faults")]
+use bitcoin::Txid;
 use hypothec::chain::Chain;
 use hypothec::demo::prices::{Prices, MARCH_2020};
 use hypothec::demo::report::{LoanLine, Settled, Wallets};
@@ -11,6 +15,8 @@ use hypothec::loan::LoanId;
 use hypothec::node::view::LoanView;
 use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::units::{Cents, Time, HOUR};
+#[cfg(feature = "faults")]
+use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use tempfile::TempDir;
 
@@ -29,14 +35,25 @@ pub struct Theatre {
 impl Theatre {
     /// At `begin`, with these prices to come.
     pub async fn open(begin: Time, prices: Prices) -> Theatre {
+        let borrower = vec![BTC + 200_000, BTC + 200_000, BTC + 200_000, BTC];
+        Theatre::with_coins(begin, prices, vec![2 * BTC, BTC, BTC], borrower).await
+    }
+
+    /// With coins for many small loans.
+    #[cfg(feature = "faults")]
+    pub async fn rich(begin: Time, prices: Prices) -> Theatre {
+        Theatre::with_coins(begin, prices, vec![BTC; 6], vec![BTC; 10]).await
+    }
+
+    async fn with_coins(begin: Time, prices: Prices, lender_coins: Vec<u64>, borrower_coins: Vec<u64>) -> Theatre {
         let folder = tempfile::Builder::new().prefix("hypothec-e2e-").tempdir().unwrap();
         let setup = Setup {
             program: env!("CARGO_BIN_EXE_hypothec").into(),
             folder: folder.path().to_path_buf(),
             begin,
             prices,
-            lender_coins: vec![2 * BTC, BTC, BTC],
-            borrower_coins: vec![BTC + 200_000, BTC + 200_000, BTC + 200_000, BTC],
+            lender_coins,
+            borrower_coins,
         };
         let world = match World::start(setup).await {
             Ok(world) => world,
@@ -86,6 +103,26 @@ impl Theatre {
         let line = Settled::read(&self.world, &chain, "a story", id).await.unwrap().line;
         assert_eq!(line.exit, exit);
         line
+    }
+
+    /// Each wallet has changed by what the transactions of its loans did to it, to the sat, whether they came to be
+    /// or not.
+    #[cfg(feature = "faults")]
+    pub async fn every_sat_is_explained(&self) {
+        let end = self.totals().await.unwrap();
+        for ((node, start), end) in [&self.borrower, &self.lender].into_iter().zip(self.start).zip(end) {
+            let client = node.client().unwrap();
+            let loans = client.loans().await.unwrap();
+            let txids: BTreeSet<Txid> = loans.into_iter().flat_map(|loan| loan.transactions).collect();
+            let mut change = 0i64;
+            for txid in txids {
+                // What never came to the chain did nothing.
+                if let Ok(effect) = client.effect(txid).await {
+                    change += effect.received_sats as i64 - effect.spent_sats as i64;
+                }
+            }
+            assert_eq!(end as i64 - start as i64, change, "the {}'s wallet", node.name());
+        }
     }
 
     /// The wallets have changed by what these loans changed, to the sat.

@@ -1,0 +1,143 @@
+//! Recording: one input of one loan to events, on disk before anything else, then into the state.
+
+use super::core::Core;
+use super::present;
+use super::tools::{error, lock};
+use super::view::{ErrorView, EventView};
+use crate::crash;
+use crate::loan::terms::LoanId;
+use crate::protocol::state::{name, StateError};
+use crate::protocol::{decide, Event, Input, Loan, Recorded};
+use anyhow::Context;
+use bitcoin::OutPoint;
+use std::sync::Arc;
+
+/// Events kept for `events`.
+const EVENTS_KEPT: usize = 10_000;
+
+impl Core {
+    /// Decides about one input of one loan and records what follows. `Err` only when the store fails.
+    pub fn input(&mut self, id: LoanId, input: Input) -> anyhow::Result<Result<(), ErrorView>> {
+        let Some(loan) = self.loans.get(&id) else {
+            return Ok(Err(error("not_found", format!("no loan {id}: see `loan list`"))));
+        };
+        if let Some(refusal) = self.clash(&input, id) {
+            return Ok(Err(refusal));
+        }
+        match decide(loan, input, self.moment) {
+            Ok(events) => self.record(id, events),
+            Err(refusal) => Ok(Err(error("refused", refusal))),
+        }
+    }
+
+    /// An input nobody waits for: a refusal only goes to the log.
+    pub fn tell(&mut self, id: LoanId, input: Input) -> anyhow::Result<()> {
+        if let Err(refusal) = self.input(id, input)? {
+            tracing::debug!(loan = %id, "{}", refusal.message);
+        }
+        Ok(())
+    }
+
+    /// Two loans never share a coin.
+    pub(super) fn clash(&self, input: &Input, id: LoanId) -> Option<ErrorView> {
+        let coins: Vec<OutPoint> = match input {
+            Input::CoinConfirmed(coin) => vec![*coin],
+            Input::Repaying(repayment) => {
+                repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect()
+            }
+            _ => return None,
+        };
+        let other =
+            self.loans.values().find(|loan| loan.id != id && loan.reserved().iter().any(|c| coins.contains(c)))?;
+        Some(error("coins", format!("a coin is set aside for loan {} already; try again", other.id)))
+    }
+
+    /// Puts events on disk, then into the state. The outer error is the disk's.
+    pub fn record(&mut self, id: LoanId, events: Vec<Event>) -> anyhow::Result<Result<(), ErrorView>> {
+        if events.is_empty() {
+            return Ok(Ok(()));
+        }
+        let at = self.moment.now;
+        let recorded: Vec<Recorded> = events.into_iter().map(|event| Recorded { at, event }).collect();
+        // What cannot be applied must never reach the disk: the node could not start again.
+        let (loan, views) = match self.foresee(id, &recorded) {
+            Ok(next) => next,
+            Err(e) => {
+                tracing::error!(loan = %id, "not recorded: {e}");
+                return Ok(Err(error("internal", format!("loan {id}: {e}"))));
+            }
+        };
+        let before = self.loans.get(&id).map(|loan| loan.length).unwrap_or(0);
+        let bytes = recorded.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>().context("write an event")?;
+        for one in &recorded {
+            crash::point(&format!("before-append-{}", name(&one.event)));
+        }
+        let store = self.tools.store.clone();
+        tokio::task::block_in_place(|| store.append(id.0.into(), before, &bytes)).context("put an event on disk")?;
+        for one in &recorded {
+            crash::point(&format!("after-append-{}", name(&one.event)));
+        }
+        if let Some(old) = self.loans.get(&id).cloned() {
+            self.unwatch(&old);
+        }
+        self.adopt(loan);
+        self.sent.remove(&id);
+        for view in views {
+            self.show(view);
+        }
+        self.turns += 1;
+        self.reserve();
+        Ok(Ok(()))
+    }
+
+    /// The loan after these events, and what people are told of each.
+    pub(super) fn foresee(&self, id: LoanId, recorded: &[Recorded]) -> Result<(Loan, Vec<EventView>), StateError> {
+        let mut loan = self.loans.get(&id).map(|loan| Loan::clone(loan));
+        let mut views = Vec::new();
+        for one in recorded {
+            let next = match loan.take() {
+                Some(loan) => loan.apply(one)?,
+                None => Loan::begin(one)?,
+            };
+            views.push(present::event(0, &next, one));
+            loan = Some(next);
+        }
+        let loan = loan.ok_or_else(|| StateError::NotBegun("nothing".into()))?;
+        Ok((loan, views))
+    }
+
+    pub(super) fn show(&mut self, view: EventView) {
+        self.numbered += 1;
+        let view = EventView { number: self.numbered, ..view };
+        tracing::info!(loan = %view.loan_id, "{}: {}", view.event, view.text);
+        self.events.push_back(view);
+        if self.events.len() > EVENTS_KEPT {
+            self.events.pop_front();
+        }
+    }
+
+    /// Takes a loan in, watching what concerns it.
+    pub fn adopt(&mut self, loan: Loan) {
+        for outpoint in loan.watched() {
+            self.watched.entry(outpoint).or_default().insert(loan.id);
+        }
+        self.loans.insert(loan.id, Arc::new(loan));
+    }
+
+    pub(super) fn unwatch(&mut self, loan: &Loan) {
+        for outpoint in loan.watched() {
+            if let Some(ids) = self.watched.get_mut(&outpoint) {
+                ids.remove(&loan.id);
+                if ids.is_empty() {
+                    self.watched.remove(&outpoint);
+                }
+            }
+        }
+    }
+
+    /// Tells the wallet which coins the loans hold.
+    pub fn reserve(&self) {
+        let reserved = self.loans.values().flat_map(|loan| loan.reserved()).collect();
+        lock(&self.tools.wallet).set_reserved(reserved);
+    }
+}

@@ -1,0 +1,159 @@
+//! What jobs bring back: inputs for loans, answers for people, refusals for peers.
+
+use super::core::{refused, Core, Looked};
+use super::jobs::{Done, Key, Outcome};
+use super::tools::{lock, Trouble};
+use crate::chain::ChainEvent;
+use crate::loan::units::Time;
+use crate::protocol::{Event, Input, Message};
+use anyhow::Context;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::Txid;
+use std::time::Instant;
+
+impl Core {
+    /// A job that panicked must not be missed for ever: the same one can be started again.
+    pub(super) fn on_panic(&mut self, failed: &tokio::task::JoinError) {
+        self.turns += 1;
+        let Some(key) = self.started.remove(&failed.id()) else { return };
+        self.running.remove(&key);
+        // A watch that was cut off waits its turn like one that was answered.
+        if let Key::Watch(oracle) = key {
+            self.looked.insert(oracle, Looked { at: Time(0), when: Instant::now() });
+        }
+        self.trouble(&format!("{key:?}"), format!("ended in disorder: {failed}"));
+    }
+
+    pub(super) fn on_done(&mut self, done: Done) -> anyhow::Result<()> {
+        self.turns += 1;
+        self.running.remove(&done.key);
+        match done.result {
+            Ok(outcome) => self.on_outcome(outcome, done.peer),
+            Err(trouble) => self.on_trouble(&done.key, done.peer, done.about, trouble),
+        }
+    }
+
+    pub(super) fn on_outcome(&mut self, outcome: Outcome, peer: Option<PublicKey>) -> anyhow::Result<()> {
+        match outcome {
+            Outcome::Nothing => {}
+            Outcome::Inputs(id, inputs) => {
+                for input in inputs {
+                    let made = match &input {
+                        Input::CoinMade(transaction) => Some(transaction.compute_txid()),
+                        _ => None,
+                    };
+                    let Err(refusal) = self.input(id, input)? else { continue };
+                    tracing::debug!(loan = %id, "{}", refusal.message);
+                    if let Some(txid) = made {
+                        self.never_mind(txid)?;
+                    }
+                }
+            }
+            Outcome::Answered(id, inputs, reply) => {
+                let mut answer = Ok(());
+                for input in inputs {
+                    answer = self.input(id, input)?;
+                }
+                let _ = reply.send(answer.and_then(|()| self.view(id)));
+            }
+            Outcome::AskLender(id, reply) => {
+                self.wishes.insert(id, Instant::now());
+                if let Some(loan) = self.loans.get(&id).cloned() {
+                    let request = crate::protocol::messages::RepayRequest { loan: id.0 };
+                    self.send(loan.peer, &Message::RepayRequest(request));
+                }
+                let _ = reply.send(self.view(id));
+            }
+            Outcome::Give(given, message) => {
+                if let Some(peer) = peer {
+                    if self.has_room_for_quote(peer) {
+                        self.given.insert(given.terms.id(), *given);
+                        self.send(peer, &message);
+                    } else {
+                        let text = "too many quotes are open; take one or wait until they expire";
+                        self.send(peer, &refused(request_of(&message), "busy", text));
+                    }
+                }
+            }
+            Outcome::Got(got, reply) => {
+                let _ = reply.send(Ok(got.view.clone()));
+                self.got.insert(got.terms.id(), *got);
+            }
+            Outcome::Begin(event, reply) => {
+                let Event::Agreed { terms, .. } = &*event else { return Ok(()) };
+                let id = terms.id();
+                let answer = self.begin(id, *event)?;
+                let _ = reply.send(answer.and_then(|()| self.view(id)));
+            }
+            Outcome::Agree(event, coins) => {
+                let Event::Agreed { terms, peer, .. } = &*event else { return Ok(()) };
+                let (id, peer) = (terms.id(), *peer);
+                if let Err(refusal) = self.lend(id, *event, &coins)? {
+                    tracing::warn!(loan = %id, "{}", refusal.message);
+                    self.send(peer, &refused(id.0, &refusal.code, &refusal.message));
+                }
+            }
+            Outcome::Watched { oracle, at, spot, inputs, trouble } => {
+                self.looked.insert(oracle, Looked { at, when: Instant::now() });
+                let key = format!("oracle {oracle}");
+                if let Some(known) = lock(&self.tools.oracles).get_mut(&oracle) {
+                    known.spot = spot.or_else(|| known.spot.take());
+                    known.trouble = trouble.clone();
+                }
+                match trouble {
+                    Some(trouble) => self.trouble(&key, trouble),
+                    None => {
+                        self.troubles.remove(&key);
+                    }
+                }
+                for (id, input) in inputs {
+                    self.tell(id, input)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The loan ended while its coin was being made: the transaction goes nowhere, and what it would have spent is
+    /// free again.
+    fn never_mind(&mut self, txid: Txid) -> anyhow::Result<()> {
+        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
+        let now = self.moment.now;
+        lock(&self.tools.wallet).apply(&gone, now).context("tell the wallet of a coin not made")
+    }
+
+    pub(super) fn on_trouble(
+        &mut self,
+        key: &Key,
+        peer: Option<PublicKey>,
+        about: [u8; 32],
+        trouble: Trouble,
+    ) -> anyhow::Result<()> {
+        tracing::warn!("{key:?}: {}", trouble.message());
+        let Some(peer) = peer else { return Ok(()) };
+        let (code, message) = match trouble {
+            Trouble::Refuse { code, message } => (code, message),
+            // Who asks for a quote waits for a word; what is wrong here in detail is not the asker's.
+            Trouble::Later(_) if matches!(key, Key::Peer(_)) => {
+                let text = "this lender cannot quote right now; ask again in a while";
+                self.send(peer, &refused(about, "unavailable", text));
+                return Ok(());
+            }
+            Trouble::Later(_) => return Ok(()),
+        };
+        self.send(peer, &refused(about, code, &message));
+        if let Key::Loan(id) = key {
+            // Where nothing was signed that the other side could use, the loan ends here.
+            let reason = format!("we refused: {message}");
+            self.tell(*id, Input::Cancel { reason })?;
+        }
+        Ok(())
+    }
+}
+
+fn request_of(message: &Message) -> [u8; 32] {
+    match message {
+        Message::Quote(quote) => quote.request,
+        _ => [0; 32],
+    }
+}
