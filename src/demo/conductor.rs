@@ -146,6 +146,7 @@ impl Conductor {
     /// One look; an error says who is not ready, and why.
     async fn look(&self, bitcoind: &BitcoindProcess, watched: &[Watched]) -> anyhow::Result<Reading> {
         let tip = bitcoind.tip().await?;
+        let mempool = bitcoind.mempool_len().await?;
         let mut turns = Vec::with_capacity(watched.len());
         for each in watched {
             match each {
@@ -158,6 +159,9 @@ impl Conductor {
                     if let Some(not_yet) = not_ready(&status, self.now, &tip) {
                         anyhow::bail!("the {name} {not_yet}");
                     }
+                    // What one node just broadcast, every node must have seen.
+                    let seen = usize::try_from(status.mempool).unwrap_or(usize::MAX);
+                    anyhow::ensure!(seen == mempool, "the {name} sees {seen} of {mempool} transactions that wait");
                     turns.push(status.turns);
                 }
             }

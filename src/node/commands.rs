@@ -120,6 +120,7 @@ impl Core {
             height: self.moment.height,
             tip: self.tip.map(|tip| tip.to_string()).unwrap_or_default(),
             median_time: self.moment.median_time.0,
+            mempool: u32::try_from(self.follower.mempool_len()).unwrap_or(u32::MAX),
             idle: self.is_idle(),
             turns: self.turns,
             loans,

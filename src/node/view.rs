@@ -33,6 +33,8 @@ pub struct Status {
     pub tip: String,
     /// Median time past of that block.
     pub median_time: u32,
+    /// Transactions in the mempool as the node has read it.
+    pub mempool: u32,
     /// Has the node nothing left to do at that clock and height, as far as it knows?
     pub idle: bool,
     /// Counts everything that ever happened in the node; two equal readings mean nothing happened between.
