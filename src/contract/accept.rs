@@ -124,7 +124,10 @@ fn check_fields(terms: &Terms, offer: &OfferDlc, accept: &AcceptDlc) -> Result<(
     if !accept.tlvs.is_empty() {
         return Err(ContractError::field(ACCEPT, "tlvs", "records", "none: nobody asked for any"));
     }
-    wire::check_script(ACCEPT, "payout_spk", &accept.payout_spk)?;
+    // The exact value of the lender's coin counts on a payout and a coin of this kind.
+    if !accept.payout_spk.is_p2wpkh() {
+        return Err(ContractError::field(ACCEPT, "payout_spk", &accept.payout_spk, "P2WPKH"));
+    }
     for (field, script) in [("offer.payout_spk", &offer.payout_spk), ("principal_script", &terms.principal_script)] {
         if accept.payout_spk == *script {
             return Err(ContractError::field(ACCEPT, "payout_spk", field, "a script of the lender's own"));
@@ -144,6 +147,9 @@ fn check_fields(terms: &Terms, offer: &OfferDlc, accept: &AcceptDlc) -> Result<(
     };
     let (outpoint, previous) = build::previous(input)?;
     let txout = build::output(&previous, input.prev_tx_vout)?.clone();
+    if !txout.script_pubkey.is_p2wpkh() {
+        return Err(ContractError::field(ACCEPT, "funding_inputs.script", &txout.script_pubkey, "P2WPKH"));
+    }
     require(ACCEPT, "funding_inputs.value", txout.value, lender_coin_value(terms)?)?;
     for theirs in &offer.funding_inputs {
         if theirs.input_serial_id == input.input_serial_id || build::previous(theirs)?.0 == outpoint {

@@ -119,7 +119,7 @@ pub fn check_script(message: &'static str, field: &'static str, script: &bitcoin
     }
 }
 
-/// An announcement as the wire carries it, TLV header included.
+/// An announcement as the wire carries it, without a TLV header.
 pub fn write_announcement(announcement: &OracleAnnouncement) -> Vec<u8> {
     announcement.encode()
 }
@@ -129,7 +129,7 @@ pub fn read_announcement(bytes: &[u8]) -> Result<OracleAnnouncement, ContractErr
     read_small("announcement", bytes)
 }
 
-/// An attestation as the wire carries it, TLV header included.
+/// An attestation as the wire carries it, without a TLV header.
 pub fn write_attestation(attestation: &OracleAttestation) -> Vec<u8> {
     attestation.encode()
 }

@@ -260,7 +260,7 @@ mod tests {
         assert!(refused(|t| t.principal_sats = Amount::ZERO).starts_with("principal_sats 0"));
         assert!(refused(|t| t.fee_rate = SatPerVb(24)).starts_with("fee_rate 24 sat/vB"));
         assert!(refused(|t| t.fee_rate = SatPerVb(u64::MAX)).starts_with("fee_rate"));
-        assert!(refused(|t| t.collateral = Amount::from_sat(422_499)).contains("lock at least 422500"));
+        assert!(refused(|t| t.collateral = Amount::from_sat(424_999)).contains("lock at least 425000"));
         assert!(refused(|t| t.reference_price = Cents(199_999)).starts_with("reference_price $1,999.99"));
         assert!(refused(|t| t.reference_price = Cents(90_000_001)).starts_with("reference_price"));
         assert!(refused(|t| t.principal = Cents(4_999_999)).ends_with("are $50,000.00"));

@@ -46,9 +46,9 @@ impl TxKind {
     pub const fn vbytes_max(self) -> u64 {
         match self {
             TxKind::Funding => 251,
-            // 500 weight units, and two payout scripts of 22 bytes at 4 each.
-            TxKind::Touch | TxKind::Receipt | TxKind::Fixing | TxKind::Fallback | TxKind::Refund => 169,
-            TxKind::RepayFromCollateral | TxKind::RepayFromWallet => 169 + INPUT + OUTPUT,
+            // Each side pays half of 500 weight units and its own payout script of 22 bytes, rounded up: 85 each.
+            TxKind::Touch | TxKind::Receipt | TxKind::Fixing | TxKind::Fallback | TxKind::Refund => 170,
+            TxKind::RepayFromCollateral | TxKind::RepayFromWallet => 170 + INPUT + OUTPUT,
         }
     }
 
@@ -84,12 +84,12 @@ mod tests {
         assert_eq!(exit_fee_rate(SatPerVb(1)), SatPerVb(25));
         assert_eq!(exit_fee_rate(SatPerVb(40)), SatPerVb(120));
         assert_eq!(exit_fee_rate(SatPerVb(u64::MAX)), FEE_RATE_MAX);
-        assert_eq!(exit_fee_ceil(SatPerVb(25)), Some(Amount::from_sat(4_225)));
+        assert_eq!(exit_fee_ceil(SatPerVb(25)), Some(Amount::from_sat(4_250)));
         assert_eq!(exit_fee_ceil(SatPerVb(u64::MAX)), None);
     }
 
     #[test]
     fn a_loan_is_too_small_when_an_exit_costs_more_than_a_hundredth_of_it() {
-        assert_eq!(collateral_min_ceil(SatPerVb(25)), Some(Amount::from_sat(422_500)));
+        assert_eq!(collateral_min_ceil(SatPerVb(25)), Some(Amount::from_sat(425_000)));
     }
 }

@@ -69,7 +69,7 @@ pub fn loan(collateral: u64, principal_sats: u64, dollars: u64, days: u32, apr: 
 
 /// Loans that pass `check`, small and huge, short and long.
 pub fn loans() -> impl Strategy<Value = Terms> {
-    let collateral = prop_oneof![422_500u64..10_000_000, 10_000_000u64..100_000_000_000, Just(1_500_000_000_000_000)];
+    let collateral = prop_oneof![425_000u64..10_000_000, 10_000_000u64..100_000_000_000, Just(1_500_000_000_000_000)];
     let shape = (collateral, 500u64..6_500, 3_000u64..=900_000, 1u32..=730, 100u32..=1_500, 0u32..48);
     shape
         .prop_map(|(collateral, ltv, dollars, days, apr, hour)| {

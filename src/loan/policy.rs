@@ -276,7 +276,7 @@ mod tests {
         assert!(matches!(refused(|r| r.days = Days(366)), Refusal::TermTooLong { .. }));
         assert!(matches!(refused(|r| r.collateral = Amount::from_sat(99_999_999)), Refusal::LtvTooHigh { .. }));
         assert!(matches!(refused(|r| r.spot = Cents(0)), Refusal::Worthless { .. }));
-        assert!(matches!(refused(|r| r.collateral = Amount::from_sat(422_499)), Refusal::TooSmall { .. }));
+        assert!(matches!(refused(|r| r.collateral = Amount::from_sat(424_999)), Refusal::TooSmall { .. }));
         assert!(matches!(refused(|r| r.oracle = fixtures::xonly(4)), Refusal::OracleNotAllowed { .. }));
         let left = Cents(4_999_999);
         let refusal = Refusal::ExposureExceeded { principal: Cents(5_000_000), left };

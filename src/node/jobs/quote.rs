@@ -5,6 +5,7 @@ use crate::contract::clauses::{self, Announcements};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::fees::exit_fee_rate;
+use crate::loan::interest::minimum_days;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::policy::{self, Policy};
 use crate::loan::terms::{Terms, TERMS_VERSION};
@@ -35,6 +36,8 @@ const NEAR_ENOUGH: u32 = 50;
 const PATIENCE: Duration = Duration::from_secs(20);
 /// The highest rate a borrower takes: what a policy may ask at most.
 const APR_MAX: u32 = 1_500;
+/// The highest cushion a borrower takes, basis points.
+const CUSHION_MAX: u32 = 1_000;
 
 fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -234,6 +237,13 @@ async fn check_quote(
     }
     if terms.apr.0 > APR_MAX {
         return Err(wrong("APR", terms.apr.to_string(), "at most 15 %".into()));
+    }
+    if terms.cushion.0 > CUSHION_MAX {
+        return Err(wrong("cushion", terms.cushion.to_string(), "at most 10 %".into()));
+    }
+    let least = minimum_days(terms.days);
+    if terms.minimum_interest_days > least {
+        return Err(wrong("minimum interest", terms.minimum_interest_days.to_string(), format!("at most {least}")));
     }
     let off = terms.principal.0.abs_diff(asked.principal.0);
     if u128::from(off) * 100 > u128::from(asked.principal.0) {
