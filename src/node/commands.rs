@@ -122,6 +122,7 @@ impl Core {
             median_time: self.moment.median_time.0,
             idle: self.is_idle(),
             turns: self.turns,
+            looks: self.looks,
             loans,
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
             troubles: self.troubles.iter().map(|(about, text)| format!("{about}: {text}")).collect(),

@@ -37,6 +37,8 @@ pub struct Status {
     pub idle: bool,
     /// Counts everything that ever happened in the node; two equal readings mean nothing happened between.
     pub turns: u64,
+    /// Counts the looks at clock and chain that are done. One that began after a moment is done when this is two more.
+    pub looks: u64,
     /// Loans by number: negotiating, active, ended.
     pub loans: LoanCounts,
     /// Peers connected now.
