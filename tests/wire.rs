@@ -212,7 +212,7 @@ async fn a_repayment_that_pays_lender_or_miner_too_little_is_refused_and_a_fair_
     let dear = Cents(spot.0 + spot.0 * 4 / 1_000);
     let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
     stranger.say(&message);
-    assert!(stranger.refusal(id).await.message.contains("0.2 % above"));
+    assert!(stranger.refusal(id).await.message.contains("0.2 % in its favour"));
     // One that would linger in the mempool, to be taken back whenever the price suits.
     let message = stranger.proposal(&loan, coins[1], spot, world.now, 1);
     stranger.say(&message);

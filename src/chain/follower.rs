@@ -100,6 +100,11 @@ impl Follower {
         self.told.back().copied()
     }
 
+    /// Transactions known to wait in the mempool.
+    pub fn mempool_len(&self) -> usize {
+        self.mempool.len()
+    }
+
     /// What has happened since the last poll; an empty list where nothing has. Two small calls when nothing changed.
     /// A long way behind, it returns a part: poll again until the list is empty.
     ///

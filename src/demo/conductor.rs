@@ -41,25 +41,11 @@ pub struct Conductor {
     http: reqwest::Client,
 }
 
-/// One look at everybody: the chain, and of each node the number of things that ever happened and of its own looks.
+/// One look at everybody: the chain and the number of things that ever happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Reading {
     tip: String,
     turns: Vec<u64>,
-    looks: Vec<u64>,
-}
-
-impl Reading {
-    /// Nothing happened between the two, and each node has looked at clock and chain in between.
-    fn is_quiet_since(&self, earlier: &Reading) -> bool {
-        // The look that was being taken at the earlier reading may have begun before it: the one after it counts.
-        let looked = |(now, then): (&u64, &u64)| *now >= then.saturating_add(2);
-        self.tip == earlier.tip && self.turns == earlier.turns && self.looks.iter().zip(&earlier.looks).all(looked)
-    }
-
-    fn is_same(&self, earlier: &Reading) -> bool {
-        self.tip == earlier.tip && self.turns == earlier.turns
-    }
 }
 
 impl Conductor {
@@ -131,8 +117,8 @@ impl Conductor {
         self.quiet(bitcoind, watched).await
     }
 
-    /// Waits until everybody knows this moment and this chain and has nothing left to do, has then looked at clock and
-    /// chain once more, and found nothing new.
+    /// Waits until everybody knows this moment and this chain and has nothing left to do: two looks in a row that show
+    /// the same, so that nothing happened between them.
     ///
     /// # Errors
     /// Names who is not there, and with what, after two minutes.
@@ -143,14 +129,11 @@ impl Conductor {
             let reading = self.look(bitcoind, watched).await;
             let mut last = last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
             match reading {
-                Ok(reading) => match last.as_ref() {
-                    Some(first) if reading.is_quiet_since(first) => Ok(()),
-                    Some(first) if reading.is_same(first) => Err("somebody does not look any more".to_string()),
-                    _ => {
-                        *last = Some(reading);
-                        Err("something happened just now".to_string())
-                    }
-                },
+                Ok(reading) if last.as_ref() == Some(&reading) => Ok(()),
+                Ok(reading) => {
+                    *last = Some(reading);
+                    Err("something happened just now".to_string())
+                }
                 Err(not_yet) => {
                     *last = None;
                     Err(format!("{not_yet:#}"))
@@ -163,7 +146,8 @@ impl Conductor {
     /// One look; an error says who is not ready, and why.
     async fn look(&self, bitcoind: &BitcoindProcess, watched: &[Watched]) -> anyhow::Result<Reading> {
         let tip = bitcoind.tip().await?;
-        let (mut turns, mut looks) = (Vec::new(), Vec::new());
+        let mempool = bitcoind.mempool_len().await?;
+        let mut turns = Vec::with_capacity(watched.len());
         for each in watched {
             match each {
                 Watched::Oracle(url) => {
@@ -175,12 +159,14 @@ impl Conductor {
                     if let Some(not_yet) = not_ready(&status, self.now, &tip) {
                         anyhow::bail!("the {name} {not_yet}");
                     }
+                    // What one node just broadcast, every node must have seen.
+                    let seen = usize::try_from(status.mempool).unwrap_or(usize::MAX);
+                    anyhow::ensure!(seen == mempool, "the {name} sees {seen} of {mempool} transactions that wait");
                     turns.push(status.turns);
-                    looks.push(status.looks);
                 }
             }
         }
-        Ok(Reading { tip, turns, looks })
+        Ok(Reading { tip, turns })
     }
 }
 
@@ -209,16 +195,6 @@ fn next_stop(now: Time, to: Time, step: u32) -> Option<Time> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn it_is_quiet_when_nothing_happened_and_everybody_has_looked_again() {
-        let reading = |turns: u64, looks: [u64; 2]| Reading { tip: "a".into(), turns: vec![turns], looks: looks.into() };
-        let first = reading(5, [10, 20]);
-        assert!(reading(5, [12, 22]).is_quiet_since(&first));
-        assert!(!reading(5, [12, 21]).is_quiet_since(&first));
-        assert!(!reading(6, [12, 22]).is_quiet_since(&first));
-        assert!(!Reading { tip: "b".into(), ..reading(5, [12, 22]) }.is_quiet_since(&first));
-    }
 
     #[test]
     fn a_walk_stops_at_full_steps_and_at_its_end() {

@@ -27,7 +27,7 @@ use tokio::task::JoinSet;
 /// How often the loop looks at clock, chain and loans when nothing happens.
 const BEAT: Duration = Duration::from_millis(100);
 /// The same on fast time, where somebody waits for every step.
-const FAST_BEAT: Duration = Duration::from_millis(15);
+const FAST_BEAT: Duration = Duration::from_millis(25);
 /// How often, in real time, what was not answered is sent again and a silent oracle asked again.
 pub const AGAIN: Duration = Duration::from_secs(3);
 
@@ -74,7 +74,6 @@ pub struct Core {
     pub proven: HashMap<OutPoint, Vec<(LoanId, Time)>>,
     pub asked: u64,
     pub turns: u64,
-    pub looks: u64,
     pub troubles: BTreeMap<String, String>,
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
@@ -149,7 +148,6 @@ impl Core {
                 self.trouble("chain", e.to_string());
             }
         }
-        self.looks += 1;
         Ok(())
     }
 

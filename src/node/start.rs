@@ -138,7 +138,6 @@ fn new_core(
         proven: HashMap::new(),
         asked: 0,
         turns: 0,
-        looks: 0,
         troubles: BTreeMap::new(),
         caught_up: false,
         at_tip: false,

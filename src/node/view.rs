@@ -33,12 +33,12 @@ pub struct Status {
     pub tip: String,
     /// Median time past of that block.
     pub median_time: u32,
+    /// Transactions in the mempool as the node has read it.
+    pub mempool: u32,
     /// Has the node nothing left to do at that clock and height, as far as it knows?
     pub idle: bool,
     /// Counts everything that ever happened in the node; two equal readings mean nothing happened between.
     pub turns: u64,
-    /// Counts the looks at clock and chain that are done. One that began after a moment is done when this is two more.
-    pub looks: u64,
     /// Loans by number: negotiating, active, ended.
     pub loans: LoanCounts,
     /// Peers connected now.

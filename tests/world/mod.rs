@@ -103,7 +103,8 @@ impl World {
             let mut readings = Vec::new();
             for node in [&self.lender, &self.borrower] {
                 let s = node.handle.status().await.unwrap();
-                readings.push((s.clock == self.now.0 && s.height == height && s.idle, s.turns));
+                let seen = s.mempool as usize == self.bitcoind.mempool_len().await.unwrap();
+                readings.push((s.clock == self.now.0 && s.height == height && s.idle && seen, s.turns));
             }
             if before.as_ref() == Some(&readings) && readings.iter().all(|(idle, _)| *idle) {
                 return;

@@ -249,14 +249,15 @@ impl BitcoindProcess {
         Ok(self.rpc.call("getbestblockhash", vec![]).await?)
     }
 
+    /// Transactions in its mempool.
+    pub async fn mempool_len(&self) -> Result<usize, Error> {
+        let list: Vec<Txid> = self.rpc.call("getrawmempool", vec![]).await?;
+        Ok(list.len())
+    }
+
     /// Hash of the best chain's block at `height`.
     pub async fn block_hash(&self, height: u32) -> Result<BlockHash, Error> {
         Ok(self.rpc.call("getblockhash", vec![json!(height)]).await?)
-    }
-
-    /// Transactions that wait in its mempool.
-    pub async fn mempool(&self) -> Result<Vec<Txid>, Error> {
-        Ok(self.rpc.call("getrawmempool", vec![]).await?)
     }
 
     /// Median time past of the best block: what timelocks are compared with.

@@ -79,20 +79,21 @@ impl Lows<'_> {
     }
 }
 
-/// The price now. On fast time the oracle may still be reading what the clock jumped over: it says so by its price.
+/// The price now. On fast time the oracle may still be reading what the clock jumped over: its status says how far it is.
 async fn wait_for_price(
     tools: &Tools,
     client: &OracleClient,
     at: Time,
 ) -> Result<hypothec_oracle::wire::SignedPrice, Trouble> {
     let started = tokio::time::Instant::now();
-    loop {
-        let price = client.spot().await?;
-        if !tools.clock.is_file() || price.unix >= at || started.elapsed() > FOLLOWS_WITHIN {
-            return Ok(price);
+    // One that does not answer is silent at once; one that answers is given time to say everything up to `at`.
+    while tools.clock.is_file() && started.elapsed() < FOLLOWS_WITHIN {
+        match client.status().await {
+            Ok(status) if status.clock < at => tokio::time::sleep(Duration::from_millis(10)).await,
+            _ => break,
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Ok(client.spot().await?)
 }
 
 /// The exit an oracle's word opens for a loan now, signed and ready.
@@ -103,6 +104,9 @@ async fn exit_of(
     at: Time,
     lows: &mut Lows<'_>,
 ) -> Result<Option<Input>, Trouble> {
+    if loan.lacks_price() {
+        return attested(tools, client, loan, Clause::Fixing).await;
+    }
     let mut missing = None;
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
         match lows.of(day.day).await {
