@@ -1,7 +1,7 @@
 //! What may happen next: state and input to events, or a refusal that says why not.
 
 use super::event::{paid, Block, Event, Exit, Repayment};
-use super::state::{name, Loan, Stage};
+use super::state::{name, Loan, SeenExit, Stage};
 use super::Moment;
 use crate::contract::clauses::Clause;
 use crate::contract::OracleAttestation;
@@ -162,6 +162,11 @@ fn attested(
     attestation: OracleAttestation,
     transaction: Transaction,
 ) -> Result<Vec<Event>, Refusal> {
+    // The word that explains an exit of the other side's: it changes nothing but what is known of it.
+    let explains = |seen: &SeenExit| seen.seen.transaction.compute_txid() == transaction.compute_txid();
+    if loan.lacks_price() && clause == Clause::Fixing && loan.exit.as_ref().is_some_and(explains) {
+        return Ok(vec![Event::Attested { clause, attestation, transaction }]);
+    }
     if !loan.is_living() {
         return Err(stage(loan, "an attestation", "an active loan"));
     }

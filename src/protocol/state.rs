@@ -411,9 +411,21 @@ impl Loan {
         self.pending.as_ref().is_some_and(|pending| pending.attestation.is_some())
     }
 
+    /// Did the other side settle it by a fixing that nobody has told us yet? The exit is what it is; its price is
+    /// still asked for, so that both sides record the same.
+    pub fn lacks_price(&self) -> bool {
+        let unnamed = |exit: &SeenExit| exit.exit == Some(Exit::Matured) && exit.price.is_none();
+        self.exit.as_ref().is_some_and(unnamed) && self.attested_price().is_none()
+    }
+
     /// The price an attested fixing or touch stands for.
     pub fn attested_price(&self) -> Option<Cents> {
-        let (clause, attestation) = self.pending.as_ref()?.attestation.as_ref()?;
+        let pending = self.pending.as_ref()?;
+        // Another exit than the one we were told of says nothing about that one's price.
+        if self.exit.as_ref().is_some_and(|seen| seen.exit.is_some_and(|exit| exit != pending.exit)) {
+            return None;
+        }
+        let (clause, attestation) = pending.attestation.as_ref()?;
         match clause {
             Clause::Touch { index } => self.payouts.days.get(*index).map(|day| day.level.cents()),
             Clause::Fixing => {

@@ -50,6 +50,9 @@ pub fn todo(loan: &Loan, moment: Moment) -> Vec<Action> {
         (Stage::Active | Stage::Closing, _) => living(loan, moment, &mut actions),
         _ => {}
     }
+    if loan.lacks_price() && !actions.contains(&Action::FetchFixing) {
+        actions.push(Action::FetchFixing);
+    }
     actions
 }
 

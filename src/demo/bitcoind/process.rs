@@ -260,11 +260,6 @@ impl BitcoindProcess {
         Ok(self.rpc.call("getblockhash", vec![json!(height)]).await?)
     }
 
-    /// Transactions that wait in its mempool.
-    pub async fn mempool(&self) -> Result<Vec<Txid>, Error> {
-        Ok(self.rpc.call("getrawmempool", vec![]).await?)
-    }
-
     /// Median time past of the best block: what timelocks are compared with.
     pub async fn median_time(&self) -> Result<Time, Error> {
         #[derive(Deserialize)]

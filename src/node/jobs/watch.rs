@@ -5,7 +5,7 @@ use crate::contract::clauses::Clause;
 use crate::contract::settle::VerifiedAttestation;
 use crate::loan::units::Time;
 use crate::node::tools::{Tools, Trouble};
-use crate::oracle_client::{OracleClient, OracleError};
+use crate::oracle_client::OracleClient;
 use crate::protocol::{Input, Loan};
 use crate::settlement::{deadline, touch};
 use bitcoin::key::XOnlyPublicKey;
@@ -17,8 +17,6 @@ use std::time::Duration;
 
 /// How long, in real time, an oracle on fast time may need to follow the clock.
 const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
-/// How long, in real time, it may say that it has no price before it is believed.
-const HAS_NONE_WITHIN: Duration = Duration::from_secs(2);
 /// Failed questions after which a look asks for no more lows.
 const ENOUGH: usize = 3;
 
@@ -81,24 +79,21 @@ impl Lows<'_> {
     }
 }
 
-/// The price now. On fast time the oracle may still be reading what the clock jumped over: it says so by its price.
+/// The price now. On fast time the oracle may still be reading what the clock jumped over: its status says how far it is.
 async fn wait_for_price(
     tools: &Tools,
     client: &OracleClient,
     at: Time,
 ) -> Result<hypothec_oracle::wire::SignedPrice, Trouble> {
     let started = tokio::time::Instant::now();
-    loop {
-        let late = started.elapsed() > FOLLOWS_WITHIN;
-        match client.spot().await {
-            Ok(price) if !tools.clock.is_file() || price.unix >= at || late => return Ok(price),
-            // Right after a jump of the clock an oracle has only old prices, and says that it has none.
-            Err(OracleError::Refused { .. }) if tools.clock.is_file() && started.elapsed() < HAS_NONE_WITHIN => {}
-            Err(e) => return Err(e.into()),
-            Ok(_) => {}
+    // One that does not answer is silent at once; one that answers is given time to say everything up to `at`.
+    while tools.clock.is_file() && started.elapsed() < FOLLOWS_WITHIN {
+        match client.status().await {
+            Ok(status) if status.clock < at => tokio::time::sleep(Duration::from_millis(10)).await,
+            _ => break,
         }
-        tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    Ok(client.spot().await?)
 }
 
 /// The exit an oracle's word opens for a loan now, signed and ready.
@@ -109,6 +104,9 @@ async fn exit_of(
     at: Time,
     lows: &mut Lows<'_>,
 ) -> Result<Option<Input>, Trouble> {
+    if loan.lacks_price() {
+        return attested(tools, client, loan, Clause::Fixing).await;
+    }
     let mut missing = None;
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
         match lows.of(day.day).await {
