@@ -12,7 +12,8 @@ use std::time::Instant;
 impl Core {
     /// Goes through every loan and does what is to be done and is not being done.
     pub fn act(&mut self) -> anyhow::Result<()> {
-        let loans: Vec<Arc<Loan>> = self.loans.values().filter(|loan| !loan.is_over() || loan.lacks_price()).cloned().collect();
+        let loans: Vec<Arc<Loan>> =
+            self.loans.values().filter(|loan| !loan.is_over() || loan.lacks_price()).cloned().collect();
         for loan in &loans {
             for action in todo(loan, self.moment) {
                 self.perform(loan, action);
