@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// Real hourly bars of March 2020: `unix,open,high,low,close` in dollars per bitcoin.
 pub const MARCH_2020: &str = include_str!("prices-2020-03.csv");
+/// The month after: the fallback comes then, and whoever keeps the demo running goes on from there.
+const APRIL_2020: &str = include_str!("prices-2020-04.csv");
 
 /// One hour, cents per bitcoin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +53,16 @@ impl Prices {
         }
         let rows = lines.map(|(index, line)| row(line).with_context(|| format!("price file, line {}", index + 1)));
         Ok(Prices(rows.collect::<anyhow::Result<_>>()?))
+    }
+
+    /// The real prices from 8 March to the end of April 2020.
+    ///
+    /// # Errors
+    /// Never, with the rows that the program carries.
+    pub fn real() -> anyhow::Result<Prices> {
+        let mut prices = Prices::parse(MARCH_2020)?;
+        prices.0.extend(Prices::parse(APRIL_2020)?.0);
+        Ok(prices)
     }
 
     /// Flat bars of one price for `hours` hours from `from`: a market in which nothing happens.
@@ -183,12 +195,12 @@ mod tests {
     }
 
     #[test]
-    fn the_rows_carried_begin_on_8_march_and_have_no_gap_until_april() {
-        let prices = Prices::parse(MARCH_2020).unwrap();
+    fn the_rows_carried_begin_on_8_march_and_have_no_gap_until_may() {
+        let prices = Prices::real().unwrap();
         let hours: Vec<Time> = prices.0.keys().copied().collect();
         assert!(hours.windows(2).all(|pair| pair[1].since(pair[0]) == HOUR));
         assert_eq!(hours[0].to_string(), "2020-03-08T00:00:00Z");
-        assert_eq!(hours.last().unwrap().to_string(), "2020-03-31T23:00:00Z");
+        assert_eq!(hours.last().unwrap().to_string(), "2020-04-30T23:00:00Z");
         assert_eq!(Prices::parse(&prices.to_csv()).unwrap(), prices);
     }
 

@@ -1,6 +1,6 @@
 //! `hypothec demo`: the four stories on one machine, from the first block to the last sat.
 
-use super::prices::{Prices, MARCH_2020};
+use super::prices::Prices;
 use super::report::{Document, Settled, Wallets};
 use super::stories::{Plot, Story, BEGIN, REPAYS, SILENCE, STORIES};
 use super::world::{Setup, World};
@@ -95,7 +95,7 @@ async fn play(folder: &Path, program: PathBuf) -> anyhow::Result<(World, Documen
     let began = Instant::now();
     let bar = progress();
     bar.set_message("starting bitcoind, the oracle, a lender and a borrower");
-    let prices = Prices::parse(MARCH_2020)?;
+    let prices = Prices::real()?;
     let setup = Setup {
         program,
         folder: folder.to_path_buf(),
@@ -255,22 +255,36 @@ fn text(document: &Document, settled: &[Settled]) -> String {
 async fn keep(mut world: World, folder: PathBuf, program: &Path) -> anyhow::Result<()> {
     world.oracle.resume().await?;
     world.quiet().await?;
-    let cli = world.bitcoind.cli();
+    let mover = write_mover(&world, &folder)?;
     let program = program.display();
-    let mut text = format!("\nEverything is left running in {}. Talk to it:\n", folder.display());
-    for node in [&world.lender, &world.borrower] {
-        text.push_str(&format!("  {program} --data {} loan list\n", node.data().display()));
-    }
-    let (clock, now) = (world.clock_file().display(), world.now());
-    text.push_str(&format!(
-        "The oracle answers at {}.\nbitcoind: {cli} getblockchaininfo\nTime stands at {now}. To move it an hour:\n  \
-         {cli} setmocktime {next} && {cli} -rpcwallet=miner -generate 1 && echo {next} >{clock}.next && mv {clock}.next {clock}\n\
-         To end it all: kill {}\n",
+    let (lender, borrower) = (world.lender.data().display(), world.borrower.data().display());
+    let ids = world.ids().iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
+    eprint!(
+        "\nEverything is left running in {}. Talk to it:\n  {program} --data {lender} loan list\n  \
+         {program} --data {borrower} quote --lender {} --principal 1000 --collateral 0.5 --term 7\n\
+         The oracle answers at {}, bitcoind to {}\nTime stands at {} and there are prices to the end of April. \
+         This moves it an hour and mines a block:\n  sh {}\nTo end it all:\n  kill {ids}\n",
+        folder.display(),
+        world.lender_address().await?,
         world.oracle.url(),
-        world.ids().iter().map(u32::to_string).collect::<Vec<_>>().join(" "),
-        next = now.0.saturating_add(HOUR),
-    ));
-    eprint!("{text}");
+        world.bitcoind.cli(),
+        world.now(),
+        mover.display(),
+    );
     world.leave();
     Ok(())
+}
+
+/// A small script that does what the conductor does: bitcoind's clock, a block, everybody's clock.
+fn write_mover(world: &World, folder: &Path) -> anyhow::Result<PathBuf> {
+    let path = folder.join("next-hour.sh");
+    let (cli, clock) = (world.bitcoind.cli(), world.clock_file().display());
+    let text = format!(
+        "#!/bin/sh\n# Moves the time of everybody here on by an hour, or by as many seconds as are given.\nset -eu\n\
+         next=$(($(cat '{clock}') + ${{1:-{HOUR}}}))\n{cli} setmocktime \"$next\"\n\
+         {cli} -rpcwallet=miner -generate 1 >/dev/null\n\
+         echo \"$next\" >'{clock}.next'\nmv '{clock}.next' '{clock}'\ndate -u -d \"@$next\"\n"
+    );
+    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
 }
