@@ -454,7 +454,7 @@ fn a_reader_that_stops_reading_is_no_error() {
 fn status_shows_what_is_in_the_way() {
     let status = json!({
         "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": "127.0.0.1:9810", "clock": 1_584_007_200,
-        "height": 101, "tip": TXID, "median_time": 1_584_003_600, "idle": true, "turns": 5,
+        "height": 101, "tip": TXID, "median_time": 1_584_003_600, "mempool": 0, "idle": true, "turns": 5,
         "loans": { "negotiating": 0, "active": 1, "ended": 2 }, "peers_connected": 1,
         "troubles": ["the oracle is silent"],
     });
