@@ -263,7 +263,7 @@ async fn keep(mut world: World, folder: PathBuf, program: &Path) -> anyhow::Resu
         "\nEverything is left running in {}. Talk to it:\n  {program} --data {lender} loan list\n  \
          {program} --data {borrower} quote --lender {} --principal 1000 --collateral 0.5 --term 7\n\
          The oracle answers at {}, bitcoind to {}\nTime stands at {} and there are prices to the end of April. \
-         This moves it an hour and mines a block:\n  sh {}\nTo end it all:\n  kill {ids}\n",
+         This moves it and mines a block,\nby a minute while a loan is being made and by an hour or a day later:\n  sh {} 60\nTo end it all:\n  kill {ids}\n",
         folder.display(),
         world.lender_address().await?,
         world.oracle.url(),
@@ -277,10 +277,10 @@ async fn keep(mut world: World, folder: PathBuf, program: &Path) -> anyhow::Resu
 
 /// A small script that does what the conductor does: bitcoind's clock, a block, everybody's clock.
 fn write_mover(world: &World, folder: &Path) -> anyhow::Result<PathBuf> {
-    let path = folder.join("next-hour.sh");
+    let path = folder.join("move-time.sh");
     let (cli, clock) = (world.bitcoind.cli(), world.clock_file().display());
     let text = format!(
-        "#!/bin/sh\n# Moves the time of everybody here on by an hour, or by as many seconds as are given.\nset -eu\n\
+        "#!/bin/sh\n# Moves the time of everybody here on by an hour, or by as many seconds as are given, and mines a block.\nset -eu\n\
          next=$(($(cat '{clock}') + ${{1:-{HOUR}}}))\n{cli} setmocktime \"$next\"\n\
          {cli} -rpcwallet=miner -generate 1 >/dev/null\n\
          echo \"$next\" >'{clock}.next'\nmv '{clock}.next' '{clock}'\ndate -u -d \"@$next\"\n"
