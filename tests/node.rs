@@ -5,6 +5,7 @@
 mod world;
 
 use hypothec::contract::repay::Source;
+use hypothec::demo::wait::until;
 use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
@@ -118,12 +119,10 @@ async fn a_lender_that_was_away_for_ten_days_still_finds_the_touch_it_missed() {
     let clock = dir.path().join("clock");
     Clock::set_file(&clock, back).unwrap();
     let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while loan(&lender.handle, id).await.ended.is_none() {
-        assert!(Instant::now() < deadline, "{:#?}", lender.handle.status().await);
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    assert_eq!(loan(&lender.handle, id).await.ended.unwrap().exit, Some(Exit::Liquidated));
+    let ended = until("the lender to settle", Duration::from_secs(30), || async {
+        loan(&lender.handle, id).await.ended.ok_or("the loan is open".to_string())
+    });
+    assert_eq!(ended.await.unwrap().exit, Some(Exit::Liquidated));
     drop(oracle);
 }
 

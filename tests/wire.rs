@@ -9,27 +9,28 @@ use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfo
 use dlc_messages::oracle_msgs::{MultiOracleInfo, OracleInfo};
 use dlc_messages::DlcInput;
 use hypothec::contract::{wire, OfferDlc};
+use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{Cents, Time};
 use hypothec::loan::LoanId;
 use hypothec::protocol::messages::{Ready, Refused};
 use hypothec::protocol::{Message, Stage};
 use lightning::util::ser::Readable;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use world::stranger::Stranger;
 use world::World;
 
 /// Waits until the lender's node says so.
 async fn lender_says<T>(world: &World, what: &str, mut pick: impl FnMut(Vec<(LoanId, Stage)>) -> Option<T>) -> T {
-    let deadline = Instant::now() + Duration::from_secs(20);
-    loop {
+    let pick = std::sync::Mutex::new(&mut pick);
+    until(what, Duration::from_secs(20), || async {
         let loans = world.lender.handle.loans().await.unwrap();
-        if let Some(found) = pick(loans.iter().map(|loan| (loan.loan_id, loan.stage.clone())).collect()) {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "never {what}: {loans:#?}");
-        tokio::time::sleep(Duration::from_millis(30)).await;
-    }
+        let stages = loans.iter().map(|loan| (loan.loan_id, loan.stage.clone())).collect();
+        let found = (*pick.lock().unwrap())(stages);
+        found.ok_or_else(|| format!("the lender has {loans:#?}"))
+    })
+    .await
+    .unwrap()
 }
 
 fn infos(offer: &mut OfferDlc) -> &mut Vec<ContractInfoInner> {
@@ -260,25 +261,30 @@ async fn a_borrower_who_refuses_while_the_lender_makes_its_coin_locks_none_of_th
         stranger.borrow(&quoted.terms, coin);
         let no = Message::Refused(Refused { about, code: "no".into(), message: "no".into() });
         let id = quoted.terms.id();
-        let over = Instant::now() + Duration::from_secs(5);
-        while Instant::now() < over {
+        // Said again and again, so that some of it falls between the coin's making and its record. Where the coin was
+        // faster the loan may live on.
+        let stranger = &stranger;
+        let _ = until("the loan to be cancelled", Duration::from_secs(5), || async {
             stranger.say(&no);
-            tokio::time::sleep(Duration::from_millis(1)).await;
-            let loan = world.lender.handle.loan(id).await;
-            if loan.is_ok_and(|loan| matches!(loan.stage, Stage::Cancelled { .. })) {
-                break;
+            let loan = world.lender.handle.loan(id).await.map_err(|error| error.message)?;
+            if matches!(loan.stage, Stage::Cancelled { .. }) {
+                Ok(())
+            } else {
+                Err(format!("{:?}", loan.stage))
             }
-        }
+        })
+        .await;
     }
     let whole = 299_900_000;
-    let deadline = Instant::now() + Duration::from_secs(5);
-    loop {
-        world.bitcoind.mine(1).await.unwrap();
-        tokio::time::sleep(Duration::from_millis(200)).await;
+    world.bitcoind.mine(1).await.unwrap();
+    until("the lender's money to be free", Duration::from_secs(10), || async {
         let balance = world.lender.handle.balance().await.unwrap();
         if balance.confirmed_sats > whole {
-            break;
+            Ok(())
+        } else {
+            Err(format!("it has {balance:?}"))
         }
-        assert!(Instant::now() < deadline, "{balance:?}");
-    }
+    })
+    .await
+    .unwrap();
 }

@@ -276,7 +276,7 @@ const ACCEPTS: &[Case<AcceptDlc>] = &[
     ("the payout to the borrower's payout", "payout_spk", |a| a.payout_spk = scene().honest.offer.payout_spk.clone()),
     ("the payout to the principal", "payout_spk", |a| a.payout_spk = terms().principal_script.clone()),
     ("the payout to nobody", "payout_spk", |a| a.payout_spk = ScriptBuf::new()),
-    ("the payout to a longer script, off the principal", "principal output", |a| {
+    ("the payout to a longer script, off the principal", "payout_spk", |a| {
         let key = bitcoin::key::TweakedPublicKey::dangerous_assume_tweaked(terms().receipt_key);
         a.payout_spk = ScriptBuf::new_p2tr_tweaked(key)
     }),

@@ -12,6 +12,7 @@ pub mod stranger;
 
 use bitcoin::Amount;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
+use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
 use hypothec::loan::LoanId;
 use hypothec::node::config::{Choices, Config};
@@ -97,23 +98,25 @@ impl World {
 
     pub async fn settle(&self) {
         let height = self.bitcoind.height().await.unwrap();
-        let deadline = Instant::now() + Duration::from_secs(60);
-        let mut before = None;
-        loop {
-            let mut readings = Vec::new();
+        let before = std::sync::Mutex::new(None);
+        until("both nodes to be idle", Duration::from_secs(60), || async {
+            let (mut readings, mut statuses) = (Vec::new(), Vec::new());
             for node in [&self.lender, &self.borrower] {
                 let s = node.handle.status().await.unwrap();
                 let seen = s.mempool as usize == self.bitcoind.mempool_len().await.unwrap();
                 readings.push((s.clock == self.now.0 && s.height == height && s.idle && seen, s.turns));
+                statuses.push(s);
             }
-            if before.as_ref() == Some(&readings) && readings.iter().all(|(idle, _)| *idle) {
-                return;
+            let idle = readings.iter().all(|(idle, _)| *idle);
+            let same = before.lock().unwrap().replace(readings.clone()) == Some(readings);
+            if idle && same {
+                Ok(())
+            } else {
+                Err(format!("at {} they are {statuses:#?}", self.now))
             }
-            before = Some(readings);
-            let statuses = [self.lender.handle.status().await.unwrap(), self.borrower.handle.status().await.unwrap()];
-            assert!(Instant::now() < deadline, "not idle at {}: {statuses:#?}", self.now);
-            tokio::time::sleep(Duration::from_millis(30)).await;
-        }
+        })
+        .await
+        .unwrap();
     }
 
     pub async fn mine(&self, blocks: u32) {

@@ -10,6 +10,7 @@ use hypothec::contract::clauses::Announcements;
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::{accept, sign, wire, OfferDlc, Skeleton};
+use hypothec::demo::wait::until;
 use hypothec::loan::payout::repayment_ceil;
 use hypothec::loan::terms::Terms;
 use hypothec::loan::units::{Cents, Days, Time};
@@ -19,7 +20,7 @@ use hypothec::peer::{Frame, Kinds, Limits, PeerEvent, PeerNet};
 use hypothec::protocol::messages::{Borrow, Coin, Fallback, Quote, QuoteRequest, Refused, Repay};
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// How long anything may take.
@@ -256,19 +257,19 @@ impl Stranger {
             self.say(message);
         }
         let id = negotiated.terms.id();
-        let deadline = Instant::now() + PATIENCE;
-        loop {
+        until("the loan to live", PATIENCE, || async {
             let loan = world.lender.handle.loan(id).await.unwrap();
-            if loan.stage == Stage::Active && loan.confirmations.0 >= 1 {
-                self.catch_up(world).await;
-                return negotiated;
+            match loan.stage == Stage::Active {
+                true if loan.confirmations.0 >= 1 => return Ok(()),
+                true => drop(world.bitcoind.mine(1).await.unwrap()),
+                false => {}
             }
-            assert!(Instant::now() < deadline, "{loan:#?}");
-            tokio::time::sleep(Duration::from_millis(50)).await;
-            if loan.stage == Stage::Active {
-                world.bitcoind.mine(1).await.unwrap();
-            }
-        }
+            Err(format!("{:?}", loan.stage))
+        })
+        .await
+        .unwrap();
+        self.catch_up(world).await;
+        negotiated
     }
 
     /// A repayment from the wallet with this coin, at this price and fee rate.
