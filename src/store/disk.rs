@@ -17,6 +17,8 @@ use super::mark::{Found, Mark, Position, FORMAT};
 use super::{Item, Store, StoreError, StreamId};
 
 const CACHE_BYTES: u64 = 64 << 20;
+/// How long a lock that may just be being given back is waited for.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
 /// Documents are written again once their journal holds this many rows more than twice what is alive.
 const SLACK_ROWS: u64 = 512;
 
@@ -177,7 +179,7 @@ impl Inner {
     fn open(folder: &Path) -> Result<Inner, StoreError> {
         let fail = |fault: Fault| fault_error(folder, "open", fault);
         let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
-        let db = config.open().map_err(|error| open_error(folder, error))?;
+        let db = open_patiently(&config).map_err(|error| open_error(folder, error))?;
         let (mut index, mut documents) = (BTreeMap::<StreamId, Vec<Rows>>::new(), BTreeMap::new());
         let log = db.open_tree("log").map_err(|error| fail(error.into()))?;
         let log = Journal::open(log, show_stream, &mut |key, rows, _| {
@@ -306,12 +308,28 @@ fn fault_error(folder: &Path, doing: &'static str, fault: Fault) -> StoreError {
     }
 }
 
+/// Opens the database. sled gives its lock back a moment after it was dropped, when its own threads have ended: a
+/// store opened again at once waits for that.
+fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
+    let began = std::time::Instant::now();
+    loop {
+        match config.open() {
+            Err(error) if is_locked(&error) && began.elapsed() < LOCK_PATIENCE => {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
+}
+
+fn is_locked(error: &sled::Error) -> bool {
+    matches!(error, sled::Error::Io(error) if error.to_string().contains("could not acquire lock"))
+}
+
 /// sled tells a lock held by another process only in its text.
 fn open_error(folder: &Path, error: sled::Error) -> StoreError {
     match error {
-        sled::Error::Io(error) if error.to_string().contains("could not acquire lock") => {
-            StoreError::Locked { folder: folder.to_path_buf() }
-        }
+        error if is_locked(&error) => StoreError::Locked { folder: folder.to_path_buf() },
         other => fault_error(folder, "open", other.into()),
     }
 }

@@ -18,6 +18,9 @@ const CHUNK: usize = 64;
 /// Bytes of a record: kind, time, cents, checksum.
 const BODY: usize = 1 + 4 + 8;
 
+/// How long a lock that may just be being given back is waited for.
+const LOCK_PATIENCE: std::time::Duration = std::time::Duration::from_secs(2);
+
 /// The ledger's disk side. One process at a time: sled holds a lock.
 pub struct Store {
     db: sled::Db,
@@ -33,7 +36,7 @@ impl Store {
     /// When another process has it open, or anything in it is not as it was written.
     pub fn open(data: &Path) -> anyhow::Result<(Store, Ledger)> {
         let folder = data.join("ledger");
-        let open = || sled::Config::new().path(&folder).flush_every_ms(None).open();
+        let open = || open_patiently(&sled::Config::new().path(&folder).flush_every_ms(None));
         // Sled panics on some damaged files; a person should read a sentence instead.
         let db = catch_unwind(AssertUnwindSafe(open))
             .map_err(|_| anyhow::anyhow!("the ledger in {} is damaged; restore it from a copy", folder.display()))?
@@ -159,6 +162,22 @@ fn checksum(number: u64, body: &[u8]) -> u32 {
     hasher.update(&number.to_be_bytes());
     hasher.update(body);
     hasher.finalize()
+}
+
+/// Opens the database. sled gives its lock back a moment after it was dropped, when its own threads have ended: a
+/// ledger opened again at once waits for that.
+fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
+    let began = std::time::Instant::now();
+    loop {
+        match config.open() {
+            Err(sled::Error::Io(error))
+                if error.to_string().contains("could not acquire lock") && began.elapsed() < LOCK_PATIENCE =>
+            {
+                std::thread::sleep(std::time::Duration::from_millis(20));
+            }
+            other => return other,
+        }
+    }
 }
 
 #[cfg(test)]
