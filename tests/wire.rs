@@ -236,7 +236,7 @@ async fn a_borrower_who_takes_its_coin_back_from_under_the_funding_gets_no_loan_
     for message in &loan.messages {
         stranger.say(message);
     }
-    let seen = |loans: Vec<(LoanId, Stage)>| loans.iter().any(|(_, stage)| *stage == Stage::Active).then_some(());
+    let seen = |loans: Vec<(LoanId, Stage)>| loans.iter().any(|(_, stage)| *stage == Stage::Confirming).then_some(());
     lender_says(&world, "funding seen", seen).await;
     let rate = bitcoin::FeeRate::from_sat_per_vb_u32(400);
     let back = stranger.wallet.spend_to_self(coin, rate, None).unwrap();

@@ -14,6 +14,7 @@ pub fn stage(stage: &Stage, role: Role) -> String {
         (Stage::Accepted, _) => "the lender has signed; the borrower signs".into(),
         (Stage::Signed, _) => "both have signed; the lender sends the funding transaction".into(),
         (Stage::Funded, _) => "the funding transaction is complete and on its way".into(),
+        (Stage::Confirming, _) => "the funding transaction is out; active once it is in a block".into(),
         (Stage::Active, _) => "active".into(),
         (Stage::Closing, _) => "ending: a transaction that ends it is out, not yet final".into(),
         (Stage::Closed, _) => "ended".into(),
@@ -28,6 +29,7 @@ pub fn stage_word(stage: &Stage) -> &'static str {
             "negotiating"
         }
         Stage::Funded => "funded",
+        Stage::Confirming => "confirming",
         Stage::Active => "active",
         Stage::Closing => "ending",
         Stage::Closed => "ended",
@@ -186,7 +188,11 @@ fn next(loan: &LoanView, again: &str) -> String {
         (Stage::Active, Role::Lender) => {
             format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")
         }
+        (Stage::Confirming, _) => "wait for a block".to_owned(),
         (Stage::Closing, _) => "wait for confirmations".to_owned(),
+        (Stage::Signed | Stage::Funded, _) => {
+            format!("wait; see {again} events --follow; what is not funded in time is taken back by itself")
+        }
         (Stage::Closed | Stage::Cancelled { .. }, _) => String::new(),
         _ => format!("wait; see {again} events --follow, or give it up with {again} loan cancel {id}"),
     }

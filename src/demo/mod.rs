@@ -8,6 +8,7 @@ pub mod client;
 pub mod conductor;
 pub mod ledger;
 pub mod party;
+pub mod port;
 pub mod prices;
 pub mod program;
 pub mod report;

@@ -3,11 +3,11 @@
 use super::bitcoind::BitcoindProcess;
 use super::client::Client;
 use super::conductor::Watched;
+use super::port::free_port;
 use super::program::{Program, Start};
 use super::wait::{until, PATIENCE};
 use anyhow::Context;
 use std::ffi::OsString;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 /// An oracle: where it lives and, while it runs, its process.
@@ -299,10 +299,4 @@ async fn answers(name: &str, program: &Program, url: &str) -> anyhow::Result<()>
         Some(status) => anyhow::bail!("{name} ended with {status}: {}", program.last_words()),
         None => Ok(()),
     }
-}
-
-/// A port nobody listens on now.
-fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).context("find a free port")?;
-    Ok(listener.local_addr()?.port())
 }

@@ -114,7 +114,7 @@ fn fees(terms: &Terms) -> Result<Vec<FeeView>, ContractError> {
 /// A loan now.
 pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
     let terms = &loan.terms;
-    let living = matches!(loan.stage, Stage::Active);
+    let living = matches!(loan.stage, Stage::Confirming | Stage::Active);
     let height = loan.funding.as_ref().and_then(|seen| seen.block).map(|block| block.height);
     let confirmations = height.map_or(0, |height| moment.height.saturating_add(1).saturating_sub(height));
     let owed_at = loan.exit.as_ref().map_or(moment.now, |exit| exit.at);
@@ -315,7 +315,7 @@ pub fn waits_for_peer(loan: &Loan) -> bool {
 /// Whether the loan counts as negotiating, active or ended.
 pub fn phase(stage: &Stage) -> u8 {
     match stage {
-        Stage::Active | Stage::Closing => 1,
+        Stage::Confirming | Stage::Active | Stage::Closing => 1,
         Stage::Closed | Stage::Cancelled { .. } => 2,
         _ => 0,
     }

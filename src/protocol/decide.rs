@@ -180,7 +180,7 @@ fn attested(
 
 fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {
     // A repayment is a version 3 transaction: no node relays it on top of an unconfirmed one of version 2.
-    if loan.stage != Stage::Active || loan.funding.as_ref().is_none_or(|seen| seen.block.is_none()) {
+    if loan.stage != Stage::Active {
         return Err(stage(loan, "repaying", "an active loan whose funding is confirmed"));
     }
     if let Some(pending) = &loan.pending {
@@ -200,10 +200,9 @@ fn spent(loan: &Loan, outpoint: OutPoint, transaction: Transaction, block: Optio
         return exit_seen(loan, skeleton, transaction, block);
     }
     if txid == skeleton.funding.txid {
-        let known = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some() || block.is_none());
-        let new = loan.stage == Stage::Signed || loan.stage == Stage::Funded || !known;
-        let is_news =
-            new && loan.funding.as_ref().is_none_or(|seen| seen.block != block || loan.stage != Stage::Active);
+        // Before it is seen once, anything is news; after that, only a block is, and a block it did not have.
+        let known = loan.funding.as_ref().filter(|_| !matches!(loan.stage, Stage::Signed | Stage::Funded));
+        let is_news = known.is_none_or(|seen| block.is_some() && seen.block != block);
         return if is_news { vec![Event::FundingSeen { transaction, block }] } else { Vec::new() };
     }
     if loan.funding_inputs.contains(&outpoint) && block.is_some() && !loan.is_over() && !loan.is_exit_confirmed() {

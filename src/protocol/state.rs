@@ -33,7 +33,9 @@ pub enum Stage {
     Signed,
     /// The lender holds the complete funding transaction.
     Funded,
-    /// The funding transaction is out or confirmed: the loan lives.
+    /// The funding transaction is out and not in a block: until it is, either side can still walk away.
+    Confirming,
+    /// The funding transaction is in a block: the loan lives.
     Active,
     /// A transaction that ends it is out, not yet final.
     Closing,
@@ -295,11 +297,16 @@ impl Loan {
         match event {
             Event::FundingSeen { transaction, block } => {
                 self.funding = Some(Seen { transaction, block });
-                if matches!(self.stage, Stage::Signed | Stage::Funded | Stage::Cancelled { .. }) {
-                    self.stage = Stage::Active;
+                if !matches!(self.stage, Stage::Closing | Stage::Closed) {
+                    self.stage = self.unspent_stage();
                 }
             }
-            Event::FundingUnconfirmed => self.funding.as_mut()?.block = None,
+            Event::FundingUnconfirmed => {
+                self.funding.as_mut()?.block = None;
+                if self.stage == Stage::Active {
+                    self.stage = Stage::Confirming;
+                }
+            }
             Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),
             Event::Attested { clause, attestation, transaction } => {
                 let exit = match clause {
@@ -338,7 +345,7 @@ impl Loan {
             }
             Event::ExitGone => {
                 self.exit = None;
-                self.stage = Stage::Active;
+                self.stage = self.unspent_stage();
             }
             Event::Closed => self.stage = Stage::Closed,
             Event::Margin { line, .. } => self.margin = line,
@@ -349,7 +356,15 @@ impl Loan {
 
     /// Can exits be broadcast: do both sides hold each other's signatures, and is the funding transaction known?
     pub fn is_living(&self) -> bool {
-        matches!(self.stage, Stage::Active | Stage::Closing | Stage::Funded)
+        matches!(self.stage, Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing)
+    }
+
+    /// Where a loan stands whose funding transaction is out, and nothing spends it: active from confirmation.
+    fn unspent_stage(&self) -> Stage {
+        match self.funding.as_ref().and_then(|seen| seen.block) {
+            Some(_) => Stage::Active,
+            None => Stage::Confirming,
+        }
     }
 
     /// Is nothing left to do or to watch?

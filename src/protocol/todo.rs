@@ -47,7 +47,7 @@ pub fn todo(loan: &Loan, moment: Moment) -> Vec<Action> {
         (Stage::Accepted, Role::Lender) => actions.extend(send_with_fallback(loan)),
         (Stage::Signed, Role::Borrower) => signed(loan, moment, &mut actions),
         (Stage::Funded, Role::Lender) => funded(loan, moment, &mut actions),
-        (Stage::Active | Stage::Closing, _) => living(loan, moment, &mut actions),
+        (Stage::Confirming | Stage::Active | Stage::Closing, _) => living(loan, moment, &mut actions),
         _ => {}
     }
     if loan.lacks_price() && !actions.contains(&Action::FetchFixing) {

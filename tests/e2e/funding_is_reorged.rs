@@ -24,7 +24,7 @@ async fn funding_and_exit_lose_their_blocks_and_are_confirmed_again() {
     theatre.bitcoind.invalidate(block).await.unwrap();
     theatre.quiet().await.unwrap();
     for view in theatre.both(id).await {
-        assert_eq!((view.funding_height, view.confirmations.0, view.stage), (None, 0, Stage::Active));
+        assert_eq!((view.funding_height, view.confirmations.0, view.stage), (None, 0, Stage::Confirming));
     }
     // The other branch holds an empty block before it.
     theatre.bitcoind.mine_only(&[]).await.unwrap();

@@ -259,10 +259,10 @@ impl Stranger {
         let id = negotiated.terms.id();
         until("the loan to live", PATIENCE, || async {
             let loan = world.lender.handle.loan(id).await.unwrap();
-            match loan.stage == Stage::Active {
-                true if loan.confirmations.0 >= 1 => return Ok(()),
-                true => drop(world.bitcoind.mine(1).await.unwrap()),
-                false => {}
+            match loan.stage {
+                Stage::Active => return Ok(()),
+                Stage::Confirming => drop(world.bitcoind.mine(1).await.unwrap()),
+                _ => {}
             }
             Err(format!("{:?}", loan.stage))
         })

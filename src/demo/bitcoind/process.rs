@@ -2,13 +2,13 @@
 
 use super::find;
 use crate::chain::{self, Auth, Config, Rpc};
+use crate::demo::port::free_port;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, BlockHash, Network, OutPoint, Transaction, Txid};
 use hypothec_oracle::units::Time;
 use serde::Deserialize;
 use serde_json::json;
 use std::fs::File;
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -378,11 +378,6 @@ fn spawn(program: &Path, data_dir: &Path, port: u16, core_policy: bool, options:
 async fn knows_core_policy(program: &Path) -> bool {
     let help = tokio::process::Command::new(program).arg("-help").stdin(Stdio::null()).output().await;
     help.is_ok_and(|output| String::from_utf8_lossy(&output.stdout).contains("-corepolicy"))
-}
-
-/// A port nobody listens on now.
-fn free_port() -> std::io::Result<u16> {
-    Ok(TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port())
 }
 
 fn is_port_clash(said: &str) -> bool {
