@@ -428,7 +428,12 @@ impl World {
                 }
             }
             Step::Cancel(who) => {
-                let _ = self.nodes[usize::from(*who)].tell(Input::Cancel { reason: "a mood".into() }, moment);
+                let node = &mut self.nodes[usize::from(*who)];
+                let _ = node.tell(Input::Cancel { reason: "a mood".into() }, moment);
+                // Signed, walking away takes the coin.
+                if let Some(coin) = node.loan.coins.first().copied() {
+                    let _ = node.tell(Input::Withdrawn(spend(coin, 1)), moment);
+                }
             }
             Step::Price(cents) => {
                 for node in &mut self.nodes {
