@@ -537,6 +537,11 @@ impl World {
                 Event::Signed { .. } => "signed",
                 Event::Funded { .. } => "funded",
                 Event::Withdrawn { .. } => "withdrawn",
+                // Funded after all: whoever walks away from it once more, after a reorganisation, signs anew.
+                Event::FundingSeen { block: Some(_), .. } => {
+                    counts.remove("withdrawn");
+                    continue;
+                }
                 Event::RepaymentWithdrawn { .. } => {
                     withdrawn += 1;
                     assert!(withdrawn <= 1, "a proposal taken back twice");
