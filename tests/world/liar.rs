@@ -98,9 +98,8 @@ impl World {
             if role == "lender" && !both {
                 return oracle.url();
             }
-            match &liar {
-                None => liar = Some(Liar::before(&oracle.url(), data).await),
-                Some(_) => {}
+            if liar.is_none() {
+                liar = Some(Liar::before(&oracle.url(), data).await);
             }
             liar.as_ref().map(|liar| liar.url.clone()).unwrap_or_default()
         })
