@@ -47,7 +47,7 @@ impl Said {
         let reach = self.reach.unwrap_or_default();
         let dollars = u32::try_from(low.0.div_ceil(100)).ok();
         let first = dollars.and_then(Level::at_or_above).map_or(u32::MAX, Level::index);
-        (first..)
+        (first..u32::MAX)
             .map_while(Level::at_index)
             .take_while(move |level| level.cents() <= reach)
             .map(move |level| Event::Touch { level, day: hour.day(), from_hour: 0 })

@@ -22,8 +22,8 @@ mod store;
 
 pub use cli::{execute, main, Command};
 pub use config::{Config, FeedChoice, Network};
-pub use feed::{Venue, Venues};
 pub use feed::manual::{clear_price, set_price};
+pub use feed::{Venue, Venues};
 pub use http::{Limits, Readiness};
 pub use keyfile::init;
 pub use private::{ask_status, socket_path, tell_price, PrivateStatus};

@@ -129,10 +129,8 @@ impl Press {
         let sheet = self.sheet(bundle).await?;
         let press = Arc::clone(self);
         let page = tokio::task::spawn_blocking(move || {
-            let attestations =
-                if parts == Parts::Announcements { Vec::new() } else { press.attestations(&sheet)? };
-            let announcements =
-                if parts == Parts::Attestations { Vec::new() } else { sheet.announcements.clone() };
+            let attestations = if parts == Parts::Announcements { Vec::new() } else { press.attestations(&sheet)? };
+            let announcements = if parts == Parts::Attestations { Vec::new() } else { sheet.announcements.clone() };
             anyhow::Ok(BundlePage { announcements, attestations })
         });
         page.await?

@@ -93,7 +93,10 @@ pub fn bind(data: &Path) -> anyhow::Result<UnixListener> {
     let path = socket_path(data);
     let length = path.as_os_str().len();
     if length > LONGEST_PATH {
-        bail!("{} has {length} bytes; a socket's path has at most {LONGEST_PATH}: use a shorter --data", path.display());
+        bail!(
+            "{} has {length} bytes; a socket's path has at most {LONGEST_PATH}: use a shorter --data",
+            path.display()
+        );
     }
     match std::fs::remove_file(&path) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => {

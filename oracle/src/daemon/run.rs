@@ -119,6 +119,7 @@ impl Oracle {
         let (what, how) = tokio::select! {
             done = &mut self.desk => ("the oracle's desk stopped", flat(done)),
             done = &mut self.server => ("the oracle's listener stopped", flat(done.map(Ok))),
+            done = &mut self.ahead => ("the oracle's signing ahead stopped", flat(done.map(Ok))),
             done = &mut self.private => ("the oracle's socket stopped", flat(done.map(|io| io.map_err(Into::into)))),
         };
         match how {

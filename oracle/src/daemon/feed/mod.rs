@@ -102,8 +102,10 @@ mod tests {
             used,
             trouble: None,
         };
-        let venues =
-            Venues { list: vec![venue(800_000, true), venue(801_000, true), venue(1, false), venue(0, true)], quorum: 3 };
+        let venues = Venues {
+            list: vec![venue(800_000, true), venue(801_000, true), venue(1, false), venue(0, true)],
+            quorum: 3,
+        };
         assert_eq!((venues.healthy(), venues.spread_bps()), (3, Some(12)));
         assert_eq!(Venues { list: vec![venue(1, true)], quorum: 1 }.spread_bps(), None);
         assert_eq!(Venues::default().spread_bps(), None);

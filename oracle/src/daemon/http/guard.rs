@@ -165,7 +165,8 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
 }
 
 fn cost(route: &str, path: &str) -> u32 {
-    let is_year = || path.split('?').next().and_then(|path| path.rsplit('/').next()).is_some_and(|last| last.len() == 4);
+    let is_year =
+        || path.split('?').next().and_then(|path| path.rsplit('/').next()).is_some_and(|last| last.len() == 4);
     match route {
         "/v1/bands/{band}/{month}" if is_year() => YEAR,
         "/v1/bands/{band}/{month}" | "/v1/bands/{band}/{day}/{hour}" | "/v1/fixings/{day}" | "/list-events" => BUNDLE,
@@ -202,7 +203,6 @@ fn too_many(seconds: u64) -> Response {
     ([(header::RETRY_AFTER, seconds.to_string())], refusal).into_response()
 }
 
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -212,7 +212,9 @@ mod tests {
     }
 
     fn forwarded(by: &[&str]) -> HeaderMap {
-        by.iter().map(|one| (header::HeaderName::from_static("x-forwarded-for"), HeaderValue::from_str(one).unwrap())).collect()
+        by.iter()
+            .map(|one| (header::HeaderName::from_static("x-forwarded-for"), HeaderValue::from_str(one).unwrap()))
+            .collect()
     }
 
     #[test]
@@ -224,7 +226,11 @@ mod tests {
         let proxies = vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
         let behind = guard(&Limits { proxies, ..Limits::default() });
         assert_eq!(behind.asker(peer, &forwarded(&["203.0.113.9"])), stranger);
-        assert_eq!(behind.asker(peer, &forwarded(&["1.1.1.1, 203.0.113.9", "192.0.2.2"])), stranger, "what it wrote itself");
+        assert_eq!(
+            behind.asker(peer, &forwarded(&["1.1.1.1, 203.0.113.9", "192.0.2.2"])),
+            stranger,
+            "what it wrote itself"
+        );
         assert_eq!(behind.asker(peer, &forwarded(&["rubbish"])), peer.ip());
         assert_eq!(behind.asker(peer, &HeaderMap::new()), peer.ip());
         let other: SocketAddr = "198.51.100.7:5".parse().unwrap();

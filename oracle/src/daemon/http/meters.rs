@@ -65,13 +65,20 @@ impl Meters {
     /// Nothing counted yet.
     pub fn new() -> Meters {
         let mut shown = ShownMeters::new();
-        let (requests, refused, attestations) =
-            (Family::<Asked, Counter>::default(), Family::<Kind, Counter>::default(), Family::<Kind, Counter>::default());
+        let (requests, refused, attestations) = (
+            Family::<Asked, Counter>::default(),
+            Family::<Kind, Counter>::default(),
+            Family::<Kind, Counter>::default(),
+        );
         let connections = Gauge::default();
         let registry = &mut shown.registry;
         registry.register("requests", "Requests answered, by route and HTTP status", requests.clone());
         registry.register("refused", "Connections and requests turned away, by the limit they met", refused.clone());
-        registry.register("attestations", "Attestations signed ahead since start: fixings and h00 touches", attestations.clone());
+        registry.register(
+            "attestations",
+            "Attestations signed ahead since start: fixings and h00 touches",
+            attestations.clone(),
+        );
         registry.register("connections", "Open connections of the public listener", connections.clone());
         Meters { requests, refused, attestations, connections, shown: Mutex::new(shown) }
     }

@@ -48,7 +48,8 @@ fn fixing((asset, time): &(String, String)) -> Result<Event, Refusal> {
         (at.0.is_multiple_of(HOUR) && moment.nanosecond() == 0).then_some(Event::Fixing { at })
     };
     read().ok_or_else(|| {
-        let message = "the asset must be btcusd and the time a full hour, as in /asset/btcusd/announcement/2020-03-12T10:00:00Z";
+        let message =
+            "the asset must be btcusd and the time a full hour, as in /asset/btcusd/announcement/2020-03-12T10:00:00Z";
         Refusal(StatusCode::NOT_FOUND, "unknown_event", message.to_string())
     })
 }

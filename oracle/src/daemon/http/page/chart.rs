@@ -69,7 +69,8 @@ pub fn chart(facts: &Facts) -> Markup {
 
 fn describe(facts: &Facts) -> String {
     let ends = facts.path.first().zip(facts.path.last());
-    let moved = ends.map_or(String::new(), |((_, first), (_, last))| format!("The price went from {first} to {last}. "));
+    let moved =
+        ends.map_or(String::new(), |((_, first), (_, last))| format!("The price went from {first} to {last}. "));
     let rungs: u32 = facts.crossings.iter().map(|crossing| crossing.rungs).sum();
     format!("{moved}{rungs} levels were touched for the first time of their day.")
 }

@@ -8,7 +8,8 @@ use maud::{html, Markup, DOCTYPE};
 
 /// The whole page.
 pub fn page(facts: &Facts) -> Markup {
-    let title = facts.spot.map_or_else(|| "Bitcoin price oracle".to_string(), |spot| format!("{spot} – bitcoin price oracle"));
+    let title =
+        facts.spot.map_or_else(|| "Bitcoin price oracle".to_string(), |spot| format!("{spot} – bitcoin price oracle"));
     html! {
         (DOCTYPE)
         html lang="en" {
