@@ -9,12 +9,15 @@ use crate::announce::{AnnounceError, OracleKeys, ProvenAnnouncement};
 use crate::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage, PackedAttestation, Parts};
 use crate::event::Event;
 use dlc_messages::oracle_msgs::OracleAttestation;
+use hyper::body::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Sheets kept: some 700 kB each for a month of a band.
 const KEPT: usize = 48;
+/// Printed pages kept, at most 850 kB each: all who are being sent one share it, so slow readers cost no memory.
+const KEPT_PRINTS: usize = 24;
 /// Attestations kept as the JSON they are told in: a crash through all there is, some 600 bytes each.
 const KEPT_SAID: usize = 4_096;
 
@@ -23,6 +26,15 @@ struct Sheet {
     events: Vec<Event>,
     announcements: Vec<String>,
     attestations: Vec<OnceLock<PackedAttestation>>,
+}
+
+/// A page as it is sent.
+struct Print {
+    bundle: Bundle,
+    parts: Parts,
+    /// How many of its events were attested. They only ever become more, so an equal number means the same ones.
+    attested: usize,
+    text: Bytes,
 }
 
 /// Attestations told before, the oldest first.
@@ -37,6 +49,7 @@ pub struct Press {
     keys: OracleKeys,
     window: Window,
     sheets: Mutex<VecDeque<(Bundle, Arc<Sheet>)>>,
+    prints: Mutex<VecDeque<Print>>,
     said: Mutex<Told>,
     // One sheet is made at a time: a stranger who asks for many must not take every core.
     making: Semaphore,
@@ -45,7 +58,14 @@ pub struct Press {
 impl Press {
     /// A press for one key and one desk.
     pub fn new(keys: OracleKeys, window: Window) -> Press {
-        Press { keys, window, sheets: Mutex::default(), said: Mutex::default(), making: Semaphore::new(1) }
+        Press {
+            keys,
+            window,
+            sheets: Mutex::default(),
+            prints: Mutex::default(),
+            said: Mutex::default(),
+            making: Semaphore::new(1),
+        }
     }
 
     /// The oracle's keys.
@@ -121,19 +141,35 @@ impl Press {
         }
     }
 
-    /// A bundle's page: what is wanted of it.
+    /// A bundle's page as it is sent: what is wanted of it, as one line of JSON.
     ///
     /// # Errors
     /// When an event matures after 2106, or the work was cut off by a shutdown.
-    pub async fn page(self: &Arc<Self>, bundle: Bundle, parts: Parts) -> anyhow::Result<BundlePage> {
+    pub async fn page(self: &Arc<Self>, bundle: Bundle, parts: Parts) -> anyhow::Result<Bytes> {
         let sheet = self.sheet(bundle).await?;
         let press = Arc::clone(self);
-        let page = tokio::task::spawn_blocking(move || {
-            let attestations = if parts == Parts::Announcements { Vec::new() } else { press.attestations(&sheet)? };
-            let announcements = if parts == Parts::Attestations { Vec::new() } else { sheet.announcements.clone() };
-            anyhow::Ok(BundlePage { announcements, attestations })
-        });
-        page.await?
+        tokio::task::spawn_blocking(move || press.print(bundle, parts, &sheet)).await?
+    }
+
+    fn print(&self, bundle: Bundle, parts: Parts, sheet: &Sheet) -> anyhow::Result<Bytes> {
+        let attestations = if parts == Parts::Announcements { Vec::new() } else { self.attestations(sheet)? };
+        let attested = attestations.len();
+        let prints = || self.prints.lock().unwrap_or_else(PoisonError::into_inner);
+        let same = |print: &Print| (print.bundle, print.parts) == (bundle, parts);
+        if let Some(print) = prints().iter().find(|print| same(print) && print.attested == attested) {
+            return Ok(print.text.clone());
+        }
+        let announcements = if parts == Parts::Attestations { Vec::new() } else { sheet.announcements.clone() };
+        let mut text = serde_json::to_vec(&BundlePage { announcements, attestations })?;
+        text.push(b'\n');
+        let text = Bytes::from(text);
+        let mut prints = prints();
+        prints.retain(|print| !same(print));
+        prints.push_back(Print { bundle, parts, attested, text: text.clone() });
+        if prints.len() > KEPT_PRINTS {
+            prints.pop_front();
+        }
+        Ok(text)
     }
 
     fn attestations(&self, sheet: &Sheet) -> Result<Vec<PackedAttestation>, AnnounceError> {

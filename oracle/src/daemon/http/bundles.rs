@@ -1,7 +1,7 @@
 //! Bundles: whole bands and days at once, and a band's whole year in one request.
 
 use super::super::press::Press;
-use super::paper::{has_already, json, stream, unchanged, weak_tag, Lasts};
+use super::paper::{has_already, paper, stream, unchanged, weak_tag, Lasts};
 use super::refusal::{bad_parameter, internal, parse_day, Refusal};
 use super::Counter;
 use crate::bundle::{Bundle, Parts};
@@ -81,7 +81,7 @@ async fn page(counter: &Counter, bundle: Bundle, parts: Parts, asked: &HeaderMap
     // Read before the page is made: what was final then is final in the page.
     let lasts = lasting(parts, bundle, frozen_until(&counter.press));
     let page = counter.press.page(bundle, parts).await.map_err(|error| internal(&error))?;
-    json(asked, lasts, &page)
+    Ok(paper(asked, lasts, "application/json", page))
 }
 
 fn frozen_until(press: &Press) -> Time {
@@ -122,13 +122,10 @@ fn year(counter: &Counter, months: Vec<Bundle>, parts: Parts, asked: &HeaderMap)
 }
 
 async fn line(press: &Arc<Press>, month: Bundle, parts: Parts) -> Result<Bytes, std::io::Error> {
-    let page = press.page(month, parts).await.map_err(|error| {
+    press.page(month, parts).await.map_err(|error| {
         tracing::error!("a year broke off at {month}: {error:#}");
         std::io::Error::other("the oracle could not make this page")
-    })?;
-    let mut line = serde_json::to_vec(&page)?;
-    line.push(b'\n');
-    Ok(line.into())
+    })
 }
 
 /// What decides which of their touches are attested: every day's least low.

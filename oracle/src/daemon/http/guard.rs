@@ -17,11 +17,14 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 /// Addresses remembered before those that have rested are forgotten.
 const REMEMBERED: usize = 10_000;
 /// Addresses remembered at most; beyond it new ones wait.
 const AT_MOST: usize = 100_000;
+/// Looking through all of them is not done for every request. Real time.
+const BETWEEN_TIDYING: Duration = Duration::from_secs(1);
 /// What a month of a band costs: a second of work when it is not kept.
 const BUNDLE: u32 = 4;
 /// What a year of a band costs.
@@ -65,6 +68,7 @@ pub struct Guard {
     connections: usize,
     per_address: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
+    tidied: Mutex<Option<Instant>>,
     meters: Arc<Meters>,
 }
 
@@ -81,6 +85,7 @@ impl Guard {
             connections: limits.connections.max(1),
             per_address: limits.connections_per_address.max(1),
             open: Mutex::default(),
+            tidied: Mutex::default(),
             meters,
         }
     }
@@ -121,7 +126,11 @@ impl Guard {
     fn refuses(&self, asker: IpAddr, cost: u32) -> Option<u64> {
         let buckets = self.buckets.as_ref()?;
         if buckets.len() > REMEMBERED {
-            buckets.retain_recent();
+            let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+            if tidied.is_none_or(|tidied| tidied.elapsed() > BETWEEN_TIDYING) {
+                buckets.retain_recent();
+                *tidied = Some(Instant::now());
+            }
         }
         if buckets.len() > AT_MOST {
             return Some(1);

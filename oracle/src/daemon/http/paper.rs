@@ -4,7 +4,7 @@
 //! ever. A wrong answer that a cache keeps could delay a settlement, so everything else lasts a few seconds or nothing.
 
 use super::refusal::{internal, Refusal};
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
 use bitcoin::hashes::{sha256, Hash};
@@ -54,7 +54,8 @@ pub fn json<T: Serialize>(asked: &HeaderMap, lasts: Lasts, value: &T) -> Result<
 }
 
 /// An answer of any kind; 304 when the asker has it already.
-pub fn paper(asked: &HeaderMap, lasts: Lasts, kind: &'static str, body: Vec<u8>) -> Response {
+pub fn paper(asked: &HeaderMap, lasts: Lasts, kind: &'static str, body: impl Into<Bytes>) -> Response {
+    let body = body.into();
     let tag = format!("\"{}\"", digest(&[&body]));
     if has_already(asked, &tag) {
         return unchanged(lasts, &tag);

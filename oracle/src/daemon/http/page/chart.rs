@@ -11,7 +11,7 @@ const WIDTH: u64 = 7_200;
 const HEIGHT: u64 = 2_600;
 /// Room for the numbers on the left, and around.
 const LEFT: u64 = 760;
-const EDGE: u64 = 120;
+const EDGE: u64 = 240;
 const BOTTOM: u64 = 300;
 
 /// Where a moment and a price are in the picture.

@@ -33,5 +33,5 @@ async fn page(State(counter): State<Counter>, asked: HeaderMap) -> Result<Respon
 }
 
 async fn style(asked: HeaderMap) -> Response {
-    paper(&asked, Lasts::Minute, "text/css; charset=utf-8", STYLE.into())
+    paper(&asked, Lasts::Minute, "text/css; charset=utf-8", STYLE)
 }

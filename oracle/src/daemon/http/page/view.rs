@@ -162,7 +162,7 @@ fn rung_row(rung: &Rung) -> Markup {
             th.number scope="row" { (level(rung.level.cents())) }
             @match rung.touched {
                 Some(at) => {
-                    td { span.touched { "touched" } " in the hour from " (hour(at)) }
+                    td { span.touched { "touched" } " after " (hour(at)) }
                     td { a href=(format!("/attestation/{}", rung.event)) { "attestation" } }
                 }
                 None => {
