@@ -12,7 +12,7 @@
 use crate::announce::{nonce_count, oracle_event, ProvenAnnouncement};
 use crate::event::Event;
 use crate::ladder::Level;
-use crate::units::{Cents, Day, DAY, HOUR};
+use crate::units::{Cents, Day, Time, DAY, HOUR};
 use crate::verify::{fixing_digits, fixing_dollars};
 use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::key::XOnlyPublicKey;
@@ -20,6 +20,17 @@ use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use secp256k1_zkp::schnorr::Signature;
 use serde::{Deserialize, Serialize};
 use std::fmt;
+
+/// What of a bundle is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parts {
+    /// Announcements, and the attestations so far.
+    Both,
+    /// Only announcements: the same for ever.
+    Announcements,
+    /// Only the attestations so far.
+    Attestations,
+}
 
 /// Which events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -58,6 +69,29 @@ impl Bundle {
         let hour = digits.bytes().all(|b| b.is_ascii_digit()).then(|| digits.parse().ok())??;
         let day = Day::from_yyyymmdd(yyyymmdd)?;
         (hour < 24).then_some(Bundle::Hour { band: parse_band(band)?, day, hour })
+    }
+
+    /// The twelve months of a year by their path segments, `band` and `YYYY`; `None` for what is not exactly that.
+    ///
+    /// A year has no page of its own: it is served as its months' pages, one a line.
+    pub fn parse_year(band: &str, yyyy: &str) -> Option<Vec<Bundle>> {
+        let january = Bundle::parse_month(band, &format!("{yyyy}01")).filter(|_| yyyy.len() == 4)?;
+        let Bundle::Month { band, year, .. } = january else { return None };
+        Some((1..=12).map(|month| Bundle::Month { band, year, month }).collect())
+    }
+
+    /// The days it speaks about.
+    pub fn days(self) -> Vec<Day> {
+        match self {
+            Bundle::Month { year, month, .. } => days_of(year, month),
+            Bundle::Hour { day, .. } | Bundle::Fixings { day } => vec![day],
+        }
+    }
+
+    /// When an oracle that has frozen everything up to this moment adds no more attestations; `None` beyond the end of
+    /// time.
+    pub fn final_at(self) -> Option<Time> {
+        self.days().last()?.end()
     }
 
     /// Its events in the order of its page; empty when the band is beyond the ladder.
@@ -252,7 +286,6 @@ fn unhex(text: &str, bytes: usize) -> Option<Vec<u8>> {
 mod tests {
     use super::*;
     use crate::announce::OracleKeys;
-    use crate::units::Time;
     use crate::verify::{verify_announcement, verify_attestation};
     use secp256k1_zkp::SecretKey;
 
@@ -282,6 +315,13 @@ mod tests {
         for (band, month) in [("013", "202003"), ("+3", "202003"), ("999", "202003"), ("3", "202013"), ("3", "2020031")]
         {
             assert_eq!(Bundle::parse_month(band, month), None, "{band} {month}");
+        }
+        let year = Bundle::parse_year("13", "2020").unwrap();
+        assert_eq!(year.len(), 12);
+        assert_eq!(year.iter().map(|month| month.events().len()).sum::<usize>(), 366 * 64);
+        assert_eq!(year[11].final_at().map(|end| end.to_string()).as_deref(), Some("2021-01-01T00:00:00Z"));
+        for (band, year) in [("013", "2020"), ("999", "2020"), ("3", "202001"), ("3", "20"), ("3", "+202"), ("3", "")] {
+            assert_eq!(Bundle::parse_year(band, year), None, "{band} {year}");
         }
         for hour in ["h24", "h9", "9", "h+9", "h009"] {
             assert_eq!(Bundle::parse_hour("3", "20200312", hour), None, "{hour}");

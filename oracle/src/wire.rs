@@ -157,6 +157,32 @@ pub struct Pubkey {
     pub pubkey: XOnlyPublicKey,
 }
 
+/// `GET /oracle/publickey`, as the p2pderivatives oracle serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct OraclePublicKey {
+    /// X-only, hex.
+    pub public_key: XOnlyPublicKey,
+}
+
+/// `GET /asset/{asset}/attestation/{time}`, as the p2pderivatives oracle serves it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AssetAttestation {
+    /// The event's id.
+    pub event_id: String,
+    /// One a digit.
+    pub signatures: Vec<Signature>,
+    /// The digits, most significant first.
+    pub values: Vec<String>,
+}
+
+impl From<OracleAttestation> for AssetAttestation {
+    fn from(said: OracleAttestation) -> AssetAttestation {
+        AssetAttestation { event_id: said.event_id, signatures: said.signatures, values: said.outcomes }
+    }
+}
+
 /// `GET /v1/info`: who the oracle is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Info {

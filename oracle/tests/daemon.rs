@@ -4,110 +4,12 @@
 
 // Helpers outside `#[test]` functions are test code too.
 
-use hypothec_oracle::clock::Clock;
-use hypothec_oracle::units::{Time, HOUR};
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+#[allow(dead_code, reason = "other tests use the rest")]
+mod common;
 
-const CSV: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../src/demo/prices-2020-03.csv");
-/// 12 March 2020, 00:00.
-const START: Time = Time(1_583_971_200);
-
-fn hour(number: u32) -> Time {
-    START.plus(number * HOUR).unwrap()
-}
-
-fn oracle(args: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec-oracle"));
-    command.args(args).stdin(Stdio::null());
-    command
-}
-
-fn says(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
-
-struct World {
-    folder: tempfile::TempDir,
-}
-
-impl World {
-    fn new() -> World {
-        let world = World { folder: tempfile::tempdir().unwrap() };
-        assert!(oracle(&["init", "--data", &world.data()]).output().unwrap().status.success());
-        world.set(START);
-        world
-    }
-
-    fn data(&self) -> String {
-        self.folder.path().join("oracle").to_string_lossy().into_owned()
-    }
-
-    fn clock(&self) -> PathBuf {
-        self.folder.path().join("clock")
-    }
-
-    fn set(&self, now: Time) {
-        Clock::set_file(&self.clock(), now).unwrap();
-    }
-
-    fn start(&self, feed: &[&str]) -> Running {
-        let (data, clock) = (self.data(), self.clock().to_string_lossy().into_owned());
-        let mut args = vec!["run", "--data", &data, "--network", "regtest", "--regtest-clock", &clock];
-        args.extend(["--listen", "127.0.0.1:0"]);
-        args.extend(feed);
-        let mut child = oracle(&args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("http://").next().unwrap().to_string();
-        Running { child, address }
-    }
-}
-
-/// Killed with SIGKILL when dropped.
-struct Running {
-    child: Child,
-    address: String,
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Running {
-    fn request(&self, method: &str, path: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "{method} {path} HTTP/1.1\r\nhost: oracle\r\nconnection: close\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_string())
-    }
-
-    fn get(&self, path: &str) -> String {
-        let (status, body) = self.request("GET", path);
-        assert_eq!(status, 200, "{path}: {body}");
-        body
-    }
-
-    fn json(&self, path: &str) -> serde_json::Value {
-        serde_json::from_str(&self.get(path)).unwrap()
-    }
-
-    fn wait_for(&self, now: Time) {
-        let asked = Instant::now();
-        while self.json("/v1/status")["clock"] != now.0 {
-            assert!(asked.elapsed() < Duration::from_secs(20), "the oracle does not follow its clock");
-            std::thread::yield_now();
-        }
-    }
-}
+use common::{hour, oracle, says, World, CSV};
+use std::path::Path;
+use std::process::Command;
 
 const IDS: [&str; 3] = ["btcusd1584010800", "btcusd-touch-7600-20200312-h00", "btcusd-touch-3800-20200313-h00"];
 
@@ -168,7 +70,7 @@ fn a_wrong_question_gets_one_sentence_and_the_right_status() {
     let running = world.start(&["--replay", CSV]);
     let long = format!("/announcement/{}", "x".repeat(5_000));
     for (path, status, code) in [
-        ("/", 404, "no_such_route"),
+        ("/nowhere", 404, "no_such_route"),
         ("/announcement/btcusd1584010801", 404, "unknown_event"),
         ("/announcement/btcusd-touch-7491-20200312-h00", 404, "unknown_event"),
         ("/announcement/btcusd-touch-7490-21060207-h00", 404, "unknown_event"),

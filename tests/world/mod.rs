@@ -79,6 +79,7 @@ impl World {
             network: daemon::Network::Regtest,
             feed: daemon::FeedChoice::Replay(prices),
             clock: Clock::file(&clock),
+            limits: daemon::Limits::default(),
         })
         .await
         .unwrap();

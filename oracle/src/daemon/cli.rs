@@ -1,17 +1,12 @@
 //! The command line of `hypothec-oracle`.
 
 use super::config::{Network, Said};
-use super::feed::manual::{clear_price, set_price};
-use super::{keyfile, run};
+use super::{commands, keyfile, run};
 use crate::units::Cents;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
-
-/// How long `price` waits for the daemon. Real time.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// A price oracle for discreet log contracts: hourly fixings and touches of public price levels.
 #[derive(Debug, Parser)]
@@ -34,6 +29,8 @@ pub enum Command {
     /// The manual feed's price.
     #[command(subcommand)]
     Price(Price),
+    /// How the oracle that runs here is; fails when it is not in order.
+    Status(Status),
 }
 
 /// Which oracle.
@@ -42,7 +39,7 @@ pub struct Place {
     /// Data folder.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock.
+    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock, limits.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -67,6 +64,16 @@ pub struct Run {
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
+}
+
+/// How to say how it is.
+#[derive(Debug, Args)]
+pub struct Status {
+    #[command(flatten)]
+    place: Place,
+    /// As JSON.
+    #[arg(long)]
+    json: bool,
 }
 
 /// What can be said about the price.
@@ -120,14 +127,9 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
         }
-        Command::Price(price) => tokio::task::spawn_blocking(move || say(price)).await?,
-    }
-}
-
-fn say(price: Price) -> anyhow::Result<()> {
-    match price {
-        Price::Set { cents, place } => set_price(&place.said()?.data()?, Cents(cents), PATIENCE),
-        Price::Clear(place) => clear_price(&place.said()?.data()?, PATIENCE),
+        Command::Price(Price::Set { cents, place }) => commands::price::set(&place.said()?.data()?, Cents(cents)).await,
+        Command::Price(Price::Clear(place)) => commands::price::clear(&place.said()?.data()?).await,
+        Command::Status(line) => commands::status::status(&line.place.said()?.data()?, line.json).await,
     }
 }
 

@@ -1,5 +1,6 @@
 //! What the daemon is told: a TOML file, overridden by the command line.
 
+use super::http::Limits;
 use crate::clock::Clock;
 use anyhow::{bail, Context};
 use serde::Deserialize;
@@ -77,6 +78,8 @@ pub struct Config {
     pub feed: FeedChoice,
     /// Its time.
     pub clock: Clock,
+    /// What strangers may do.
+    pub limits: Limits,
 }
 
 /// The same as a file or a command line says it: everything may be missing.
@@ -90,6 +93,7 @@ pub struct Said {
     #[serde(default)]
     pub manual: bool,
     pub regtest_clock: Option<PathBuf>,
+    pub limits: Option<Limits>,
 }
 
 impl Said {
@@ -116,6 +120,7 @@ impl Said {
             replay: if has_feed { self.replay } else { below.replay },
             manual: if has_feed { self.manual } else { below.manual },
             regtest_clock: self.regtest_clock.or(below.regtest_clock),
+            limits: self.limits.or(below.limits),
         }
     }
 
@@ -141,9 +146,24 @@ impl Said {
             (None, false) => bail!("no feed is named; say --replay FILE.csv or --manual"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
-        let config = Config { data, listen: self.listen.unwrap_or(LISTEN), network, feed, clock };
+        let (listen, limits) = (self.listen.unwrap_or(LISTEN), self.limits.unwrap_or_default());
+        let config = Config { data, listen, network, feed, clock, limits };
         config.check()?;
         Ok(config)
+    }
+}
+
+/// Requests a second and address where strangers are.
+const USUAL: u32 = 20;
+
+impl Network {
+    /// Requests a second and address when the configuration does not say; 0 for no limit.
+    pub fn usual_rate(self) -> u32 {
+        match self {
+            // A chain on one machine: its conductor asks as fast as it can.
+            Network::Regtest => 0,
+            Network::Signet => USUAL,
+        }
     }
 }
 
@@ -184,6 +204,7 @@ mod tests {
             ("data = \"d\"\nmanual = true\nreplay = \"x\"", "one feed"),
             ("data = \"d\"\nmanual = true\nnetwork = \"mainnet\"", "test feeds"),
             ("data = \"d\"\nmanual = true\nnetwork = \"testnet\"", "use regtest or signet"),
+            ("data = \"d\"\nmanual = true\n[limits]\nburts = 1", "burts"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());

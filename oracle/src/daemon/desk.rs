@@ -2,15 +2,20 @@
 //!
 //! Runs in one thread. Everybody else only reads [`Shown`].
 
-use super::feed::{Feed, News};
+use super::feed::{Feed, News, Venues};
 use super::ledger::{Ledger, Record};
 use super::store::Store;
 use crate::clock::Clock;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::Context;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Prices remembered for the picture of the last day: one a minute.
+const MINUTES: usize = 1_441;
 
 /// How often a clock file is looked at. Real time.
 const FILE_PACE: Duration = Duration::from_millis(20);
@@ -26,21 +31,63 @@ pub struct Shown {
     pub clock: Time,
     /// The price at `clock`.
     pub spot: Option<Cents>,
+    /// Where that price comes from.
+    pub venues: Venues,
+    /// How often there was a price, since start.
+    pub ticks: u64,
+    /// What is wrong with clock or feed; empty when nothing is.
+    pub complaint: String,
+    /// When the desk last looked, in real time.
+    pub looked: Option<Instant>,
+    /// The price of each minute of the last day, as far as this process has seen it. Only for pictures.
+    pub minutes: VecDeque<(Time, Cents)>,
+}
+
+impl Shown {
+    fn remember(&mut self, now: Time, spot: Cents) {
+        self.ticks = self.ticks.saturating_add(1);
+        if self.minutes.back().is_none_or(|(last, _)| now.since(*last) >= 60) {
+            self.minutes.push_back((now, spot));
+        }
+        if self.minutes.len() > MINUTES {
+            self.minutes.pop_front();
+        }
+    }
 }
 
 /// Readers' side of the desk.
-#[derive(Clone, Debug, Default)]
-pub struct Window(Arc<RwLock<Shown>>);
+#[derive(Clone, Debug)]
+pub struct Window {
+    shown: Arc<RwLock<Shown>>,
+    /// How many records may be seen.
+    said: Arc<watch::Sender<u64>>,
+}
 
 impl Window {
+    fn new(ledger: Ledger) -> Window {
+        let (said, _) = watch::channel(ledger.said());
+        Window { shown: Arc::new(RwLock::new(Shown { ledger, ..Shown::default() })), said: Arc::new(said) }
+    }
+
+    /// Tells when there are new records.
+    pub fn follow(&self) -> watch::Receiver<u64> {
+        self.said.subscribe()
+    }
+
     /// What may be served now. Hold it briefly.
     pub fn look(&self) -> RwLockReadGuard<'_, Shown> {
         // A writer that panicked stops the daemon; what was shown before is still true.
-        self.0.read().unwrap_or_else(PoisonError::into_inner)
+        self.shown.read().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn show(&self, change: impl FnOnce(&mut Shown) -> anyhow::Result<()>) -> anyhow::Result<()> {
-        change(&mut self.0.write().unwrap_or_else(PoisonError::into_inner))
+        let mut shown = self.shown.write().unwrap_or_else(PoisonError::into_inner);
+        shown.looked = Some(Instant::now());
+        let done = change(&mut shown);
+        let said = shown.ledger.said();
+        drop(shown);
+        self.said.send_if_modified(|known| std::mem::replace(known, said) != said);
+        done
     }
 }
 
@@ -56,7 +103,7 @@ pub struct Desk {
 impl Desk {
     /// A desk that continues `ledger`, as it was read from `store`.
     pub fn new(clock: Clock, feed: Box<dyn Feed>, store: Store, ledger: Ledger) -> Desk {
-        let window = Window(Arc::new(RwLock::new(Shown { ledger, ..Shown::default() })));
+        let window = Window::new(ledger);
         Desk { clock, feed, store, window, complaint: String::new() }
     }
 
@@ -108,12 +155,18 @@ impl Desk {
     fn publish(&mut self, now: Time, news: News) -> anyhow::Result<()> {
         let records = self.records(now, &news);
         self.store.append(&records).context("nothing more can be said: the ledger cannot be written")?;
+        let venues = self.feed.venues();
         self.window.show(|shown| {
             for record in &records {
                 shown.ledger.apply(*record).context("the ledger on disk and in memory differ")?;
             }
             shown.clock = now;
             shown.spot = news.spot;
+            shown.venues = venues;
+            shown.complaint.clear();
+            if let Some(spot) = news.spot {
+                shown.remember(now, spot);
+            }
             Ok(())
         })?;
         if let Err(error) = self.feed.heard() {
@@ -144,8 +197,11 @@ impl Desk {
             tracing::warn!("{message}");
             self.complaint = message.to_string();
         }
+        let venues = self.feed.venues();
         self.window.show(|shown| {
             shown.spot = None;
+            shown.complaint = message.to_string();
+            shown.venues = venues;
             Ok(())
         })
     }

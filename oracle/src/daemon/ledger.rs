@@ -5,9 +5,14 @@
 //! - What is frozen only grows.
 
 use crate::event::Event;
+use crate::ladder::Level;
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::fixing_digits;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::RangeInclusive;
+
+/// Records remembered one by one, for those who follow them: some months of quiet, an hour of the worst crash.
+pub const JOURNAL: usize = 8_192;
 
 /// One thing said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,6 +23,35 @@ pub enum Record {
     Fixing { at: Time, cents: Cents },
     /// Nothing more is said about hours that end, or fixings, at or before `until`.
     Frozen { until: Time },
+}
+
+/// A record and its place among all that were said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said {
+    /// Counts from 0; the same after every restart, because the records are kept in this order.
+    pub number: u64,
+    /// What was said.
+    pub record: Record,
+    /// For a low: the highest price at which a level came true by it. The day's least low before it, less a cent; for
+    /// the day's first low, the opening price. What lies higher was true from the day's first moment on.
+    pub reach: Option<Cents>,
+}
+
+impl Said {
+    /// The touches from h00 that this record made true, the lowest first.
+    pub fn touches(&self) -> impl Iterator<Item = Event> {
+        let (hour, low) = match self.record {
+            Record::Low { hour, cents } => (hour, cents),
+            Record::Fixing { at, .. } | Record::Frozen { until: at } => (at, Cents(u64::MAX)),
+        };
+        let reach = self.reach.unwrap_or_default();
+        let dollars = u32::try_from(low.0.div_ceil(100)).ok();
+        let first = dollars.and_then(Level::at_or_above).map_or(u32::MAX, Level::index);
+        (first..u32::MAX)
+            .map_while(Level::at_index)
+            .take_while(move |level| level.cents() <= reach)
+            .map(move |level| Event::Touch { level, day: hour.day(), from_hour: 0 })
+    }
 }
 
 /// Why a record cannot be added.
@@ -43,6 +77,8 @@ pub struct Ledger {
     lows: BTreeMap<Time, Cents>,
     fixings: BTreeMap<Time, Cents>,
     frozen_until: Time,
+    journal: VecDeque<Said>,
+    said: u64,
 }
 
 impl Ledger {
@@ -88,12 +124,69 @@ impl Ledger {
         if !self.check(record)? {
             return Ok(());
         }
+        self.journal.push_back(Said { number: self.said, record, reach: self.reach(record) });
+        self.said = self.said.saturating_add(1);
+        if self.journal.len() > JOURNAL {
+            self.journal.pop_front();
+        }
         match record {
             Record::Low { hour, cents } => drop(self.lows.insert(hour, cents)),
             Record::Fixing { at, cents } => drop(self.fixings.insert(at, cents)),
             Record::Frozen { until } => self.frozen_until = until,
         }
         Ok(())
+    }
+
+    /// See [`Said::reach`].
+    fn reach(&self, record: Record) -> Option<Cents> {
+        let Record::Low { hour, cents } = record else { return None };
+        let day = hour.day();
+        match self.least(day) {
+            Some(least) => Some(Cents(least.0.saturating_sub(1))),
+            // Without an opening price: the next level, so that a crash is never silent.
+            None => self.opening(day).or_else(|| {
+                let dollars = u32::try_from(cents.0.div_ceil(100)).ok()?;
+                Level::at_or_above(dollars).map(Level::cents)
+            }),
+        }
+    }
+
+    /// The price with which a day opened: its first fixing, or else the low of the hour before it.
+    pub fn opening(&self, day: Day) -> Option<Cents> {
+        let start = day.start()?;
+        let before = Time(start.0.checked_sub(HOUR)?);
+        self.fixing(start).or_else(|| self.lows.get(&before).copied())
+    }
+
+    /// The least low of a day so far.
+    pub fn least(&self, day: Day) -> Option<Cents> {
+        self.lows.range(day.start()?..day.end()?).map(|(_, low)| *low).min()
+    }
+
+    /// How many records were said: the number of the next.
+    pub fn said(&self) -> u64 {
+        self.said
+    }
+
+    /// A record by its number, while it is remembered.
+    pub fn entry(&self, number: u64) -> Option<Said> {
+        let first = self.journal.front()?.number;
+        self.journal.get(usize::try_from(number.checked_sub(first)?).ok()?).copied()
+    }
+
+    /// The number of the oldest record remembered.
+    pub fn oldest(&self) -> u64 {
+        self.journal.front().map_or(self.said, |said| said.number)
+    }
+
+    /// The fixings of a stretch of time, in order.
+    pub fn fixings_in(&self, stretch: RangeInclusive<Time>) -> impl DoubleEndedIterator<Item = (Time, Cents)> + '_ {
+        self.fixings.range(ordered(stretch)).map(|(at, cents)| (*at, *cents))
+    }
+
+    /// The lows of the hours that start in a stretch of time, in order.
+    pub fn lows_in(&self, stretch: RangeInclusive<Time>) -> impl DoubleEndedIterator<Item = (Time, Cents)> + '_ {
+        self.lows.range(ordered(stretch)).map(|(hour, cents)| (*hour, *cents))
     }
 
     /// Hours that end, and fixings, at or before this moment are final.
@@ -136,10 +229,15 @@ impl Ledger {
     }
 }
 
+/// A map panics when asked for a range that ends before it starts.
+fn ordered(stretch: RangeInclusive<Time>) -> RangeInclusive<Time> {
+    let (start, end) = stretch.into_inner();
+    start.min(end)..=end
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ladder::Level;
 
     const DAY: Day = Day(18_333);
 
@@ -193,5 +291,44 @@ mod tests {
         assert_eq!(ledger.outcome(touch(7_490, 4)), Some(vec![touch(7_490, 4).to_string()]));
         assert_eq!(ledger.outcome(touch(7_480, 4)), None, "the next day's low is not this day's");
         assert_eq!(ledger.outcome(touch(50_000, 10)), None, "no low is known from there on");
+    }
+
+    fn touched(ledger: &Ledger, number: u64) -> Vec<u32> {
+        let of = |event| match event {
+            Event::Touch { level, from_hour: 0, .. } => level.dollars(),
+            other => panic!("{other}"),
+        };
+        ledger.entry(number).unwrap().touches().map(of).collect()
+    }
+
+    #[test]
+    fn each_rung_is_crossed_once_and_what_lay_above_the_opening_is_no_news() {
+        let mut ledger = Ledger::default();
+        ledger.apply(Record::Fixing { at: hour(0), cents: Cents(752_000) }).unwrap();
+        for (number, cents) in [(0, 750_050), (1, 760_000), (2, 749_000), (3, 748_000), (3, 747_999)] {
+            ledger.apply(Record::Low { hour: hour(number), cents: Cents(cents) }).unwrap();
+        }
+        assert_eq!(touched(&ledger, 0), [0u32; 0]);
+        assert_eq!(touched(&ledger, 1), [7_510, 7_520], "from the low up to the opening");
+        assert_eq!(touched(&ledger, 2), [0u32; 0], "a higher hour touches nothing new");
+        assert_eq!(touched(&ledger, 3), [7_490, 7_500]);
+        assert_eq!(touched(&ledger, 4), [7_480]);
+        assert_eq!(touched(&ledger, 5), [0u32; 0]);
+        assert_eq!(ledger.entry(6), None);
+        let mut silent = Ledger::default();
+        silent.apply(Record::Low { hour: hour(5), cents: Cents(748_100) }).unwrap();
+        assert_eq!(touched(&silent, 0), [7_490], "nobody knows the opening: the next level");
+    }
+
+    #[test]
+    fn the_journal_is_bounded_and_keeps_its_numbers() {
+        let mut ledger = Ledger::default();
+        let many = u64::try_from(JOURNAL).unwrap() + 10;
+        for cents in (0..many).rev() {
+            ledger.apply(Record::Low { hour: hour(1), cents: Cents(cents + 1) }).unwrap();
+        }
+        assert_eq!((ledger.said(), ledger.oldest(), ledger.journal.len()), (many, 10, JOURNAL));
+        assert_eq!(ledger.entry(9), None);
+        assert_eq!(ledger.entry(10).map(|said| said.number), Some(10));
     }
 }

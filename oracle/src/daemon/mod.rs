@@ -1,7 +1,7 @@
 //! The daemon: makes prices into attestations and serves them over HTTP.
 //!
 //! One thread (the desk) reads the clock and the feed, and makes hour lows and fixings durable; the HTTP side only
-//! reads what is durable and signs it on demand. Never hears of a loan, never takes an order over the public listener,
+//! reads what is durable and signs it on demand. The operator speaks through a Unix socket. Never hears of a loan, never takes an order over the public listener,
 //! never changes or deletes what it has said, never speaks for mainnet with a test feed.
 //!
 //! A new feed is one more file in [`feed`] and one more arm in [`config::FeedChoice`].
@@ -10,16 +10,21 @@ pub mod config;
 pub mod feed;
 
 mod cli;
+mod commands;
 mod desk;
 mod http;
 mod keyfile;
 mod ledger;
 mod press;
+mod private;
 mod run;
 mod store;
 
 pub use cli::{execute, main, Command};
 pub use config::{Config, FeedChoice, Network};
 pub use feed::manual::{clear_price, set_price};
+pub use feed::{Venue, Venues};
+pub use http::{Limits, Readiness};
 pub use keyfile::init;
+pub use private::{ask_status, socket_path, tell_price, PrivateStatus};
 pub use run::{run, start, Oracle};

@@ -18,7 +18,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 /// Highest price taken, in cents: a hundred million dollars.
-const HIGHEST: u64 = 10_000_000_000;
+pub const HIGHEST: u64 = 10_000_000_000;
 /// Seconds in which an hour's low may still fall after its end, and the longest gap in watching on a real clock.
 const GRACE: u32 = 120;
 /// Longest jump of a clock file that counts as watched, in seconds: four years.

@@ -5,6 +5,7 @@
 //! implementation.
 
 use crate::units::{Cents, Time};
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub mod manual;
@@ -19,6 +20,44 @@ pub struct News {
     pub lows: BTreeMap<Time, Cents>,
     /// Prices on full hours.
     pub fixings: BTreeMap<Time, Cents>,
+}
+
+/// Where a price comes from right now, for people and alarms. Nothing is decided from it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Venues {
+    /// Every venue that is configured; empty for a feed without venues.
+    pub list: Vec<Venue>,
+    /// How many of them a price needs.
+    pub quorum: usize,
+}
+
+/// One venue.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Venue {
+    /// As people call it.
+    pub name: String,
+    /// Its last price, cents per bitcoin.
+    pub price: Option<Cents>,
+    /// Seconds since that price was made.
+    pub age: Option<u32>,
+    /// Does it count for the price now?
+    pub used: bool,
+    /// Why it does not, in a few words.
+    pub trouble: Option<String>,
+}
+
+impl Venues {
+    /// Venues that count now.
+    pub fn healthy(&self) -> usize {
+        self.list.iter().filter(|venue| venue.used).count()
+    }
+
+    /// How far apart the prices that count are, in basis points of the lowest; `None` without two of them.
+    pub fn spread_bps(&self) -> Option<u64> {
+        let used = || self.list.iter().filter(|venue| venue.used).filter_map(|venue| venue.price);
+        let (lowest, highest) = (used().min()?, used().max()?);
+        highest.0.checked_sub(lowest.0)?.checked_mul(10_000)?.checked_div(lowest.0).filter(|_| used().count() > 1)
+    }
 }
 
 /// A source of prices.
@@ -36,11 +75,39 @@ pub trait Feed: Send {
     /// When the source fails; the desk keeps the last state, serves no price, and asks again.
     fn poll(&mut self, frozen_until: Time, now: Time) -> anyhow::Result<News>;
 
+    /// Its venues as of the last poll.
+    fn venues(&self) -> Venues {
+        Venues::default()
+    }
+
     /// Called when the news of the last poll is durable and being served.
     ///
     /// # Errors
     /// When the source cannot be told.
     fn heard(&mut self) -> anyhow::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spread_is_that_of_the_venues_that_count() {
+        let venue = |price: u64, used| Venue {
+            name: "v".into(),
+            price: Some(Cents(price)).filter(|price| price.0 > 0),
+            age: Some(1),
+            used,
+            trouble: None,
+        };
+        let venues = Venues {
+            list: vec![venue(800_000, true), venue(801_000, true), venue(1, false), venue(0, true)],
+            quorum: 3,
+        };
+        assert_eq!((venues.healthy(), venues.spread_bps()), (3, Some(12)));
+        assert_eq!(Venues { list: vec![venue(1, true)], quorum: 1 }.spread_bps(), None);
+        assert_eq!(Venues::default().spread_bps(), None);
     }
 }

@@ -1,0 +1,280 @@
+//! Limits on strangers: how often one address may ask, and how many connections it may hold.
+//!
+//! A request costs what it makes the oracle do. Whoever asks too much is told when to come back. `X-Forwarded-For` is
+//! believed only from proxies that the operator names: anybody can write that header.
+
+use super::refusal::Refusal;
+use super::Meters;
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use governor::clock::{Clock, DefaultClock};
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Addresses remembered before those that have rested are forgotten.
+const REMEMBERED: usize = 10_000;
+/// Addresses remembered at most; beyond it new ones wait.
+const AT_MOST: usize = 100_000;
+/// Looking through all of them is not done for every request. Real time.
+const BETWEEN_TIDYING: Duration = Duration::from_secs(1);
+/// What a month of a band costs: a second of work when it is not kept.
+const BUNDLE: u32 = 4;
+/// What a year of a band costs.
+const YEAR: u32 = 48;
+
+/// What strangers may do.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests a second and address in the long run, 0 for no limit; unless said, 20, and no limit on regtest.
+    pub requests_per_second: Option<u32>,
+    /// Requests that may come at once; a month of a band counts as 4, a year as 48.
+    pub burst: u32,
+    /// Open connections in all.
+    pub connections: usize,
+    /// Open connections an address.
+    pub connections_per_address: usize,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub proxies: Vec<IpAddr>,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            requests_per_second: None,
+            burst: 400,
+            connections: 1_024,
+            connections_per_address: 128,
+            proxies: Vec::new(),
+        }
+    }
+}
+
+type Buckets = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>;
+
+/// Keeps the limits.
+pub struct Guard {
+    buckets: Option<Buckets>,
+    burst: NonZeroU32,
+    proxies: Vec<IpAddr>,
+    connections: usize,
+    per_address: usize,
+    open: Mutex<HashMap<IpAddr, usize>>,
+    tidied: Mutex<Option<Instant>>,
+    meters: Arc<Meters>,
+}
+
+impl Guard {
+    /// A guard. `usual` is how many requests a second are allowed when the limits do not say; 0 for any.
+    pub fn new(limits: &Limits, usual: u32, meters: Arc<Meters>) -> Guard {
+        // A year of a band must be possible at all.
+        let burst = NonZeroU32::new(limits.burst.max(YEAR)).unwrap_or(NonZeroU32::MIN);
+        let rate = NonZeroU32::new(limits.requests_per_second.unwrap_or(usual));
+        Guard {
+            buckets: rate.map(|rate| RateLimiter::hashmap(Quota::per_second(rate).allow_burst(burst))),
+            burst,
+            proxies: limits.proxies.clone(),
+            connections: limits.connections.max(1),
+            per_address: limits.connections_per_address.max(1),
+            open: Mutex::default(),
+            tidied: Mutex::default(),
+            meters,
+        }
+    }
+
+    /// Takes a connection in, unless there are too many. It counts until the answer is dropped.
+    pub fn admit(self: &Arc<Self>, peer: IpAddr) -> Option<Admitted> {
+        let is_proxy = self.proxies.contains(&peer.to_canonical());
+        let peer = neighbourhood(peer);
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let all: usize = open.values().sum();
+        let here = open.get(&peer).copied().unwrap_or(0);
+        if all >= self.connections || (here >= self.per_address && !is_proxy) {
+            drop(open);
+            self.meters.refused("connections");
+            return None;
+        }
+        open.insert(peer, here.saturating_add(1));
+        self.meters.connections(all.saturating_add(1));
+        Some(Admitted { guard: Arc::clone(self), peer })
+    }
+
+    /// Whose request it is.
+    fn asker(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        let mut asker = peer.ip().to_canonical();
+        let hops = headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
+        let mut hops: Vec<&str> = hops.flat_map(|list| list.split(',')).collect();
+        // From our side outwards: each proxy vouches for the hop before it, the first stranger for nobody.
+        while self.proxies.contains(&asker) {
+            match hops.pop().and_then(|hop| hop.trim().parse::<IpAddr>().ok()) {
+                Some(hop) => asker = hop.to_canonical(),
+                None => break,
+            }
+        }
+        neighbourhood(asker)
+    }
+
+    /// Seconds to wait, when this asker asks too much.
+    fn refuses(&self, asker: IpAddr, cost: u32) -> Option<u64> {
+        let buckets = self.buckets.as_ref()?;
+        if buckets.len() > REMEMBERED {
+            let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
+            if tidied.is_none_or(|tidied| tidied.elapsed() > BETWEEN_TIDYING) {
+                buckets.retain_recent();
+                *tidied = Some(Instant::now());
+            }
+        }
+        if buckets.len() > AT_MOST {
+            return Some(1);
+        }
+        let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(self.burst);
+        match buckets.check_key_n(&asker, cost) {
+            Ok(Ok(())) | Err(_) => None,
+            Ok(Err(not_yet)) => {
+                let wait = not_yet.wait_time_from(DefaultClock::default().now());
+                Some(wait.as_secs().saturating_add(1))
+            }
+        }
+    }
+}
+
+/// A connection that counts until this is dropped.
+pub struct Admitted {
+    guard: Arc<Guard>,
+    peer: IpAddr,
+}
+
+impl Drop for Admitted {
+    fn drop(&mut self) {
+        let mut open = self.guard.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(here) = open.get_mut(&self.peer) {
+            *here = here.saturating_sub(1);
+            if *here == 0 {
+                open.remove(&self.peer);
+            }
+        }
+        self.guard.meters.connections(open.values().sum());
+    }
+}
+
+/// Whoever has one IPv6 address has a whole /64 of them.
+fn neighbourhood(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+        v4 => v4,
+    }
+}
+
+fn cost(route: &str, path: &str) -> u32 {
+    let is_year =
+        || path.split('?').next().and_then(|path| path.rsplit('/').next()).is_some_and(|last| last.len() == 4);
+    match route {
+        "/v1/bands/{band}/{month}" if is_year() => YEAR,
+        "/v1/bands/{band}/{month}" | "/v1/bands/{band}/{day}/{hour}" | "/v1/fixings/{day}" | "/list-events" => BUNDLE,
+        _ => 1,
+    }
+}
+
+/// Around every request: the limit, the counting, and the headers that every answer has.
+pub async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let peer = request.extensions().get::<SocketAddr>().copied();
+    let waits = peer.and_then(|peer| {
+        let asker = guard.asker(peer, request.headers());
+        guard.refuses(asker, cost(&route, request.uri().path()))
+    });
+    let mut response = match waits {
+        None => next.run(request).await,
+        Some(seconds) => {
+            guard.meters.refused("rate");
+            too_many(seconds)
+        }
+    };
+    guard.meters.answered(&route, response.status().as_u16());
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    // All of it is public: a page of anybody's may read it.
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response
+}
+
+fn too_many(seconds: u64) -> Response {
+    let message = format!("too many requests from your address; come back in {seconds} s, or ask a mirror");
+    let refusal = Refusal(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", message);
+    ([(header::RETRY_AFTER, seconds.to_string())], refusal).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn guard(limits: &Limits) -> Arc<Guard> {
+        Arc::new(Guard::new(limits, 1, Arc::new(Meters::new())))
+    }
+
+    fn forwarded(by: &[&str]) -> HeaderMap {
+        by.iter()
+            .map(|one| (header::HeaderName::from_static("x-forwarded-for"), HeaderValue::from_str(one).unwrap()))
+            .collect()
+    }
+
+    #[test]
+    fn a_header_that_anybody_can_write_is_believed_only_from_a_named_proxy() {
+        let peer: SocketAddr = "192.0.2.1:5".parse().unwrap();
+        let stranger: IpAddr = "203.0.113.9".parse().unwrap();
+        let naive = guard(&Limits::default());
+        assert_eq!(naive.asker(peer, &forwarded(&["203.0.113.9"])), peer.ip());
+        let proxies = vec!["192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap()];
+        let behind = guard(&Limits { proxies, ..Limits::default() });
+        assert_eq!(behind.asker(peer, &forwarded(&["203.0.113.9"])), stranger);
+        assert_eq!(
+            behind.asker(peer, &forwarded(&["1.1.1.1, 203.0.113.9", "192.0.2.2"])),
+            stranger,
+            "what it wrote itself"
+        );
+        assert_eq!(behind.asker(peer, &forwarded(&["rubbish"])), peer.ip());
+        assert_eq!(behind.asker(peer, &HeaderMap::new()), peer.ip());
+        let other: SocketAddr = "198.51.100.7:5".parse().unwrap();
+        assert_eq!(behind.asker(other, &forwarded(&["203.0.113.9"])), other.ip());
+    }
+
+    #[test]
+    fn who_asks_too_much_waits_and_nobody_else_does() {
+        let guard = guard(&Limits { requests_per_second: Some(1), burst: 50, ..Limits::default() });
+        let (greedy, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        assert_eq!(guard.refuses(greedy, YEAR), None);
+        assert!(guard.refuses(greedy, BUNDLE).is_some_and(|seconds| (1..=4).contains(&seconds)));
+        assert_eq!(guard.refuses(other, BUNDLE), None);
+        let without = Guard::new(&Limits { requests_per_second: Some(0), ..Limits::default() }, 1, Arc::default());
+        assert!((0..10_000).all(|_| without.refuses(greedy, YEAR).is_none()));
+    }
+
+    #[test]
+    fn connections_are_counted_by_address_and_by_neighbourhood() {
+        let guard = guard(&Limits { connections: 3, connections_per_address: 2, ..Limits::default() });
+        let one: IpAddr = "2001:db8::1".parse().unwrap();
+        let neighbour: IpAddr = "2001:db8::2".parse().unwrap();
+        let first = guard.admit(one).unwrap();
+        let _second = guard.admit(neighbour).unwrap();
+        assert!(guard.admit(one).is_none(), "the same /64");
+        let _third = guard.admit("192.0.2.1".parse().unwrap()).unwrap();
+        assert!(guard.admit("192.0.2.2".parse().unwrap()).is_none(), "three in all");
+        drop(first);
+        assert!(guard.admit(neighbour).is_some());
+    }
+
+    #[test]
+    fn a_year_costs_more_than_a_month_and_a_month_more_than_a_price() {
+        assert_eq!(cost("/v1/bands/{band}/{month}", "/v1/bands/21/2020"), YEAR);
+        assert_eq!(cost("/v1/bands/{band}/{month}", "/v1/bands/21/202003"), BUNDLE);
+        assert_eq!(cost("/v1/price", "/v1/price"), 1);
+    }
+}

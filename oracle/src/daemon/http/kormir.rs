@@ -1,0 +1,56 @@
+//! The routes that kormir serves, for the clients that were written for it.
+
+use super::paper::{json, Lasts};
+use super::refusal::{event, internal, not_attested, Refusal};
+use super::Counter;
+use crate::announce::AnnounceError;
+use crate::event::Event;
+use crate::units::{Time, DAY, HOUR};
+use crate::wire::{ListedEvent, Pubkey};
+use axum::extract::{Path, State};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::routing::get;
+use axum::Router;
+use std::sync::Arc;
+
+/// An answer, or what is wrong with the question.
+type Answer = Result<Response, Refusal>;
+
+pub fn routes() -> Router<Counter> {
+    Router::new()
+        .route("/pubkey", get(pubkey))
+        .route("/announcement/{id}", get(announcement))
+        .route("/attestation/{id}", get(attestation))
+        .route("/list-events", get(list_events))
+}
+
+async fn pubkey(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
+    json(&asked, Lasts::Minute, &Pubkey { pubkey: counter.info.pubkey })
+}
+
+async fn announcement(State(counter): State<Counter>, Path(id): Path<String>, asked: HeaderMap) -> Answer {
+    json(&asked, Lasts::Forever, &counter.press.announcement(event(&id)?)?.announcement)
+}
+
+/// What is attested is attested for ever; what is not may be in a second.
+async fn attestation(State(counter): State<Counter>, Path(id): Path<String>, asked: HeaderMap) -> Answer {
+    let event = event(&id)?;
+    let said = counter.press.attestation(event)?.ok_or_else(|| not_attested(event))?;
+    json(&asked, Lasts::Forever, &said)
+}
+
+/// The fixings of yesterday, today and tomorrow. Touches are too many to list: they are in the bands.
+async fn list_events(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
+    let press = Arc::clone(&counter.press);
+    let list = move || -> Result<Vec<ListedEvent>, AnnounceError> {
+        let first = press.window().look().clock.hour_floor().0.saturating_sub(DAY);
+        let ahead = (0..=2 * DAY / HOUR).filter_map(|hour| Time(first).plus(hour * HOUR));
+        ahead
+            .map(|at| Event::Fixing { at })
+            .map(|event| Ok(ListedEvent::new(press.announcement(event)?.announcement, press.attestation(event)?)))
+            .collect()
+    };
+    let done = tokio::task::spawn_blocking(list).await.map_err(|error| internal(&error.into()))?;
+    json(&asked, Lasts::Briefly, &done?)
+}

@@ -1,0 +1,245 @@
+//! What is counted, in the text that Prometheus reads.
+//!
+//! Labels are few by construction: routes as they are written in the program, never as they were asked for.
+
+use super::super::desk::Shown;
+use crate::event::Event;
+use crate::units::Time;
+use prometheus_client::encoding::{text::encode, EncodeLabelSet};
+use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
+use prometheus_client::registry::{Registry, Unit};
+use std::sync::atomic::Ordering;
+use std::sync::{Mutex, PoisonError};
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Asked {
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct At {
+    venue: String,
+}
+
+/// Everything that is counted.
+pub struct Meters {
+    requests: Family<Asked, Counter>,
+    refused: Family<Kind, Counter>,
+    attestations: Family<Kind, Counter>,
+    connections: Gauge,
+    shown: Mutex<ShownMeters>,
+}
+
+/// What is read off the desk whenever somebody asks.
+struct ShownMeters {
+    registry: Registry,
+    venues: Gauge,
+    quorum: Gauge,
+    healthy: Gauge,
+    venue_used: Family<At, Gauge>,
+    median: Gauge,
+    spread: Gauge,
+    ticks: Counter,
+    lows: Gauge,
+    fixings: Gauge,
+    lag: Gauge,
+    frozen_until: Gauge,
+    clock: Gauge,
+    trouble: Gauge,
+    followers: Gauge,
+}
+
+impl Default for Meters {
+    fn default() -> Meters {
+        Meters::new()
+    }
+}
+
+impl Meters {
+    /// Nothing counted yet.
+    pub fn new() -> Meters {
+        let mut shown = ShownMeters::new();
+        let (requests, refused, attestations) = (
+            Family::<Asked, Counter>::default(),
+            Family::<Kind, Counter>::default(),
+            Family::<Kind, Counter>::default(),
+        );
+        let connections = Gauge::default();
+        let registry = &mut shown.registry;
+        registry.register("requests", "Requests answered, by route and HTTP status", requests.clone());
+        registry.register("refused", "Connections and requests turned away, by the limit they met", refused.clone());
+        registry.register(
+            "attestations",
+            "Attestations signed ahead since start: fixings and h00 touches",
+            attestations.clone(),
+        );
+        registry.register("connections", "Open connections of the public listener", connections.clone());
+        Meters { requests, refused, attestations, connections, shown: Mutex::new(shown) }
+    }
+
+    /// A request was answered. `route` as the program writes it.
+    pub fn answered(&self, route: &str, status: u16) {
+        self.requests.get_or_create(&Asked { route: route.to_owned(), status }).inc();
+    }
+
+    /// Somebody was turned away.
+    pub fn refused(&self, kind: &'static str) {
+        self.refused.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// An event was attested.
+    pub fn attested(&self, event: Event) {
+        let kind = match event {
+            Event::Fixing { .. } => "fixing",
+            Event::Touch { .. } => "touch",
+        };
+        self.attestations.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// So many connections are open.
+    pub fn connections(&self, open: usize) {
+        self.connections.set(whole(open));
+    }
+
+    /// The page for Prometheus.
+    ///
+    /// # Errors
+    /// When it cannot be written, which does not happen.
+    pub fn text(&self, shown: &Shown, now: Option<Time>, followers: usize) -> anyhow::Result<String> {
+        let meters = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
+        meters.read(shown, now, followers);
+        let mut text = String::new();
+        encode(&mut text, &meters.registry)?;
+        Ok(text)
+    }
+}
+
+impl ShownMeters {
+    fn new() -> ShownMeters {
+        let mut registry = Registry::with_prefix("hypothec_oracle");
+        let mut gauge = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register(name, help, gauge.clone());
+            gauge
+        };
+        let venues = gauge("venues", "Venues configured");
+        let quorum = gauge("venues_needed", "Venues that a price needs");
+        let healthy = gauge("venues_healthy", "Venues that count for the price now");
+        let median = gauge("median_cents", "The price now, US cents per bitcoin; -1 when there is none");
+        let spread = gauge("spread_basis_points", "How far apart the venues that count are; -1 when that is unknown");
+        let lows = gauge("lows", "Hours with a low");
+        let fixings = gauge("fixings", "Fixings said");
+        let followers = gauge("event_followers", "Followers of the stream of events");
+        let trouble = gauge("trouble", "1 while clock or feed fails");
+        let mut seconds = |name: &str, help: &str| {
+            let gauge = Gauge::default();
+            registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
+            gauge
+        };
+        let lag = seconds("lag", "How far the ledger is behind the clock; -1 when the clock cannot be read");
+        let frozen_until = seconds("frozen_until", "Everything up to this unix time is final");
+        let clock = seconds("clock", "Everything up to this unix time is in the ledger");
+        let (venue_used, ticks) = (Family::<At, Gauge>::default(), Counter::default());
+        registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
+        registry.register("ticks", "How often there was a price, since start", ticks.clone());
+        ShownMeters {
+            registry,
+            venues,
+            quorum,
+            healthy,
+            venue_used,
+            median,
+            spread,
+            ticks,
+            lows,
+            fixings,
+            lag,
+            frozen_until,
+            clock,
+            trouble,
+            followers,
+        }
+    }
+
+    fn read(&self, shown: &Shown, now: Option<Time>, followers: usize) {
+        let (lows, fixings) = shown.ledger.counts();
+        self.venues.set(whole(shown.venues.list.len()));
+        self.quorum.set(whole(shown.venues.quorum));
+        self.healthy.set(whole(shown.venues.healthy()));
+        for venue in &shown.venues.list {
+            self.venue_used.get_or_create(&At { venue: venue.name.clone() }).set(i64::from(venue.used));
+        }
+        self.median.set(shown.spot.map_or(-1, |spot| whole(spot.0)));
+        self.spread.set(shown.venues.spread_bps().map_or(-1, whole));
+        self.ticks.inner().store(shown.ticks, Ordering::Relaxed);
+        self.lows.set(whole(lows));
+        self.fixings.set(whole(fixings));
+        self.lag.set(now.map_or(-1, |now| i64::from(now.since(shown.clock))));
+        self.frozen_until.set(i64::from(shown.ledger.frozen_until().0));
+        self.clock.set(i64::from(shown.clock.0));
+        self.trouble.set(i64::from(!shown.complaint.is_empty()));
+        self.followers.set(whole(followers));
+    }
+}
+
+fn whole(number: impl TryInto<i64>) -> i64 {
+    number.try_into().unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::feed::{Venue, Venues};
+    use super::*;
+    use crate::units::Cents;
+
+    #[test]
+    fn what_the_desk_shows_is_what_prometheus_reads() {
+        let venue = |name: &str, price, used| Venue {
+            name: name.into(),
+            price: Some(Cents(price)),
+            age: Some(2),
+            used,
+            trouble: None,
+        };
+        let list = vec![venue("kraken", 800_000, true), venue("gemini", 801_000, true), venue("odd \"one\"", 1, false)];
+        let shown = Shown {
+            spot: Some(Cents(800_500)),
+            clock: Time(1_584_000_000),
+            ticks: 7,
+            venues: Venues { list, quorum: 3 },
+            ..Shown::default()
+        };
+        let meters = Meters::new();
+        meters.answered("/v1/price", 200);
+        meters.answered("/v1/price", 200);
+        meters.refused("rate");
+        meters.attested(Event::Fixing { at: Time(0) });
+        let text = meters.text(&shown, Some(Time(1_584_000_004)), 3).unwrap();
+        for line in [
+            "hypothec_oracle_venues 3",
+            "hypothec_oracle_venues_needed 3",
+            "hypothec_oracle_venues_healthy 2",
+            "hypothec_oracle_venue_used{venue=\"kraken\"} 1",
+            "hypothec_oracle_venue_used{venue=\"odd \\\"one\\\"\"} 0",
+            "hypothec_oracle_median_cents 800500",
+            "hypothec_oracle_spread_basis_points 12",
+            "hypothec_oracle_ticks_total 7",
+            "hypothec_oracle_lag_seconds 4",
+            "hypothec_oracle_frozen_until_seconds 0",
+            "hypothec_oracle_requests_total{route=\"/v1/price\",status=\"200\"} 2",
+            "hypothec_oracle_refused_total{kind=\"rate\"} 1",
+            "hypothec_oracle_attestations_total{kind=\"fixing\"} 1",
+            "hypothec_oracle_event_followers 3",
+        ] {
+            assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
+        }
+        let silent = meters.text(&Shown::default(), None, 0).unwrap();
+        assert!(silent.contains("median_cents -1") && silent.contains("lag_seconds -1"), "{silent}");
+    }
+}

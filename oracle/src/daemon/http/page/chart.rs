@@ -1,0 +1,136 @@
+//! The last day as a picture, drawn by hand: one line, one stair and some dots are less than any chart library, and
+//! their colours must follow the page's light and dark. Whole numbers all the way: tenths of a unit of the picture.
+
+use super::facts::{Crossing, Facts};
+use crate::units::{Cents, Time, DAY, HOUR};
+use maud::{html, Markup};
+use std::fmt::Write;
+
+/// Size of the picture, in tenths.
+const WIDTH: u64 = 7_200;
+const HEIGHT: u64 = 2_600;
+/// Room for the numbers on the left, and around.
+const LEFT: u64 = 760;
+const EDGE: u64 = 240;
+const BOTTOM: u64 = 300;
+
+/// Where a moment and a price are in the picture.
+struct Scale {
+    from: Time,
+    lowest: u64,
+    range: u64,
+}
+
+impl Scale {
+    fn x(&self, at: Time) -> u64 {
+        let past = u64::from(at.since(self.from)).min(u64::from(DAY));
+        LEFT + past * (WIDTH - LEFT - EDGE) / u64::from(DAY)
+    }
+
+    fn y(&self, price: Cents) -> u64 {
+        let above = price.0.saturating_sub(self.lowest).min(self.range);
+        let up = u128::from(above) * u128::from(HEIGHT - EDGE - BOTTOM) / u128::from(self.range.max(1));
+        (HEIGHT - BOTTOM).saturating_sub(u64::try_from(up).unwrap_or(0))
+    }
+}
+
+/// Tenths as the picture writes them.
+fn unit(tenths: u64) -> String {
+    format!("{}.{}", tenths / 10, tenths % 10)
+}
+
+/// The picture, or one sentence while there is nothing to draw.
+pub fn chart(facts: &Facts) -> Markup {
+    let prices = || facts.path.iter().chain(&facts.lows).map(|(_, cents)| cents.0);
+    let (Some(lowest), Some(highest)) = (prices().min(), prices().max()) else {
+        return html! { p.none { "No price has been seen in the last day." } };
+    };
+    let margin = ((highest - lowest) / 16).max(highest / 2_000);
+    let lowest = lowest.saturating_sub(margin);
+    let range = highest.saturating_add(margin).saturating_sub(lowest);
+    let scale = Scale { from: Time(facts.clock.0.saturating_sub(DAY)), lowest, range };
+    html! {
+        svg.chart viewBox=(format!("0 0 {} {}", WIDTH / 10, HEIGHT / 10)) role="img" aria-labelledby="chart-title chart-text" {
+            title #chart-title { "The last day" }
+            desc #chart-text { (describe(facts)) }
+            (prices_across(&scale))
+            (hours_along(&scale, facts.clock))
+            path.low d=(stair(&scale, &facts.lows, facts.clock)) {}
+            path.price d=(line(&scale, &facts.path)) {}
+            @for crossing in &facts.crossings { (dot(&scale, crossing, facts.clock)) }
+        }
+        p.key {
+            span.swatch.price { } " price "
+            span.swatch.low { } " low of each hour "
+            span.swatch.touch { } " levels touched"
+        }
+    }
+}
+
+fn describe(facts: &Facts) -> String {
+    let ends = facts.path.first().zip(facts.path.last());
+    let moved =
+        ends.map_or(String::new(), |((_, first), (_, last))| format!("The price went from {first} to {last}. "));
+    let rungs: u32 = facts.crossings.iter().map(|crossing| crossing.rungs).sum();
+    format!("{moved}{rungs} levels were touched for the first time of their day.")
+}
+
+fn prices_across(scale: &Scale) -> Markup {
+    html! {
+        @for part in 0..=4u64 {
+            @let price = Cents(scale.lowest.saturating_add(scale.range / 4 * part));
+            @let y = unit(scale.y(price));
+            line.grid x1=(unit(LEFT)) x2=(unit(WIDTH - EDGE)) y1=(y) y2=(y) {}
+            text x=(unit(LEFT - 80)) y=(y) dy="4" text-anchor="end" { (whole_dollars(price)) }
+        }
+    }
+}
+
+fn whole_dollars(price: Cents) -> String {
+    price.to_string().split('.').next().unwrap_or_default().to_string()
+}
+
+fn hours_along(scale: &Scale, clock: Time) -> Markup {
+    let first = scale.from.hour_ceil().unwrap_or(scale.from);
+    let hours = (0..=DAY / HOUR).filter_map(|hour| first.plus(hour * HOUR));
+    let hours: Vec<Time> = hours.filter(|hour| *hour <= clock && hour.hour_of_day() % 4 == 0).collect();
+    html! {
+        @for hour in hours {
+            @let x = unit(scale.x(hour));
+            line.tick x1=(x) x2=(x) y1=(unit(HEIGHT - BOTTOM)) y2=(unit(HEIGHT - BOTTOM + 50)) {}
+            text x=(x) y=(unit(HEIGHT - 80)) text-anchor="middle" { (format!("{:02}:00", hour.hour_of_day())) }
+        }
+    }
+}
+
+fn line(scale: &Scale, points: &[(Time, Cents)]) -> String {
+    let mut path = String::new();
+    for (number, (at, price)) in points.iter().enumerate() {
+        let step = if number == 0 { 'M' } else { 'L' };
+        // Writing to a string cannot fail.
+        let _ = write!(path, "{step}{} {}", unit(scale.x(*at)), unit(scale.y(*price)));
+    }
+    path
+}
+
+fn stair(scale: &Scale, lows: &[(Time, Cents)], clock: Time) -> String {
+    let mut path = String::new();
+    for (hour, low) in lows {
+        let (y, end) = (unit(scale.y(*low)), end_of(*hour, clock));
+        let _ = write!(path, "M{} {y}H{}", unit(scale.x(*hour)), unit(scale.x(end)));
+    }
+    path
+}
+
+fn end_of(hour: Time, clock: Time) -> Time {
+    hour.plus(HOUR).map_or(clock, |end| end.min(clock))
+}
+
+fn dot(scale: &Scale, crossing: &Crossing, clock: Time) -> Markup {
+    let middle = (scale.x(crossing.hour) + scale.x(end_of(crossing.hour, clock))) / 2;
+    html! {
+        circle.touch cx=(unit(middle)) cy=(unit(scale.y(crossing.low))) r="4" {
+            title { (crossing.hour) ": down to " (crossing.low) ", " (crossing.rungs) " levels touched" }
+        }
+    }
+}

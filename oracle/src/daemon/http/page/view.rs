@@ -1,0 +1,325 @@
+//! The page itself. Whatever is spliced in is escaped by the template.
+
+use super::chart::chart;
+use super::facts::{Facts, Rung};
+use super::qr;
+use crate::units::{Cents, Time, HOUR};
+use maud::{html, Markup, DOCTYPE};
+
+/// The whole page.
+pub fn page(facts: &Facts) -> Markup {
+    let title =
+        facts.spot.map_or_else(|| "Bitcoin price oracle".to_string(), |spot| format!("{spot} – bitcoin price oracle"));
+    html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                meta name="description" content="Attests the price of bitcoin in US dollars for discreet log contracts.";
+                title { (title) }
+                link rel="icon" href="data:,";
+                link rel="stylesheet" href="/style.css";
+            }
+            body {
+                header {
+                    h1 { "Bitcoin price oracle" }
+                    p { "Attests the price of bitcoin in US dollars for discreet log contracts. It never hears of a contract." }
+                    @if facts.info.network != "bitcoin" {
+                        p.test { "Test network: " strong { (facts.info.network) } ". Nobody’s money may hang on it." }
+                    }
+                }
+                main {
+                    (price(facts))
+                    section.wide aria-labelledby="day" {
+                        h2 #day { "The last day" }
+                        (chart(facts))
+                        (lows(facts))
+                    }
+                    (ladder(facts))
+                    div.column { (touched(facts)) (coming(facts)) (past(facts)) }
+                    (identity(facts))
+                }
+                footer { (routes(facts)) }
+            }
+        }
+    }
+}
+
+fn moment(at: Time) -> Markup {
+    let text = at.to_string();
+    let shown = text.replace('T', " ").replace(":00Z", " UTC");
+    html! { time datetime=(text) { (shown) } }
+}
+
+fn hour(at: Time) -> Markup {
+    html! { time datetime=(at) { (format!("{:02}:00", at.hour_of_day())) } }
+}
+
+fn price(facts: &Facts) -> Markup {
+    html! {
+        section.wide.now aria-labelledby="now" {
+            h2 #now { "The price now" }
+            @match facts.spot {
+                Some(spot) => p.spot { (spot) },
+                None => p.spot.none { "No price" },
+            }
+            p { "As of " (moment(facts.clock)) ". Everything up to " (moment(facts.frozen_until)) " is final." }
+            @if facts.readiness.ready {
+                p.good { "In order." }
+            } @else {
+                p.bad role="status" { "Not in order: " (facts.readiness.missing.join("; ")) "." }
+            }
+            (venues(facts))
+        }
+    }
+}
+
+fn venues(facts: &Facts) -> Markup {
+    if facts.venues.list.is_empty() {
+        return html! { p { "Source: the " strong { (facts.info.feed) } " feed." } };
+    }
+    html! {
+        table {
+            caption {
+                (facts.venues.healthy()) " of " (facts.venues.list.len()) " venues make this price; it takes "
+                (facts.venues.quorum) "."
+            }
+            thead { tr { th scope="col" { "Venue" } th.number scope="col" { "Price" } th.number scope="col" { "Age" } th scope="col" { "Counts" } } }
+            tbody {
+                @for venue in &facts.venues.list {
+                    tr {
+                        th scope="row" { (venue.name) }
+                        td.number { @if let Some(price) = venue.price { (price) } @else { "–" } }
+                        td.number { @if let Some(age) = venue.age { (age) " s" } @else { "–" } }
+                        td {
+                            @if venue.used { "yes" }
+                            @else { span.bad { "no" } @if let Some(trouble) = &venue.trouble { ": " (trouble) } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The picture in words, for those who cannot see it.
+fn lows(facts: &Facts) -> Markup {
+    html! {
+        @if !facts.lows.is_empty() {
+            details {
+                summary { "The low of each hour as a table" }
+                div.scroll tabindex="0" role="region" aria-label="The low of each hour" {
+                    table {
+                        thead { tr { th scope="col" { "Hour from" } th.number scope="col" { "Low" } th.number scope="col" { "Levels touched" } } }
+                        tbody {
+                            @for (start, low) in facts.lows.iter().rev() {
+                                tr {
+                                    th scope="row" { (moment(*start)) }
+                                    td.number { (low) }
+                                    td.number { (rungs_in(facts, *start)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rungs_in(facts: &Facts, hour: Time) -> u32 {
+    facts.crossings.iter().find(|crossing| crossing.hour == hour).map_or(0, |crossing| crossing.rungs)
+}
+
+fn ladder(facts: &Facts) -> Markup {
+    html! {
+        section aria-labelledby="ladder" {
+            h2 #ladder { "The ladder around the price" }
+            @if facts.ladder.is_empty() {
+                p.none { "There is no price to stand around." }
+            } @else {
+                table {
+                    thead { tr { th.number scope="col" { "Level" } th scope="col" { "Today, from 00:00 UTC" } th scope="col" { "Signed" } } }
+                    tbody {
+                        @for (number, rung) in facts.ladder.iter().enumerate() {
+                            @if rung.below && facts.ladder.get(number.wrapping_sub(1)).is_some_and(|above| !above.below) {
+                                tr.here { td colspan="3" { (facts.spot.map_or_else(|| "the last fixing".to_string(), |spot| format!("the price, {spot}"))) } }
+                            }
+                            (rung_row(rung))
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn rung_row(rung: &Rung) -> Markup {
+    html! {
+        tr {
+            th.number scope="row" { (level(rung.level.cents())) }
+            @match rung.touched {
+                Some(at) => {
+                    td { span.touched { "touched" } " after " (hour(at)) }
+                    td { a href=(format!("/attestation/{}", rung.event)) { "attestation" } }
+                }
+                None => {
+                    td { "not touched" }
+                    td { a href=(format!("/announcement/{}", rung.event)) { "announcement" } }
+                }
+            }
+        }
+    }
+}
+
+/// `$7,490`.
+fn level(cents: Cents) -> String {
+    cents.to_string().split('.').next().unwrap_or_default().to_string()
+}
+
+fn touched(facts: &Facts) -> Markup {
+    html! {
+        section aria-labelledby="touched" {
+            h2 #touched { "Touched today" }
+            @if facts.touched.is_empty() {
+                p.none { "No level at or below today’s opening price." }
+            } @else {
+                ul {
+                    @for crossing in facts.touched.iter().rev() {
+                        li {
+                            (hour(crossing.hour)) ": "
+                            @if crossing.rungs == 1 { (level(crossing.lowest.cents())) }
+                            @else { (crossing.rungs) " levels, " (level(crossing.highest.cents())) " to " (level(crossing.lowest.cents())) }
+                            " (low " (crossing.low) ")"
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn coming(facts: &Facts) -> Markup {
+    html! {
+        section aria-labelledby="coming" {
+            h2 #coming { "Coming fixings" }
+            ul {
+                @for event in &facts.coming {
+                    @let at = event.maturity().unwrap_or_default();
+                    li {
+                        a href=(format!("/announcement/{event}")) { (moment(at)) }
+                        " in " (minutes(at.since(facts.clock)))
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn minutes(seconds: u32) -> String {
+    match (seconds / HOUR, seconds % HOUR / 60) {
+        (0, minutes) => format!("{minutes} min"),
+        (hours, 0) => format!("{hours} h"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
+
+fn past(facts: &Facts) -> Markup {
+    html! {
+        section aria-labelledby="past" {
+            h2 #past { "Past attestations" }
+            @if facts.fixings.is_empty() {
+                p.none { "No fixing has been attested yet." }
+            } @else {
+                ul {
+                    @for (event, cents) in &facts.fixings {
+                        li { a href=(format!("/attestation/{event}")) { (moment(event.maturity().unwrap_or_default())) } " " (level(*cents)) }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn identity(facts: &Facts) -> Markup {
+    let key = facts.info.pubkey.to_string();
+    html! {
+        section.wide.identity aria-labelledby="key" {
+            div {
+                h2 #key { "The oracle’s key" }
+                p { code { (key) } }
+                p { "Compare it with the key you were given elsewhere. Everything here is signed with it." }
+                dl {
+                    dt { "Network" } dd { (facts.info.network) }
+                    dt { "Feed" } dd { (facts.info.feed) }
+                    dt { "Software" } dd { "hypothec-oracle " (facts.info.version) }
+                }
+            }
+            (qr::code(&key, "The oracle’s key as a QR code"))
+        }
+    }
+}
+
+fn routes(facts: &Facts) -> Markup {
+    let today = facts.clock.day();
+    html! {
+        nav aria-label="For programs" {
+            "For programs: "
+            a href="/v1/info" { "info" } " " a href="/v1/price" { "price" } " " a href="/v1/status" { "status" } " "
+            a href=(format!("/v1/lows/{today}")) { "lows" } " " a href=(format!("/v1/fixings/{today}")) { "fixings" } " "
+            a href="/list-events" { "list of events" } " " a href="/v1/events" { "stream of events" } " "
+            a href="/metrics" { "metrics" }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::super::desk::Shown;
+    use super::super::super::super::feed::{Venue, Venues};
+    use super::*;
+    use crate::announce::OracleKeys;
+    use crate::wire::Info;
+    use secp256k1_zkp::SecretKey;
+
+    fn info(feed: &str) -> Info {
+        Info {
+            pubkey: OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap()).public_key(),
+            network: "signet".into(),
+            version: "1".into(),
+            feed: feed.into(),
+            lowest_level: 1_000,
+            highest_level: 1_000_000,
+            band: 64,
+        }
+    }
+
+    #[test]
+    fn a_venue_that_writes_html_is_shown_as_text() {
+        let evil = "<script>alert(1)</script>\"'&";
+        let venue =
+            Venue { name: evil.into(), price: Some(Cents(1)), age: None, used: false, trouble: Some(evil.into()) };
+        let shown = Shown {
+            venues: Venues { list: vec![venue], quorum: 1 },
+            spot: Some(Cents(800_000)),
+            clock: Time(1_584_000_000),
+            ..Shown::default()
+        };
+        let html = page(&Facts::of(&shown, info(evil), None)).into_string();
+        assert!(!html.contains("<script") && !html.contains("\"'&"), "{html}");
+        assert!(html.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+        assert!(html.contains("$8,000.00") && html.contains("Not in order: "));
+    }
+
+    #[test]
+    fn an_oracle_that_has_said_nothing_has_a_page_too() {
+        let html = page(&Facts::of(&Shown::default(), info("manual"), None)).into_string();
+        for words in ["No price", "There is no price to stand around", "No fixing has been attested yet"] {
+            assert!(html.contains(words), "{words}");
+        }
+        let end = Shown { clock: Time(u32::MAX), spot: Some(Cents(u64::MAX)), ..Shown::default() };
+        assert!(page(&Facts::of(&end, info("manual"), Some(Time(u32::MAX)))).into_string().len() > 1_000);
+    }
+}

@@ -1,0 +1,64 @@
+//! What a stranger is told when there is no answer: a status, a short code, one sentence.
+
+use crate::announce::AnnounceError;
+use crate::event::Event;
+use crate::units::Day;
+use crate::wire::ErrorBody;
+use axum::http::{header, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+
+/// Status, code for programs, sentence for people.
+#[derive(Debug)]
+pub struct Refusal(pub StatusCode, pub &'static str, pub String);
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let mut response = (self.0, Json(ErrorBody { code: self.1.to_string(), message: self.2 })).into_response();
+        // What is not true now may be true in a second: no cache may hold it back.
+        response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+        response
+    }
+}
+
+impl From<AnnounceError> for Refusal {
+    fn from(error: AnnounceError) -> Refusal {
+        Refusal(StatusCode::NOT_FOUND, "unknown_event", error.to_string())
+    }
+}
+
+/// What cannot be the asker's fault, unless it asked about the end of time.
+pub fn internal(error: &anyhow::Error) -> Refusal {
+    if let Some(known) = error.downcast_ref::<AnnounceError>() {
+        return known.clone().into();
+    }
+    tracing::error!("{error:#}");
+    Refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle could not make this page".to_string())
+}
+
+/// The event with this id.
+pub fn event(id: &str) -> Result<Event, Refusal> {
+    Event::parse(id).ok_or_else(|| {
+        let message = "no event has this id; ids look like btcusd1584007200 and btcusd-touch-7490-20200312-h09";
+        Refusal(StatusCode::NOT_FOUND, "unknown_event", message.to_string())
+    })
+}
+
+/// The answer to somebody who asks for an attestation that does not exist.
+pub fn not_attested(event: Event) -> Refusal {
+    let message = format!("event {event} has not been attested: it is not true, or not yet");
+    Refusal(StatusCode::NOT_FOUND, "not_attested", message)
+}
+
+/// The day of a path.
+pub fn parse_day(text: &str) -> Result<Day, Refusal> {
+    Day::from_yyyymmdd(text).ok_or_else(|| {
+        let message = "the day must be written as YYYYMMDD, for example 20200312".to_string();
+        Refusal(StatusCode::BAD_REQUEST, "bad_day", message)
+    })
+}
+
+/// A parameter that says nothing we know.
+pub fn bad_parameter(message: &str) -> Refusal {
+    Refusal(StatusCode::BAD_REQUEST, "bad_parameter", message.to_string())
+}
