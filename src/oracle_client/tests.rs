@@ -52,7 +52,14 @@ impl World {
 
     fn config(&self, feed: FeedChoice) -> Config {
         let (data, listen) = (self.data(), "127.0.0.1:0".parse().unwrap());
-        Config { data, listen, network: Network::Regtest, feed, clock: Clock::file(self.clock()) }
+        Config {
+            data,
+            listen,
+            network: Network::Regtest,
+            feed,
+            clock: Clock::file(self.clock()),
+            operating: daemon::Operating::default(),
+        }
     }
 
     async fn start(&self) -> (Oracle, OracleClient) {

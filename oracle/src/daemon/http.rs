@@ -29,6 +29,8 @@ pub struct Counter {
     pub clock: Clock,
     /// Who the oracle is.
     pub info: Info,
+    /// Where a rotation lies, if there is one.
+    pub data: std::path::PathBuf,
 }
 
 /// An answer, or what is wrong with the question.
@@ -44,6 +46,11 @@ impl IntoResponse for Refusal {
 
 impl From<AnnounceError> for Refusal {
     fn from(error: AnnounceError) -> Refusal {
+        if matches!(error, AnnounceError::Signer { .. }) {
+            tracing::error!("{error}");
+            let message = "the oracle's signer does not sign this now; ask again later".to_string();
+            return Refusal(StatusCode::SERVICE_UNAVAILABLE, "no_signature", message);
+        }
         Refusal(StatusCode::NOT_FOUND, "unknown_event", error.to_string())
     }
 }
@@ -54,6 +61,16 @@ fn internal(error: &anyhow::Error) -> Refusal {
     }
     tracing::error!("{error:#}");
     Refusal(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle could not make this page".to_string())
+}
+
+/// Signing may wait for the signer's process, so it is not done where requests are read.
+async fn signing<T: Send + 'static>(
+    press: &Arc<Press>,
+    work: impl FnOnce(&Press) -> Result<T, AnnounceError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let press = Arc::clone(press);
+    let done = tokio::task::spawn_blocking(move || work(&press)).await;
+    Ok(done.map_err(|error| internal(&error.into()))??)
 }
 
 /// All routes.
@@ -68,6 +85,8 @@ pub fn router(counter: Counter) -> Router {
         .route("/v1/price", get(price))
         .route("/v1/lows/{day}", get(lows))
         .route("/v1/fixings/{day}", get(fixings))
+        .route("/v1/payments/{id}/{day}", get(payment))
+        .route("/v1/rotation", get(super::rotation::serve))
         .route("/v1/bands/{band}/{month}", get(month))
         .route("/v1/bands/{band}/{day}/{hour}", get(hour))
         .fallback(nowhere)
@@ -104,12 +123,14 @@ async fn status(State(counter): State<Counter>) -> Json<Status> {
 }
 
 async fn announcement(State(counter): State<Counter>, Path(id): Path<String>) -> Answer<OracleAnnouncement> {
-    Ok(Json(counter.press.announcement(event(&id)?)?.announcement))
+    let event = event(&id)?;
+    let proven = signing(&counter.press, move |press| press.announcement(event)).await?;
+    Ok(Json(proven.announcement))
 }
 
 async fn attestation(State(counter): State<Counter>, Path(id): Path<String>) -> Answer<OracleAttestation> {
     let event = event(&id)?;
-    let said = counter.press.attestation(event)?;
+    let said = signing(&counter.press, move |press| press.attestation(event)).await?;
     said.map(Json).ok_or_else(|| {
         let message = format!("event {event} has not been attested: it is not true, or not yet");
         Refusal(StatusCode::NOT_FOUND, "not_attested", message)
@@ -118,17 +139,14 @@ async fn attestation(State(counter): State<Counter>, Path(id): Path<String>) -> 
 
 /// The fixings of yesterday, today and tomorrow. Touches are too many to list: they are in the bands.
 async fn list_events(State(counter): State<Counter>) -> Answer<Vec<ListedEvent>> {
-    let press = Arc::clone(&counter.press);
-    let list = move || -> Result<Vec<ListedEvent>, AnnounceError> {
+    let list = |press: &Press| {
         let first = press.window().look().clock.hour_floor().0.saturating_sub(DAY);
         let ahead = (0..=2 * DAY / HOUR).filter_map(|hour| Time(first).plus(hour * HOUR));
-        ahead
-            .map(|at| Event::Fixing { at })
-            .map(|event| Ok(ListedEvent::new(press.announcement(event)?.announcement, press.attestation(event)?)))
-            .collect()
+        let events: Vec<Event> = ahead.map(|at| Event::Fixing { at }).collect();
+        let announced = press.announcements(&events)?.into_iter().zip(events);
+        announced.map(|(proven, event)| Ok(ListedEvent::new(proven.announcement, press.attestation(event)?))).collect()
     };
-    let done = tokio::task::spawn_blocking(list).await.map_err(|error| internal(&error.into()))?;
-    Ok(Json(done?))
+    Ok(Json(signing(&counter.press, list).await?))
 }
 
 async fn price(State(counter): State<Counter>) -> Answer<SignedPrice> {
@@ -143,16 +161,12 @@ async fn price(State(counter): State<Counter>) -> Answer<SignedPrice> {
     if age > STALE {
         return Err(none(format!("the last price is {age} s old; it counts for {STALE} s")));
     }
-    Ok(Json(SignedPrice::sign(counter.press.keys(), unix, cents)))
+    Ok(Json(signing(&counter.press, move |press| press.price(unix, cents)).await?))
 }
 
 async fn lows(State(counter): State<Counter>, Path(day): Path<String>) -> Answer<SignedLows> {
     let day = parse_day(&day)?;
-    let (frozen_until, lows) = {
-        let shown = counter.press.window().look();
-        (shown.ledger.frozen_until(), shown.ledger.lows(day))
-    };
-    Ok(Json(SignedLows::sign(counter.press.keys(), day, frozen_until, lows)))
+    Ok(Json(signing(&counter.press, move |press| press.lows(day)).await?))
 }
 
 /// What of a bundle is wanted.
@@ -163,6 +177,16 @@ struct Wanted {
 
 async fn fixings(State(counter): State<Counter>, Path(day): Path<String>, query: Query<Wanted>) -> Response {
     let bundle = parse_day(&day).map(|day| Bundle::Fixings { day });
+    page(counter, bundle, query).await
+}
+
+/// What may be said of one payment. Whoever knows its id may ask; nothing lists them.
+async fn payment(
+    State(counter): State<Counter>,
+    Path((id, day)): Path<(String, String)>,
+    query: Query<Wanted>,
+) -> Response {
+    let bundle = Bundle::parse_payment(&id, &day).ok_or_else(|| no_bundle(&format!("{id}/{day}")));
     page(counter, bundle, query).await
 }
 

@@ -6,19 +6,27 @@ use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
 use super::http::{info_of, router, Counter};
-use super::keyfile;
+use super::keyfile::{self, Held};
+use super::payments::{Order, Payments, Told};
 use super::press::Press;
+use super::signer::{Keys, SignerClient};
+use super::socket::Door;
 use super::store::Store;
-use anyhow::Context;
+use super::{rotation, webhook};
+use crate::clock::Clock;
+use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use std::future::{Future, IntoFuture};
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+/// How long a signer that is just starting is waited for. Real time.
+const SIGNER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -41,6 +49,8 @@ pub struct Oracle {
     closing: watch::Sender<bool>,
     desk: JoinHandle<anyhow::Result<()>>,
     server: JoinHandle<std::io::Result<()>>,
+    // The private listeners; they end when this is dropped.
+    private: JoinSet<()>,
 }
 
 /// Starts an oracle. When this returns, everything up to its clock has been said and it answers.
@@ -50,16 +60,19 @@ pub struct Oracle {
 pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     config.check()?;
     let (listen, network, clock) = (config.listen, config.network, config.clock.clone());
-    let (mut desk, keys, feed_name) = tokio::task::spawn_blocking(move || open(config)).await??;
+    let (data, webhook) = (config.data.clone(), config.operating.webhook.clone());
+    let opened = tokio::task::spawn_blocking(move || open(config)).await??;
     clock.now().context("start without knowing the time")?;
+    let mut desk = opened.desk;
     let desk = tokio::task::spawn_blocking(move || desk.look().map(|()| desk)).await??;
-    let key = keys.public_key();
-    let press = Arc::new(Press::new(keys, desk.window()));
-    let info = info_of(&press, &network.to_string(), feed_name);
+    let key = opened.keys.public_key();
+    let private = private(&data, &opened.payments, &clock, webhook).await?;
+    let press = Arc::new(Press::new(opened.keys, desk.window()).with_payments(opened.payments));
+    let info = info_of(&press, &network.to_string(), opened.feed);
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, mut closed) = watch::channel(false);
-    let app = router(Counter { press, clock, info });
+    let app = router(Counter { press, clock, info, data });
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         // A dropped sender means the oracle was dropped: close too.
         drop(closed.wait_for(|closing| *closing).await);
@@ -67,18 +80,82 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let stop = Stop(Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&stop.0);
     let desk = tokio::task::spawn_blocking(move || desk.run(&told));
-    Ok(Oracle { address, key, stop, closing, desk, server: tokio::spawn(server.into_future()) })
+    Ok(Oracle { address, key, stop, closing, desk, server: tokio::spawn(server.into_future()), private })
 }
 
-fn open(config: Config) -> anyhow::Result<(Desk, crate::announce::OracleKeys, &'static str)> {
-    let keys = keyfile::load(&config.data)?;
+/// What a data folder and a configuration make.
+struct Opened {
+    desk: Desk,
+    keys: Keys,
+    payments: Payments,
+    feed: &'static str,
+}
+
+fn open(config: Config) -> anyhow::Result<Opened> {
+    let keys = keys(&config)?;
+    rotation::read(&config.data, &keys.public_key())?;
     let feed: Box<dyn Feed> = match &config.feed {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
     };
     let (store, ledger) = Store::open(&config.data)?;
+    let payments = Payments::open(&config.data)?;
     let name = feed.name();
-    Ok((Desk::new(config.clock, feed, store, ledger), keys, name))
+    Ok(Opened { desk: Desk::new(config.clock, feed, store, ledger), keys, payments, feed: name })
+}
+
+/// The key in the data folder, or the signer's.
+fn keys(config: &Config) -> anyhow::Result<Keys> {
+    let Some(socket) = &config.operating.signer else {
+        return Ok(keyfile::load(&config.data, config.network, &config.operating.passphrase)?.into());
+    };
+    keyfile::make_folder(&config.data)?;
+    if let Held::Sealed(path) | Held::Plain(path) = keyfile::held(&config.data) {
+        bail!("{} holds a key although a signer is named; move it to the signer's folder", path.display());
+    }
+    let began = Instant::now();
+    loop {
+        match SignerClient::connect(socket) {
+            Ok(signer) => return Ok(Keys::Signer(signer)),
+            Err(error) if began.elapsed() > SIGNER_PATIENCE => {
+                return Err(error.context(format!("the signer at {} does not answer", socket.display())));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Opens the listeners that are not for the public: the operator's socket, and the webhook if there is one.
+async fn private(
+    data: &Path,
+    payments: &Payments,
+    clock: &Clock,
+    webhook: Option<(SocketAddr, PathBuf)>,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut private = JoinSet::new();
+    let door = Door::open(&data.join("payments.sock"), &[])?;
+    let (book, time) = (payments.clone(), clock.clone());
+    private.spawn(door.serve(move |request| obey(&book, &time, request)));
+    if let Some((address, secret)) = webhook {
+        let ear = webhook::Ear::new(&secret, payments.clone(), clock.clone())?;
+        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        tracing::info!("the payments' webhook listens on {}", listener.local_addr()?);
+        private.spawn(async move {
+            if let Err(error) = axum::serve(listener, webhook::router(ear)).await {
+                tracing::error!("the webhook stopped: {error}");
+            }
+        });
+    }
+    Ok(private)
+}
+
+/// An operator's order about payments.
+fn obey(payments: &Payments, clock: &Clock, request: &[u8]) -> Vec<u8> {
+    let done = serde_json::from_slice::<Order>(request)
+        .map_err(anyhow::Error::from)
+        .and_then(|order| Ok(payments.obey(&order, clock.now()?, None)?));
+    let told = done.unwrap_or_else(|error| Told::Refused { refused: format!("{error:#}") });
+    serde_json::to_vec(&told).unwrap_or_default()
 }
 
 impl Oracle {
@@ -108,6 +185,7 @@ impl Oracle {
     /// When the desk had failed before.
     pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
+        drop(self.private);
         let _ = self.closing.send(true);
         let hanging_up = self.server.abort_handle();
         if tokio::time::timeout(LAST_ANSWERS, self.server).await.is_err() {
