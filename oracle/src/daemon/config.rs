@@ -248,6 +248,12 @@ mod tests {
     }
 
     #[test]
+    fn the_sample_is_understood() {
+        let config = said(include_str!("../../dist/hypothec-oracle.toml")).unwrap();
+        assert_eq!(config.operating.signer, Some("/run/hypothec-signer/signer.sock".into()));
+    }
+
+    #[test]
     fn the_command_line_wins_over_the_file() {
         let file: Said = toml::from_str("data = \"d\"\nmanual = true\nnetwork = \"regtest\"").unwrap();
         let line = Said { replay: Some("x.csv".into()), ..Said::default() };
