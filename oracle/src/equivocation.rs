@@ -75,7 +75,7 @@ pub enum NoProof {
     Bytes(&'static str),
     /// The two are by two oracles.
     #[error("the first is by oracle {first}, the second by {second}; two oracles may differ")]
-    TwoOracles { first: XOnlyPublicKey, second: XOnlyPublicKey },
+    TwoOracles { first: String, second: String },
     /// The two are about two events.
     #[error("the first is about event {first:?}, the second about {second:?}; two events may differ")]
     TwoEvents { first: String, second: String },
@@ -109,7 +109,7 @@ impl Proof {
         for said in [first, second] {
             let (found, right) = (said.oracle_public_key, announcement.oracle_public_key);
             if found != right {
-                return Err(NoProof::TwoOracles { first: right, second: found });
+                return Err(NoProof::TwoOracles { first: right.to_string(), second: found.to_string() });
             }
             if said.event_id != announcement.oracle_event.event_id {
                 let first = announcement.oracle_event.event_id.clone();
@@ -249,7 +249,7 @@ fn check_outcomes(
 fn check_announcements(first: &OracleAnnouncement, second: &OracleAnnouncement) -> Result<XOnlyPublicKey, NoProof> {
     let (oracle, other) = (first.oracle_public_key, second.oracle_public_key);
     if oracle != other {
-        return Err(NoProof::TwoOracles { first: oracle, second: other });
+        return Err(NoProof::TwoOracles { first: oracle.to_string(), second: other.to_string() });
     }
     let (one, two) = (&first.oracle_event, &second.oracle_event);
     if one.event_id != two.event_id {

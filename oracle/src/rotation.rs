@@ -32,17 +32,17 @@ pub struct Rotation {
 }
 
 /// Why a rotation is not one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RotationError {
     /// A key cannot take over from itself.
     #[error("the rotation names {0} as its old and its new key; a new key is needed")]
     SameKey(XOnlyPublicKey),
     /// Somebody else's.
     #[error("the rotation is from key {found}, the key known here is {right}")]
-    OtherKey { found: XOnlyPublicKey, right: XOnlyPublicKey },
+    OtherKey { found: String, right: String },
     /// A signature does not verify.
     #[error("the {which} key did not sign this rotation from {old} to {new}")]
-    Signature { which: &'static str, old: XOnlyPublicKey, new: XOnlyPublicKey },
+    Signature { which: &'static str, old: String, new: String },
     /// One key handed over twice, differently: whoever holds it cannot be believed any more.
     #[error("key {0} signed two different rotations; believe neither and ask the operator in person")]
     Conflict(XOnlyPublicKey),
@@ -72,7 +72,7 @@ impl Rotation {
     pub fn verify(&self, pinned: &XOnlyPublicKey) -> Result<(), RotationError> {
         let (old, new) = (self.old_key, self.new_key);
         if old != *pinned {
-            return Err(RotationError::OtherKey { found: old, right: *pinned });
+            return Err(RotationError::OtherKey { found: old.to_string(), right: pinned.to_string() });
         }
         if old == new {
             return Err(RotationError::SameKey(old));
