@@ -58,6 +58,12 @@ pub enum AnnounceError {
     /// No valid nonce came out of the derivation: not expected in the life of the universe.
     #[error("no nonce can be derived for event {event} at position {position}")]
     Nonce { event: Event, position: u16 },
+    /// A payment that nobody made here.
+    #[error("there is no payment event {event} here")]
+    NoPayment { event: Event },
+    /// The process that holds the key refused, or did not answer.
+    #[error("the signer did not sign: {why}")]
+    Signer { why: String },
 }
 
 /// The secret key of an oracle and what follows from it.
@@ -97,17 +103,18 @@ impl OracleKeys {
         Ok(ProvenAnnouncement { announcement, nonce_proofs })
     }
 
-    /// Attests `outcomes` of `event` with the announced nonces: one text for a touch, 20 digits for a fixing.
+    /// Attests `outcomes` of `event` with the announced nonces: one text for a touch or a payment, 20 digits for a
+    /// fixing.
     ///
     /// # Errors
     /// When the outcomes are not ones the event can have.
     pub fn attest(&self, event: Event, outcomes: Vec<String>) -> Result<OracleAttestation, AnnounceError> {
         let right = match event {
-            Event::Touch { .. } => "the event's own id, once",
+            Event::Touch { .. } | Event::Payment { .. } => "the event's own id, once",
             Event::Fixing { .. } => "20 binary digits, most significant first",
         };
         let fits = match event {
-            Event::Touch { .. } => outcomes == [event.to_string()],
+            Event::Touch { .. } | Event::Payment { .. } => outcomes == [event.to_string()],
             Event::Fixing { .. } => {
                 outcomes.len() == usize::from(FIXING_DIGITS)
                     && outcomes.iter().all(|digit| digit == "0" || digit == "1")
@@ -163,10 +170,10 @@ impl std::fmt::Debug for OracleKeys {
     }
 }
 
-/// How many nonces an event has: one for a touch, one a digit for a fixing.
+/// How many nonces an event has: one for a touch or a payment, one a digit for a fixing.
 pub fn nonce_count(event: Event) -> u16 {
     match event {
-        Event::Touch { .. } => 1,
+        Event::Touch { .. } | Event::Payment { .. } => 1,
         Event::Fixing { .. } => FIXING_DIGITS,
     }
 }
@@ -174,7 +181,9 @@ pub fn nonce_count(event: Event) -> u16 {
 /// The event as it must be announced with these nonces; `None` when it matures after 2106.
 pub fn oracle_event(event: Event, oracle_nonces: Vec<XOnlyPublicKey>) -> Option<OracleEvent> {
     let event_descriptor = match event {
-        Event::Touch { .. } => EventDescriptor::EnumEvent(EnumEventDescriptor { outcomes: vec![event.to_string()] }),
+        Event::Touch { .. } | Event::Payment { .. } => {
+            EventDescriptor::EnumEvent(EnumEventDescriptor { outcomes: vec![event.to_string()] })
+        }
         Event::Fixing { .. } => EventDescriptor::DigitDecompositionEvent(DigitDecompositionEventDescriptor {
             base: 2,
             is_signed: false,

@@ -10,7 +10,7 @@
 //! the announced nonces.
 
 use crate::announce::{nonce_count, oracle_event, ProvenAnnouncement};
-use crate::event::Event;
+use crate::event::{Event, PaymentId, PaymentWord};
 use crate::ladder::Level;
 use crate::units::{Cents, Day, Time, DAY, HOUR};
 use crate::verify::{fixing_digits, fixing_dollars};
@@ -41,6 +41,8 @@ pub enum Bundle {
     Hour { band: u32, day: Day, hour: u8 },
     /// The hourly fixings of a day, 00:00 to 23:00.
     Fixings { day: Day },
+    /// What may be said of one payment: `paid`, then `undisbursed`. Only whoever knows its id can ask.
+    Payment { id: PaymentId, day: Day },
 }
 
 impl Bundle {
@@ -53,6 +55,7 @@ impl Bundle {
                 Bundle::Month { band: level.band(), year: u16::try_from(year).unwrap_or(0), month }
             }
             Event::Touch { level, day, from_hour } => Bundle::Hour { band: level.band(), day, hour: from_hour },
+            Event::Payment { id, day, .. } => Bundle::Payment { id, day },
         }
     }
 
@@ -84,7 +87,7 @@ impl Bundle {
     pub fn days(self) -> Vec<Day> {
         match self {
             Bundle::Month { year, month, .. } => days_of(year, month),
-            Bundle::Hour { day, .. } | Bundle::Fixings { day } => vec![day],
+            Bundle::Hour { day, .. } | Bundle::Fixings { day } | Bundle::Payment { day, .. } => vec![day],
         }
     }
 
@@ -92,6 +95,11 @@ impl Bundle {
     /// time.
     pub fn final_at(self) -> Option<Time> {
         self.days().last()?.end()
+    }
+
+    /// A payment's bundle by its path segments, 32 hex digits and `YYYYMMDD`; `None` for what is not exactly that.
+    pub fn parse_payment(id: &str, yyyymmdd: &str) -> Option<Bundle> {
+        Some(Bundle::Payment { id: PaymentId::parse(id)?, day: Day::from_yyyymmdd(yyyymmdd)? })
     }
 
     /// Its events in the order of its page; empty when the band is beyond the ladder.
@@ -111,6 +119,9 @@ impl Bundle {
                 let hours = (0..DAY / HOUR).filter_map(|hour| day.start()?.plus(hour * HOUR));
                 hours.map(|at| Event::Fixing { at }).collect()
             }
+            Bundle::Payment { id, day } => {
+                PaymentWord::ALL.into_iter().map(|word| Event::Payment { id, day, word }).collect()
+            }
         }
     }
 
@@ -127,6 +138,7 @@ impl fmt::Display for Bundle {
             Bundle::Month { band, year, month } => write!(f, "/v1/bands/{band}/{year:04}{month:02}"),
             Bundle::Hour { band, day, hour } => write!(f, "/v1/bands/{band}/{day}/h{hour:02}"),
             Bundle::Fixings { day } => write!(f, "/v1/fixings/{day}"),
+            Bundle::Payment { id, day } => write!(f, "/v1/payments/{id}/{day}"),
         }
     }
 }
@@ -156,7 +168,7 @@ pub struct BundlePage {
 pub struct PackedAttestation {
     /// Which event of the bundle.
     pub index: u32,
-    /// What a fixing says, in whole dollars; absent for a touch.
+    /// What a fixing says, in whole dollars; absent for a touch and a payment.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dollars: Option<u32>,
     /// The second halves of its signatures, hex.
@@ -225,7 +237,11 @@ pub fn pack_attestation(index: u32, attestation: &OracleAttestation) -> PackedAt
     PackedAttestation { index, dollars: fixing_dollars(attestation), s: halves.to_lower_hex_string() }
 }
 
-fn unpack_announcement(packed: &str, event: Event, oracle: &XOnlyPublicKey) -> Result<ProvenAnnouncement, BundleError> {
+pub(crate) fn unpack_announcement(
+    packed: &str,
+    event: Event,
+    oracle: &XOnlyPublicKey,
+) -> Result<ProvenAnnouncement, BundleError> {
     let nonces = usize::from(nonce_count(event));
     let bytes = 64 + nonces * 96;
     let malformed = || BundleError::Malformed { event, what: "announcement", bytes };
@@ -263,7 +279,7 @@ fn unpack_attestation(
     };
     let signatures = nonces.iter().zip(halves.chunks_exact(32)).map(whole).collect::<Result<Vec<_>, _>>()?;
     let outcomes = match (event, packed.dollars) {
-        (Event::Touch { .. }, None) => vec![event.to_string()],
+        (Event::Touch { .. } | Event::Payment { .. }, None) => vec![event.to_string()],
         (Event::Fixing { .. }, Some(dollars)) => fixing_digits(Cents(u64::from(dollars) * 100)),
         _ => return Err(malformed()),
     };
@@ -333,7 +349,12 @@ mod tests {
         let keys = keys();
         let touch = Event::Touch { level: Level::exactly(7_490).unwrap(), day: Day(18_333), from_hour: 9 };
         let fixing = Event::Fixing { at: Time(1_584_007_200) };
-        for (event, outcomes) in [(touch, vec![touch.to_string()]), (fixing, fixing_digits(Cents(798_765)))] {
+        let payment = Event::Payment { id: PaymentId([9; 16]), day: Day(18_333), word: PaymentWord::Undisbursed };
+        for (event, outcomes) in [
+            (touch, vec![touch.to_string()]),
+            (fixing, fixing_digits(Cents(798_765))),
+            (payment, vec![payment.to_string()]),
+        ] {
             let bundle = Bundle::of(event);
             let announce = |one: &Event| pack_announcement(&keys.announcement(*one).unwrap());
             let attested = keys.attest(event, outcomes).unwrap();

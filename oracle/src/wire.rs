@@ -9,12 +9,13 @@
 //!
 //! A signed price or low settles nothing by itself: only attestations do.
 
-use crate::announce::{tagged, OracleKeys};
+use crate::announce::OracleKeys;
 use crate::event::Event;
+use crate::statement::{Statement, LOWS, PRICE};
 use crate::units::{Cents, Day, Time, DAY, HOUR};
 use bitcoin::key::XOnlyPublicKey;
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
-use secp256k1_zkp::{schnorr::Signature, Message, SECP256K1};
+use secp256k1_zkp::schnorr::Signature;
 use serde::{Deserialize, Serialize};
 
 /// A signature that does not belong to what it came with.
@@ -41,7 +42,14 @@ pub struct SignedPrice {
 impl SignedPrice {
     /// Signs a price.
     pub fn sign(keys: &OracleKeys, unix: Time, cents: Cents) -> SignedPrice {
-        SignedPrice { unix, cents, signature: keys.sign(&price_message(unix, cents)) }
+        SignedPrice { unix, cents, signature: SignedPrice::statement(unix, cents).sign(keys) }
+    }
+
+    /// What is signed.
+    pub fn statement(unix: Time, cents: Cents) -> Statement {
+        let mut data = unix.0.to_be_bytes().to_vec();
+        data.extend_from_slice(&cents.0.to_be_bytes());
+        Statement { tag: PRICE, data }
     }
 
     /// Is it the oracle's?
@@ -49,14 +57,9 @@ impl SignedPrice {
     /// # Errors
     /// When the signature is not valid.
     pub fn verify(&self, oracle: &XOnlyPublicKey) -> Result<(), BadSignature> {
-        SECP256K1
-            .verify_schnorr(&self.signature, &price_message(self.unix, self.cents), oracle)
-            .map_err(|_| BadSignature { what: "price", oracle: *oracle })
+        let valid = SignedPrice::statement(self.unix, self.cents).is_signed(oracle, &self.signature);
+        valid.then_some(()).ok_or(BadSignature { what: "price", oracle: *oracle })
     }
-}
-
-fn price_message(unix: Time, cents: Cents) -> Message {
-    tagged(b"hypothec/price/v0", &[&unix.0.to_be_bytes(), &cents.0.to_be_bytes()])
 }
 
 /// Hours of a day.
@@ -82,8 +85,20 @@ pub struct SignedLows {
 impl SignedLows {
     /// Signs a day's lows.
     pub fn sign(keys: &OracleKeys, day: Day, frozen_until: Time, lows: [Option<Cents>; HOURS]) -> SignedLows {
-        let signature = keys.sign(&lows_message(day, frozen_until, &lows));
+        let signature = SignedLows::statement(day, frozen_until, &lows).sign(keys);
         SignedLows { day, frozen_until, lows, signature }
+    }
+
+    /// What is signed.
+    pub fn statement(day: Day, frozen_until: Time, lows: &[Option<Cents>; HOURS]) -> Statement {
+        let mut data = Vec::with_capacity(8 + HOURS * 9);
+        data.extend_from_slice(&day.0.to_be_bytes());
+        data.extend_from_slice(&frozen_until.0.to_be_bytes());
+        for low in lows {
+            data.push(u8::from(low.is_some()));
+            data.extend_from_slice(&low.unwrap_or_default().0.to_be_bytes());
+        }
+        Statement { tag: LOWS, data }
     }
 
     /// Is it the oracle's?
@@ -91,9 +106,9 @@ impl SignedLows {
     /// # Errors
     /// When the signature is not valid.
     pub fn verify(&self, oracle: &XOnlyPublicKey) -> Result<(), BadSignature> {
-        SECP256K1
-            .verify_schnorr(&self.signature, &lows_message(self.day, self.frozen_until, &self.lows), oracle)
-            .map_err(|_| BadSignature { what: "day's lows", oracle: *oracle })
+        let stated = SignedLows::statement(self.day, self.frozen_until, &self.lows);
+        let valid = stated.is_signed(oracle, &self.signature);
+        valid.then_some(()).ok_or(BadSignature { what: "day's lows", oracle: *oracle })
     }
 
     /// The least low from `hour` (0 to 23) to the end of the day, of those known.
@@ -122,17 +137,6 @@ impl SignedLows {
         let known = self.lows.get(usize::from(hour)).is_some_and(Option::is_some);
         u32::from(hour) < DAY / HOUR && !known && end.is_some_and(|end| end <= self.frozen_until)
     }
-}
-
-fn lows_message(day: Day, frozen_until: Time, lows: &[Option<Cents>; HOURS]) -> Message {
-    let mut data = Vec::with_capacity(8 + HOURS * 9);
-    data.extend_from_slice(&day.0.to_be_bytes());
-    data.extend_from_slice(&frozen_until.0.to_be_bytes());
-    for low in lows {
-        data.push(u8::from(low.is_some()));
-        data.extend_from_slice(&low.unwrap_or_default().0.to_be_bytes());
-    }
-    tagged(b"hypothec/lows/v0", &[&data])
 }
 
 /// A day as `YYYYMMDD` text.

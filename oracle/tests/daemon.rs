@@ -111,7 +111,11 @@ fn the_operator_is_told_plainly_what_is_wrong() {
         (vec!["run", "--data", &data, "--manual", "--regtest-clock", &clock], "refused on signet"),
         (vec!["run", "--data", &data, "--manual", "--network", "mainnet"], "nobody's money"),
         (vec!["run", "--data", &data, "--replay", &nowhere, "--network", "regtest"], "read replay file"),
-        (vec!["run", "--data", &data, "--manual", "--listen", "203.0.113.1:1"], "listen on 203.0.113.1:1"),
+        (vec!["run", "--data", &data, "--manual"], "not encrypted, which is refused on signet"),
+        (
+            vec!["run", "--data", &data, "--manual", "--network", "regtest", "--listen", "203.0.113.1:1"],
+            "listen on 203.0.113.1:1",
+        ),
         (vec!["price", "set", "0", "--data", &data], "between 1 and"),
         (vec!["price", "set", "7.5", "--data", &data], "invalid value"),
     ] {

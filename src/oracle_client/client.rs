@@ -8,6 +8,7 @@ use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
+use hypothec_oracle::rotation::{follow, Rotation};
 use hypothec_oracle::units::{Day, Time};
 use hypothec_oracle::verify::{verify_announcement, verify_attestation, VerifyError};
 use hypothec_oracle::wire::{BadSignature, Info, Pubkey, SignedLows, SignedPrice, Status};
@@ -75,6 +76,19 @@ impl OracleClient {
             return Err(OracleError::Key { url: self.url().to_string(), found, right });
         }
         Ok(info)
+    }
+
+    /// The hand-overs that lead from the pinned key to another, oldest first, each signed by both its keys; empty while
+    /// the oracle serves none. For people to look at: nothing switches by itself, and open loans keep their key.
+    ///
+    /// # Errors
+    /// When the answer cannot be had, or a statement in it cannot be believed.
+    pub async fn rotations(&self) -> Result<Vec<Rotation>, OracleError> {
+        let said: Vec<Rotation> = match self.fetcher.get("/v1/rotation", SMALL).await {
+            Err(OracleError::Refused { status: 404, .. }) => return Ok(Vec::new()),
+            answer => answer?,
+        };
+        follow(self.key, &said).map_err(|source| OracleError::Rotation { url: self.url().to_string(), source })
     }
 
     /// How far the oracle has come on its clock. Unsigned: for people, and for the conductor of fast time.

@@ -2,6 +2,7 @@
 
 use hypothec_oracle::bundle::BundleError;
 use hypothec_oracle::event::Event;
+use hypothec_oracle::rotation::RotationError;
 use hypothec_oracle::verify::VerifyError;
 use hypothec_oracle::wire::BadSignature;
 
@@ -38,6 +39,9 @@ pub enum OracleError {
     /// An announcement or attestation that does not verify.
     #[error("oracle {url}: {source}")]
     Verify { url: String, source: VerifyError },
+    /// A hand-over to another key that cannot be believed.
+    #[error("oracle {url}: {source}")]
+    Rotation { url: String, source: RotationError },
     /// Its lows say that the event is true, but it does not attest it.
     #[error("oracle {url}: its own lows make {event} true, but it does not attest it")]
     Withheld { url: String, event: Event },

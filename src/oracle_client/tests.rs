@@ -52,8 +52,15 @@ impl World {
 
     fn config(&self, feed: FeedChoice) -> Config {
         let (data, listen) = (self.data(), "127.0.0.1:0".parse().unwrap());
-        let (clock, limits) = (Clock::file(self.clock()), daemon::Limits::default());
-        Config { data, listen, network: Network::Regtest, feed, clock, limits }
+        Config {
+            data,
+            listen,
+            network: Network::Regtest,
+            feed,
+            clock: Clock::file(self.clock()),
+            limits: daemon::Limits::default(),
+            operating: daemon::Operating::default(),
+        }
     }
 
     async fn start(&self) -> (Oracle, OracleClient) {
@@ -272,4 +279,26 @@ async fn a_page_with_spoilt_entries_is_an_error_and_asking_again_may_help() {
     }
     let client = OracleClient::new("http://127.0.0.1:1", some_key()).unwrap();
     assert!(matches!(client.fixing(Time(7)).await, Err(OracleError::Bundle { .. })), "not a full hour: never asked");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_is_shown_only_as_both_keys_signed_it() {
+    use hypothec_oracle::announce::OracleKeys;
+    use hypothec_oracle::rotation::{Rotation, RotationError};
+    let keys = |byte| OracleKeys::from_secret(bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap());
+    let (old, new) = (keys(1), keys(2));
+    let said = Rotation::sign(&old, &new, hour(1)).unwrap();
+    let served = |rotations: Vec<Rotation>| serde_json::to_string(&rotations).unwrap();
+    let ask = |body: String| async {
+        let client = OracleClient::new(&impostor("200 OK", body).await, old.public_key()).unwrap();
+        client.rotations().await
+    };
+    assert_eq!(ask(served(vec![said])).await.unwrap(), [said]);
+    let forged = Rotation { from: hour(2), ..said };
+    let refused = ask(served(vec![forged])).await;
+    assert!(matches!(refused, Err(OracleError::Rotation { source: RotationError::Signature { .. }, .. })));
+    let two = ask(served(vec![said, Rotation::sign(&old, &keys(3), hour(1)).unwrap()])).await;
+    assert!(matches!(two, Err(OracleError::Rotation { source: RotationError::Conflict(_), .. })));
+    let none = impostor("404 Not Found", r#"{"code":"no_rotation","message":"none"}"#.to_string()).await;
+    assert!(OracleClient::new(&none, old.public_key()).unwrap().rotations().await.unwrap().is_empty());
 }

@@ -80,6 +80,7 @@ impl World {
             feed: daemon::FeedChoice::Replay(prices),
             clock: Clock::file(&clock),
             limits: daemon::Limits::default(),
+            operating: daemon::Operating::default(),
         })
         .await
         .unwrap();

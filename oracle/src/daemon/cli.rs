@@ -1,6 +1,7 @@
 //! The command line of `hypothec-oracle`.
 
 use super::config::{Network, Said};
+use super::passphrase::Passphrase;
 use super::{commands, keyfile, run};
 use crate::units::Cents;
 use clap::{Args, Parser, Subcommand};
@@ -20,7 +21,23 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Make a data folder with a new key in it; prints the public key.
-    Init(Place),
+    ///
+    /// With a passphrase (a file, the systemd credential oracle-passphrase, or typed at the terminal) the key is encrypted.
+    /// Without one it is not, and only regtest will use it.
+    Init(Init),
+    /// Encrypt the key of a data folder that was made without a passphrase.
+    EncryptKey(Init),
+    /// Hold the key and sign what policy allows, for a daemon that asks over a Unix socket.
+    Signer(commands::signer::Signer),
+    /// Hand over to a new key: a statement signed by the old key and the new.
+    Rotate(commands::rotate::Rotate),
+    /// Make and list payment events, and attest them.
+    #[command(subcommand)]
+    Payment(commands::payment::Payment),
+    /// Say what is wrong with clock, disk, venues, keys and mirrors; exit code 1 when something is.
+    Doctor(commands::doctor::Doctor),
+    /// Prove that an oracle said two things where it may say one, from two attestations or two announcements.
+    ProveEquivocation(commands::prove_equivocation::ProveEquivocation),
     /// Run the oracle.
     #[command(after_help = "Examples:\n  \
         hypothec-oracle run --data ~/.hypothec-oracle --network regtest --replay prices.csv --regtest-clock clock\n  \
@@ -39,9 +56,23 @@ pub struct Place {
     /// Data folder.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock, limits.
+    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock, limits, signer, passphrase_file,
+    /// webhook_listen, webhook_secret_file, mirrors, venues, bitcoind.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+}
+
+/// Where the key is made, and what protects it.
+#[derive(Debug, Args)]
+pub struct Init {
+    #[command(flatten)]
+    place: Place,
+    /// File with the key's passphrase, closed to others (mode 600).
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Do not encrypt the key, and do not ask: for regtest.
+    #[arg(long, conflicts_with = "passphrase_file")]
+    insecure_plain: bool,
 }
 
 /// How to run it; what is said here wins over the config file.
@@ -64,6 +95,18 @@ pub struct Run {
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
+    /// Ask the signer at this socket instead of holding the key.
+    #[arg(long, value_name = "SOCKET", conflicts_with = "passphrase_file")]
+    signer: Option<PathBuf>,
+    /// File with the key's passphrase, closed to others (mode 600).
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
+    /// Listen here for a payment system's orders; needs --webhook-secret-file.
+    #[arg(long, value_name = "IP:PORT", requires = "webhook_secret_file")]
+    webhook_listen: Option<SocketAddr>,
+    /// File with the secret shared with the payment system.
+    #[arg(long, value_name = "FILE")]
+    webhook_secret_file: Option<PathBuf>,
 }
 
 /// How to say how it is.
@@ -91,7 +134,8 @@ pub enum Price {
 }
 
 impl Place {
-    fn said(self) -> anyhow::Result<Said> {
+    /// What the command line and the config file say together.
+    pub(super) fn said(self) -> anyhow::Result<Said> {
         let file = self.config.map(|path| Said::read(&path)).transpose()?.unwrap_or_default();
         Ok(Said { data: self.data, ..Said::default() }.over(file))
     }
@@ -111,11 +155,13 @@ pub async fn main(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()
 /// What the command failed at.
 pub async fn execute(command: Command) -> anyhow::Result<()> {
     match command {
-        Command::Init(place) => {
-            let key = keyfile::init(&place.said()?.data()?)?;
-            println!("{key}");
-            Ok(())
-        }
+        Command::Init(line) => tokio::task::spawn_blocking(move || make_key(line)).await?,
+        Command::EncryptKey(line) => tokio::task::spawn_blocking(move || encrypt_key(line)).await?,
+        Command::Signer(signer) => signer.run(told_to_stop()).await,
+        Command::Rotate(rotate) => tokio::task::spawn_blocking(move || rotate.run()).await?,
+        Command::Payment(payment) => tokio::task::spawn_blocking(move || payment.run()).await?,
+        Command::Doctor(doctor) => doctor.run().await,
+        Command::ProveEquivocation(prove) => prove.run().await,
         Command::Run(line) => {
             let said = Said {
                 listen: line.listen,
@@ -123,6 +169,10 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
                 replay: line.replay,
                 manual: line.manual,
                 regtest_clock: line.regtest_clock,
+                signer: line.signer,
+                passphrase_file: line.passphrase_file,
+                webhook_listen: line.webhook_listen,
+                webhook_secret_file: line.webhook_secret_file,
                 ..Said::default()
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
@@ -131,6 +181,37 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Price(Price::Clear(place)) => commands::price::clear(&place.said()?.data()?).await,
         Command::Status(line) => commands::status::status(&line.place.said()?.data()?, line.json).await,
     }
+}
+
+fn make_key(line: Init) -> anyhow::Result<()> {
+    let said = Said { passphrase_file: line.passphrase_file, ..Said::default() }.over(line.place.said()?);
+    let data = said.data()?;
+    let passphrase = match line.insecure_plain {
+        true => None,
+        false => Passphrase { file: said.passphrase_file }.get(true)?,
+    };
+    let key = keyfile::init_with(&data, passphrase.as_ref())?;
+    // A signer will want its record; a daemon that holds the key itself does not look at it.
+    super::signer::begin_record(&data, &key)?;
+    if passphrase.is_none() {
+        eprintln!(
+            "warning: the key in {} is not encrypted; only regtest will use it. Encrypt it with \
+             `hypothec-oracle encrypt-key`.",
+            data.display()
+        );
+    }
+    println!("{key}");
+    Ok(())
+}
+
+fn encrypt_key(line: Init) -> anyhow::Result<()> {
+    let said = Said { passphrase_file: line.passphrase_file, ..Said::default() }.over(line.place.said()?);
+    let passphrase = Passphrase { file: said.passphrase_file.clone() }.get(true)?;
+    let passphrase = passphrase.ok_or_else(|| {
+        anyhow::anyhow!("there is no passphrase; say --passphrase-file FILE or start it at a terminal")
+    })?;
+    println!("{}", keyfile::seal(&said.data()?, &passphrase)?);
+    Ok(())
 }
 
 /// Ctrl-C, or SIGTERM as a service manager sends it. A signal that cannot be listened to never comes.

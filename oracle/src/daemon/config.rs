@@ -1,9 +1,11 @@
 //! What the daemon is told: a TOML file, overridden by the command line.
 
 use super::http::Limits;
+use super::passphrase::Passphrase;
 use crate::clock::Clock;
 use anyhow::{bail, Context};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -80,6 +82,19 @@ pub struct Config {
     pub clock: Clock,
     /// What strangers may do.
     pub limits: Limits,
+    /// Its key, its payments, and what is near it.
+    pub operating: Operating,
+}
+
+/// What an operator adds to an oracle. Nothing of it is needed on regtest.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Operating {
+    /// The signer's socket; without it the key is held in this process.
+    pub signer: Option<PathBuf>,
+    /// Where the passphrase of a key held in this process is.
+    pub passphrase: Passphrase,
+    /// The webhook of a payment system: where to listen, and the file with the shared secret.
+    pub webhook: Option<(SocketAddr, PathBuf)>,
 }
 
 /// The same as a file or a command line says it: everything may be missing.
@@ -94,6 +109,22 @@ pub struct Said {
     pub manual: bool,
     pub regtest_clock: Option<PathBuf>,
     pub limits: Option<Limits>,
+    /// The signer's socket.
+    pub signer: Option<PathBuf>,
+    /// File with the key's passphrase.
+    pub passphrase_file: Option<PathBuf>,
+    /// Where the payments' webhook listens; not where the public does.
+    pub webhook_listen: Option<SocketAddr>,
+    /// File with the secret shared with the payment system.
+    pub webhook_secret_file: Option<PathBuf>,
+    /// Base URLs of this oracle's mirrors, for `doctor`.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// Names and URLs of venues, for `doctor`.
+    #[serde(default)]
+    pub venues: BTreeMap<String, String>,
+    /// A bitcoind whose clock `doctor` looks at: `http://user:password@127.0.0.1:8332`.
+    pub bitcoind: Option<String>,
 }
 
 impl Said {
@@ -121,6 +152,13 @@ impl Said {
             manual: if has_feed { self.manual } else { below.manual },
             regtest_clock: self.regtest_clock.or(below.regtest_clock),
             limits: self.limits.or(below.limits),
+            signer: self.signer.or(below.signer),
+            passphrase_file: self.passphrase_file.or(below.passphrase_file),
+            webhook_listen: self.webhook_listen.or(below.webhook_listen),
+            webhook_secret_file: self.webhook_secret_file.or(below.webhook_secret_file),
+            mirrors: if self.mirrors.is_empty() { below.mirrors } else { self.mirrors },
+            venues: if self.venues.is_empty() { below.venues } else { self.venues },
+            bitcoind: self.bitcoind.or(below.bitcoind),
         }
     }
 
@@ -146,8 +184,15 @@ impl Said {
             (None, false) => bail!("no feed is named; say --replay FILE.csv or --manual"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
+        let webhook = match (self.webhook_listen, self.webhook_secret_file) {
+            (Some(listen), Some(secret)) => Some((listen, secret)),
+            (None, None) => None,
+            _ => bail!("webhook_listen and webhook_secret_file belong together; say both or neither"),
+        };
+        let operating =
+            Operating { signer: self.signer, passphrase: Passphrase { file: self.passphrase_file }, webhook };
         let (listen, limits) = (self.listen.unwrap_or(LISTEN), self.limits.unwrap_or_default());
-        let config = Config { data, listen, network, feed, clock, limits };
+        let config = Config { data, listen, network, feed, clock, limits, operating };
         config.check()?;
         Ok(config)
     }
@@ -175,6 +220,12 @@ impl Config {
     pub fn check(&self) -> anyhow::Result<()> {
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
+        }
+        if self.operating.webhook.as_ref().is_some_and(|(address, _)| *address == self.listen && address.port() != 0) {
+            bail!(
+                "webhook_listen is {}, where the public listens; give the webhook an address of its own",
+                self.listen
+            );
         }
         Ok(())
     }
@@ -205,11 +256,22 @@ mod tests {
             ("data = \"d\"\nmanual = true\nnetwork = \"mainnet\"", "test feeds"),
             ("data = \"d\"\nmanual = true\nnetwork = \"testnet\"", "use regtest or signet"),
             ("data = \"d\"\nmanual = true\n[limits]\nburts = 1", "burts"),
+            ("data = \"d\"\nmanual = true\nwebhook_listen = \"127.0.0.1:1\"", "both or neither"),
+            (
+                "data = \"d\"\nmanual = true\nwebhook_listen = \"127.0.0.1:3939\"\nwebhook_secret_file = \"s\"",
+                "an address of its own",
+            ),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());
             assert!(error.contains(says), "{error}");
         }
+    }
+
+    #[test]
+    fn the_sample_is_understood() {
+        let config = said(include_str!("../../dist/hypothec-oracle.toml")).unwrap();
+        assert_eq!(config.operating.signer, Some("/run/hypothec-signer/signer.sock".into()));
     }
 
     #[test]

@@ -214,6 +214,8 @@ impl Ledger {
     pub fn outcome(&self, event: Event) -> Option<Vec<String>> {
         match event {
             Event::Fixing { at } => self.fixing(at).map(fixing_digits),
+            // Payments are not prices: they have a book of their own.
+            Event::Payment { .. } => None,
             Event::Touch { level, day, .. } => {
                 let hours = self.lows.range(event.touch_from()?..day.end()?);
                 let least = hours.map(|(_, low)| *low).min()?;

@@ -1,17 +1,21 @@
 //! The press: announcements, attestations and bundles, made on demand and kept a while.
 //!
 //! What it makes is deterministic, so a lost or doubled page is only lost time. It attests nothing but outcomes that the
-//! ledger holds.
+//! ledger, or the book of payments, holds.
 
 use super::desk::Window;
 use super::ledger::Record;
-use crate::announce::{AnnounceError, OracleKeys, ProvenAnnouncement};
+use super::payments::Payments;
+use super::signer::{Keys, Say};
+use crate::announce::{AnnounceError, ProvenAnnouncement};
 use crate::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage, PackedAttestation, Parts};
 use crate::event::Event;
+use crate::units::{Cents, Day, Time, HOUR};
+use crate::wire::{SignedLows, SignedPrice};
 use dlc_messages::oracle_msgs::OracleAttestation;
 use hyper::body::Bytes;
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
 /// Sheets kept: some 700 kB each for a month of a band.
@@ -20,6 +24,10 @@ const KEPT: usize = 48;
 const KEPT_PRINTS: usize = 24;
 /// Attestations kept as the JSON they are told in: a crash through all there is, some 600 bytes each.
 const KEPT_SAID: usize = 4_096;
+/// Events signed ahead in one request.
+const TURN: usize = 512;
+/// How often a day's lows are looked at again when the signer has meanwhile been told newer ones.
+const LOOKS: usize = 5;
 
 /// A bundle's announcements, and its attestations as they come true.
 struct Sheet {
@@ -44,10 +52,11 @@ struct Told {
     order: VecDeque<Event>,
 }
 
-/// Signs what the window shows.
+/// Signs what the window shows. Signing may wait for the signer: call it where blocking is allowed.
 pub struct Press {
-    keys: OracleKeys,
+    keys: Keys,
     window: Window,
+    payments: Option<Payments>,
     sheets: Mutex<VecDeque<(Bundle, Arc<Sheet>)>>,
     prints: Mutex<VecDeque<Print>>,
     said: Mutex<Told>,
@@ -57,10 +66,11 @@ pub struct Press {
 
 impl Press {
     /// A press for one key and one desk.
-    pub fn new(keys: OracleKeys, window: Window) -> Press {
+    pub fn new(keys: impl Into<Keys>, window: Window) -> Press {
         Press {
-            keys,
+            keys: keys.into(),
             window,
+            payments: None,
             sheets: Mutex::default(),
             prints: Mutex::default(),
             said: Mutex::default(),
@@ -68,8 +78,13 @@ impl Press {
         }
     }
 
+    /// The same, for payments too.
+    pub fn with_payments(self, payments: Payments) -> Press {
+        Press { payments: Some(payments), ..self }
+    }
+
     /// The oracle's keys.
-    pub fn keys(&self) -> &OracleKeys {
+    pub fn keys(&self) -> &Keys {
         &self.keys
     }
 
@@ -81,9 +96,25 @@ impl Press {
     /// The announcement of an event.
     ///
     /// # Errors
-    /// When the event matures after 2106.
+    /// When the event matures after 2106, is a payment that nobody made here, or the signer is away.
     pub fn announcement(&self, event: Event) -> Result<ProvenAnnouncement, AnnounceError> {
-        self.keys.announcement(event)
+        let mut made = self.announcements(&[event])?;
+        made.pop().ok_or_else(|| AnnounceError::Signer { why: "it made nothing".into() })
+    }
+
+    /// The announcements of events, in order: one round trip to the signer.
+    ///
+    /// # Errors
+    /// As [`Press::announcement`].
+    pub fn announcements(&self, events: &[Event]) -> Result<Vec<ProvenAnnouncement>, AnnounceError> {
+        let made_here = |event: &Event| match event {
+            Event::Payment { .. } => self.payments.as_ref().is_some_and(|payments| payments.is_made(*event)),
+            Event::Fixing { .. } | Event::Touch { .. } => true,
+        };
+        if let Some(event) = events.iter().copied().find(|event| !made_here(event)) {
+            return Err(AnnounceError::NoPayment { event });
+        }
+        self.keys.announcements(events)
     }
 
     /// The attestation of an event, `None` while it has no outcome.
@@ -91,31 +122,99 @@ impl Press {
     /// # Errors
     /// When the event cannot be signed.
     pub fn attestation(&self, event: Event) -> Result<Option<OracleAttestation>, AnnounceError> {
-        let outcome = self.window.look().ledger.outcome(event);
-        outcome.map(|outcome| self.keys.attest(event, outcome)).transpose()
+        let Some(say) = self.grounds(event) else { return Ok(None) };
+        Ok(self.keys.attest(&[say])?.pop())
     }
 
-    /// The attestation of an event as the JSON it is told in, signed once for all who follow.
+    /// What is to be said of an event and why it is true; `None` while nothing is. All of it is durable.
+    fn grounds(&self, event: Event) -> Option<Say> {
+        match event {
+            Event::Fixing { at } => {
+                let cents = self.window.look().ledger.fixing(at)?;
+                Some(Say::Fixing { at, cents })
+            }
+            Event::Touch { day, from_hour, .. } => {
+                let lows = {
+                    let shown = self.window.look();
+                    // The ledger decides; the hour is for the signer to check.
+                    shown.ledger.outcome(event)?;
+                    shown.ledger.lows(day)
+                };
+                let hours = (0u32..).zip(lows).skip(usize::from(from_hour));
+                let (low, number) = hours.filter_map(|(number, low)| Some((low?, number))).min()?;
+                let hour = day.start()?.plus(number.checked_mul(HOUR)?)?;
+                Some(Say::Touch { id: event.to_string(), hour, low })
+            }
+            Event::Payment { .. } => {
+                let attested = self.payments.as_ref().is_some_and(|payments| payments.is_attested(event));
+                attested.then(|| Say::Payment { id: event.to_string() })
+            }
+        }
+    }
+
+    /// A price, signed.
     ///
     /// # Errors
-    /// When the event cannot be signed.
-    pub fn attested(&self, event: Event) -> anyhow::Result<Option<Arc<str>>> {
-        let told = || self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = told().by_event.get(&event) {
-            return Ok(Some(Arc::clone(text)));
+    /// When the signer refuses or is away.
+    pub fn price(&self, unix: Time, cents: Cents) -> Result<SignedPrice, AnnounceError> {
+        let signature = self.keys.state(&SignedPrice::statement(unix, cents))?;
+        Ok(SignedPrice { unix, cents, signature })
+    }
+
+    /// A day's lows, signed.
+    ///
+    /// # Errors
+    /// When the signer refuses or is away.
+    pub fn lows(&self, day: Day) -> Result<SignedLows, AnnounceError> {
+        let mut looks = 0;
+        loop {
+            let (frozen_until, lows) = {
+                let shown = self.window.look();
+                (shown.ledger.frozen_until(), shown.ledger.lows(day))
+            };
+            match self.keys.state(&SignedLows::statement(day, frozen_until, &lows)) {
+                Ok(signature) => return Ok(SignedLows { day, frozen_until, lows, signature }),
+                // Another request overtook this one with a newer view: look again.
+                Err(refusal) if refusal.outdated && looks < LOOKS => looks += 1,
+                Err(refusal) => return Err(refusal.into()),
+            }
         }
-        let Some(attestation) = self.attestation(event)? else { return Ok(None) };
-        let text: Arc<str> = serde_json::to_string(&attestation)?.into();
-        let mut told = told();
-        if told.by_event.insert(event, Arc::clone(&text)).is_none() {
-            told.order.push_back(event);
+    }
+
+    /// The attestations of events as the JSON they are told in, those that have an outcome; signed once for all who
+    /// follow, in one round trip to the signer.
+    ///
+    /// # Errors
+    /// When one cannot be signed.
+    pub fn attested(&self, events: &[Event]) -> anyhow::Result<Vec<(Event, Arc<str>)>> {
+        let kept: Vec<Option<Arc<str>>> = {
+            let told = self.told();
+            events.iter().map(|event| told.by_event.get(event).cloned()).collect()
+        };
+        let missing = events.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(event, _)| *event);
+        let (asked, say): (Vec<Event>, Vec<Say>) =
+            missing.filter_map(|event| Some((event, self.grounds(event)?))).unzip();
+        let mut fresh = HashMap::new();
+        for (event, attestation) in asked.into_iter().zip(self.keys.attest(&say)?) {
+            fresh.insert(event, Arc::<str>::from(serde_json::to_string(&attestation)?));
+        }
+        let mut told = self.told();
+        for (event, text) in &fresh {
+            if told.by_event.insert(*event, Arc::clone(text)).is_none() {
+                told.order.push_back(*event);
+            }
         }
         while told.order.len() > KEPT_SAID {
             if let Some(oldest) = told.order.pop_front() {
                 told.by_event.remove(&oldest);
             }
         }
-        Ok(Some(text))
+        let found = events.iter().zip(kept);
+        Ok(found.filter_map(|(event, kept)| Some((*event, kept.or_else(|| fresh.get(event).cloned())?))).collect())
+    }
+
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Signs ahead whatever becomes true, so that those who follow need not wait; calls `counted` with each event.
@@ -131,12 +230,16 @@ impl Press {
                 Record::Fixing { at, .. } => Some(Event::Fixing { at }),
                 Record::Low { .. } | Record::Frozen { .. } => None,
             };
-            for event in fixing.into_iter().chain(said.touches()) {
-                match self.attested(event) {
-                    Ok(_) => counted(event),
-                    Err(error) => tracing::error!("{event} cannot be signed: {error:#}"),
+            let events: Vec<Event> = fixing.into_iter().chain(said.touches()).collect();
+            // A gap through the whole ladder is a few thousand events: each turn holds what one frame can.
+            for turn in events.chunks(TURN) {
+                let (press, turn) = (Arc::clone(&self), turn.to_vec());
+                let first = turn.first().copied();
+                match tokio::task::spawn_blocking(move || press.attested(&turn)).await {
+                    Ok(Ok(signed)) => signed.into_iter().for_each(|(event, _)| counted(event)),
+                    Ok(Err(error)) => tracing::error!("{first:?} and what follows cannot be signed: {error:#}"),
+                    Err(_) => return,
                 }
-                tokio::task::yield_now().await;
             }
         }
     }
@@ -173,15 +276,19 @@ impl Press {
     }
 
     fn attestations(&self, sheet: &Sheet) -> Result<Vec<PackedAttestation>, AnnounceError> {
-        let mut said = Vec::new();
+        // First what is new, in one request; then all of it in order.
+        let mut places = Vec::new();
+        let mut say = Vec::new();
         for (index, (event, kept)) in (0u32..).zip(sheet.events.iter().zip(&sheet.attestations)) {
-            if let Some(packed) = kept.get() {
-                said.push(packed.clone());
-            } else if let Some(attestation) = self.attestation(*event)? {
-                said.push(kept.get_or_init(|| pack_attestation(index, &attestation)).clone());
+            if let (None, Some(grounds)) = (kept.get(), self.grounds(*event)) {
+                places.push((index, kept));
+                say.push(grounds);
             }
         }
-        Ok(said)
+        for ((index, kept), attestation) in places.into_iter().zip(self.keys.attest(&say)?) {
+            kept.get_or_init(|| pack_attestation(index, &attestation));
+        }
+        Ok(sheet.attestations.iter().filter_map(|kept| kept.get().cloned()).collect())
     }
 
     async fn sheet(self: &Arc<Self>, bundle: Bundle) -> anyhow::Result<Arc<Sheet>> {
@@ -194,6 +301,10 @@ impl Press {
         }
         let press = Arc::clone(self);
         let sheet = Arc::new(tokio::task::spawn_blocking(move || press.make(bundle)).await??);
+        if matches!(bundle, Bundle::Payment { .. }) {
+            // Asked for once or twice in its life: it must not push a month of a band out.
+            return Ok(sheet);
+        }
         let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
         sheets.push_back((bundle, Arc::clone(&sheet)));
         while sheets.len() > KEPT {
@@ -214,8 +325,7 @@ impl Press {
 
     fn make(&self, bundle: Bundle) -> Result<Sheet, AnnounceError> {
         let events = bundle.events();
-        let pack = |event: &Event| Ok(pack_announcement(&self.announcement(*event)?));
-        let announcements = events.iter().map(pack).collect::<Result<_, _>>()?;
+        let announcements = self.announcements(&events)?.iter().map(pack_announcement).collect();
         let attestations = events.iter().map(|_| OnceLock::new()).collect();
         Ok(Sheet { events, announcements, attestations })
     }

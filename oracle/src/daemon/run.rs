@@ -6,19 +6,27 @@ use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
 use super::http::{info_of, router, serve, Counter, Guard};
+use super::keyfile::{self, Held};
+use super::payments::{Order, Payments, Told};
 use super::press::Press;
+use super::signer::{Keys, SignerClient};
+use super::socket::Door;
 use super::store::Store;
-use super::{keyfile, private};
-use anyhow::Context;
+use super::{private, rotation, webhook};
+use crate::clock::Clock;
+use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
-use tokio::task::JoinHandle;
+use tokio::task::{JoinHandle, JoinSet};
 
+/// How long a signer that is just starting is waited for. Real time.
+const SIGNER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
@@ -43,6 +51,8 @@ pub struct Oracle {
     server: JoinHandle<()>,
     private: JoinHandle<std::io::Result<()>>,
     ahead: JoinHandle<()>,
+    // The payments' listeners; they end when this is dropped.
+    payments: JoinSet<()>,
 }
 
 /// Starts an oracle. When this returns, everything up to its clock has been said and it answers.
@@ -53,17 +63,20 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     config.check()?;
     let (listen, network, clock) = (config.listen, config.network, config.clock.clone());
     let (data, feed, limits) = (config.data.clone(), config.feed.clone(), config.limits.clone());
-    let (mut desk, keys, feed_name) = tokio::task::spawn_blocking(move || open(config)).await??;
+    let webhook = config.operating.webhook.clone();
+    let opened = tokio::task::spawn_blocking(move || open(config)).await??;
     clock.now().context("start without knowing the time")?;
+    let mut desk = opened.desk;
     let socket = private::bind(&data)?;
     let desk = tokio::task::spawn_blocking(move || desk.look().map(|()| desk)).await??;
-    let key = keys.public_key();
-    let press = Arc::new(Press::new(keys, desk.window()));
-    let info = info_of(&press, &network.to_string(), feed_name);
+    let key = opened.keys.public_key();
+    let payments = hear_of_payments(&data, &opened.payments, &clock, webhook).await?;
+    let press = Arc::new(Press::new(opened.keys, desk.window()).with_payments(opened.payments));
+    let info = info_of(&press, &network.to_string(), opened.feed);
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
-    let counter = Counter::new(Arc::clone(&press), clock, info, closed.clone());
+    let counter = Counter::new(Arc::clone(&press), clock, info, data.clone(), closed.clone());
     let meters = Arc::clone(&counter.meters);
     let guard = Arc::new(Guard::new(&limits, network.usual_rate(), Arc::clone(&meters)));
     let own = private::router(counter.clone(), data, &feed);
@@ -78,6 +91,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
         desk: tokio::task::spawn_blocking(move || desk.run(&told)),
         server: tokio::spawn(serve(listener, app, guard, closed.clone())),
         private: tokio::spawn(serve_privately(socket, own, closed)),
+        payments,
         ahead: tokio::spawn(press.work_ahead(move |event| meters.attested(event))),
     })
 }
@@ -94,15 +108,79 @@ async fn serve_privately(
     axum::serve(socket, app).with_graceful_shutdown(until_closed).await
 }
 
-fn open(config: Config) -> anyhow::Result<(Desk, crate::announce::OracleKeys, &'static str)> {
-    let keys = keyfile::load(&config.data)?;
+/// What a data folder and a configuration make.
+struct Opened {
+    desk: Desk,
+    keys: Keys,
+    payments: Payments,
+    feed: &'static str,
+}
+
+fn open(config: Config) -> anyhow::Result<Opened> {
+    let keys = keys(&config)?;
+    rotation::read(&config.data, &keys.public_key())?;
     let feed: Box<dyn Feed> = match &config.feed {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
     };
     let (store, ledger) = Store::open(&config.data)?;
+    let payments = Payments::open(&config.data)?;
     let name = feed.name();
-    Ok((Desk::new(config.clock, feed, store, ledger), keys, name))
+    Ok(Opened { desk: Desk::new(config.clock, feed, store, ledger), keys, payments, feed: name })
+}
+
+/// The key in the data folder, or the signer's.
+fn keys(config: &Config) -> anyhow::Result<Keys> {
+    let Some(socket) = &config.operating.signer else {
+        return Ok(keyfile::load(&config.data, config.network, &config.operating.passphrase)?.into());
+    };
+    keyfile::make_folder(&config.data)?;
+    if let Held::Sealed(path) | Held::Plain(path) = keyfile::held(&config.data) {
+        bail!("{} holds a key although a signer is named; move it to the signer's folder", path.display());
+    }
+    let began = Instant::now();
+    loop {
+        match SignerClient::connect(socket) {
+            Ok(signer) => return Ok(Keys::Signer(signer)),
+            Err(error) if began.elapsed() > SIGNER_PATIENCE => {
+                return Err(error.context(format!("the signer at {} does not answer", socket.display())));
+            }
+            Err(_) => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+}
+
+/// Opens the listeners for payments: the operator's socket, and the webhook if there is one.
+async fn hear_of_payments(
+    data: &Path,
+    payments: &Payments,
+    clock: &Clock,
+    webhook: Option<(SocketAddr, PathBuf)>,
+) -> anyhow::Result<JoinSet<()>> {
+    let mut listeners = JoinSet::new();
+    let door = Door::open(&data.join("payments.sock"), &[])?;
+    let (book, time) = (payments.clone(), clock.clone());
+    listeners.spawn(door.serve(move |request| obey(&book, &time, request)));
+    if let Some((address, secret)) = webhook {
+        let ear = webhook::Ear::new(&secret, payments.clone(), clock.clone())?;
+        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        tracing::info!("the payments' webhook listens on {}", listener.local_addr()?);
+        listeners.spawn(async move {
+            if let Err(error) = axum::serve(listener, webhook::router(ear)).await {
+                tracing::error!("the webhook stopped: {error}");
+            }
+        });
+    }
+    Ok(listeners)
+}
+
+/// An operator's order about payments.
+fn obey(payments: &Payments, clock: &Clock, request: &[u8]) -> Vec<u8> {
+    let done = serde_json::from_slice::<Order>(request)
+        .map_err(anyhow::Error::from)
+        .and_then(|order| Ok(payments.obey(&order, clock.now()?, None)?));
+    let told = done.unwrap_or_else(|error| Told::Refused { refused: format!("{error:#}") });
+    serde_json::to_vec(&told).unwrap_or_default()
 }
 
 impl Oracle {
@@ -134,6 +212,7 @@ impl Oracle {
     /// When the desk had failed before.
     pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
+        drop(self.payments);
         let _ = self.closing.send(true);
         self.ahead.abort();
         let hanging_up = [self.server.abort_handle(), self.private.abort_handle()];

@@ -2,7 +2,7 @@
 
 use super::super::press::Press;
 use super::paper::{has_already, paper, stream, unchanged, weak_tag, Lasts};
-use super::refusal::{bad_parameter, internal, parse_day, Refusal};
+use super::refusal::{bad_parameter, internal, parse_day, signing, Refusal};
 use super::Counter;
 use crate::bundle::{Bundle, Parts};
 use crate::units::Time;
@@ -21,6 +21,7 @@ type Answer = Result<Response, Refusal>;
 pub fn routes() -> Router<Counter> {
     Router::new()
         .route("/v1/fixings/{day}", get(fixings))
+        .route("/v1/payments/{id}/{day}", get(payment))
         .route("/v1/bands/{band}/{month}", get(month_or_year))
         .route("/v1/bands/{band}/{day}/{hour}", get(hour))
 }
@@ -54,6 +55,17 @@ async fn fixings(
     page(&counter, bundle, wanted.parts()?, &asked).await
 }
 
+/// What may be said of one payment. Whoever knows its id may ask; nothing lists them.
+async fn payment(
+    State(counter): State<Counter>,
+    Path((id, day)): Path<(String, String)>,
+    Query(wanted): Query<Wanted>,
+    asked: HeaderMap,
+) -> Answer {
+    let bundle = Bundle::parse_payment(&id, &day).ok_or_else(|| no_bundle(&format!("{id}/{day}")))?;
+    page(&counter, bundle, wanted.parts()?, &asked).await
+}
+
 async fn month_or_year(
     State(counter): State<Counter>,
     Path((band, period)): Path<(String, String)>,
@@ -61,7 +73,7 @@ async fn month_or_year(
     asked: HeaderMap,
 ) -> Answer {
     if let Some(months) = Bundle::parse_year(&band, &period) {
-        return year(&counter, months, wanted.parts()?, &asked);
+        return year(&counter, months, wanted.parts()?, &asked).await;
     }
     let bundle = Bundle::parse_month(&band, &period).ok_or_else(|| no_bundle(&format!("{band}/{period}")))?;
     page(&counter, bundle, wanted.parts()?, &asked).await
@@ -89,16 +101,20 @@ fn frozen_until(press: &Press) -> Time {
 }
 
 fn lasting(parts: Parts, bundle: Bundle, frozen_until: Time) -> Lasts {
+    if let Bundle::Payment { .. } = bundle {
+        // Nobody but its operator knows when the last word on a payment is said.
+        return Lasts::once(parts == Parts::Announcements);
+    }
     Lasts::once(parts == Parts::Announcements || bundle.final_at().is_some_and(|end| frozen_until >= end))
 }
 
 /// Twelve lines, each the page of a month, made one after the other while they are sent: neither side ever holds more
 /// than a month.
-fn year(counter: &Counter, months: Vec<Bundle>, parts: Parts, asked: &HeaderMap) -> Answer {
+async fn year(counter: &Counter, months: Vec<Bundle>, parts: Parts, asked: &HeaderMap) -> Answer {
     let (Some(first), Some(last)) = (months.first(), months.last()) else { return Err(no_bundle("year")) };
     // An event beyond the end of time must be a refusal, not an answer that breaks off.
-    for event in last.events().iter().rev().take(1) {
-        counter.press.announcement(*event)?;
+    if let Some(event) = last.events().last().copied() {
+        signing(&counter.press, move |press| press.announcement(event)).await?;
     }
     let lasts = lasting(parts, *last, frozen_until(&counter.press));
     let tag = weak_tag(&[

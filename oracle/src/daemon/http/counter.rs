@@ -5,6 +5,7 @@ use super::Meters;
 use crate::clock::Clock;
 use crate::ladder::{BAND, HIGHEST, LOWEST};
 use crate::wire::Info;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::sync::{watch, Semaphore};
 
@@ -20,6 +21,8 @@ pub struct Counter {
     pub clock: Clock,
     /// Who the oracle is.
     pub info: Info,
+    /// Where a rotation lies, if there is one.
+    pub data: PathBuf,
     /// What has been counted.
     pub meters: Arc<Meters>,
     /// Seats of those who follow the stream of events.
@@ -30,9 +33,9 @@ pub struct Counter {
 
 impl Counter {
     /// A counter for one press.
-    pub fn new(press: Arc<Press>, clock: Clock, info: Info, closing: watch::Receiver<bool>) -> Counter {
+    pub fn new(press: Arc<Press>, clock: Clock, info: Info, data: PathBuf, closing: watch::Receiver<bool>) -> Counter {
         let seats = Arc::new(Semaphore::new(FOLLOWERS));
-        Counter { press, clock, info, meters: Arc::new(Meters::new()), seats, closing }
+        Counter { press, clock, info, data, meters: Arc::new(Meters::new()), seats, closing }
     }
 }
 

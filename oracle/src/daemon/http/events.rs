@@ -150,10 +150,11 @@ impl Follower {
                 if self.heard.is_none_or(|heard| heard.record != place.record || heard.part < place.part) {
                     // Signing hundreds of rungs in a row must not keep others from being served.
                     tokio::task::consume_budget().await;
-                    return self.tell(place, part).or_else(|| {
+                    let told = self.tell(place, part).await;
+                    if told.is_none() {
                         tracing::error!("the stream of events broke off at {place}");
-                        None
-                    });
+                    }
+                    return told;
                 }
             }
             if *self.closing.borrow() {
@@ -190,9 +191,8 @@ impl Follower {
         }
     }
 
-    fn tell(&self, place: Place, part: Part) -> Option<Event> {
+    async fn tell(&self, place: Place, part: Part) -> Option<Event> {
         let event = Event::default().id(place.to_string());
-        let said = |attested| self.press.attested(attested).ok().flatten();
         Some(match part {
             Part::Record(Record::Low { hour, cents }) => {
                 event.event("low").data(format!("{{\"hour\":{},\"cents\":{}}}", hour.0, cents.0))
@@ -201,11 +201,18 @@ impl Follower {
                 event.event("frozen").data(format!("{{\"frozen_until\":{}}}", until.0))
             }
             Part::Record(Record::Fixing { at, .. }) => {
-                event.event("fixing").data(said(Attested::Fixing { at })?.as_ref())
+                event.event("fixing").data(self.said(Attested::Fixing { at }).await?.as_ref())
             }
-            Part::Touch(touch) => event.event("touch").data(said(touch)?.as_ref()),
+            Part::Touch(touch) => event.event("touch").data(self.said(touch).await?.as_ref()),
             Part::Gap(record) => event.event("gap").data(format!("{{\"next\":\"{record}.0\"}}")),
         })
+    }
+
+    /// Signed ahead as a rule; where it is not, the signer may be waited for.
+    async fn said(&self, event: Attested) -> Option<Arc<str>> {
+        let press = Arc::clone(&self.press);
+        let said = tokio::task::spawn_blocking(move || press.attested(&[event])).await.ok()?;
+        said.ok()?.pop().map(|(_, text)| text)
     }
 }
 

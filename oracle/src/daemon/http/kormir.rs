@@ -1,7 +1,8 @@
 //! The routes that kormir serves, for the clients that were written for it.
 
+use super::super::press::Press;
 use super::paper::{json, Lasts};
-use super::refusal::{event, internal, not_attested, Refusal};
+use super::refusal::{event, not_attested, signing, Refusal};
 use super::Counter;
 use crate::announce::AnnounceError;
 use crate::event::Event;
@@ -12,7 +13,6 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use axum::routing::get;
 use axum::Router;
-use std::sync::Arc;
 
 /// An answer, or what is wrong with the question.
 type Answer = Result<Response, Refusal>;
@@ -30,27 +30,29 @@ async fn pubkey(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
 }
 
 async fn announcement(State(counter): State<Counter>, Path(id): Path<String>, asked: HeaderMap) -> Answer {
-    json(&asked, Lasts::Forever, &counter.press.announcement(event(&id)?)?.announcement)
+    let event = event(&id)?;
+    let proven = signing(&counter.press, move |press| press.announcement(event)).await?;
+    json(&asked, Lasts::Forever, &proven.announcement)
 }
 
 /// What is attested is attested for ever; what is not may be in a second.
 async fn attestation(State(counter): State<Counter>, Path(id): Path<String>, asked: HeaderMap) -> Answer {
     let event = event(&id)?;
-    let said = counter.press.attestation(event)?.ok_or_else(|| not_attested(event))?;
+    let said = signing(&counter.press, move |press| press.attestation(event)).await?;
+    let said = said.ok_or_else(|| not_attested(event))?;
     json(&asked, Lasts::Forever, &said)
 }
 
 /// The fixings of yesterday, today and tomorrow. Touches are too many to list: they are in the bands.
 async fn list_events(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
-    let press = Arc::clone(&counter.press);
-    let list = move || -> Result<Vec<ListedEvent>, AnnounceError> {
+    let list = |press: &Press| {
         let first = press.window().look().clock.hour_floor().0.saturating_sub(DAY);
         let ahead = (0..=2 * DAY / HOUR).filter_map(|hour| Time(first).plus(hour * HOUR));
-        ahead
-            .map(|at| Event::Fixing { at })
-            .map(|event| Ok(ListedEvent::new(press.announcement(event)?.announcement, press.attestation(event)?)))
-            .collect()
+        let events: Vec<Event> = ahead.map(|at| Event::Fixing { at }).collect();
+        let announced = press.announcements(&events)?.into_iter().zip(events);
+        let list =
+            announced.map(|(proven, event)| Ok(ListedEvent::new(proven.announcement, press.attestation(event)?)));
+        list.collect::<Result<Vec<_>, AnnounceError>>()
     };
-    let done = tokio::task::spawn_blocking(list).await.map_err(|error| internal(&error.into()))?;
-    json(&asked, Lasts::Briefly, &done?)
+    json(&asked, Lasts::Briefly, &signing(&counter.press, list).await?)
 }

@@ -1,10 +1,10 @@
 //! Our own small routes: who the oracle is, the price, the lows.
 
+use super::super::rotation;
 use super::paper::{json, Lasts};
-use super::refusal::{parse_day, Refusal};
+use super::refusal::{parse_day, signing, Refusal};
 use super::state::{status_of, STALE};
 use super::Counter;
-use crate::wire::{SignedLows, SignedPrice};
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
@@ -20,6 +20,7 @@ pub fn routes() -> Router<Counter> {
         .route("/v1/status", get(status))
         .route("/v1/price", get(price))
         .route("/v1/lows/{day}", get(lows))
+        .route("/v1/rotation", get(rotation::serve))
 }
 
 async fn info(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
@@ -42,16 +43,12 @@ async fn price(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
     if age > STALE {
         return Err(none(format!("the last price is {age} s old; it counts for {STALE} s")));
     }
-    json(&asked, Lasts::Now, &SignedPrice::sign(counter.press.keys(), unix, cents))
+    json(&asked, Lasts::Now, &signing(&counter.press, move |press| press.price(unix, cents)).await?)
 }
 
 /// A closed day's lows never change any more; only `frozen_until`, and so the signature, would differ.
 async fn lows(State(counter): State<Counter>, Path(day): Path<String>, asked: HeaderMap) -> Answer {
     let day = parse_day(&day)?;
-    let (frozen_until, lows) = {
-        let shown = counter.press.window().look();
-        (shown.ledger.frozen_until(), shown.ledger.lows(day))
-    };
-    let lows = SignedLows::sign(counter.press.keys(), day, frozen_until, lows);
+    let lows = signing(&counter.press, move |press| press.lows(day)).await?;
     json(&asked, Lasts::once(lows.is_closed()), &lows)
 }

@@ -1,5 +1,6 @@
 //! What a stranger is told when there is no answer: a status, a short code, one sentence.
 
+use super::super::press::Press;
 use crate::announce::AnnounceError;
 use crate::event::Event;
 use crate::units::Day;
@@ -7,6 +8,7 @@ use crate::wire::ErrorBody;
 use axum::http::{header, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::Json;
+use std::sync::Arc;
 
 /// Status, code for programs, sentence for people.
 #[derive(Debug)]
@@ -23,8 +25,23 @@ impl IntoResponse for Refusal {
 
 impl From<AnnounceError> for Refusal {
     fn from(error: AnnounceError) -> Refusal {
+        if matches!(error, AnnounceError::Signer { .. }) {
+            tracing::error!("{error}");
+            let message = "the oracle's signer does not sign this now; ask again later".to_string();
+            return Refusal(StatusCode::SERVICE_UNAVAILABLE, "no_signature", message);
+        }
         Refusal(StatusCode::NOT_FOUND, "unknown_event", error.to_string())
     }
+}
+
+/// Signing may wait for the signer's process, so it is not done where requests are read.
+pub async fn signing<T: Send + 'static>(
+    press: &Arc<Press>,
+    work: impl FnOnce(&Press) -> Result<T, AnnounceError> + Send + 'static,
+) -> Result<T, Refusal> {
+    let press = Arc::clone(press);
+    let done = tokio::task::spawn_blocking(move || work(&press)).await;
+    Ok(done.map_err(|error| internal(&error.into()))??)
 }
 
 /// What cannot be the asker's fault, unless it asked about the end of time.

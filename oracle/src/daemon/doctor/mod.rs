@@ -1,0 +1,21 @@
+//! The doctor: looks at clock, disk, venues, keys and mirrors, and says what is wrong, why it matters and what to do.
+//!
+//! Changes nothing but a probe file that it takes away again. Signs nothing.
+
+mod ask;
+mod clock;
+mod disk;
+mod finding;
+mod keys;
+mod mirrors;
+mod service;
+mod venues;
+
+pub use ask::Asker;
+pub use clock::{look_at_bitcoind, look_at_clock};
+pub use disk::look_at_disk;
+pub use finding::{Finding, Level};
+pub use keys::{look_at_key_file, look_at_signer};
+pub use mirrors::look_at_mirror;
+pub use service::look_at_service;
+pub use venues::{look_at_venue, WebVenue};

@@ -1,0 +1,110 @@
+//! The daemon's side of rotation: the statements in its data folder, and their route.
+
+use super::http::Counter;
+use crate::rotation::{follow, Rotation};
+use crate::wire::ErrorBody;
+use anyhow::{bail, Context};
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use axum::Json;
+use bitcoin::key::XOnlyPublicKey;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+
+/// The largest file of rotations read.
+const LARGEST: u64 = 64 * 1024;
+
+/// Where they lie.
+pub fn path(data: &Path) -> PathBuf {
+    data.join("rotation.json")
+}
+
+/// The statements in a data folder, those that lead away from `key` checked; empty when there is no file.
+///
+/// # Errors
+/// When the file is not one, or says something that is not true.
+pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<Rotation>> {
+    let path = path(data);
+    let mut text = String::new();
+    match File::open(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        opened => {
+            opened?.take(LARGEST).read_to_string(&mut text).with_context(|| format!("read {}", path.display()))?
+        }
+    };
+    let said: Vec<Rotation> = serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+    for one in &said {
+        one.verify(&one.old_key).with_context(|| format!("believe {}", path.display()))?;
+    }
+    let leading_here = |one: &Rotation| one.old_key == *key || one.new_key == *key;
+    if !said.is_empty() && !said.iter().any(leading_here) {
+        bail!("{} is about other keys than {key}", path.display());
+    }
+    follow(*key, &said).with_context(|| format!("believe {}", path.display()))?;
+    Ok(said)
+}
+
+/// Writes one statement. Never replaces one: a key that signs two different ones cannot be believed.
+///
+/// # Errors
+/// When the file exists or cannot be written.
+pub fn write(path: &Path, rotation: &Rotation) -> anyhow::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .open(path)
+        .with_context(|| format!("write {} (a rotation is signed once and never replaced)", path.display()))?;
+    writeln!(file, "{}", serde_json::to_string_pretty(&[rotation])?)?;
+    file.sync_all()?;
+    super::journal::sync_folder_of(path)
+}
+
+/// `GET /v1/rotation`: the statements, oldest first; 404 while there is none.
+pub async fn serve(State(counter): State<Counter>) -> Response {
+    let key = counter.info.pubkey;
+    let said = tokio::task::spawn_blocking(move || read(&counter.data, &key)).await;
+    let refuse = |status, code: &str, message: &str| {
+        (status, Json(ErrorBody { code: code.into(), message: message.into() })).into_response()
+    };
+    match said {
+        Ok(Ok(said)) if said.is_empty() => {
+            refuse(StatusCode::NOT_FOUND, "no_rotation", "this oracle's key has not been handed over")
+        }
+        Ok(Ok(said)) => Json(said).into_response(),
+        Ok(Err(error)) => {
+            tracing::error!("{error:#}");
+            refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle's rotation cannot be read")
+        }
+        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle could not answer"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::announce::OracleKeys;
+    use crate::units::Time;
+    use secp256k1_zkp::SecretKey;
+
+    fn keys(byte: u8) -> OracleKeys {
+        OracleKeys::from_secret(SecretKey::from_slice(&[byte; 32]).unwrap())
+    }
+
+    #[test]
+    fn a_data_folder_serves_only_rotations_that_are_true_and_its_own() {
+        let folder = tempfile::tempdir().unwrap();
+        let (old, new) = (keys(1), keys(2));
+        assert!(read(folder.path(), &old.public_key()).unwrap().is_empty());
+        let said = Rotation::sign(&old, &new, Time(3_600)).unwrap();
+        write(&path(folder.path()), &said).unwrap();
+        assert_eq!(read(folder.path(), &old.public_key()).unwrap(), [said]);
+        assert_eq!(read(folder.path(), &new.public_key()).unwrap(), [said], "the new oracle shows it too");
+        assert!(read(folder.path(), &keys(3).public_key()).unwrap_err().to_string().contains("other keys"));
+        assert!(format!("{:#}", write(&path(folder.path()), &said).unwrap_err()).contains("never replaced"));
+        let forged = Rotation { from: Time(7_200), ..said };
+        std::fs::write(path(folder.path()), serde_json::to_string(&[forged]).unwrap()).unwrap();
+        assert!(format!("{:#}", read(folder.path(), &old.public_key()).unwrap_err()).contains("did not sign"));
+    }
+}

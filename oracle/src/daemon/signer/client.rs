@@ -1,0 +1,150 @@
+//! The daemon's side of the signer's socket. Connects when it must, and again after the signer was restarted.
+
+use super::ask::{unpack, Answer, Ask, Say, MOST};
+use crate::announce::{AnnounceError, ProvenAnnouncement};
+use crate::daemon::socket::Caller;
+use crate::event::Event;
+use crate::statement::Statement;
+use bitcoin::hex::DisplayHex;
+use bitcoin::key::XOnlyPublicKey;
+use secp256k1_zkp::schnorr::Signature;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+/// How long the signer may take for one answer. Real time: a month of a band is a fraction of a second.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Idle connections kept.
+const KEPT: usize = 8;
+
+/// Asks the signer.
+#[derive(Debug)]
+pub struct SignerClient {
+    path: PathBuf,
+    key: XOnlyPublicKey,
+    idle: Mutex<Vec<Caller>>,
+}
+
+/// What went wrong, and whether a newer view would help.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// One sentence.
+    pub why: String,
+    /// The signer has been told more than the asker knew.
+    pub outdated: bool,
+}
+
+impl From<Unsigned> for AnnounceError {
+    fn from(error: Unsigned) -> AnnounceError {
+        AnnounceError::Signer { why: error.why }
+    }
+}
+
+fn unsigned(why: impl ToString) -> Unsigned {
+    Unsigned { why: why.to_string(), outdated: false }
+}
+
+impl SignerClient {
+    /// Meets the signer at `path`; its key is then this oracle's, and a signer with another is refused from then on.
+    /// Blocks.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn connect(path: &Path) -> anyhow::Result<SignerClient> {
+        let mut caller = Caller::connect(path, PATIENCE)?;
+        let key = match caller.ask(&Ask::Key {})? {
+            Answer::Key { key } => key,
+            other => anyhow::bail!("the signer at {} answers {other:?} when asked for its key", path.display()),
+        };
+        Ok(SignerClient { path: path.to_owned(), key, idle: Mutex::new(vec![caller]) })
+    }
+
+    /// The key.
+    pub fn public_key(&self) -> XOnlyPublicKey {
+        self.key
+    }
+
+    /// Announcements, in order.
+    ///
+    /// # Errors
+    /// When an event matures after 2106 or the signer is away.
+    pub fn announcements(&self, events: &[Event]) -> Result<Vec<ProvenAnnouncement>, AnnounceError> {
+        let mut made = Vec::with_capacity(events.len());
+        for some in events.chunks(MOST) {
+            if let Some(event) = some.iter().copied().find(|event| event.maturity().is_none()) {
+                return Err(AnnounceError::BeyondTime { event });
+            }
+            let ids = some.iter().map(ToString::to_string).collect();
+            let unpacked = match self.ask(&Ask::Announce { ids })? {
+                Answer::Announced { packed } => unpack(&packed, some, &self.key),
+                _ => None,
+            };
+            made.extend(unpacked.ok_or_else(|| unsigned("it answered with something else than announcements"))?);
+        }
+        Ok(made)
+    }
+
+    /// The signatures of attestations, in order.
+    ///
+    /// # Errors
+    /// When the signer refuses or is away.
+    pub fn attest(&self, say: &[Say]) -> Result<Vec<Vec<Signature>>, AnnounceError> {
+        let mut made = Vec::with_capacity(say.len());
+        for some in say.chunks(MOST) {
+            match self.ask(&Ask::Attest { say: some.to_vec() })? {
+                Answer::Attested { signatures } if signatures.len() == some.len() => made.extend(signatures),
+                _ => return Err(unsigned("it answered with something else than attestations").into()),
+            }
+        }
+        Ok(made)
+    }
+
+    /// A statement's signature.
+    ///
+    /// # Errors
+    /// When the signer refuses or is away.
+    pub fn state(&self, statement: &Statement) -> Result<Signature, Unsigned> {
+        let ask = Ask::State { tag: statement.tag.to_string(), data: statement.data.to_lower_hex_string() };
+        match self.ask(&ask)? {
+            Answer::Stated { signature } => Ok(signature),
+            _ => Err(unsigned("it answered with something else than a signature")),
+        }
+    }
+
+    /// Asks on an idle connection, or on a new one: an idle one may be to a signer that has been restarted since.
+    /// Asking twice is harmless, for the signer says the same thing again.
+    fn ask(&self, ask: &Ask) -> Result<Answer, Unsigned> {
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let kept = idle.and_then(|mut caller| caller.ask(ask).ok().map(|answer| (caller, answer)));
+        let (caller, answer) = match kept {
+            Some(done) => done,
+            None => {
+                // The other idle ones are as old.
+                self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+                let mut caller = self.greet()?;
+                let answer = caller.ask(ask).map_err(|error| unsigned(format!("{error:#}")))?;
+                (caller, answer)
+            }
+        };
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < KEPT {
+            idle.push(caller);
+        }
+        drop(idle);
+        match answer {
+            Answer::Refused { why, outdated } => Err(Unsigned { why, outdated }),
+            answer => Ok(answer),
+        }
+    }
+
+    fn greet(&self) -> Result<Caller, Unsigned> {
+        let mut caller = Caller::connect(&self.path, PATIENCE).map_err(|error| unsigned(format!("{error:#}")))?;
+        match caller.ask(&Ask::Key {}).map_err(|error| unsigned(format!("{error:#}")))? {
+            Answer::Key { key } if key == self.key => Ok(caller),
+            Answer::Key { key } => {
+                Err(unsigned(format!("it holds key {key}, this oracle's is {}; give it the right one", self.key)))
+            }
+            other => Err(unsigned(format!("it answers {other:?} when asked for its key"))),
+        }
+    }
+}

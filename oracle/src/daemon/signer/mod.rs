@@ -1,0 +1,23 @@
+//! The signer: a process of its own that alone holds the key and signs only what policy allows.
+//!
+//! The daemon faces the network, the signer faces the daemon. A daemon that was taken over can still lie about prices,
+//! but it cannot get the key, cannot have two outcomes of one fixing signed (the signer keeps its own durable record),
+//! cannot have a fixing signed ahead of its hour, and cannot have a touch signed without stating the low that makes it
+//! true, to which it is then held: the signer never signs a day's lows without it.
+//!
+//! Never opens a network socket, never signs a bare digest, never signs a rotation.
+
+mod ask;
+mod client;
+mod keys;
+mod record;
+mod vault;
+
+pub use ask::{Answer, Ask, Say};
+pub use client::SignerClient;
+pub use keys::Keys;
+pub use record::begin_record;
+pub use vault::Vault;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,255 @@
+use super::super::socket::Door;
+use super::ask::{Answer, Ask, Say};
+use super::vault::{Refusal, Vault};
+use super::{begin_record, Keys, SignerClient};
+use crate::announce::{AnnounceError, OracleKeys};
+use crate::bundle::Bundle;
+use crate::clock::Clock;
+use crate::event::{Event, PaymentId, PaymentWord};
+use crate::ladder::Level;
+use crate::statement::Statement;
+use crate::units::{Cents, Day, Time, HOUR};
+use crate::verify::{verify_announcement, verify_attestation};
+use crate::wire::{SignedLows, SignedPrice};
+use bitcoin::hex::DisplayHex;
+use secp256k1_zkp::SecretKey;
+use std::path::Path;
+
+const DAY: Day = Day(18_333);
+
+fn hour(number: u32) -> Time {
+    DAY.start().unwrap().plus(number * HOUR).unwrap()
+}
+
+fn keys() -> OracleKeys {
+    OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap())
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    vault: Option<Vault>,
+}
+
+impl World {
+    /// A signer whose clock says 10:30.
+    fn new() -> World {
+        let folder = tempfile::tempdir().unwrap();
+        begin_record(folder.path(), &keys().public_key()).unwrap();
+        let mut world = World { folder, vault: None };
+        world.set(Time(hour(10).0 + 1_800));
+        world.restart();
+        world
+    }
+
+    fn set(&self, now: Time) {
+        Clock::set_file(&self.folder.path().join("clock"), now).unwrap();
+    }
+
+    /// As after kill −9: only what is on disk is left.
+    fn restart(&mut self) {
+        self.vault = None;
+        let clock = Clock::file(self.folder.path().join("clock"));
+        self.vault = Some(Vault::open(self.folder.path(), keys(), clock).unwrap());
+    }
+
+    fn hear(&self, ask: Ask) -> Result<Answer, Refusal> {
+        self.vault.as_ref().unwrap().hear(ask)
+    }
+
+    fn say(&self, say: Say) -> Result<Answer, Refusal> {
+        self.hear(Ask::Attest { say: vec![say] })
+    }
+
+    fn state(&self, statement: &Statement) -> Result<Answer, Refusal> {
+        self.hear(Ask::State { tag: statement.tag.to_string(), data: statement.data.to_lower_hex_string() })
+    }
+
+    fn lows(&self, frozen: u32, lows: &[(usize, u64)]) -> Result<Answer, Refusal> {
+        let mut day = [None; 24];
+        lows.iter().for_each(|(hour, cents)| day[*hour] = Some(Cents(*cents)));
+        self.state(&SignedLows::statement(DAY, hour(frozen), &day))
+    }
+}
+
+fn fixing(number: u32, cents: u64) -> Say {
+    Say::Fixing { at: hour(number), cents: Cents(cents) }
+}
+
+fn touch(dollars: u32, from_hour: u8, low_hour: u32, low: u64) -> Say {
+    let event = Event::Touch { level: Level::exactly(dollars).unwrap(), day: DAY, from_hour };
+    Say::Touch { id: event.to_string(), hour: hour(low_hour), low: Cents(low) }
+}
+
+#[test]
+fn a_second_fixing_of_one_hour_is_refused_also_after_a_kill() {
+    let mut world = World::new();
+    let signed = world.say(fixing(9, 798_765)).unwrap();
+    for _ in 0..2 {
+        assert_eq!(world.say(fixing(9, 798_765)).unwrap(), signed, "a retry gets the same signatures");
+        assert_eq!(world.say(fixing(9, 798_700)).unwrap(), signed, "and so does another cent of the same dollars");
+        let second = world.say(fixing(9, 798_899 + 1));
+        assert_eq!(second, Err(Refusal::SecondFixing { at: hour(9), signed: 7_987, asked: 7_989 }));
+        world.restart();
+    }
+    // Within one request too, and then nothing of it is signed.
+    let both = world.hear(Ask::Attest { say: vec![fixing(8, 100), fixing(8, 200)] });
+    assert!(matches!(both, Err(Refusal::SecondFixing { .. })));
+    assert!(world.say(fixing(8, 200)).is_ok(), "the refused request left nothing behind");
+}
+
+#[test]
+fn what_is_ahead_of_its_hour_or_off_the_hour_or_the_ladder_is_refused() {
+    let world = World::new();
+    assert!(world.say(fixing(10, 1)).is_ok());
+    assert!(matches!(world.say(fixing(11, 1)), Err(Refusal::Future { .. })));
+    let off = Say::Fixing { at: Time(hour(9).0 + 60), cents: Cents(1) };
+    assert!(matches!(world.say(off), Err(Refusal::Unknown(_))));
+    assert!(matches!(world.say(fixing(7, 0)), Err(Refusal::Zero(_))));
+    let off = Say::Touch { id: "btcusd-touch-7491-20200312-h00".into(), hour: hour(9), low: Cents(1) };
+    assert!(matches!(world.say(off), Err(Refusal::Unknown(_))));
+    let disguised = Say::Touch { id: "btcusd1584007200".into(), hour: hour(9), low: Cents(1) };
+    assert!(matches!(world.say(disguised), Err(Refusal::Unknown(_))));
+    let price = SignedPrice::statement(Time(hour(10).0 + 1_801), Cents(1));
+    assert!(matches!(world.state(&price), Err(Refusal::Future { .. })));
+}
+
+#[test]
+fn a_touch_is_signed_only_on_a_low_that_makes_it_true_and_the_daemon_is_held_to_that_low() {
+    let mut world = World::new();
+    for (say, why) in [
+        (touch(7_490, 0, 9, 749_001), "above the level"),
+        (touch(7_490, 10, 9, 700_000), "before its start hour"),
+        (touch(7_490, 0, 24, 700_000), "another day"),
+        (touch(7_490, 0, 9, 0), "no price"),
+    ] {
+        assert!(matches!(world.say(say), Err(Refusal::NotTrue { .. })), "{why}");
+    }
+    assert!(matches!(world.say(touch(7_490, 0, 11, 700_000)), Err(Refusal::Future { .. })));
+    world.say(touch(7_490, 0, 9, 749_000)).unwrap();
+    world.restart();
+    assert!(matches!(world.lows(9, &[]), Err(Refusal::Outdated { .. })), "the low cannot be left out");
+    assert!(matches!(world.lows(9, &[(9, 749_001)]), Err(Refusal::Outdated { .. })), "nor raised");
+    world.lows(9, &[(9, 748_000)]).unwrap();
+    world.say(touch(7_490, 0, 9, 749_000)).unwrap();
+}
+
+#[test]
+fn lows_only_fall_and_an_hour_that_is_final_stays_as_it_is() {
+    let mut world = World::new();
+    world.lows(9, &[(7, 760_000), (9, 750_000)]).unwrap();
+    world.lows(10, &[(7, 760_000), (9, 749_000)]).unwrap();
+    world.restart();
+    assert!(matches!(world.lows(9, &[(7, 760_000), (9, 749_000)]), Err(Refusal::Outdated { .. })), "an older view");
+    assert!(matches!(world.lows(10, &[(7, 760_000), (9, 740_000)]), Err(Refusal::TooLate { .. })));
+    let filled_in = world.lows(10, &[(7, 760_000), (8, 1), (9, 749_000)]);
+    assert!(matches!(filled_in, Err(Refusal::TooLate { .. })), "missed is missed");
+    assert!(matches!(world.say(touch(7_000, 0, 8, 700_000)), Err(Refusal::TooLate { .. })));
+    assert!(matches!(world.say(touch(7_000, 0, 9, 700_000)), Err(Refusal::TooLate { .. })));
+    world.say(touch(7_000, 0, 10, 700_000)).unwrap();
+    assert!(matches!(world.lows(11, &[(7, 760_000)]), Err(Refusal::Future { .. })));
+    world.lows(10, &[(7, 760_000), (9, 749_000), (10, 700_000)]).unwrap();
+}
+
+#[test]
+fn of_one_payment_one_word_is_signed() {
+    let mut world = World::new();
+    let id = |word| Event::Payment { id: PaymentId([9; 16]), day: DAY, word }.to_string();
+    let signed = world.say(Say::Payment { id: id(PaymentWord::Paid) }).unwrap();
+    world.restart();
+    assert_eq!(world.say(Say::Payment { id: id(PaymentWord::Paid) }).unwrap(), signed);
+    let other = world.say(Say::Payment { id: id(PaymentWord::Undisbursed) });
+    assert!(matches!(other, Err(Refusal::SecondPayment { .. })));
+}
+
+#[test]
+fn a_missing_or_foreign_record_is_no_empty_record() {
+    let world = World::new();
+    let folder = tempfile::tempdir().unwrap();
+    let missing = Vault::open(folder.path(), keys(), Clock::system()).unwrap_err();
+    assert!(format!("{missing:#}").contains("--begin-record"), "{missing:#}");
+    assert!(begin_record(world.folder.path(), &keys().public_key()).is_err(), "a record is never replaced");
+    let other = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap());
+    begin_record(folder.path(), &other.public_key()).unwrap();
+    assert!(Vault::open(folder.path(), keys(), Clock::system()).is_err());
+}
+
+#[test]
+fn anything_that_is_no_request_is_refused_and_nothing_panics() {
+    let world = World::new();
+    let vault = world.vault.as_ref().unwrap();
+    let rotation = serde_json::json!({"ask": "state", "tag": "hypothec/rotation/v0", "data": "00".repeat(68)});
+    let attestation = serde_json::json!({"ask": "state", "tag": "DLC/oracle/attestation/v0", "data": "31"});
+    let many = serde_json::json!({"ask": "announce", "ids": vec!["btcusd0"; 3_000]});
+    for request in [
+        "".to_string(),
+        "null".into(),
+        "{\"ask\":\"secret\"}".into(),
+        "{\"ask\":\"key\",\"more\":1}".into(),
+        "[".repeat(10_000),
+        rotation.to_string(),
+        attestation.to_string(),
+        many.to_string(),
+    ] {
+        let answer: Answer = serde_json::from_slice(&vault.answer(request.as_bytes())).unwrap();
+        assert!(matches!(answer, Answer::Refused { .. }), "{request:.80}: {answer:?}");
+    }
+}
+
+/// A served signer; gone when dropped.
+struct Served(tokio::runtime::Runtime);
+
+fn serve(socket: &Path, vault: Vault) -> Served {
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let door = runtime.block_on(async { Door::open(socket, &[]) }).unwrap();
+    runtime.spawn(door.serve(move |request| vault.answer(request)));
+    Served(runtime)
+}
+
+#[test]
+fn a_month_of_a_band_is_one_request_and_the_same_bytes_as_with_the_key_at_hand() {
+    let mut world = World::new();
+    let socket = world.folder.path().join("signer.sock");
+    let served = serve(&socket, world.vault.take().unwrap());
+    let (there, here) = (Keys::Signer(SignerClient::connect(&socket).unwrap()), Keys::Here(keys()));
+    let events = Bundle::Month { band: 21, year: 2020, month: 2 }.events();
+    assert_eq!(events.len(), 29 * 64);
+    assert!(events.len() <= super::ask::MOST);
+    let made = there.announcements(&events).unwrap();
+    assert_eq!(made, here.announcements(&events).unwrap());
+    verify_announcement(&made[0], &keys().public_key(), events[0]).unwrap();
+    let say = [touch(7_490, 0, 9, 749_000), fixing(9, 798_765)];
+    let said = there.attest(&say).unwrap();
+    assert_eq!(said, here.attest(&say).unwrap());
+    for (say, said) in say.iter().zip(&said) {
+        let announced = there.announcements(&[say.event().unwrap()]).unwrap();
+        verify_attestation(said, &announced[0].announcement).unwrap();
+    }
+    let late = Event::Touch { level: Level::exactly(1_000).unwrap(), day: Day(49_709), from_hour: 0 };
+    assert_eq!(there.announcements(&[late]), Err(AnnounceError::BeyondTime { event: late }));
+    served.0.shutdown_background();
+}
+
+#[test]
+fn a_daemon_goes_on_when_its_signer_was_restarted_and_refuses_a_signer_with_another_key() {
+    let mut world = World::new();
+    let socket = world.folder.path().join("signer.sock");
+    let served = serve(&socket, world.vault.take().unwrap());
+    let there = Keys::Signer(SignerClient::connect(&socket).unwrap());
+    let said = there.attest(&[fixing(9, 798_765)]).unwrap();
+    served.0.shutdown_timeout(std::time::Duration::from_secs(5));
+    let away = there.attest(&[fixing(9, 798_765)]).unwrap_err().to_string();
+    assert!(away.contains("nobody answers"), "{away}");
+    world.restart();
+    let served = serve(&socket, world.vault.take().unwrap());
+    assert_eq!(there.attest(&[fixing(9, 798_765)]).unwrap(), said);
+    let second = there.attest(&[fixing(9, 900_000)]).unwrap_err().to_string();
+    assert!(second.contains("give the key away"), "{second}");
+    served.0.shutdown_timeout(std::time::Duration::from_secs(5));
+    let folder = tempfile::tempdir().unwrap();
+    let other = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap());
+    begin_record(folder.path(), &other.public_key()).unwrap();
+    let served = serve(&socket, Vault::open(folder.path(), other, Clock::system()).unwrap());
+    let refused = there.announcements(&[Event::Fixing { at: hour(9) }]).unwrap_err().to_string();
+    assert!(refused.contains("give it the right one"), "{refused}");
+    served.0.shutdown_background();
+}

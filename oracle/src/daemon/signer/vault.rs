@@ -1,0 +1,295 @@
+//! The vault: the key, the record, and what may be signed. Decides, makes the decision durable, then signs.
+
+use super::ask::{Answer, Ask, Say, MOST};
+use super::record::{Entry, Record, Signed};
+use crate::announce::{AnnounceError, OracleKeys};
+use crate::clock::Clock;
+use crate::event::{Event, PaymentId, PaymentWord};
+use crate::statement::{Statement, LOWS, PRICE};
+use crate::units::{Cents, Day, Time, HOUR};
+use crate::verify::{dollars_fixed, fixing_digits};
+use anyhow::Context;
+use bitcoin::hex::FromHex;
+use bitcoin::key::XOnlyPublicKey;
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+/// Why something is not signed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// More than one request may hold.
+    #[error("{0} events are asked for; at most {MOST} in one request")]
+    TooMany(usize),
+    /// No event, no hour, no level of the ladder, no known statement.
+    #[error("{0:?} is nothing this signer signs; see the event ids and statements of the protocol")]
+    Unknown(String),
+    /// Not yet.
+    #[error("{what} at {at} is in the future: this signer's clock says {now}; check both clocks")]
+    Future { what: &'static str, at: Time, now: Time },
+    /// A second outcome.
+    #[error("the fixing of {at} was signed as {signed} dollars; {asked} dollars would give the key away")]
+    SecondFixing { at: Time, signed: u32, asked: u32 },
+    /// A second outcome of a payment.
+    #[error("payment {id} was attested as {signed:?}; it cannot be {asked:?} too")]
+    SecondPayment { id: PaymentId, signed: PaymentWord, asked: PaymentWord },
+    /// The grounds of a touch do not make it true.
+    #[error("the low of {low} in the hour of {hour} does not make {event} true")]
+    NotTrue { event: Event, hour: Time, low: Cents },
+    /// A low that comes after its hour was closed.
+    #[error("the hour of {hour} is final with {known:?}; {low} comes too late")]
+    TooLate { hour: Time, known: Option<Cents>, low: Cents },
+    /// The asker has not seen what this signer was told.
+    #[error("the asker's lows of {day} are older than what this signer was told; look again")]
+    Outdated { day: Day },
+    /// A price of zero.
+    #[error("the price at {0} is zero")]
+    Zero(Time),
+    /// The key cannot sign it.
+    #[error(transparent)]
+    Key(#[from] AnnounceError),
+    /// Clock or disk.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Holds the key.
+#[derive(Debug)]
+pub struct Vault {
+    keys: OracleKeys,
+    clock: Clock,
+    record: Mutex<Record>,
+}
+
+impl Vault {
+    /// A vault for a key whose record lies in `data`.
+    ///
+    /// # Errors
+    /// When the record cannot be opened.
+    pub fn open(data: &Path, keys: OracleKeys, clock: Clock) -> anyhow::Result<Vault> {
+        let record = Record::open(data, &keys.public_key()).context("open the signer's record")?;
+        Ok(Vault { keys, clock, record: Mutex::new(record) })
+    }
+
+    /// The public key.
+    pub fn public_key(&self) -> XOnlyPublicKey {
+        self.keys.public_key()
+    }
+
+    /// Answers a request as it came over the socket. Anything that is no request is refused.
+    pub fn answer(&self, request: &[u8]) -> Vec<u8> {
+        let answer = match serde_json::from_slice(request) {
+            Ok(ask) => self.hear(ask).unwrap_or_else(|refusal| {
+                tracing::warn!("refused: {refusal}");
+                Answer::Refused { outdated: matches!(refusal, Refusal::Outdated { .. }), why: refusal.to_string() }
+            }),
+            Err(error) => Answer::Refused { why: format!("this is no request: {error}"), outdated: false },
+        };
+        serde_json::to_vec(&answer).unwrap_or_default()
+    }
+
+    /// Does what is asked, if it may be done.
+    ///
+    /// # Errors
+    /// Why not. Then nothing was signed.
+    pub fn hear(&self, ask: Ask) -> Result<Answer, Refusal> {
+        match ask {
+            Ask::Key {} => Ok(Answer::Key { key: self.public_key() }),
+            Ask::Announce { ids } => {
+                at_most(ids.len())?;
+                let announce = |id: &String| {
+                    let event = Event::parse(id).ok_or_else(|| unknown(id))?;
+                    Ok::<_, Refusal>(self.keys.announcement(event)?)
+                };
+                Ok(Answer::announced(&ids.iter().map(announce).collect::<Result<Vec<_>, _>>()?))
+            }
+            Ask::Attest { say } => self.attest(&say),
+            Ask::State { tag, data } => self.state(&tag, &data),
+        }
+    }
+
+    /// All or nothing: one thing that may not be said spoils the request.
+    fn attest(&self, say: &[Say]) -> Result<Answer, Refusal> {
+        at_most(say.len())?;
+        let now = self.now()?;
+        let mut outcomes = Vec::with_capacity(say.len());
+        {
+            let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut after = record.signed.clone_for(say);
+            let mut entries = Vec::new();
+            for one in say {
+                let (event, outcome, entry) = decide(&after, one, now)?;
+                if let Some(entry) = entry {
+                    after.apply(entry);
+                    entries.push(entry);
+                }
+                outcomes.push((event, outcome));
+            }
+            record.append(&entries).map_err(|error| Refusal::Broken(format!("{error:#}")))?;
+        }
+        let sign = |(event, outcome)| Ok::<_, Refusal>(self.keys.attest(event, outcome)?.signatures);
+        Ok(Answer::Attested { signatures: outcomes.into_iter().map(sign).collect::<Result<_, _>>()? })
+    }
+
+    fn state(&self, tag: &str, data: &str) -> Result<Answer, Refusal> {
+        let bytes = Vec::<u8>::from_hex(data).map_err(|_| unknown(tag))?;
+        let statement = Statement::new(tag, bytes).ok_or_else(|| unknown(tag))?;
+        let now = self.now()?;
+        match statement.tag {
+            PRICE => check_price(&statement.data, now)?,
+            LOWS => {
+                let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+                let entries = check_lows(&record.signed, &statement.data, now)?;
+                record.append(&entries).map_err(|error| Refusal::Broken(format!("{error:#}")))?;
+            }
+            _ => {}
+        }
+        Ok(Answer::Stated { signature: statement.sign(&self.keys) })
+    }
+
+    fn now(&self) -> Result<Time, Refusal> {
+        self.clock.now().map_err(|error| Refusal::Broken(format!("{error:#}")))
+    }
+}
+
+impl Signed {
+    /// The part of the record that a request touches, so that it can be tried without holding a second whole copy.
+    fn clone_for(&self, say: &[Say]) -> Signed {
+        let mut part = Signed::default();
+        for one in say {
+            match (one, one.event()) {
+                (Say::Fixing { at, .. }, _) => {
+                    part.fixings.extend(self.fixings.get(at).map(|dollars| (*at, *dollars)));
+                }
+                (Say::Touch { hour, .. }, _) => {
+                    part.lows.extend(self.lows.get(hour).map(|low| (*hour, *low)));
+                    part.closed.extend(self.closed.get(&hour.day()).map(|until| (hour.day(), *until)));
+                }
+                (Say::Payment { .. }, Some(Event::Payment { id, .. })) => {
+                    part.payments.extend(self.payments.get(&id).map(|word| (id, *word)));
+                }
+                (Say::Payment { .. }, _) => {}
+            }
+        }
+        part
+    }
+}
+
+fn at_most(asked: usize) -> Result<(), Refusal> {
+    if asked > MOST {
+        return Err(Refusal::TooMany(asked));
+    }
+    Ok(())
+}
+
+fn unknown(text: &str) -> Refusal {
+    Refusal::Unknown(text.chars().take(80).collect())
+}
+
+/// May this be said? The event, its outcome, and what must be durable first.
+fn decide(signed: &Signed, say: &Say, now: Time) -> Result<(Event, Vec<String>, Option<Entry>), Refusal> {
+    let event = say.event().ok_or_else(|| unknown(&format!("{say:?}")))?;
+    match (event, say) {
+        (Event::Fixing { at }, Say::Fixing { cents, .. }) => {
+            let asked = dollars_fixed(*cents);
+            if at > now {
+                return Err(Refusal::Future { what: "the fixing", at, now });
+            }
+            if *cents == Cents(0) {
+                return Err(Refusal::Zero(at));
+            }
+            let entry = match signed.fixings.get(&at) {
+                Some(signed) if *signed != asked => {
+                    return Err(Refusal::SecondFixing { at, signed: *signed, asked });
+                }
+                Some(_) => None,
+                None => Some(Entry::Fixing(at, asked)),
+            };
+            Ok((event, fixing_digits(*cents), entry))
+        }
+        (Event::Touch { level, day, .. }, Say::Touch { hour, low, .. }) => {
+            let (hour, low) = (*hour, *low);
+            let inside = event.touch_from().is_some_and(|from| from <= hour) && hour.day() == day;
+            if !hour.0.is_multiple_of(HOUR) || !inside || low > level.cents() || low == Cents(0) {
+                return Err(Refusal::NotTrue { event, hour, low });
+            }
+            if hour > now {
+                return Err(Refusal::Future { what: "the low", at: hour, now });
+            }
+            // A low above the least one told: an older view of the same hour, true all the more.
+            let told = signed.lows.get(&hour).copied();
+            let entry = match told {
+                Some(told) if told <= low => None,
+                _ if is_closed(signed, hour) => return Err(Refusal::TooLate { hour, known: told, low }),
+                _ => Some(Entry::Low(hour, low)),
+            };
+            Ok((event, vec![event.to_string()], entry))
+        }
+        (Event::Payment { id, word, .. }, _) => {
+            let entry = match signed.payments.get(&id) {
+                Some(said) if *said != word => {
+                    return Err(Refusal::SecondPayment { id, signed: *said, asked: word });
+                }
+                Some(_) => None,
+                None => Some(Entry::Payment(id, word)),
+            };
+            Ok((event, vec![event.to_string()], entry))
+        }
+        _ => Err(unknown(&event.to_string())),
+    }
+}
+
+fn is_closed(signed: &Signed, hour: Time) -> bool {
+    let end = hour.plus(HOUR);
+    signed.closed.get(&hour.day()).is_some_and(|until| end.is_some_and(|end| end <= *until))
+}
+
+fn check_price(data: &[u8], now: Time) -> Result<(), Refusal> {
+    let (unix, cents) = data.split_first_chunk().ok_or_else(|| unknown(PRICE))?;
+    let at = Time(u32::from_be_bytes(*unix));
+    if at > now {
+        return Err(Refusal::Future { what: "the price", at, now });
+    }
+    if cents.iter().all(|byte| *byte == 0) {
+        return Err(Refusal::Zero(at));
+    }
+    Ok(())
+}
+
+/// A day's lows against what was told before: what is told only falls, and what is closed stays.
+fn check_lows(signed: &Signed, data: &[u8], now: Time) -> Result<Vec<Entry>, Refusal> {
+    let malformed = || unknown(LOWS);
+    let (day, rest) = data.split_first_chunk().ok_or_else(malformed)?;
+    let (until, rest) = rest.split_first_chunk().ok_or_else(malformed)?;
+    let (day, until) = (Day(u32::from_be_bytes(*day)), Time(u32::from_be_bytes(*until)));
+    let (start, end) = day.start().zip(day.end()).ok_or_else(malformed)?;
+    if until > now {
+        return Err(Refusal::Future { what: "the end of what is final", at: until, now });
+    }
+    let mut entries = Vec::new();
+    for (number, entry) in (0u32..).zip(rest.chunks_exact(9)) {
+        let hour = start.plus(number.saturating_mul(HOUR)).ok_or_else(malformed)?;
+        let (known, cents) = entry.split_first().ok_or_else(malformed)?;
+        let cents = Cents(u64::from_be_bytes(cents.try_into().map_err(|_| malformed())?));
+        match (known, cents, signed.lows.get(&hour)) {
+            (0, Cents(0), None) => {}
+            (0, Cents(0), Some(_)) => return Err(Refusal::Outdated { day }),
+            (1, Cents(0), _) => return Err(Refusal::Zero(hour)),
+            (1, low, Some(told)) if low == *told => {}
+            (1, low, Some(told)) if low > *told => return Err(Refusal::Outdated { day }),
+            (1, low, told) if is_closed(signed, hour) => {
+                return Err(Refusal::TooLate { hour, known: told.copied(), low });
+            }
+            (1, _, _) if hour > now => return Err(Refusal::Future { what: "the low", at: hour, now }),
+            (1, low, _) => entries.push(Entry::Low(hour, low)),
+            _ => return Err(malformed()),
+        }
+    }
+    let until = until.min(end);
+    match signed.closed.get(&day) {
+        Some(known) if *known > until => return Err(Refusal::Outdated { day }),
+        Some(known) if *known == until => {}
+        _ if until > start => entries.push(Entry::Closed(day, until)),
+        _ => {}
+    }
+    Ok(entries)
+}

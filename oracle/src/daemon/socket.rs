@@ -1,0 +1,182 @@
+//! Requests over a Unix socket: one process of this machine asks another, both of the same operator.
+//!
+//! A frame is a length (4 bytes, big endian) and so many bytes of JSON; each request gets one answer, in order. The
+//! socket's mode and the kernel's word about who is at the other end keep strangers out. Sizes, connections and times
+//! are bounded.
+
+use anyhow::{bail, Context};
+use serde::de::DeserializeOwned;
+use serde::Serialize;
+use std::io::{Read, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixStream as BlockingStream;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{UnixListener, UnixStream};
+use tokio::sync::Semaphore;
+
+/// The largest request.
+pub const LARGEST_REQUEST: usize = 1024 * 1024;
+/// The largest answer: a month of a band is some 700 kB, 2,048 fixings' announcements some 9 MB.
+pub const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
+/// Connections at one time.
+const CONNECTIONS: usize = 64;
+/// How long a request that has begun may take to arrive. Real time.
+const ARRIVAL: Duration = Duration::from_secs(10);
+/// How long a connection may be idle. Real time.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// A listening socket.
+pub struct Door {
+    listener: UnixListener,
+    path: PathBuf,
+    allowed: Vec<u32>,
+}
+
+impl Door {
+    /// Listens at `path`. The process's own user may ask, and so may `others` (user ids); for them the socket's group
+    /// may open it.
+    ///
+    /// # Errors
+    /// When somebody answers there already, or the socket cannot be made.
+    pub fn open(path: &Path, others: &[u32]) -> anyhow::Result<Door> {
+        if path.exists() {
+            if BlockingStream::connect(path).is_ok() {
+                bail!("another process answers at {}; only one may", path.display());
+            }
+            std::fs::remove_file(path).with_context(|| format!("take the old socket {} away", path.display()))?;
+        }
+        let listener = UnixListener::bind(path).with_context(|| format!("listen at {}", path.display()))?;
+        let mode = if others.is_empty() { 0o600 } else { 0o660 };
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode))?;
+        // The socket was just made by this process, so its owner is this process's user.
+        let own = std::fs::metadata(path)?.uid();
+        let allowed = std::iter::once(own).chain(others.iter().copied()).collect();
+        Ok(Door { listener, path: path.to_owned(), allowed })
+    }
+
+    /// Answers requests with `answer`, which may block, until cancelled.
+    pub async fn serve<F>(self, answer: F)
+    where
+        F: Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+    {
+        let answer = Arc::new(answer);
+        let turns = Arc::new(Semaphore::new(CONNECTIONS));
+        loop {
+            let Ok(turn) = Arc::clone(&turns).acquire_owned().await else { return };
+            let stream = match self.listener.accept().await {
+                Ok((stream, _)) => stream,
+                Err(error) => {
+                    tracing::warn!("{}: {error}", self.path.display());
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                }
+            };
+            match stream.peer_cred() {
+                Ok(peer) if self.allowed.contains(&peer.uid()) => {}
+                Ok(peer) => {
+                    tracing::warn!("{}: user {} was turned away", self.path.display(), peer.uid());
+                    continue;
+                }
+                Err(_) => continue,
+            }
+            let answer = Arc::clone(&answer);
+            tokio::spawn(async move {
+                if let Err(error) = converse(stream, answer).await {
+                    tracing::debug!("a caller went away: {error:#}");
+                }
+                drop(turn);
+            });
+        }
+    }
+}
+
+impl Drop for Door {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+async fn converse<F>(mut stream: UnixStream, answer: Arc<F>) -> anyhow::Result<()>
+where
+    F: Fn(&[u8]) -> Vec<u8> + Send + Sync + 'static,
+{
+    loop {
+        let mut length = [0; 4];
+        match tokio::time::timeout(IDLE, stream.read_exact(&mut length)).await {
+            Ok(Ok(_)) => {}
+            // Idle for long, or hung up: both are how conversations end.
+            Ok(Err(_)) | Err(_) => return Ok(()),
+        }
+        let length = usize::try_from(u32::from_be_bytes(length))?;
+        if length == 0 || length > LARGEST_REQUEST {
+            bail!("a request of {length} bytes");
+        }
+        let mut request = vec![0; length];
+        tokio::time::timeout(ARRIVAL, stream.read_exact(&mut request)).await??;
+        let answer = Arc::clone(&answer);
+        let said = tokio::task::spawn_blocking(move || answer(&request)).await?;
+        let length = u32::try_from(said.len())?.to_be_bytes();
+        tokio::time::timeout(ARRIVAL, async {
+            stream.write_all(&length).await?;
+            stream.write_all(&said).await
+        })
+        .await??;
+    }
+}
+
+/// The asking side of a connection. Blocks.
+#[derive(Debug)]
+pub struct Caller(BlockingStream);
+
+impl Caller {
+    /// Connects; every read and write may take `patience`.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub fn connect(path: &Path, patience: Duration) -> anyhow::Result<Caller> {
+        let stream = BlockingStream::connect(path).with_context(|| format!("nobody answers at {}", path.display()))?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        Ok(Caller(stream))
+    }
+
+    /// One request and its answer.
+    ///
+    /// # Errors
+    /// When the connection breaks or the answer is not understood; the connection is of no use then.
+    pub fn ask<A: DeserializeOwned>(&mut self, request: &impl Serialize) -> anyhow::Result<A> {
+        let request = serde_json::to_vec(request)?;
+        if request.len() > LARGEST_REQUEST {
+            bail!("a request of {} bytes; at most {LARGEST_REQUEST} are sent", request.len());
+        }
+        self.0.write_all(&u32::try_from(request.len())?.to_be_bytes())?;
+        self.0.write_all(&request)?;
+        let mut length = [0; 4];
+        self.0.read_exact(&mut length)?;
+        let length = usize::try_from(u32::from_be_bytes(length))?;
+        if length > LARGEST_ANSWER {
+            bail!("an answer of {length} bytes; at most {LARGEST_ANSWER} are read");
+        }
+        let mut answer = vec![0; length];
+        self.0.read_exact(&mut answer)?;
+        serde_json::from_slice(&answer).context("understand the answer")
+    }
+}
+
+/// The id of a user by its number or its name in `/etc/passwd`.
+///
+/// # Errors
+/// When there is no such user.
+pub fn user_id(user: &str) -> anyhow::Result<u32> {
+    if let Ok(number) = user.parse() {
+        return Ok(number);
+    }
+    let passwd = std::fs::read_to_string("/etc/passwd").context("read /etc/passwd")?;
+    let mut entries = passwd.lines().map(|line| line.split(':'));
+    entries
+        .find_map(|mut entry| (entry.next()? == user).then(|| entry.nth(1)?.parse().ok())?)
+        .with_context(|| format!("there is no user {user:?}; make it, or give its number"))
+}
