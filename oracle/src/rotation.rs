@@ -81,8 +81,8 @@ impl Rotation {
         for (which, key, signature) in [("old", old, self.old_signature), ("new", new, self.new_signature)] {
             SECP256K1.verify_schnorr(&signature, &message, &key).map_err(|_| RotationError::Signature {
                 which,
-                old,
-                new,
+                old: old.to_string(),
+                new: new.to_string(),
             })?;
         }
         Ok(())
