@@ -275,6 +275,7 @@ async fn another_oracle(dir: &Path) -> daemon::Oracle {
         feed: daemon::FeedChoice::Replay(prices),
         clock: Clock::file(dir.join("clock")),
         operating: daemon::Operating::default(),
+        limits: daemon::Limits::default(),
     })
     .await
     .unwrap()
