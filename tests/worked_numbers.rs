@@ -18,7 +18,9 @@ use dlc_messages::TlvRecord;
 use dlc_messages::{AcceptDlc, CetAdaptorSignatures, OfferDlc};
 use hypothec::contract::adaptor::prefixes;
 use hypothec::contract::build::Built;
-use hypothec::contract::clauses::{check_announcements, contract_info, encoded, Announcements, Payouts};
+use hypothec::contract::clauses::{
+    check_announcements, contract_info, encoded, Announcements, OracleAnnouncements, Payouts,
+};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::{receipt, refund, sign, wire, Role};
@@ -77,11 +79,11 @@ fn oracle() -> OracleKeys {
 
 fn announcements(terms: &Terms) -> Announcements {
     let announce = |event| oracle().announcement(event).unwrap();
-    Announcements {
+    let announced = OracleAnnouncements {
         touches: terms.touch_days().iter().map(|day| announce(day.event())).collect(),
-        receipt: receipt::announce(terms, &secret(4)).unwrap(),
         fixing: announce(terms.fixing_event()),
-    }
+    };
+    Announcements { oracles: vec![announced], receipt: receipt::announce(terms, &secret(4)).unwrap() }
 }
 
 /// Markdown under way.
@@ -371,7 +373,7 @@ fn oracles(page: &mut Page, terms: &Terms, announcements: &Announcements) {
     page.title("Oracle");
     let keys = oracle();
     let first = terms.touch_days()[0].event();
-    let proven = &announcements.touches[0];
+    let proven = &announcements.oracles[0].touches[0];
     let attested = keys.attest(first, vec![first.to_string()]).unwrap();
     let bundle = Bundle::of(first);
     let index = u32::try_from(bundle.index(first).unwrap()).unwrap();
@@ -391,7 +393,7 @@ fn oracles(page: &mut Page, terms: &Terms, announcements: &Announcements) {
     page.row(&[&"its packed attestation, `s`", &format!("`{}`", packed.s)]);
     page.row(&[&"digits of a fixing at $76,543.99", &format!("`{}`", fixing_digits(Cents(7_654_399)).concat())]);
     page.row(&[&"fixing announcement, body", &{
-        let body = announcements.fixing.announcement.encode();
+        let body = announcements.oracles[0].fixing.announcement.encode();
         format!("{} bytes, SHA-256 `{}`", body.len(), sha(&body))
     }]);
     page.row(&[&"signed price, start, $100,000.00", &format!("`{}`", price.signature)]);

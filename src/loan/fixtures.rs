@@ -19,6 +19,13 @@ pub fn xonly(byte: u8) -> XOnlyPublicKey {
     key(byte).x_only_public_key().0
 }
 
+/// That many oracles, as terms name them.
+pub fn several(oracles: u8) -> Vec<XOnlyPublicKey> {
+    let mut keys: Vec<_> = (20..20 + oracles).map(xonly).collect();
+    keys.sort_by_key(XOnlyPublicKey::serialize);
+    keys
+}
+
 /// One bitcoin, $50,000, $100,000, 90 days at 10 % from 2020-03-12 10:00.
 pub fn reference() -> Terms {
     let script = ScriptBuf::new_p2wpkh(&bitcoin::CompressedPublicKey(key(1)).wpubkey_hash());

@@ -6,7 +6,7 @@ use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{rand, PublicKey, SecretKey, SECP256K1};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
 use hypothec::chain::{Chain, Follower};
-use hypothec::contract::clauses::Announcements;
+use hypothec::contract::clauses::{Announcements, OracleAnnouncements};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::{accept, sign, wire, OfferDlc, Skeleton};
@@ -157,11 +157,12 @@ impl Stranger {
         let quote = self.ask(principal_cents, days).await.unwrap();
         let terms = Terms::from_tlv(&quote.terms.0).unwrap();
         let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
-        let announcements = Announcements {
+        let announced = OracleAnnouncements {
             touches: self.oracle.touches(&asked).await.unwrap(),
-            receipt: wire::read_announcement(&quote.receipt.0).unwrap(),
             fixing: self.oracle.fixing(terms.due()).await.unwrap(),
         };
+        let receipt = wire::read_announcement(&quote.receipt.0).unwrap();
+        let announcements = Announcements { oracles: vec![announced], receipt };
         Quoted { terms, announcements }
     }
 
