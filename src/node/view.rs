@@ -126,7 +126,10 @@ pub struct PeerView {
 pub struct OracleRequest {
     /// Base URL.
     pub url: String,
-    /// The key it must have; asked of it and pinned when absent.
+    /// Further URLs that serve the same oracle.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// The key it must have; asked of the first URL and pinned when absent.
     pub pubkey: Option<XOnlyPublicKey>,
 }
 
@@ -137,6 +140,12 @@ pub struct OracleView {
     pub pubkey: XOnlyPublicKey,
     /// Base URL.
     pub url: String,
+    /// Further URLs that serve it.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// Those of all its URLs that served something else and are asked no more: a sentence each.
+    #[serde(default)]
+    pub dropped: Vec<String>,
     /// Its last price in cents per bitcoin, and when it said so.
     pub spot_cents: Option<u64>,
     /// Unix time of that price.

@@ -1,5 +1,6 @@
 //! What can go wrong with an oracle. Every message names its URL.
 
+use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::bundle::BundleError;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::verify::VerifyError;
@@ -38,7 +39,32 @@ pub enum OracleError {
     /// An announcement or attestation that does not verify.
     #[error("oracle {url}: {source}")]
     Verify { url: String, source: VerifyError },
+    /// Two answers, both signed, that cannot both be true.
+    #[error(
+        "oracle {key} contradicts itself: {what} is one thing at {one} and another at {other}; trust it no longer"
+    )]
+    Contradiction { key: XOnlyPublicKey, what: String, one: String, other: String },
     /// Its lows say that the event is true, but it does not attest it.
     #[error("oracle {url}: its own lows make {event} true, but it does not attest it")]
     Withheld { url: String, event: Event },
+}
+
+impl OracleError {
+    /// Was something served that is not the oracle's word, or cannot be read as one?
+    pub fn is_false(&self) -> bool {
+        match self {
+            OracleError::TooLong { .. }
+            | OracleError::Unreadable { .. }
+            | OracleError::Key { .. }
+            | OracleError::Signature { .. }
+            | OracleError::Elsewhere { .. }
+            | OracleError::Bundle { .. }
+            | OracleError::Verify { .. } => true,
+            OracleError::Url { .. }
+            | OracleError::Unreachable { .. }
+            | OracleError::Refused { .. }
+            | OracleError::Contradiction { .. }
+            | OracleError::Withheld { .. } => false,
+        }
+    }
 }

@@ -15,6 +15,7 @@ mod level_is_touched;
 mod loan_across_a_year_end;
 mod loan_matures;
 mod oracle_falls_silent;
+mod several_oracles;
 
 #[cfg(feature = "faults")]
 mod borrower_restarts_at_each_step;

@@ -78,7 +78,10 @@ impl World {
         let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
         let borrower = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
         for node in [&lender, &borrower] {
-            node.handle.add_oracle(OracleRequest { url: oracle.url(), pubkey: None }).await.unwrap();
+            node.handle
+                .add_oracle(OracleRequest { url: oracle.url(), mirrors: Vec::new(), pubkey: None })
+                .await
+                .unwrap();
             let address = node.handle.new_address().await.unwrap().address;
             let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
             bitcoind.fund(&address.assume_checked(), Amount::from_sat(300_000_000)).await.unwrap();
