@@ -140,6 +140,58 @@ mod tests {
         assert_eq!(find(&[(2, 100_200)]), None);
     }
 
+    /// Agreements as the protocol's document describes them, block by block.
+    fn as_documented(t: usize, a: u32, b: u32) -> Vec<Vec<(u32, u32)>> {
+        type Block = (u32, u32);
+        let top = (1u32 << 20) - 1;
+        let mix = |m: Block, x: Block, y: Block| -> Vec<Vec<Block>> {
+            let one = |i: usize| [m].into_iter().chain((0..t - 1).rev().map(|j| if i >> j & 1 == 0 { x } else { y }));
+            (0..1 << (t - 1)).map(|i| one(i).collect()).collect()
+        };
+        let all = |m: Block, x: Block| vec![[vec![m], vec![x; t - 1]].concat()];
+        if b - a + 1 < 1_024 {
+            let w = (a & !1_023, a | 1_023);
+            return match a & 1_023 < 512 {
+                true if w.0 == 0 => all((a, b), w),
+                true => mix((a, b), (w.0 - 512, w.0 - 1), w),
+                false if w.1 == top => all((a, b), w),
+                false => mix((a, b), w, (w.1 + 1, w.1 + 512)),
+            };
+        }
+        let mut list = Vec::new();
+        if a > 0 {
+            let m = (a, a + 511);
+            list.extend(mix(m, (a - 512, a - 1), m));
+            list.pop();
+        }
+        list.extend(all((a, b), (a, b)));
+        if b < top {
+            let m = (b - 511, b);
+            list.extend(mix(m, m, (b + 1, b + 512)).split_off(1));
+        }
+        list
+    }
+
+    #[test]
+    fn the_library_and_the_document_agree_on_every_agreement() {
+        let block = |prefix: &Prefix| {
+            let rest = 20 - prefix.len();
+            let first = prefix.iter().fold(0u32, |sum, digit| sum << 1 | u32::try_from(*digit).unwrap()) << rest;
+            (first, first + ((1 << rest) - 1))
+        };
+        for oracles in 2..=5 {
+            for prefix in steps().iter().flat_map(|step| prefixes(step.first, step.last)) {
+                let (a, b) = block(&prefix);
+                let found: Vec<Vec<(u32, u32)>> = agreements(quorum(oracles, 5), &prefix)
+                    .unwrap()
+                    .iter()
+                    .map(|paths| paths.iter().map(block).collect())
+                    .collect();
+                assert_eq!(found, as_documented(oracles, a, b), "{oracles} oracles, {a} to {b}");
+            }
+        }
+    }
+
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(48))]
 
