@@ -130,6 +130,23 @@ mod tests {
     }
 
     #[test]
+    fn no_quorum_takes_more_signatures_than_a_record_of_a_log_holds() {
+        use crate::loan::fixtures::loan;
+        let loans = [reference(), loan(100_000_000, 40_000_000, 5_000, 90, 1_000), loan(100_000_000, 45_000_000, 700_000, 90, 1_000)];
+        for terms in loans {
+            for oracles in 2..=5u8 {
+                for threshold in 1..=oracles {
+                    let terms = Terms { oracles: several(oracles), threshold, ..terms.clone() };
+                    assert_eq!(terms.check(), Ok(()));
+                    let count = signatures(Quorum::of(&terms), &fixing_intervals(&terms)).unwrap();
+                    // Touches take 4,500 at most: 12,000 of 162 bytes, twice and in hex, are below eight megabytes.
+                    assert!(count <= 7_500, "{threshold} of {oracles} at {}: {count}", terms.reference_price);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn the_lower_index_pays_and_a_price_apart_is_left_out() {
         let (steps, quorum) = (steps(), quorum(2, 3));
         let find = |said: &[(usize, u32)]| find(quorum, &steps, said).unwrap().map(|agreed| agreed.dollars);

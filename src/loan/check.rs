@@ -316,16 +316,16 @@ mod tests {
             }
         }
         assert_eq!(
-            Terms { oracles: several(3), threshold: 2, days: Days(3_650), apr: BasisPoints(100), ..reference() }
+            Terms { oracles: several(3), threshold: 2, days: Days(1_499), apr: BasisPoints(100), ..reference() }
                 .check(),
             Ok(())
         );
-        let long = Terms { oracles: several(5), threshold: 3, days: Days(1_100), apr: BasisPoints(100), ..reference() };
+        let long = Terms { oracles: several(5), threshold: 3, days: Days(450), apr: BasisPoints(100), ..reference() };
         assert!(long
             .check()
             .unwrap_err()
             .to_string()
-            .starts_with("days 1100 days: 3 of 5 oracles settle at most 1099"));
+            .starts_with("days 450 days: 3 of 5 oracles settle at most 449"));
     }
 
     #[test]

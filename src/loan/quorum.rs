@@ -6,8 +6,9 @@ use super::units::Days;
 /// The most oracles of one loan.
 pub const ORACLES_MAX: usize = 5;
 /// Touches of a loan times its groups of oracles (or its oracles, if those are more): an adaptor signature and an
-/// announcement each, all of which must fit into one message. A 2-of-3 loan of the longest term just fits.
-pub const TOUCHES_MAX: u64 = 11_000;
+/// announcement each. With those of the fixing, both sides' signatures must fit into one record of a log. One oracle
+/// may have the longest term there is, 2 of 3 four years.
+pub const TOUCHES_MAX: u64 = 4_500;
 /// A fixing of several oracles: prices no further apart than two to this, in dollars, always settle it.
 pub const SUPPORT_EXP: u16 = 9;
 /// Prices further apart than two to this, in dollars, never settle it together.
@@ -86,8 +87,10 @@ mod tests {
     }
 
     #[test]
-    fn the_recommended_quorum_may_have_the_longest_term() {
-        assert!(Quorum { oracles: 3, threshold: 2 }.days_max() >= Days(3_651));
-        assert_eq!(Quorum { oracles: 5, threshold: 3 }.days_max(), Days(1_100));
+    fn the_more_groups_the_shorter_the_longest_term() {
+        assert!(Quorum { oracles: 1, threshold: 1 }.days_max() > Days(3_651));
+        assert_eq!(Quorum { oracles: 3, threshold: 2 }.days_max(), Days(1_500));
+        assert_eq!(Quorum { oracles: 5, threshold: 5 }.days_max(), Days(900));
+        assert_eq!(Quorum { oracles: 5, threshold: 3 }.days_max(), Days(450));
     }
 }

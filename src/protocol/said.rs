@@ -57,11 +57,11 @@ impl Loan {
         if let Some(touch) = touch {
             return Some(*touch);
         }
-        self.agreed.iter().copied().find(|clause| *clause == Clause::Fixing && !self.awaits_touch(now))
+        self.agreed.iter().copied().find(|clause| *clause == Clause::Fixing && !self.may_be_touched(now))
     }
 
     /// Has too few of the oracles said a touch, and enough of the others not spoken to the end?
-    fn awaits_touch(&self, now: Time) -> bool {
+    fn may_be_touched(&self, now: Time) -> bool {
         if now.since(self.terms.due()) >= deadline::LOWS_PATIENCE {
             return false;
         }
