@@ -132,7 +132,11 @@ mod tests {
     #[test]
     fn no_quorum_takes_more_signatures_than_a_record_of_a_log_holds() {
         use crate::loan::fixtures::loan;
-        let loans = [reference(), loan(100_000_000, 40_000_000, 5_000, 90, 1_000), loan(100_000_000, 45_000_000, 700_000, 90, 1_000)];
+        let loans = [
+            reference(),
+            loan(100_000_000, 40_000_000, 5_000, 90, 1_000),
+            loan(100_000_000, 45_000_000, 700_000, 90, 1_000),
+        ];
         for terms in loans {
             for oracles in 2..=5u8 {
                 for threshold in 1..=oracles {

@@ -321,11 +321,7 @@ mod tests {
             Ok(())
         );
         let long = Terms { oracles: several(5), threshold: 3, days: Days(450), apr: BasisPoints(100), ..reference() };
-        assert!(long
-            .check()
-            .unwrap_err()
-            .to_string()
-            .starts_with("days 450 days: 3 of 5 oracles settle at most 449"));
+        assert!(long.check().unwrap_err().to_string().starts_with("days 450 days: 3 of 5 oracles settle at most 449"));
     }
 
     #[test]

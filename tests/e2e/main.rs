@@ -8,6 +8,7 @@ mod harness;
 
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;
+mod borrower_walks_away_while_the_funding_waits;
 mod borrower_withdraws_a_repayment;
 mod counterparty_settles_first;
 mod funding_is_reorged;
