@@ -371,7 +371,10 @@ fn what_the_node_refuses_goes_to_standard_error_with_its_code() {
 
 #[test]
 fn several_oracles_are_shown_with_what_they_may_differ_by_and_what_each_has_said() {
-    let others = [KEY.get(2..).unwrap(), TXID];
+    let others = [
+        "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5",
+        "f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9",
+    ];
     let mut quoted = quote();
     quoted["oracles"] = json!([ORACLE, others[0], others[1]]);
     quoted["threshold"] = json!(2);
@@ -382,8 +385,8 @@ fn several_oracles_are_shown_with_what_they_may_differ_by_and_what_each_has_said
         { "pubkey": ORACLE, "said": [{ "event": "btcusd-touch-64200-20200312-h10", "price_cents": null }] },
         { "pubkey": others[0], "said": [{ "event": "btcusd1591783200", "price_cents": 8_000_000 }] },
     ]);
-    let path = format!("GET /v1/loans/{LOAN}");
-    let stand = Stand::new(vec![("POST /v1/quotes", quoted), (&path, lent)]);
+    let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+    let stand = Stand::new(vec![("POST /v1/quotes", quoted), (path, lent)]);
     let lender = format!("{KEY}@127.0.0.1:9810");
     let asked = ["quote", "--lender", &lender, "--principal", "50000", "--collateral", "1", "--term", "90"];
     let text = stand.good(&asked);

@@ -5,10 +5,9 @@ use super::units::Days;
 
 /// The most oracles of one loan.
 pub const ORACLES_MAX: usize = 5;
-/// Touches of a loan times its groups of oracles (or its oracles, if those are more): an adaptor signature and an
-/// announcement each. With those of the fixing, both sides' signatures must fit into one record of a log. One oracle
-/// may have the longest term there is, 2 of 3 four years.
-pub const TOUCHES_MAX: u64 = 4_500;
+/// Touches of a loan of several oracles times its groups (or its oracles, if those are more): an adaptor signature and
+/// an announcement each. With those of the fixing, up to 9,000, both sides' signatures must fit into one record of a log.
+pub const TOUCHES_MAX: u64 = 3_000;
 /// A fixing of several oracles: prices no further apart than two to this, in dollars, always settle it.
 pub const SUPPORT_EXP: u16 = 9;
 /// Prices further apart than two to this, in dollars, never settle it together.
@@ -49,8 +48,11 @@ impl Quorum {
     }
 
     /// How many touches of one loan these oracles may settle: each takes a signature a group and an announcement an
-    /// oracle.
+    /// oracle. With one oracle the longest term is the only limit.
     pub fn days_max(self) -> Days {
+        if self.is_single() {
+            return Days(u32::MAX);
+        }
         let each = u64::try_from(self.groups().len().max(self.oracles).max(1)).unwrap_or(u64::MAX);
         Days(u32::try_from(TOUCHES_MAX / each).unwrap_or(u32::MAX))
     }
@@ -88,9 +90,9 @@ mod tests {
 
     #[test]
     fn the_more_groups_the_shorter_the_longest_term() {
-        assert!(Quorum { oracles: 1, threshold: 1 }.days_max() > Days(3_651));
-        assert_eq!(Quorum { oracles: 3, threshold: 2 }.days_max(), Days(1_500));
-        assert_eq!(Quorum { oracles: 5, threshold: 5 }.days_max(), Days(900));
-        assert_eq!(Quorum { oracles: 5, threshold: 3 }.days_max(), Days(450));
+        assert_eq!(Quorum { oracles: 1, threshold: 1 }.days_max(), Days(u32::MAX));
+        assert_eq!(Quorum { oracles: 3, threshold: 2 }.days_max(), Days(1_000));
+        assert_eq!(Quorum { oracles: 5, threshold: 5 }.days_max(), Days(600));
+        assert_eq!(Quorum { oracles: 5, threshold: 3 }.days_max(), Days(300));
     }
 }
