@@ -60,7 +60,7 @@ pub struct Announcements {
 #[serde(untagged)]
 enum Stored {
     Now { oracles: Vec<OracleAnnouncements>, receipt: OracleAnnouncement },
-    Before { touches: Vec<ProvenAnnouncement>, receipt: OracleAnnouncement, fixing: ProvenAnnouncement },
+    Before { touches: Vec<ProvenAnnouncement>, receipt: OracleAnnouncement, fixing: Box<ProvenAnnouncement> },
 }
 
 impl From<Stored> for Announcements {
@@ -68,7 +68,7 @@ impl From<Stored> for Announcements {
         match stored {
             Stored::Now { oracles, receipt } => Announcements { oracles, receipt },
             Stored::Before { touches, receipt, fixing } => {
-                Announcements { oracles: vec![OracleAnnouncements { touches, fixing }], receipt }
+                Announcements { oracles: vec![OracleAnnouncements { touches, fixing: *fixing }], receipt }
             }
         }
     }

@@ -294,7 +294,8 @@ impl OracleClient {
 
     fn contradiction(&self, one: usize, other: usize, what: String) -> OracleError {
         let url = |index: usize| self.mirrors.get(index).map(|mirror| mirror.url().to_owned()).unwrap_or_default();
-        OracleError::Contradiction { key: self.key, what, one: url(one), other: url(other) }
+        let places = format!("{} and another at {}", url(one), url(other));
+        OracleError::Contradiction { key: self.key, what, places }
     }
 }
 

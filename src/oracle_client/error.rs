@@ -40,10 +40,8 @@ pub enum OracleError {
     #[error("oracle {url}: {source}")]
     Verify { url: String, source: VerifyError },
     /// Two answers, both signed, that cannot both be true.
-    #[error(
-        "oracle {key} contradicts itself: {what} is one thing at {one} and another at {other}; trust it no longer"
-    )]
-    Contradiction { key: XOnlyPublicKey, what: String, one: String, other: String },
+    #[error("oracle {key} contradicts itself: {what} is one thing at {places}; trust it no longer")]
+    Contradiction { key: XOnlyPublicKey, what: String, places: String },
     /// Its lows say that the event is true, but it does not attest it.
     #[error("oracle {url}: its own lows make {event} true, but it does not attest it")]
     Withheld { url: String, event: Event },

@@ -52,6 +52,11 @@ async fn two_of_three_touch_hours_apart_is_one_touch() {
     assert!(both.iter().all(|view| view.stage == Stage::Active), "one oracle's touch settles nothing");
     assert_eq!(words(&both).iter().sum::<usize>(), 1, "it is heard and kept");
     let level = both[0].level_today.clone().unwrap();
+    // What was said stays said: the oracle that said it is gone from now on, and a node forgets nothing in a restart.
+    theatre.oracle.stop().await.unwrap();
+    theatre.lender.stop().await.unwrap();
+    theatre.lender.start(&[]).await.unwrap();
+    theatre.dial().await.unwrap();
     theatre.walk_to(after(NOON, 8), 3_600).await.unwrap();
     let line = theatre.settled(id, Exit::Liquidated).await;
     assert_eq!(line.price_cents, u64::from(level.level) * 100);

@@ -219,3 +219,27 @@ fn every_oracles_every_nonce_is_proved_and_stands_once() {
     assert!(offer::check_with(payouts.clone(), &terms, &n.announcements, &bytes).is_err());
     check_announcements(&n.terms, &n.announcements).unwrap();
 }
+
+#[test]
+fn logs_of_loans_with_one_oracle_are_read_as_they_were_first_written() {
+    use hypothec::contract::clauses::Announcements;
+    use hypothec::protocol::Event;
+    let cast = Cast::new();
+    let terms = cast.terms(1);
+    let now = cast.announcements(&terms);
+    let mut old = serde_json::to_value(&now).unwrap();
+    let announced = old.as_object_mut().unwrap().remove("oracles").unwrap();
+    for field in ["touches", "fixing"] {
+        old[field] = announced[0][field].clone();
+    }
+    assert_eq!(serde_json::from_value::<Announcements>(old).unwrap(), now);
+    let event = terms.touch_days()[0].event();
+    let word = cast.oracle.attest(event, vec![event.to_string()]).unwrap();
+    let clause = Clause::Touch { index: 0 };
+    let transaction = common::coin(&common::secret(3), bitcoin::Amount::ONE_BTC, 1).previous;
+    let attested = Event::Attested { clause, attestations: vec![word.clone()], transaction };
+    let mut old = serde_json::to_value(&attested).unwrap();
+    old.as_object_mut().unwrap().remove("attestations");
+    old["attestation"] = serde_json::to_value(&word).unwrap();
+    assert_eq!(serde_json::from_value::<Event>(old).unwrap(), attested);
+}
