@@ -15,6 +15,7 @@ mod funding_is_reorged;
 mod level_is_touched;
 mod loan_across_a_year_end;
 mod loan_matures;
+mod nobody_wakes_for_a_year;
 mod oracle_falls_silent;
 mod several_oracles;
 
