@@ -1,7 +1,7 @@
 //! One reference loan, measured: signatures, a whole negotiation, a touch. Held against the DLC library's own way.
 //!
 //! One bitcoin, $50,000 owed at due, reference $100,000, 90 days, one oracle, 20 digits, a uniform 0.1 % bound.
-//! Prints what it measured and, as its last four lines, the four ratios.
+//! Then the same loan on two of three oracles, beside the one. Prints what it measured and, as its last lines, the ratios.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #[path = "../tests/common/mod.rs"]
@@ -68,10 +68,20 @@ fn main() {
     let (our_touch, their_touch) = touch(&cast, &terms, &announcements, &uniform, &story);
     println!("settling a touch: ours {our_touch:?}, the library's {their_touch:?}");
 
+    let several = two_of_three(rounds);
+    let one = signatures(&uniform);
+    println!(
+        "two of three oracles: {} adaptor signatures in all, {one} with one; offer {} bytes, accept {}, sign {}; negotiated in {:?}; a touch settled in {:?}",
+        several.signatures, several.bytes[0], several.bytes[1], several.bytes[2], several.wall, several.touch,
+    );
+
     println!("ratio signatures {:.2}", theirs as f64 / ours as f64);
     println!("ratio negotiation {:.2}", ratio(wall, floor));
     println!("ratio negotiation_vs_ddk {:.2}", ratio(library, wall));
     println!("ratio touch {:.0}", ratio(their_touch, our_touch));
+    println!("ratio two_of_three_signatures {:.2}", several.signatures as f64 / one as f64);
+    println!("ratio two_of_three_bytes {:.2}", total(&several.bytes) as f64 / total(&story.bytes) as f64);
+    println!("ratio two_of_three_time {:.2}", ratio(several.wall, wall));
 }
 
 fn ratio(numerator: Duration, denominator: Duration) -> f64 {
@@ -300,6 +310,41 @@ fn touch(
     };
     assert_eq!(ours(), library());
     (least(50, ours), least(2, library))
+}
+
+/// The reference loan on two of three oracles.
+struct Several {
+    signatures: usize,
+    bytes: [usize; 3],
+    wall: Duration,
+    touch: Duration,
+}
+
+fn two_of_three(rounds: usize) -> Several {
+    let cast = Cast::of(2, 3);
+    let terms = reference(&cast);
+    let announcements = cast.announcements(&terms);
+    let payouts = Payouts::of(&terms).expect("payouts");
+    let best = (0..rounds).map(|_| negotiate(&cast, &terms, &announcements, &payouts));
+    let (wall, story) = best.min_by_key(|(wall, _)| *wall).expect("a round");
+    let signatures = story.sign.cet_adaptor_signatures.ecdsa_adaptor_signatures.len();
+    let event = terms.touch_days()[45].event();
+    let words: Vec<_> = cast.oracles()[1..]
+        .iter()
+        .map(|oracle| oracle.attest(event, vec![event.to_string()]).expect("an attestation"))
+        .collect();
+    let theirs: Vec<EcdsaAdaptorSignature> = (&story.sign.cet_adaptor_signatures).into();
+    let ours = || {
+        let attested = VerifiedAttestation::check_all(&announcements, Clause::Touch { index: 45 }, words.clone());
+        let spot = place(&terms, &payouts, &attested.expect("it verifies")).expect("a place");
+        settle(&story.skeleton, Role::Lender, &cast.lender_key, &theirs, &spot).expect("a settlement")
+    };
+    let touch = least(50, ours);
+    Several { signatures, bytes: story.bytes, wall, touch }
+}
+
+fn total(bytes: &[usize; 3]) -> usize {
+    bytes.iter().sum()
 }
 
 fn least<T>(rounds: usize, work: impl Fn() -> T) -> Duration {

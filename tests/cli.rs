@@ -136,6 +136,7 @@ fn loan() -> Value {
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
         "repayment": null, "ended": null, "transactions": [TXID],
+        "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1,
     })
 }
 
@@ -151,7 +152,7 @@ fn quote() -> Value {
             { "below_bp": 500, "proceeds_cents": 5_001_370, "shortfall_cents": 0 },
         ],
         "fees": [{ "transaction": "touch", "sats": 4_275, "paid_by": "both, paid ahead at funding" }],
-        "needs_sats": 100_012_345, "oracle": ORACLE, "signatures": 786, "curve_error_ppm": [200, 1_000],
+        "needs_sats": 100_012_345, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
         "warnings": ["What you receive is bitcoin worth dollars."],
     })
 }
@@ -369,6 +370,37 @@ fn what_the_node_refuses_goes_to_standard_error_with_its_code() {
 }
 
 #[test]
+fn several_oracles_are_shown_with_what_they_may_differ_by_and_what_each_has_said() {
+    let others = [
+        "c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5",
+        "f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9",
+    ];
+    let mut quoted = quote();
+    quoted["oracles"] = json!([ORACLE, others[0], others[1]]);
+    quoted["threshold"] = json!(2);
+    quoted["spread"] = json!({ "always_usd": 512, "never_usd": 1_024, "never_bp": 103 });
+    let mut lent = loan();
+    lent["threshold"] = json!(2);
+    lent["oracles"] = json!([
+        { "pubkey": ORACLE, "said": [{ "event": "btcusd-touch-64200-20200312-h10", "price_cents": null }] },
+        { "pubkey": others[0], "said": [{ "event": "btcusd1591783200", "price_cents": 8_000_000 }] },
+    ]);
+    let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+    let stand = Stand::new(vec![("POST /v1/quotes", quoted), (path, lent)]);
+    let lender = format!("{KEY}@127.0.0.1:9810");
+    let asked = ["quote", "--lender", &lender, "--principal", "50000", "--collateral", "1", "--term", "90"];
+    let text = stand.good(&asked);
+    for part in ["oracles, 2 of 3", others[0], "up to $512 apart always agree", "$1024 apart", "1.03 %", "listed first"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    let text = stand.good(&["loan", "show", LOAN]);
+    for part in ["oracles, 2 of 2", "says btcusd-touch-64200-20200312-h10", "says btcusd1591783200 at $80,000.00"] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+}
+
+#[test]
 fn a_repayment_asks_for_the_source_that_was_named() {
     let path = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/repay";
     let stand = Stand::new(vec![(path, loan())]);
@@ -382,7 +414,7 @@ fn a_repayment_asks_for_the_source_that_was_named() {
 fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
     let before = json!({
         "principal_min": 10_000, "principal_max": 10_000_000, "days_min": 1, "days_max": 365, "initial_ltv_max": 5_000,
-        "exposure_max": 100_000_000, "oracles": [ORACLE], "approval": "automatic",
+        "exposure_max": 100_000_000, "oracles": [ORACLE], "threshold": 1, "approval": "automatic",
         "apr": { "ltv": [[2_000, 600], [5_000, 950]], "days": [], "amount": [] },
     });
     let mut after = before.clone();

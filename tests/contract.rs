@@ -61,7 +61,7 @@ fn every_clause_settles_to_the_librarys_own_transaction_for_both_sides_and_for_a
             &wire::write(&n.offer),
             &wire::write(&n.accepted.accept),
             &wire::write(&n.signed.sign),
-            attested.attestation(),
+            &attested.attestations(),
         )
         .unwrap();
         assert_eq!(from_messages, by_watcher, "{clause:?}");
@@ -70,7 +70,7 @@ fn every_clause_settles_to_the_librarys_own_transaction_for_both_sides_and_for_a
             &n.accepted.accept,
             &n.signed.sign,
             &cast.lender_key,
-            &[(0, attested.attestation().clone())],
+            &[(0, attested.attestations()[0].clone())],
         )
         .unwrap();
         assert_eq!(by_lender, theirs, "{clause:?}");

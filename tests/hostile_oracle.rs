@@ -291,7 +291,7 @@ async fn a_day_a_loan_or_an_oracle_that_fails_does_not_hold_up_the_look_at_the_o
     }
     let other = another_oracle(world.dir.path()).await;
     let hanging = Liar::before(&other.url(), &world.dir.path().join("another-oracle")).await;
-    let request = OracleRequest { url: hanging.url.clone(), pubkey: None };
+    let request = OracleRequest { url: hanging.url.clone(), mirrors: Vec::new(), pubkey: None };
     world.borrower.handle.add_oracle(request).await.unwrap();
     let band = band_of(&loan(&world.borrower.handle, spoilt).await);
     assert_ne!(band, band_of(&loan(&world.borrower.handle, sound).await));

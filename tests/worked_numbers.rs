@@ -15,12 +15,14 @@ use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use common::{coin, reference, script, secret};
 use dlc_messages::TlvRecord;
 use dlc_messages::{AcceptDlc, CetAdaptorSignatures, OfferDlc};
-use hypothec::contract::adaptor::prefixes;
+use hypothec::contract::adaptor::{self, prefixes};
 use hypothec::contract::build::Built;
-use hypothec::contract::clauses::{check_announcements, contract_info, encoded, Announcements, Payouts};
+use hypothec::contract::clauses::{
+    check_announcements, contract_info, encoded, Announcements, OracleAnnouncements, Payouts,
+};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
-use hypothec::contract::{receipt, refund, sign, wire, Role};
+use hypothec::contract::{difference, receipt, refund, sign, wire, Role};
 use hypothec::loan::curve::{self, Bounds, Curve};
 use hypothec::loan::payout::{self, Payout};
 use hypothec::loan::terms::Terms;
@@ -43,13 +45,17 @@ fn oracle() -> OracleKeys {
     OracleKeys::from_secret(secret(3))
 }
 
-fn announcements(terms: &Terms) -> Announcements {
-    let announce = |event| oracle().announcement(event).unwrap();
-    Announcements {
+fn announced(keys: &OracleKeys, terms: &Terms) -> OracleAnnouncements {
+    let announce = |event| keys.announcement(event).unwrap();
+    OracleAnnouncements {
         touches: terms.touch_days().iter().map(|day| announce(day.event())).collect(),
-        receipt: receipt::announce(terms, &secret(4)).unwrap(),
         fixing: announce(terms.fixing_event()),
     }
+}
+
+fn announcements(terms: &Terms) -> Announcements {
+    let receipt = receipt::announce(terms, &secret(4)).unwrap();
+    Announcements { oracles: vec![announced(&oracle(), terms)], receipt }
 }
 
 /// Markdown under way.
@@ -339,7 +345,7 @@ fn oracles(page: &mut Page, terms: &Terms, announcements: &Announcements) {
     page.title("Oracle");
     let keys = oracle();
     let first = terms.touch_days()[0].event();
-    let proven = &announcements.touches[0];
+    let proven = &announcements.oracles[0].touches[0];
     let attested = keys.attest(first, vec![first.to_string()]).unwrap();
     let bundle = Bundle::of(first);
     let index = u32::try_from(bundle.index(first).unwrap()).unwrap();
@@ -359,7 +365,7 @@ fn oracles(page: &mut Page, terms: &Terms, announcements: &Announcements) {
     page.row(&[&"its packed attestation, `s`", &format!("`{}`", packed.s)]);
     page.row(&[&"digits of a fixing at $76,543.99", &format!("`{}`", fixing_digits(Cents(7_654_399)).concat())]);
     page.row(&[&"fixing announcement, body", &{
-        let body = announcements.fixing.announcement.encode();
+        let body = announcements.oracles[0].fixing.announcement.encode();
         format!("{} bytes, SHA-256 `{}`", body.len(), sha(&body))
     }]);
     page.row(&[&"signed price, start, $100,000.00", &format!("`{}`", price.signature)]);
@@ -392,6 +398,68 @@ fn proofs(page: &mut Page, terms: &Terms) {
     page.row(&[&"signature of key 11 (RFC 6979)", &format!("`{}`", signature.serialize_compact().as_hex())]);
 }
 
+/// The reference loan on two of three oracles.
+fn several(page: &mut Page, one: &Terms) {
+    page.title("Two of three oracles");
+    let mut keys: Vec<OracleKeys> = [3, 30, 31].map(|number| OracleKeys::from_secret(secret(number))).into();
+    keys.sort_by_key(|keys| keys.public_key().serialize());
+    let terms = Terms { oracles: keys.iter().map(OracleKeys::public_key).collect(), threshold: 2, ..one.clone() };
+    terms.check().unwrap();
+    let receipt = receipt::announce(&terms, &secret(4)).unwrap();
+    let announcements = Announcements { oracles: keys.iter().map(|keys| announced(keys, &terms)).collect(), receipt };
+    check_announcements(&terms, &announcements).unwrap();
+    let payouts = Payouts::of(&terms).unwrap();
+    let info = encoded(&contract_info(&payouts, &announcements).unwrap());
+    let slots = adaptor::slots(&payouts, &announcements).unwrap();
+    let (quorum, days) = (payouts.quorum, payouts.touches.len());
+    page.text("The reference loan with the oracle keys of secrets 3, 30 and 31.");
+    page.table(&["what", "value"]);
+    for (index, key) in terms.oracles.iter().enumerate() {
+        page.row(&[&format!("oracle {index}"), &format!("`{key}`")]);
+    }
+    page.row(&[&"loan id", &format!("`{}`", terms.id())]);
+    page.row(&[&"contract_info", &format!("{} bytes, SHA-256 `{}`", info.len(), sha(&info))]);
+    page.row(&[&"steps of the fixing", &payouts.fixing.len()]);
+    page.row(&[
+        &"adaptor signatures",
+        &format!("{}, of them {} of the fixing", slots.len(), slots.len() - 3 * days - 1),
+    ]);
+    for (place, group) in quorum.groups().iter().enumerate() {
+        page.row(&[&format!("point of the first touch, group {group:?}"), &format!("`{}`", slots[place].point)]);
+    }
+    page.row(&[&"point of the last slot", &format!("`{}`", slots.last().unwrap().point)]);
+    let all: String = slots.iter().map(|slot| format!("{} {}\n", slot.cet, slot.point)).collect();
+    page.row(&[&"all slots as lines `CET point`", &format!("SHA-256 `{}`", sha(all.as_bytes()))]);
+    page.text("Agreements on a fixing. The slot is counted from 0 over the whole contract; digits are what is needed of each oracle.");
+    page.table(&["oracle 0", "oracle 1", "oracle 2", "slot", "the price that pays", "lender", "digits"]);
+    for said in [
+        [Some(100_000), Some(100_400), None],
+        [Some(90_000), Some(100_400), Some(100_000)],
+        [Some(90_000), Some(95_000), Some(100_000)],
+        [Some(0), None, Some(0)],
+    ] {
+        let known: Vec<(usize, u32)> =
+            said.iter().enumerate().filter_map(|(index, price)| price.map(|price| (index, price))).collect();
+        let found = difference::find(quorum, &payouts.fixing, &known).unwrap();
+        let shown = said.map(|price: Option<u32>| price.map_or("silent".to_string(), |price| format!("${price}")));
+        let [slot, pays, lender, digits] = match found {
+            None => ["none".to_string(), "–".into(), "–".into(), "–".into()],
+            Some(agreed) => [
+                (3 * days + 1 + agreed.signature).to_string(),
+                format!("${}", agreed.dollars),
+                payouts.fixing[agreed.step].lender.to_sat().to_string(),
+                agreed
+                    .digits
+                    .iter()
+                    .map(|(oracle, count)| format!("{count} of oracle {oracle}"))
+                    .collect::<Vec<_>>()
+                    .join(", "),
+            ],
+        };
+        page.row(&[&shown[0], &shown[1], &shown[2], &slot, &pays, &lender, &digits]);
+    }
+}
+
 fn worked_numbers() -> String {
     let terms = reference();
     assert_eq!(terms.check(), Ok(()));
@@ -408,6 +476,7 @@ fn worked_numbers() -> String {
     transactions(&mut page, &terms, &announcements, &contract);
     oracles(&mut page, &terms, &announcements);
     proofs(&mut page, &terms);
+    several(&mut page, &terms);
     page.0.push('\n');
     page.0
 }

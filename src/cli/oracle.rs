@@ -11,11 +11,12 @@ use clap::Subcommand;
 pub(super) enum Oracle {
     /// Trust an oracle: its key is pinned for ever
     #[command(after_help = "Examples:\n  hypothec oracle add http://127.0.0.1:3939\n  \
-        hypothec oracle add https://oracle.example.org --pubkey 79be…1798")]
+        hypothec oracle add https://oracle.example.org --pubkey 79be…1798\n  \
+        hypothec oracle add https://oracle.example.org https://mirror.example.net")]
     Add {
-        /// Its base URL
-        #[arg(value_parser = url)]
-        url: String,
+        /// Its base URL, and those of its mirrors: all are asked and compared
+        #[arg(value_parser = url, required = true, value_name = "URL")]
+        urls: Vec<String>,
         /// The key it must have, from somewhere other than itself; asked of it otherwise
         #[arg(long, value_name = "KEY", value_parser = key)]
         pubkey: Option<XOnlyPublicKey>,
@@ -29,9 +30,11 @@ impl Oracle {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         let client = place.client()?;
         match self {
-            Oracle::Add { url, pubkey } => {
+            Oracle::Add { urls, pubkey } => {
+                let mut urls = urls.into_iter();
+                let (url, mirrors) = (urls.next().unwrap_or_default(), urls.collect());
                 let asked = pubkey.is_none();
-                let view: OracleView = client.post("/v1/oracles", &OracleRequest { url, pubkey }).await?;
+                let view: OracleView = client.post("/v1/oracles", &OracleRequest { url, mirrors, pubkey }).await?;
                 place.out().say(&view, |view| {
                     let advice = match asked {
                         true => "\nThe key came from the oracle itself: compare it with one from another source.",
@@ -75,12 +78,13 @@ fn list(oracles: &[OracleView], again: &str) -> String {
     for oracle in oracles {
         grid.row([
             oracle.pubkey.to_string(),
-            oracle.url.clone(),
+            [&oracle.url].into_iter().chain(&oracle.mirrors).cloned().collect::<Vec<_>>().join("\n"),
             oracle.spot_cents.map_or("–".to_owned(), usd),
             oracle.spot_at.map_or("–".to_owned(), moment),
         ]);
     }
-    let troubles: String = oracles.iter().filter_map(|oracle| oracle.trouble.as_deref()).map(item).collect();
+    let said = |oracle: &OracleView| oracle.dropped.iter().chain(&oracle.trouble).cloned().collect::<Vec<_>>();
+    let troubles: String = oracles.iter().flat_map(said).map(|trouble| item(&trouble)).collect();
     let troubles = if troubles.is_empty() { troubles } else { format!("\nTrouble:\n{troubles}") };
     format!("{}{troubles}", grid.right(&[2]).text())
 }

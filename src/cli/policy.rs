@@ -34,6 +34,7 @@ pub(super) enum Policy {
     after_help = "Examples:
   hypothec policy set --add-oracle 79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798
   hypothec policy set --principal-max 50000 --ltv-max 45 --days-max 180
+  hypothec policy set --add-oracle 79be…1798 --add-oracle c604…9ee5 --add-oracle f930…36f9 --threshold 2
   hypothec policy set --apr 8
   hypothec policy set --apr-ltv 20=6,50=9.5 --apr-days 30=-0.5,90=0,365=1.5 --apr-amount none
   hypothec policy set --file policy.json     as `policy show --json` writes it"
@@ -74,6 +75,9 @@ pub(super) struct Changes {
     /// Trust this oracle no longer
     #[arg(long, value_name = "KEY", value_parser = key)]
     remove_oracle: Vec<XOnlyPublicKey>,
+    /// How many oracles must agree: with 1 a loan rests on one of those trusted, with more on all of them together
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=5))]
+    threshold: Option<u8>,
     /// Who says yes to a loan that the policy allows
     #[arg(long, value_name = "WHO")]
     approval: Option<Who>,
@@ -172,6 +176,7 @@ impl Changes {
                 policy.oracles.push(oracle);
             }
         }
+        replace(&mut policy.threshold, self.threshold);
         replace(
             &mut policy.approval,
             self.approval.map(|who| match who {
@@ -210,6 +215,9 @@ fn text(policy: &PolicyView, again: &str) -> String {
             Approval::Manual => "by a person".to_owned(),
         },
     );
+    if policy.threshold > 1 {
+        row("oracles that must agree", format!("{} of {}", policy.threshold, policy.oracles.len()));
+    }
     row("rate a year, by loan to value", rates(&policy.apr.ltv, percent_text));
     row("  and by term", rates(&policy.apr.days, |at| format!("{at} days")));
     row("  and by amount", rates(&policy.apr.amount, usd));

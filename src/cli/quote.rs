@@ -4,7 +4,7 @@ use super::amount::{bitcoins, days, dollars, peer};
 use super::line::Place;
 use super::out::{both, count, date, item, moment, sats, usd, Grid};
 use super::show;
-use crate::api::views::{GapView, LevelView, QuoteRequest, QuoteView};
+use crate::api::views::{GapView, LevelView, QuoteRequest, QuoteView, SpreadView};
 use crate::loan::units::{BasisPoints, Day, WHOLE};
 use bitcoin::Amount;
 use clap::Args;
@@ -67,7 +67,14 @@ fn summary(quote: &QuoteView) -> String {
     row("due", format!("{}, after {}", moment(quote.due), count(quote.days.into(), "day")));
     row("owed at due", usd(quote.owed_at_due_cents));
     row("earlier at least", usd(quote.owed_at_least_cents));
-    row("oracle", quote.oracle.to_string());
+    for (index, oracle) in quote.oracles.iter().enumerate() {
+        let name = match (index, quote.oracles.len()) {
+            (0, 1) => "oracle".to_owned(),
+            (0, all) => format!("oracles, {} of {all}", quote.threshold),
+            _ => String::new(),
+        };
+        row(&name, oracle.to_string());
+    }
     row("you need", format!("{} in your wallet, your fees included", both(quote.needs_sats)));
     grid.text()
 }
@@ -125,10 +132,26 @@ fn fixing(quote: &QuoteView) -> String {
     let (middle, tails) = quote.curve_error_ppm;
     format!(
         "At due, if nobody repays, the price then settles it: paid within {} of the collateral of the exact sum\n\
-         between half and twice today's price, within {} beyond. Each side makes {}.\n",
+         between half and twice today's price, within {} beyond. Each side makes {}.\n{}",
         ppm(middle),
         ppm(tails),
-        count(quote.signatures.into(), "signature")
+        count(quote.signatures.into(), "signature"),
+        quote.spread.as_ref().map(|spread| several(quote, spread)).unwrap_or_default()
+    )
+}
+
+/// What it means that several oracles must agree.
+fn several(quote: &QuoteView, spread: &SpreadView) -> String {
+    format!(
+        "{} of the {} oracles must agree, on a touch and on that price. Prices up to ${} apart always agree; ${} apart\n\
+         ({} of today's price) or more, never. Of those that agree, the price of the oracle listed first is paid: it may\n\
+         be off by as much as they are apart. Where no {} agree, the fallback settles a month after due.\n",
+        quote.threshold,
+        quote.oracles.len(),
+        spread.always_usd,
+        spread.never_usd,
+        BasisPoints(spread.never_bp),
+        quote.threshold
     )
 }
 

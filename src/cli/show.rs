@@ -1,7 +1,7 @@
 //! A loan and a day's level, in words.
 
 use super::out::{both, count, date, moment, sats, usd, Grid};
-use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, Role, Stage};
+use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, OracleWords, Role, Stage};
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
@@ -108,6 +108,14 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         if let Some(ltv) = loan.ltv_bp {
             row("loan to value", BasisPoints(ltv).to_string());
         }
+        for (index, oracle) in loan.oracles.iter().enumerate() {
+            let name = match (index, loan.oracles.len()) {
+                (0, 1) => "oracle".to_owned(),
+                (0, all) => format!("oracles, {} of {all}", loan.threshold),
+                _ => String::new(),
+            };
+            row(&name, words(oracle));
+        }
         row("margin line", loan.margin.map_or("none crossed".to_owned(), |line| margin(line).to_owned()));
     }
     if let Some(funding) = loan.funding {
@@ -128,6 +136,22 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         text.push_str(&format!("\nNext: {next}\n"));
     }
     text
+}
+
+/// An oracle, and what it has said about the loan.
+fn words(oracle: &OracleWords) -> String {
+    let said: Vec<String> = oracle
+        .said
+        .iter()
+        .map(|said| match said.price_cents {
+            Some(price) => format!("{} at {}", said.event, usd(price)),
+            None => said.event.clone(),
+        })
+        .collect();
+    match said.as_slice() {
+        [] => format!("{} has said nothing yet", oracle.pubkey),
+        said => format!("{} says {}", oracle.pubkey, said.join(", ")),
+    }
 }
 
 fn confirmed(loan: &LoanView) -> String {

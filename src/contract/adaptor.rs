@@ -1,9 +1,11 @@
 //! Adaptor signatures: which point locks which CET, and making and checking many of them on every core.
 //!
 //! The order of signatures is the DLC specification's: clauses in order; within the fixing, its steps from the lowest
-//! price up, each by the binary prefixes that cover it.
+//! price up, each by the binary prefixes that cover it. With several oracles each touch, and each prefix, has one for
+//! every group of oracles, and within a group one for every way their prices may agree.
 
-use super::clauses::{Announcements, Payouts};
+use super::clauses::{Announcements, Clause, Payouts};
+use super::difference::{agreements, Prefix};
 use super::error::ContractError;
 use bitcoin::secp256k1::Message;
 use bitcoin::{Amount, Script, Transaction};
@@ -18,7 +20,7 @@ use secp256k1_zkp::{EcdsaAdaptorSignature, PublicKey, SecretKey, SECP256K1};
 pub struct Slot {
     /// Index into the contract's CETs.
     pub cet: usize,
-    /// The sum of the oracle's signature points; the attestation is its secret.
+    /// The sum of the signature points of the oracles that agree; their attestations are its secret.
     pub point: PublicKey,
 }
 
@@ -35,29 +37,78 @@ pub struct Signing<'a> {
 
 /// The slots of all clauses, in the order the messages carry the signatures.
 pub fn slots(payouts: &Payouts, announcements: &Announcements) -> Result<Vec<Slot>, ContractError> {
-    let touches = announcements.touches.iter().map(|proven| &proven.announcement);
-    let singles: Vec<&OracleAnnouncement> = touches.chain([&announcements.receipt]).collect();
-    let mut slots = singles
+    let (quorum, days) = (payouts.quorum, payouts.touches.len());
+    let groups = quorum.groups();
+    let touches = (0..days)
         .into_par_iter()
-        .enumerate()
-        .map(|(cet, announcement)| Ok(Slot { cet, point: outcome_point(announcement)? }))
+        .map(|index| touch_slots(index, &groups, &announcements.of(Clause::Touch { index })))
         .collect::<Result<Vec<_>, ContractError>>()?;
-    let digits = digit_points(&announcements.fixing.announcement)?;
-    let first_cet = slots.len();
-    let prefixes: Vec<(usize, Vec<usize>)> = payouts
+    let mut slots: Vec<Slot> = touches.into_iter().flatten().collect();
+    slots.push(Slot { cet: days, point: outcome_point(&announcements.receipt)? });
+    let digits: Vec<Vec<[PublicKey; 2]>> =
+        announcements.of(Clause::Fixing).into_iter().map(digit_points).collect::<Result<_, _>>()?;
+    let prefixes: Vec<(usize, Prefix)> = payouts
         .fixing
         .iter()
         .enumerate()
         .flat_map(|(step, interval)| {
-            prefixes(interval.first, interval.last).into_iter().map(move |prefix| (first_cet + step, prefix))
+            prefixes(interval.first, interval.last).into_iter().map(move |prefix| (days + 1 + step, prefix))
         })
         .collect();
     let fixing = prefixes
         .into_par_iter()
-        .map(|(cet, prefix)| Ok(Slot { cet, point: prefix_point(&digits, &prefix)? }))
-        .collect::<Result<Vec<_>, ContractError>>()?;
-    slots.extend(fixing);
+        .map(|(cet, prefix)| {
+            let points = fixing_points(&groups, &digits, &agreements(quorum, &prefix)?)?;
+            Ok(points.into_iter().map(|point| Slot { cet, point }).collect())
+        })
+        .collect::<Result<Vec<Vec<Slot>>, ContractError>>()?;
+    slots.extend(fixing.into_iter().flatten());
     Ok(slots)
+}
+
+/// One slot for every group of oracles that can settle a day's touch.
+fn touch_slots(
+    cet: usize,
+    groups: &[Vec<usize>],
+    announced: &[&OracleAnnouncement],
+) -> Result<Vec<Slot>, ContractError> {
+    let points: Vec<PublicKey> =
+        announced.iter().map(|announcement| outcome_point(announcement)).collect::<Result<_, _>>()?;
+    let slot = |group: &Vec<usize>| {
+        let of_group: Vec<&PublicKey> = group.iter().filter_map(|oracle| points.get(*oracle)).collect();
+        Ok(Slot { cet, point: sum(&of_group, group.len())? })
+    };
+    groups.iter().map(slot).collect()
+}
+
+/// The points of one block of prices: group after group, and in each its agreements.
+fn fixing_points(
+    groups: &[Vec<usize>],
+    digits: &[Vec<[PublicKey; 2]>],
+    agreements: &[Vec<Prefix>],
+) -> Result<Vec<PublicKey>, ContractError> {
+    let mut points = Vec::with_capacity(groups.len() * agreements.len());
+    for group in groups {
+        for paths in agreements {
+            let needed = paths.iter().map(Vec::len).sum();
+            let of_group: Vec<&PublicKey> = group
+                .iter()
+                .filter_map(|oracle| digits.get(*oracle))
+                .zip(paths)
+                .flat_map(|(digits, path)| path.iter().zip(digits).filter_map(|(digit, points)| points.get(*digit)))
+                .collect();
+            points.push(sum(&of_group, needed)?);
+        }
+    }
+    Ok(points)
+}
+
+/// The sum of exactly `needed` points.
+fn sum(points: &[&PublicKey], needed: usize) -> Result<PublicKey, ContractError> {
+    if points.len() != needed || points.is_empty() {
+        return Err(ContractError::OutOfRange("the points of an outcome"));
+    }
+    PublicKey::combine_keys(points).map_err(|e| ContractError::Library(e.to_string()))
 }
 
 /// The binary prefixes that cover `first..=last`, most significant digit first.
@@ -144,12 +195,4 @@ fn digit_points(announcement: &OracleAnnouncement) -> Result<Vec<[PublicKey; 2]>
             Ok([point(zero)?, point(one)?])
         })
         .collect()
-}
-
-fn prefix_point(digits: &[[PublicKey; 2]], prefix: &[usize]) -> Result<PublicKey, ContractError> {
-    let points: Vec<&PublicKey> = prefix.iter().zip(digits).filter_map(|(digit, points)| points.get(*digit)).collect();
-    if points.len() != prefix.len() || points.is_empty() {
-        return Err(ContractError::OutOfRange("a prefix of the fixing"));
-    }
-    PublicKey::combine_keys(&points).map_err(|e| ContractError::Library(e.to_string()))
 }

@@ -1,12 +1,14 @@
 //! The clauses of a loan's contract, in their order, and the contract info both sides build from them.
 //!
 //! Order: `Touch` of each day, `Receipt`, `Fixing`. A clause's index is its place in that order, so a touch's index
-//! is also the index of its contract execution transaction (CET) and of its adaptor signature.
+//! is also the index of its contract execution transaction (CET). With one oracle it is that of its adaptor signature
+//! too; with several, each touch has one for every group of oracles that can agree.
 
-use super::error::ContractError;
+use super::error::{require, ContractError};
 use super::receipt;
 use crate::loan::curve::{self, Interval};
 use crate::loan::payout::{self, Payout};
+use crate::loan::quorum::{Quorum, ERROR_EXP, SUPPORT_EXP};
 use crate::loan::terms::{Terms, TouchDay};
 use bitcoin::Amount;
 use dlc_messages::contract_msgs::{
@@ -14,7 +16,7 @@ use dlc_messages::contract_msgs::{
     EnumeratedContractDescriptor, NumericOutcomeContractDescriptor, PayoutCurvePiece, PayoutFunction,
     PayoutFunctionPiece, PayoutPoint, PolynomialPayoutCurvePiece, RoundingInterval, RoundingIntervals,
 };
-use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleInfo, SingleOracleInfo};
+use dlc_messages::oracle_msgs::{MultiOracleInfo, OracleAnnouncement, OracleInfo, OracleParams, SingleOracleInfo};
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::event::{FIXING_DIGITS, FIXING_MAX};
 use hypothec_oracle::verify;
@@ -34,44 +36,92 @@ pub enum Clause {
     Fixing,
 }
 
-/// The announcements of a loan's clauses: what the adaptor signatures are locked to.
+/// What one oracle announced for a loan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Announcements {
+pub struct OracleAnnouncements {
     /// One a day of the term, in order.
     pub touches: Vec<ProvenAnnouncement>,
-    /// The lender's own.
-    pub receipt: OracleAnnouncement,
     /// Of the price at the due time.
     pub fixing: ProvenAnnouncement,
 }
 
-/// Requires that `announcements` are exactly those `terms` call for, by the oracle and the receipt key they name.
+/// The announcements of a loan's clauses: what the adaptor signatures are locked to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "Stored")]
+pub struct Announcements {
+    /// One for each oracle of the terms, in their order.
+    pub oracles: Vec<OracleAnnouncements>,
+    /// The lender's own.
+    pub receipt: OracleAnnouncement,
+}
+
+/// As a log may hold them: loans of one oracle were first written without a list.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Stored {
+    Now { oracles: Vec<OracleAnnouncements>, receipt: OracleAnnouncement },
+    Before { touches: Vec<ProvenAnnouncement>, receipt: OracleAnnouncement, fixing: Box<ProvenAnnouncement> },
+}
+
+impl From<Stored> for Announcements {
+    fn from(stored: Stored) -> Announcements {
+        match stored {
+            Stored::Now { oracles, receipt } => Announcements { oracles, receipt },
+            Stored::Before { touches, receipt, fixing } => {
+                Announcements { oracles: vec![OracleAnnouncements { touches, fixing: *fixing }], receipt }
+            }
+        }
+    }
+}
+
+impl Announcements {
+    /// What each oracle announced for a clause, in their order; for the receipt the lender's alone. Empty for a day
+    /// outside the term.
+    pub fn of(&self, clause: Clause) -> Vec<&OracleAnnouncement> {
+        match clause {
+            Clause::Receipt => vec![&self.receipt],
+            Clause::Fixing => self.oracles.iter().map(|oracle| &oracle.fixing.announcement).collect(),
+            Clause::Touch { index } => {
+                self.oracles.iter().filter_map(|oracle| Some(&oracle.touches.get(index)?.announcement)).collect()
+            }
+        }
+    }
+}
+
+/// Requires that `announcements` are exactly those `terms` call for, by the oracles and the receipt key they name.
 ///
 /// Checked: event ids, descriptors, maturities, nonce counts, announcement signatures, nonce proofs, and that no
-/// nonce serves twice.
+/// nonce serves twice, whoever announced it. **Without the nonce proofs the oracle that announces last settles alone**:
+/// an adaptor point is the plain sum of the oracles' points, and a nonce R = xG − S cancels another's out of it.
 pub fn check_announcements(terms: &Terms, announcements: &Announcements) -> Result<(), ContractError> {
-    let oracle = terms.oracles.first().ok_or(ContractError::OutOfRange("terms.oracles"))?;
+    require("announcements", "oracles", announcements.oracles.len(), terms.oracles.len())?;
     let days = terms.touch_days();
-    if days.len() != announcements.touches.len() {
-        return Err(ContractError::field(
-            "announcements",
-            "touches",
-            announcements.touches.len(),
-            format!("{}, one a day of the term", days.len()),
-        ));
+    for announced in &announcements.oracles {
+        if days.len() != announced.touches.len() {
+            return Err(ContractError::field(
+                "announcements",
+                "touches",
+                announced.touches.len(),
+                format!("{}, one a day of the term", days.len()),
+            ));
+        }
     }
     let fixing = terms.fixing_event();
-    let events = days.iter().map(TouchDay::event).chain([fixing]);
-    let all: Vec<_> = events.zip(announcements.touches.iter().chain([&announcements.fixing])).collect();
-    all.into_par_iter().try_for_each(|(event, announcement)| {
-        verify::verify_announcement(announcement, oracle, event)
-            .map_err(|e| ContractError::Announcement { event: event.to_string(), reason: e.to_string() })
+    let mut all = Vec::with_capacity(announcements.oracles.len() * (days.len() + 1));
+    for (oracle, announced) in terms.oracles.iter().zip(&announcements.oracles) {
+        let events = days.iter().map(TouchDay::event).chain([fixing]);
+        let proven = announced.touches.iter().chain([&announced.fixing]);
+        all.extend(events.zip(proven).map(|(event, proven)| (oracle, event, proven)));
+    }
+    all.into_par_iter().try_for_each(|(oracle, event, announcement)| {
+        verify::verify_announcement(announcement, oracle, event).map_err(|e| ContractError::Announcement {
+            event: event.to_string(),
+            reason: format!("oracle {oracle}: {e}"),
+        })
     })?;
     receipt::check(terms, &announcements.receipt)?;
-    let mut nonces: Vec<[u8; 32]> = announcements
-        .touches
-        .iter()
-        .chain([&announcements.fixing])
+    let announced = announcements.oracles.iter().flat_map(|oracle| oracle.touches.iter().chain([&oracle.fixing]));
+    let mut nonces: Vec<[u8; 32]> = announced
         .map(|proven| &proven.announcement)
         .chain([&announcements.receipt])
         .flat_map(|announcement| announcement.oracle_event.oracle_nonces.iter().map(|nonce| nonce.serialize()))
@@ -80,7 +130,7 @@ pub fn check_announcements(terms: &Terms, announcements: &Announcements) -> Resu
     if nonces.windows(2).any(|pair| pair.first() == pair.last()) {
         return Err(ContractError::Announcement {
             event: fixing.to_string(),
-            reason: "a nonce stands in two announcements; the oracle must use each once".into(),
+            reason: "a nonce stands in two announcements; each must be used once, by one oracle".into(),
         });
     }
     Ok(())
@@ -99,6 +149,8 @@ pub struct Payouts {
     pub fixing: Vec<Interval>,
     /// Collateral and stake: what every split sums to.
     pub total: Amount,
+    /// How many oracles must agree on a touch or the fixing.
+    pub quorum: Quorum,
 }
 
 impl Payouts {
@@ -112,7 +164,7 @@ impl Payouts {
             .collect::<Option<Vec<_>>>()
             .ok_or(ContractError::OutOfRange("the payout of a touch"))?;
         let fixing = curve::fixing_intervals(terms);
-        Ok(Payouts { days, touches, receipt: payout::receipt(terms), fixing, total })
+        Ok(Payouts { days, touches, receipt: payout::receipt(terms), fixing, total, quorum: Quorum::of(terms) })
     }
 
     /// The split of every clause's every CET, in their order.
@@ -136,10 +188,15 @@ impl Payouts {
 /// The contract info both sides must arrive at, byte for byte.
 pub fn contract_info(payouts: &Payouts, announcements: &Announcements) -> Result<ContractInfo, ContractError> {
     let mut contract_infos = Vec::with_capacity(payouts.touches.len() + 2);
-    for (split, proven) in payouts.touches.iter().zip(&announcements.touches) {
-        contract_infos.push(single_outcome(split, &proven.announcement));
+    let threshold = payouts.quorum.threshold;
+    for (index, split) in payouts.touches.iter().enumerate() {
+        let announced = announcements.of(Clause::Touch { index });
+        contract_infos.push(single_outcome(split, oracle_info(&announced, threshold, None)?, &announced)?);
     }
-    contract_infos.push(single_outcome(&payouts.receipt, &announcements.receipt));
+    // The receipt is the lender's word alone, however many oracles there are.
+    let receipt = announcements.of(Clause::Receipt);
+    contract_infos.push(single_outcome(&payouts.receipt, oracle_info(&receipt, 1, None)?, &receipt)?);
+    let differ = OracleParams { max_error_exp: ERROR_EXP, min_fail_exp: SUPPORT_EXP, maximize_coverage: true };
     contract_infos.push(ContractInfoInner {
         contract_descriptor: ContractDescriptor::NumericOutcomeContractDescriptor(NumericOutcomeContractDescriptor {
             num_digits: FIXING_DIGITS,
@@ -148,7 +205,7 @@ pub fn contract_info(payouts: &Payouts, announcements: &Announcements) -> Result
                 intervals: vec![RoundingInterval { begin_interval: 0, rounding_mod: 1 }],
             },
         }),
-        oracle_info: single_oracle(&announcements.fixing.announcement),
+        oracle_info: oracle_info(&announcements.of(Clause::Fixing), threshold, Some(differ))?,
     });
     Ok(ContractInfo::DisjointContractInfo(DisjointContractInfo { total_collateral: payouts.total, contract_infos }))
 }
@@ -158,21 +215,38 @@ pub fn encoded(info: &ContractInfo) -> Vec<u8> {
     info.encode()
 }
 
-fn single_oracle(announcement: &OracleAnnouncement) -> OracleInfo {
-    OracleInfo::Single(SingleOracleInfo { oracle_announcement: announcement.clone() })
+/// One oracle, or `threshold` of several; `differ` is how far apart their prices may be.
+fn oracle_info(
+    announced: &[&OracleAnnouncement],
+    threshold: usize,
+    differ: Option<OracleParams>,
+) -> Result<OracleInfo, ContractError> {
+    if let [only] = announced {
+        return Ok(OracleInfo::Single(SingleOracleInfo { oracle_announcement: (*only).clone() }));
+    }
+    Ok(OracleInfo::Multi(MultiOracleInfo {
+        threshold: u16::try_from(threshold).map_err(|_| ContractError::OutOfRange("terms.threshold"))?,
+        oracle_announcements: announced.iter().map(|announcement| (*announcement).clone()).collect(),
+        oracle_params: differ,
+    }))
 }
 
-/// An event of one outcome, whose text is the event's own id.
-fn single_outcome(split: &Payout, announcement: &OracleAnnouncement) -> ContractInfoInner {
-    ContractInfoInner {
+/// An event of one outcome, whose text is the event's own id: the same at every oracle.
+fn single_outcome(
+    split: &Payout,
+    oracle_info: OracleInfo,
+    announced: &[&OracleAnnouncement],
+) -> Result<ContractInfoInner, ContractError> {
+    let event = announced.first().ok_or(ContractError::OutOfRange("the announcements of a clause"))?;
+    Ok(ContractInfoInner {
         contract_descriptor: ContractDescriptor::EnumeratedContractDescriptor(EnumeratedContractDescriptor {
             payouts: vec![ContractOutcome {
-                outcome: announcement.oracle_event.event_id.clone(),
+                outcome: event.oracle_event.event_id.clone(),
                 offer_payout: split.borrower,
             }],
         }),
-        oracle_info: single_oracle(announcement),
-    }
+        oracle_info,
+    })
 }
 
 /// The steps as the DLC specification's polynomial pieces: a flat piece over each step and a straight piece from the

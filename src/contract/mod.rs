@@ -8,6 +8,7 @@ pub mod accept;
 pub mod adaptor;
 pub mod build;
 pub mod clauses;
+pub mod difference;
 pub mod error;
 pub mod fallback;
 pub mod offer;

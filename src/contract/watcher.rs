@@ -1,118 +1,110 @@
-//! What a keyless watcher does: the three DLC messages and one attestation make a complete exit.
+//! What a keyless watcher does: the three DLC messages and the oracles' attestations make a complete exit.
 //!
 //! It knows no terms and holds no key. Whoever holds the messages can complete the exit that was attested, and no
-//! other: both adaptor signatures of that outcome open with the oracle's signature, and with nothing else.
+//! other: both adaptor signatures of that outcome open with the oracles' signatures, and with nothing else.
 
-use super::adaptor::prefixes;
+use super::clauses::Clause;
 use super::error::{guarded, require, ContractError};
-use super::settle::{settle_without_keys, Place};
+use super::settle::{settle_without_keys, Place, Plan, VerifiedAttestation};
 use super::skeleton::Skeleton;
 use super::wire;
+use crate::loan::curve::Interval;
 use crate::loan::payout::Payout;
+use crate::loan::quorum::{Quorum, ERROR_EXP, SUPPORT_EXP};
 use bitcoin::{Amount, Transaction};
 use ddk::contract as stateless;
 use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner, PayoutFunction};
-use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation, OracleInfo};
+use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation, OracleInfo, OracleParams};
 use dlc_messages::{AcceptDlc, OfferDlc, SignDlc};
 use hypothec_oracle::event::FIXING_MAX;
-use hypothec_oracle::verify;
 use secp256k1_zkp::EcdsaAdaptorSignature;
 
-/// The signed transaction an attestation unlocks, from the messages' bytes alone.
+/// The signed transaction that attestations of one event unlock, from the messages' bytes alone. With several oracles
+/// as many attestations as must agree, or more, in any order.
 ///
 /// # Errors
-/// When the messages do not belong together, the attestation is of no clause of theirs or not its oracle's word.
+/// When the messages do not belong together, or the attestations are of no clause of theirs, not its oracles' words,
+/// too few, or of prices too far apart.
 pub fn settle(
     offer: &[u8],
     accept: &[u8],
     sign: &[u8],
-    attestation: &OracleAttestation,
+    attestations: &[OracleAttestation],
 ) -> Result<Transaction, ContractError> {
     let offer: OfferDlc = wire::read(offer)?;
     let accept: AcceptDlc = wire::read(accept)?;
     let sign: SignDlc = wire::read(sign)?;
     let transactions = guarded(|| Ok(stateless::create_signed_dlc_transactions(&offer, &accept, &sign)?))?;
     let skeleton = Skeleton::of(&offer, &accept, &transactions)?;
-    let place = place(&offer, attestation)?;
+    let place = place(&offer, attestations)?;
     let borrowers: Vec<EcdsaAdaptorSignature> = (&sign.cet_adaptor_signatures).into();
     let lenders: Vec<EcdsaAdaptorSignature> = (&accept.cet_adaptor_signatures).into();
     settle_without_keys(&skeleton, &borrowers, &lenders, &place)
 }
 
 /// Finds the attested clause in the offer, and in it the signature and the payout.
-fn place(offer: &OfferDlc, attestation: &OracleAttestation) -> Result<Place, ContractError> {
+fn place(offer: &OfferDlc, attestations: &[OracleAttestation]) -> Result<Place, ContractError> {
     let ContractInfo::DisjointContractInfo(disjoint) = &offer.contract_info else {
         return Err(ContractError::field("offer", "contract_info", "a single event", "several"));
     };
+    let event = attestations.first().map(|attestation| attestation.event_id.clone()).unwrap_or_default();
     let none = || ContractError::Attestation {
-        event: attestation.event_id.clone(),
+        event: event.clone(),
         reason: "no clause of this contract settles on it".into(),
     };
     let total = disjoint.total_collateral;
-    let (index, clause, announcement) = disjoint
-        .contract_infos
-        .iter()
-        .enumerate()
-        .filter_map(|(index, clause)| Some((index, clause, announcement(clause)?)))
-        .find(|(_, _, announcement)| announcement.oracle_event.event_id == attestation.event_id)
+    // Touches, then the receipt, then the fixing.
+    let [touches @ .., receipt, fixing] = disjoint.contract_infos.as_slice() else { return Err(none()) };
+    let quorum = quorum(fixing)?;
+    let names = |clause: &ContractInfoInner| {
+        announced(clause).first().is_some_and(|announcement| announcement.oracle_event.event_id == event)
+    };
+    let clauses = touches.iter().enumerate().map(|(index, clause)| (Clause::Touch { index }, clause));
+    let (clause, info) = clauses
+        .chain([(Clause::Receipt, receipt), (Clause::Fixing, fixing)])
+        .find(|(_, clause)| names(clause))
         .ok_or_else(none)?;
-    verify::verify_attestation(attestation, announcement)
-        .map_err(|e| ContractError::Attestation { event: attestation.event_id.clone(), reason: e.to_string() })?;
-    let (signature, lender, count) = match &clause.contract_descriptor {
-        // Before the fixing every clause has one outcome, so its index is its signature's.
+    let attested = VerifiedAttestation::check_against(&announced(info), clause, attestations.to_vec())?;
+    let pays = |borrower: Amount| Some(Payout { borrower, lender: total.checked_sub(borrower)? });
+    let (split, steps) = match &info.contract_descriptor {
         ContractDescriptor::EnumeratedContractDescriptor(single) => {
             require("contract_info", "outcomes", single.payouts.len(), 1)?;
             let outcome = single.payouts.first().ok_or_else(none)?;
-            (index, total.checked_sub(outcome.offer_payout).ok_or_else(none)?, 1)
+            (Some(pays(outcome.offer_payout).ok_or_else(none)?), Vec::new())
         }
         ContractDescriptor::NumericOutcomeContractDescriptor(numeric) => {
-            let dollars = verify::fixing_dollars(attestation).ok_or_else(none)?;
-            let (before, length, borrower) = step(&numeric.payout_function, dollars).ok_or_else(none)?;
-            (index + before, total.checked_sub(borrower).ok_or_else(none)?, length)
+            (None, steps(&numeric.payout_function, total).ok_or_else(none)?)
         }
     };
-    let borrower = total.checked_sub(lender).ok_or_else(none)?;
-    let signatures = attestation.signatures.iter().take(count).copied().collect();
-    Ok(Place::new(signature, Payout { borrower, lender }, signatures))
+    Plan { quorum, touches: touches.len(), fixing: &steps, total }.place(&attested, split)
 }
 
-fn announcement(clause: &ContractInfoInner) -> Option<&OracleAnnouncement> {
+fn announced(clause: &ContractInfoInner) -> Vec<&OracleAnnouncement> {
     match &clause.oracle_info {
-        OracleInfo::Single(single) => Some(&single.oracle_announcement),
-        OracleInfo::Multi(_) => None,
+        OracleInfo::Single(single) => vec![&single.oracle_announcement],
+        OracleInfo::Multi(several) => several.oracle_announcements.iter().collect(),
     }
 }
 
-/// Of a step function: how many prefixes come before the one that covers `dollars`, its length, and what the
-/// borrower gets there.
-fn step(function: &PayoutFunction, dollars: u32) -> Option<(usize, usize, Amount)> {
-    let points: Vec<(u32, Amount)> = function
-        .payout_function_pieces
-        .iter()
-        .map(|piece| &piece.end_point)
-        .chain([&function.last_endpoint])
-        .map(|point| Some((u32::try_from(point.event_outcome).ok()?, point.outcome_payout)))
-        .collect::<Option<_>>()?;
-    let mut before = 0;
-    let mut rest = points.as_slice();
-    while let Some(((first, payout), after)) = rest.split_first() {
-        // A step ends where the payout changes.
-        let same = after.iter().take_while(|(_, other)| other == payout).count();
-        let (inside, next) = after.split_at_checked(same)?;
-        let last = inside.last().map_or(*first, |(last, _)| *last).min(FIXING_MAX);
-        for prefix in prefixes(*first, last) {
-            if covers(&prefix, dollars) {
-                return Some((before, prefix.len(), *payout));
-            }
-            before += 1;
+/// How many oracles settle the fixing, and so every touch. Only our own way of letting prices differ is known here.
+fn quorum(fixing: &ContractInfoInner) -> Result<Quorum, ContractError> {
+    let OracleInfo::Multi(several) = &fixing.oracle_info else { return Ok(Quorum { oracles: 1, threshold: 1 }) };
+    let ours = OracleParams { max_error_exp: ERROR_EXP, min_fail_exp: SUPPORT_EXP, maximize_coverage: true };
+    require("contract_info", "oracle_params", several.oracle_params.as_ref(), Some(&ours))?;
+    Ok(Quorum { oracles: several.oracle_announcements.len(), threshold: usize::from(several.threshold) })
+}
+
+/// The steps of a step function: neighbours that pay alike are one.
+fn steps(function: &PayoutFunction, total: Amount) -> Option<Vec<Interval>> {
+    let points = function.payout_function_pieces.iter().map(|piece| &piece.end_point).chain([&function.last_endpoint]);
+    let mut steps: Vec<Interval> = Vec::new();
+    for point in points {
+        let price = u32::try_from(point.event_outcome).ok()?.min(FIXING_MAX);
+        let lender = total.checked_sub(point.outcome_payout)?;
+        match steps.last_mut().filter(|step| step.lender == lender) {
+            Some(step) => step.last = price,
+            None => steps.push(Interval { first: price, last: price, lender }),
         }
-        rest = next;
     }
-    None
-}
-
-/// Do the binary digits of `dollars` begin with `prefix`?
-fn covers(prefix: &[usize], dollars: u32) -> bool {
-    let digits = u32::from(hypothec_oracle::event::FIXING_DIGITS);
-    (0..digits).rev().zip(prefix).all(|(bit, digit)| (dollars >> bit & 1) as usize == *digit)
+    Some(steps)
 }

@@ -86,6 +86,12 @@ impl Prices {
         self
     }
 
+    /// The same prices, followed by `others`: where both have a bar, theirs counts.
+    pub fn then(mut self, others: Prices) -> Prices {
+        self.0.extend(others.0);
+        self
+    }
+
     /// CSV again.
     pub fn to_csv(&self) -> String {
         let dollars = |cents: Cents| format!("{}.{:02}", cents.0 / 100, cents.0 % 100);

@@ -101,6 +101,7 @@ async fn play(folder: &Path, program: PathBuf) -> anyhow::Result<(World, Documen
         folder: folder.to_path_buf(),
         begin: BEGIN,
         prices: prices.clone(),
+        further: Vec::new(),
         lender_coins: LENDER_COINS.to_vec(),
         borrower_coins: BORROWER_COINS.to_vec(),
     };

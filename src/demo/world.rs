@@ -29,6 +29,8 @@ pub struct Setup {
     pub begin: Time,
     /// What the oracle will say.
     pub prices: Prices,
+    /// What further oracles will say. With any of them, loans rest on all, and two must agree.
+    pub further: Vec<Prices>,
     /// Coins the lender begins with, in sats.
     pub lender_coins: Vec<u64>,
     /// Coins the borrower begins with, in sats.
@@ -42,6 +44,8 @@ pub struct World {
     pub bitcoind: BitcoindProcess,
     /// The oracle.
     pub oracle: Oracle,
+    /// Further oracles.
+    pub further: Vec<Oracle>,
     /// The lender's node.
     pub lender: Node,
     /// The borrower's node.
@@ -60,29 +64,43 @@ impl World {
         let conductor = Conductor::new(&clock, setup.begin)?;
         let options = Options { mock_time: Some(setup.begin), ..Options::default() };
         let bitcoind = BitcoindProcess::start(&folder.join("bitcoind"), options).await?;
-        let prices = folder.join("prices.csv");
-        std::fs::write(&prices, setup.prices.to_csv()).with_context(|| format!("write {}", prices.display()))?;
         let program = setup.program.as_path();
-        let oracle = Oracle::start(program, folder, prices, &clock).await?;
+        let oracle = Oracle::start(program, folder, write_prices(folder, &setup.prices)?, &clock).await?;
+        let mut further = Vec::with_capacity(setup.further.len());
+        for (index, prices) in setup.further.iter().enumerate() {
+            let own = folder.join(format!("oracle-{}", index.saturating_add(2)));
+            std::fs::create_dir_all(&own).with_context(|| format!("make {}", own.display()))?;
+            further.push(Oracle::start(program, &own, write_prices(&own, prices)?, &clock).await?);
+        }
         let mut lender = Node::new("lender", program, folder, &bitcoind, &clock).await?;
         let mut borrower = Node::new("borrower", program, folder, &bitcoind, &clock).await?;
         lender.start(&[]).await?;
         borrower.start(&[]).await?;
-        let mut world = World { bitcoind, oracle, lender, borrower, conductor };
+        let mut world = World { bitcoind, oracle, further, lender, borrower, conductor };
         world.introduce().await?;
         world.give(&setup.lender_coins, &setup.borrower_coins).await?;
         Ok(world)
     }
 
-    /// The oracle's key, pinned by both, and allowed by the lender's policy; and the borrower dials the lender.
+    /// The oracles' keys, pinned by both, and allowed by the lender's policy; and the borrower dials the lender.
     async fn introduce(&self) -> anyhow::Result<()> {
-        let request = OracleRequest { url: self.oracle.url(), pubkey: None };
-        let known = self.lender.client()?.add_oracle(&request).await?;
-        let request = OracleRequest { pubkey: Some(known.pubkey), ..request };
-        self.borrower.client()?.add_oracle(&request).await?;
-        let policy = Policy { oracles: vec![known.pubkey], ..Policy::default() };
+        let mut oracles = Vec::new();
+        for oracle in self.oracles() {
+            let request = OracleRequest { url: oracle.url(), mirrors: Vec::new(), pubkey: None };
+            let known = self.lender.client()?.add_oracle(&request).await?;
+            let request = OracleRequest { pubkey: Some(known.pubkey), ..request };
+            self.borrower.client()?.add_oracle(&request).await?;
+            oracles.push(known.pubkey);
+        }
+        let threshold = if self.further.is_empty() { 1 } else { 2 };
+        let policy = Policy { oracles, threshold, ..Policy::default() };
         self.lender.client()?.set_policy(&policy).await?;
         self.dial().await
+    }
+
+    /// Every oracle.
+    pub fn oracles(&self) -> impl Iterator<Item = &Oracle> {
+        [&self.oracle].into_iter().chain(&self.further)
     }
 
     /// Has the borrower dial the lender now, whatever pause it keeps between tries, and waits until they hear each
@@ -137,7 +155,7 @@ impl World {
 
     /// Everybody who runs.
     fn watched(&self) -> Vec<Watched> {
-        self.oracle.watched().into_iter().chain(self.lender.watched()).chain(self.borrower.watched()).collect()
+        self.oracles().filter_map(Oracle::watched).chain(self.lender.watched()).chain(self.borrower.watched()).collect()
     }
 
     /// See [`Conductor::advance_to`].
@@ -272,8 +290,8 @@ impl World {
 
     /// Process ids of everybody who runs.
     pub fn ids(&self) -> Vec<u32> {
-        let parties = [self.oracle.id(), self.lender.id(), self.borrower.id()];
-        parties.into_iter().flatten().chain([self.bitcoind.id()]).collect()
+        let nodes = [self.lender.id(), self.borrower.id()];
+        self.oracles().map(Oracle::id).chain(nodes).flatten().chain([self.bitcoind.id()]).collect()
     }
 
     /// Lets everything run on when this process ends.
@@ -281,8 +299,15 @@ impl World {
         self.lender.leave();
         self.borrower.leave();
         self.oracle.leave();
+        self.further.into_iter().for_each(Oracle::leave);
         self.bitcoind.leave();
     }
+}
+
+fn write_prices(folder: &Path, prices: &Prices) -> anyhow::Result<PathBuf> {
+    let path = folder.join("prices.csv");
+    std::fs::write(&path, prices.to_csv()).with_context(|| format!("write {}", path.display()))?;
+    Ok(path)
 }
 
 fn is_active(view: &LoanView) -> bool {

@@ -2,9 +2,11 @@
 
 use super::fees::{collateral_min_ceil, EXIT_FEE_RATE_MIN, FEE_RATE_MAX};
 use super::ltv::{level_dollars_ceil, URGENT};
+use super::quorum::{Quorum, ORACLES_MAX};
 use super::terms::{Terms, DUST, REFUND_DELAY, STAKE, TERMS_VERSION};
 use super::units::{cents_for_sats_floor, BasisPoints, Cents, Day, Days, SatPerVb, Time, HOUR, WHOLE};
 use bitcoin::constants::ChainHash;
+use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::{absolute, Amount, WitnessVersion};
 use hypothec_oracle::ladder::{HIGHEST, LOWEST};
 use thiserror::Error;
@@ -57,10 +59,16 @@ pub enum TermsError {
     LiquidationLtv { found: BasisPoints },
     #[error("cushion {found}: must be at most {max}, so that it fits above the liquidation LTV")]
     Cushion { found: BasisPoints, max: BasisPoints },
-    #[error("oracles: {found} named; this version takes exactly 1")]
+    #[error("oracles: {found} named; name 1 to {ORACLES_MAX}")]
     Oracles { found: usize },
-    #[error("threshold {found}: must be 1")]
-    Threshold { found: u8 },
+    #[error("oracles: {key} is named twice or out of order; name each once, by ascending key")]
+    OracleOrder { key: String },
+    #[error("threshold {found}: must be 1 to {oracles}, the number of oracles named")]
+    Threshold { found: u8, oracles: usize },
+    #[error(
+        "days {found}: {threshold} of {oracles} oracles settle at most {max}; shorten the term or name fewer oracles"
+    )]
+    OracleDays { found: Days, threshold: u8, oracles: usize, max: Days },
     #[error("{field} is the same key as {other}: each must be its own")]
     SameKey { field: &'static str, other: &'static str },
     #[error("fee_rate {found}: must be {EXIT_FEE_RATE_MIN} to {FEE_RATE_MAX}")]
@@ -182,20 +190,39 @@ impl Terms {
     }
 
     fn check_keys(&self) -> Result<(), TermsError> {
-        // Several oracles wait for nonce proofs: without them the last to announce settles alone.
-        let [oracle] = self.oracles.as_slice() else {
-            return Err(TermsError::Oracles { found: self.oracles.len() });
-        };
-        if self.threshold != 1 {
-            return Err(TermsError::Threshold { found: self.threshold });
-        }
-        let named = [("oracles", *oracle), ("receipt_key", self.receipt_key), ("receipt_nonce", self.receipt_nonce)];
+        self.check_oracles()?;
+        let oracles = self.oracles.iter().map(|oracle| ("oracles", *oracle));
+        let receipt = [("receipt_key", self.receipt_key), ("receipt_nonce", self.receipt_nonce)];
+        let named: Vec<(&'static str, XOnlyPublicKey)> = oracles.chain(receipt).collect();
         for (place, (field, key)) in named.iter().enumerate() {
             if let Some((other, _)) = named.iter().take(place).find(|(_, earlier)| earlier == key) {
                 return Err(TermsError::SameKey { field, other });
             }
         }
         Ok(())
+    }
+
+    /// An oracle's index decides whose price pays where two prices agree: ascending keys leave nobody that choice.
+    fn check_oracles(&self) -> Result<(), TermsError> {
+        let quorum = Quorum::of(self);
+        let oracles = quorum.oracles;
+        if !(1..=ORACLES_MAX).contains(&oracles) {
+            return Err(TermsError::Oracles { found: oracles });
+        }
+        let after = self.oracles.iter().skip(1);
+        let wrong = self.oracles.iter().zip(after).find(|(one, next)| one.serialize() >= next.serialize());
+        if let Some((_, key)) = wrong {
+            return Err(TermsError::OracleOrder { key: key.to_string() });
+        }
+        if !quorum.is_possible() {
+            return Err(TermsError::Threshold { found: self.threshold, oracles });
+        }
+        // A term of whole days touches at most one UTC day more.
+        let max = Days(quorum.days_max().0.saturating_sub(1));
+        match self.days <= max {
+            true => Ok(()),
+            false => Err(TermsError::OracleDays { found: self.days, threshold: self.threshold, oracles, max }),
+        }
     }
 
     /// Levels only rise, so the first day is the lowest and the last the highest.
@@ -225,7 +252,7 @@ fn in_range(field: &'static str, found: Amount, min: Amount, max: Amount) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loan::fixtures::{loan, reference, xonly};
+    use crate::loan::fixtures::{loan, reference, several, xonly};
     use bitcoin::ScriptBuf;
 
     fn refused(change: impl Fn(&mut Terms)) -> String {
@@ -270,11 +297,30 @@ mod tests {
         assert!(refused(|t| t.liquidation_ltv = BasisPoints(9_501)).starts_with("liquidation_ltv 95.01 %"));
         assert!(refused(|t| t.cushion = BasisPoints(2_001)).ends_with("above the liquidation LTV"));
         assert!(refused(|t| t.oracles.clear()).starts_with("oracles: 0"));
-        assert!(refused(|t| t.oracles.push(xonly(9))).starts_with("oracles: 2"));
+        assert!(refused(|t| t.oracles = (20..26).map(xonly).collect()).starts_with("oracles: 6"));
+        assert!(refused(|t| t.oracles.push(xonly(3))).contains("is named twice"));
+        assert!(refused(|t| t.oracles = several(3).into_iter().rev().collect()).contains("out of order"));
+        assert!(refused(|t| t.threshold = 2).starts_with("threshold 2: must be 1 to 1"));
         assert!(refused(|t| t.threshold = 0).starts_with("threshold 0"));
         assert!(refused(|t| t.receipt_key = xonly(3)).contains("receipt_key is the same key as oracles"));
         assert!(refused(|t| t.receipt_nonce = xonly(4)).contains("receipt_nonce is the same key as receipt_key"));
         assert!(refused(|t| t.principal_script = ScriptBuf::new()).contains("must be P2WPKH or P2TR"));
+    }
+
+    #[test]
+    fn one_to_five_oracles_of_which_any_number_must_agree() {
+        for oracles in 1..=5 {
+            for threshold in 1..=oracles {
+                let terms = Terms { oracles: several(oracles), threshold, ..reference() };
+                assert_eq!(terms.check(), Ok(()), "{threshold} of {oracles}");
+            }
+        }
+        assert_eq!(
+            Terms { oracles: several(3), threshold: 2, days: Days(999), apr: BasisPoints(100), ..reference() }.check(),
+            Ok(())
+        );
+        let long = Terms { oracles: several(5), threshold: 3, days: Days(300), apr: BasisPoints(100), ..reference() };
+        assert!(long.check().unwrap_err().to_string().starts_with("days 300 days: 3 of 5 oracles settle at most 299"));
     }
 
     #[test]

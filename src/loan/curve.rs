@@ -7,6 +7,7 @@
 //!
 //! Integers only: both sides compute the same curve to the sat. Payouts never rise with the price.
 
+use super::quorum::Quorum;
 use super::terms::{Terms, DUST};
 use bitcoin::Amount;
 use hypothec_oracle::event::{FIXING_DIGITS, FIXING_MAX};
@@ -17,6 +18,9 @@ pub const TAILS_PPM: u32 = 1_000;
 /// The same between half and twice the reference price, tightest first: the first that stays under
 /// [`MAX_SIGNATURES`] is taken.
 pub const MIDDLE_PPM: [u32; 6] = [200, 250, 300, 400, 500, 1_000];
+/// The bound where several oracles settle: 0.5 % everywhere. Their prices differ by as much, and every step costs a
+/// signature for each way in which they may.
+pub const SEVERAL_PPM: u32 = 5_000;
 /// A curve with this many signatures is too many.
 pub const MAX_SIGNATURES: usize = 4_000;
 const MILLION: u128 = 1_000_000;
@@ -65,7 +69,11 @@ impl Curve {
 }
 
 /// The curve of these terms: 0.1 % in the tails, and in the middle the tightest bound that stays under 4,000 signatures.
+/// With several oracles 0.5 % everywhere.
 pub fn fixing_curve(terms: &Terms) -> Curve {
+    if !Quorum::of(terms).is_single() {
+        return fixing_curve_within(terms, Bounds { middle_ppm: SEVERAL_PPM, tails_ppm: SEVERAL_PPM });
+    }
     let mut curve = fixing_curve_within(terms, Bounds { middle_ppm: TAILS_PPM, tails_ppm: TAILS_PPM });
     for middle_ppm in MIDDLE_PPM {
         let candidate = fixing_curve_within(terms, Bounds { middle_ppm, tails_ppm: TAILS_PPM });

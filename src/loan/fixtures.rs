@@ -3,6 +3,7 @@
 use super::interest::minimum_days;
 use super::terms::Terms;
 use super::units::{cents_for_sats_floor, BasisPoints, Cents, Days, Time};
+use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::Amount;
 use proptest::prelude::*;
 
@@ -10,6 +11,13 @@ use proptest::prelude::*;
 #[path = "../../tests/common/reference.rs"]
 mod reference;
 pub use reference::*;
+
+/// That many oracles, as terms name them.
+pub fn several(oracles: u8) -> Vec<XOnlyPublicKey> {
+    let mut keys: Vec<_> = (20..20 + oracles).map(xonly).collect();
+    keys.sort_by_key(XOnlyPublicKey::serialize);
+    keys
+}
 
 /// A loan with this collateral and principal (both sats) at this price.
 pub fn loan(collateral: u64, principal_sats: u64, dollars: u64, days: u32, apr: u32) -> Terms {

@@ -3,6 +3,7 @@
 use super::fees::collateral_min_ceil;
 use super::interest::minimum_days;
 use super::ltv::{ltv_ceil, CUSHION, LIQUIDATION};
+use super::quorum::ORACLES_MAX;
 use super::rate::{AprCurve, CurveError};
 use super::terms::STAKE;
 use super::units::{BasisPoints, Cents, Days, SatPerVb};
@@ -41,6 +42,9 @@ pub struct Policy {
     pub exposure_max: Cents,
     /// The price oracles trusted with a loan.
     pub oracles: Vec<XOnlyPublicKey>,
+    /// How many oracles must agree to settle a loan. With one, a loan rests on the first that the borrower knows too;
+    /// with more, on all that are trusted here, and a borrower must know them all.
+    pub threshold: u8,
     /// Who approves.
     pub approval: Approval,
     /// The yearly rate over LTV, term and amount.
@@ -57,6 +61,7 @@ impl Default for Policy {
             initial_ltv_max: BasisPoints(5_000),
             exposure_max: Cents(100_000_000),
             oracles: Vec::new(),
+            threshold: 1,
             approval: Approval::Automatic,
             apr: AprCurve::default(),
         }
@@ -72,8 +77,8 @@ pub struct Request {
     pub collateral: Amount,
     /// For how long.
     pub days: Days,
-    /// The oracle it proposes.
-    pub oracle: XOnlyPublicKey,
+    /// The oracles it would rest on.
+    pub oracles: Vec<XOnlyPublicKey>,
     /// Spot now, cents per bitcoin.
     pub spot: Cents,
     /// What is lent out or promised already.
@@ -116,6 +121,10 @@ pub enum Refusal {
     ExposureExceeded { principal: Cents, left: Cents },
     #[error("oracle {oracle}: this lender does not trust it; it trusts {trusted}")]
     OracleNotAllowed { oracle: XOnlyPublicKey, trusted: String },
+    #[error("oracles: none of those named is one this lender trusts; it trusts {trusted}")]
+    NoOracle { trusted: String },
+    #[error("oracles: this lender's loans rest on {threshold} of {all}, and {missing} is not among those named; add it with `oracle add`")]
+    OracleMissing { threshold: u8, all: usize, missing: XOnlyPublicKey },
 }
 
 /// What is wrong with a policy.
@@ -133,6 +142,10 @@ pub enum PolicyError {
     Exposure { found: Cents, min: Cents },
     #[error("oracles: {0} is named twice; name each once")]
     OracleTwice(XOnlyPublicKey),
+    #[error("threshold {found}: must be at least 1, and at most the number of oracles named, which is {oracles}")]
+    Threshold { found: u8, oracles: usize },
+    #[error("oracles: {found} named; with a threshold above 1 a loan rests on all of them, {ORACLES_MAX} at most")]
+    TooManyOracles { found: usize },
     #[error("apr: {0}")]
     Apr(#[from] CurveError),
 }
@@ -161,6 +174,13 @@ impl Policy {
         if let Some(twice) = self.oracles.iter().find(|oracle| !seen.insert(**oracle)) {
             return Err(PolicyError::OracleTwice(*twice));
         }
+        let (found, oracles) = (self.threshold, self.oracles.len());
+        if found == 0 || (found > 1 && usize::from(found) > oracles) {
+            return Err(PolicyError::Threshold { found, oracles });
+        }
+        if found > 1 && oracles > ORACLES_MAX {
+            return Err(PolicyError::TooManyOracles { found: oracles });
+        }
         Ok(self.apr.validate()?)
     }
 
@@ -168,12 +188,8 @@ impl Policy {
     pub fn quote(&self, request: &Request) -> Result<QuotedTerms, Refusal> {
         self.check_size(request)?;
         let initial_ltv = self.check_collateral(request)?;
-        if !self.oracles.contains(&request.oracle) {
-            let trusted = match self.oracles.as_slice() {
-                [] => "none yet".to_string(),
-                some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
-            };
-            return Err(Refusal::OracleNotAllowed { oracle: request.oracle, trusted });
+        if let Some(oracle) = request.oracles.iter().find(|oracle| !self.oracles.contains(oracle)) {
+            return Err(Refusal::OracleNotAllowed { oracle: *oracle, trusted: self.trusted() });
         }
         Ok(QuotedTerms {
             apr: self.apr.apr(initial_ltv, request.days, request.principal),
@@ -185,6 +201,29 @@ impl Policy {
             confirmations: default_confirmations(request.collateral),
             approval: self.approval,
         })
+    }
+
+    /// The oracles a loan to a borrower who trusts `known` rests on, as terms name them: by ascending key.
+    pub fn choose_oracles(&self, known: &[XOnlyPublicKey]) -> Result<Vec<XOnlyPublicKey>, Refusal> {
+        if self.threshold <= 1 {
+            let first = known.iter().find(|oracle| self.oracles.contains(oracle));
+            return first.map(|oracle| vec![*oracle]).ok_or_else(|| Refusal::NoOracle { trusted: self.trusted() });
+        }
+        if let Some(missing) = self.oracles.iter().find(|oracle| !known.contains(oracle)) {
+            let (threshold, all) = (self.threshold, self.oracles.len());
+            return Err(Refusal::OracleMissing { threshold, all, missing: *missing });
+        }
+        let mut chosen = self.oracles.clone();
+        chosen.sort_by_key(XOnlyPublicKey::serialize);
+        Ok(chosen)
+    }
+
+    /// Its oracles, for a message.
+    fn trusted(&self) -> String {
+        match self.oracles.as_slice() {
+            [] => "none yet".to_string(),
+            some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        }
     }
 
     fn check_size(&self, request: &Request) -> Result<(), Refusal> {
@@ -246,7 +285,7 @@ mod tests {
             principal: Cents(5_000_000),
             collateral: Amount::ONE_BTC,
             days: Days(90),
-            oracle: fixtures::xonly(3),
+            oracles: vec![fixtures::xonly(3)],
             spot: Cents(10_000_000),
             exposure: Cents(0),
             fee_rate: SatPerVb(25),
@@ -277,7 +316,7 @@ mod tests {
         assert!(matches!(refused(|r| r.collateral = Amount::from_sat(99_999_999)), Refusal::LtvTooHigh { .. }));
         assert!(matches!(refused(|r| r.spot = Cents(0)), Refusal::Worthless { .. }));
         assert!(matches!(refused(|r| r.collateral = Amount::from_sat(424_999)), Refusal::TooSmall { .. }));
-        assert!(matches!(refused(|r| r.oracle = fixtures::xonly(4)), Refusal::OracleNotAllowed { .. }));
+        assert!(matches!(refused(|r| r.oracles.push(fixtures::xonly(4))), Refusal::OracleNotAllowed { .. }));
         let left = Cents(4_999_999);
         let refusal = Refusal::ExposureExceeded { principal: Cents(5_000_000), left };
         assert_eq!(refused(|r| r.exposure = Cents(95_000_001)), refusal);
@@ -297,6 +336,24 @@ mod tests {
         assert!(wrong(|p| p.initial_ltv_max = BasisPoints(6_001)).starts_with("initial_ltv_max 60.01 %"));
         assert!(wrong(|p| p.exposure_max = Cents(1)).starts_with("exposure_max $0.01"));
         assert!(wrong(|p| p.oracles.push(fixtures::xonly(3))).starts_with("oracles"));
+        assert!(wrong(|p| p.threshold = 0).starts_with("threshold 0"));
+        assert!(wrong(|p| p.threshold = 2).starts_with("threshold 2"));
+        let six = |p: &mut Policy| (p.oracles, p.threshold) = (fixtures::several(6), 2);
+        assert!(wrong(six).starts_with("oracles: 6"));
+    }
+
+    #[test]
+    fn a_loan_rests_on_one_common_oracle_or_on_all_the_lender_names() {
+        let three = fixtures::several(3);
+        let [a, b, c] = [three[0], three[1], three[2]];
+        let alone = Policy { oracles: vec![c, b, a], ..Policy::default() };
+        assert_eq!(alone.choose_oracles(&[fixtures::xonly(9), b, c]), Ok(vec![b]));
+        assert!(matches!(alone.choose_oracles(&[fixtures::xonly(9)]), Err(Refusal::NoOracle { .. })));
+        let two = Policy { threshold: 2, ..alone };
+        assert_eq!(two.validate(), Ok(()));
+        assert_eq!(two.choose_oracles(&[b, a, fixtures::xonly(9), c]), Ok(three));
+        let missing = two.choose_oracles(&[a, b]).unwrap_err();
+        assert_eq!(missing, Refusal::OracleMissing { threshold: 2, all: 3, missing: c });
     }
 
     #[test]

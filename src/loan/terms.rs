@@ -62,9 +62,9 @@ crate::tlv_struct! {
         30 => pub liquidation_ltv: BasisPoints,
         /// What a touch pays the lender above what is owed, out of surplus only.
         32 => pub cushion: BasisPoints,
-        /// The price oracles' keys; one for now.
+        /// The price oracles' keys, one to five, ascending. An oracle's place here is its index.
         34 => pub oracles: Vec<XOnlyPublicKey>,
-        /// How many of them must agree; one for now.
+        /// How many of them must agree.
         36 => pub threshold: u8,
         /// The lender's key that signs the receipt: new for every contract.
         38 => pub receipt_key: XOnlyPublicKey,

@@ -253,6 +253,8 @@ fn oracle_view(oracle: &Oracle) -> OracleView {
     OracleView {
         pubkey: oracle.client.key(),
         url: oracle.client.url().to_owned(),
+        mirrors: oracle.client.urls().into_iter().skip(1).collect(),
+        dropped: oracle.client.dropped(),
         spot_cents: oracle.spot.as_ref().map(|spot| spot.cents.0),
         spot_at: oracle.spot.as_ref().map(|spot| spot.unix.0),
         trouble: oracle.trouble.clone(),
@@ -260,11 +262,12 @@ fn oracle_view(oracle: &Oracle) -> OracleView {
 }
 
 async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView, ErrorView> {
-    let client = match request.pubkey {
-        Some(key) => OracleClient::new(&request.url, key),
-        None => OracleClient::connect(&request.url).await,
+    let key = match request.pubkey {
+        Some(key) => key,
+        None => OracleClient::connect(&request.url).await.map_err(|e| error("bad_request", e))?.key(),
     };
-    let client = client.map_err(|e| error("bad_request", e))?;
+    let urls: Vec<String> = [request.url.clone()].into_iter().chain(request.mirrors).collect();
+    let client = OracleClient::with_mirrors(&urls, key).map_err(|e| error("bad_request", e))?;
     let info = client.info().await.map_err(|e| error("unavailable", e))?;
     if info.network != tools.network.to_string() {
         let message = format!("oracle {} is for {}, this node for {}", request.url, info.network, tools.network);
@@ -272,7 +275,7 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
     }
     let spot = client.spot().await.ok();
     let name = format!("{ORACLES}{}", client.key());
-    tools.store.put(&name, client.url().as_bytes()).map_err(|e| error("internal", e))?;
+    tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error("internal", e))?;
     let oracle = Oracle { client: Arc::new(client), spot, trouble: None };
     let view = oracle_view(&oracle);
     lock(&tools.oracles).insert(view.pubkey, oracle);

@@ -9,9 +9,10 @@ use crate::chain::{ChainEvent, Follower};
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
-use crate::loan::units::{Time, DAY};
+use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::{Block, Input, Loan, Message, Moment};
+use crate::settlement::spot::median_floor;
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -61,7 +62,7 @@ pub struct Core {
     pub broadcast: HashMap<Txid, Instant>,
     /// Loans whose borrower here asked its lender to propose a repayment.
     pub wishes: HashMap<LoanId, Instant>,
-    pub tried: HashMap<LoanId, (Option<BlockHash>, Instant)>,
+    pub tried: HashMap<Key, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
     pub events: VecDeque<EventView>,
     pub numbered: u64,
@@ -284,10 +285,16 @@ impl Core {
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
         let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
-        let oracle = loan.terms.oracles.first();
+        Ok(present::loan(loan, self.moment, self.price_of(loan)))
+    }
+
+    /// The price now, as the loan's oracles last said it: the median of the fresh ones.
+    pub fn price_of(&self, loan: &Loan) -> Option<Cents> {
         let oracles = lock(&self.tools.oracles);
-        let spot = oracle.and_then(|oracle| oracles.get(oracle)).and_then(|oracle| oracle.spot.as_ref());
-        Ok(present::loan(loan, self.moment, present::fresh_price(spot, self.moment.now)))
+        let last = |key| oracles.get(key).and_then(|oracle| oracle.spot.as_ref());
+        let fresh = |key| present::fresh_price(last(key), self.moment.now);
+        let prices: Vec<Cents> = loan.terms.oracles.iter().filter_map(fresh).collect();
+        median_floor(&prices, loan.payouts.quorum.threshold)
     }
 
     fn answer_waiters(&mut self) {
@@ -326,4 +333,4 @@ pub fn refused(about: [u8; 32], code: &str, message: &str) -> Message {
 }
 
 /// Every job kind in one place, so that `jobs` stays a list of names.
-pub use jobs::{coin, negotiate, quote, repay, watch};
+pub use jobs::{checks, coin, negotiate, quote, repay, watch};

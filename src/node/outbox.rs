@@ -1,6 +1,6 @@
 //! Doing what the loans ask for: sending, broadcasting, starting jobs. Derived from state at every turn.
 
-use super::core::{coin, quote, watch, Core, AGAIN};
+use super::core::{checks, coin, quote, watch, Core, AGAIN};
 use super::jobs::{Key, Outcome};
 use super::tools::lock;
 use crate::loan::terms::LoanId;
@@ -46,6 +46,10 @@ impl Core {
                 self.spawn_rarely(loan.id, work);
             }
             Action::WithdrawRepayment => self.withdraw_repayment(loan.id),
+            Action::Settle(clause) => {
+                let work = checks::settle_said(self.tools.clone(), loan.clone(), clause);
+                self.spawn_seldom(Key::Settle(loan.id), loan.id, work);
+            }
             // Looked at for all loans together.
             Action::FetchFixing | Action::WatchTouches => {}
         }
@@ -62,15 +66,25 @@ impl Core {
         self.spawn_rarely(id, work);
     }
 
-    /// A loan's own job, not more often than every few seconds of real time unless something happened.
+    /// The one job a loan has at a time; see [`Core::spawn_seldom`].
     fn spawn_rarely(
         &mut self,
         id: LoanId,
         work: impl std::future::Future<Output = Result<Outcome, super::tools::Trouble>> + Send + 'static,
     ) {
-        let tried = self.tried.get(&id).is_some_and(|(turn, when)| *turn == self.tip && when.elapsed() < AGAIN);
-        if !tried && self.spawn(Key::Loan(id), None, id.0, work) {
-            self.tried.insert(id, (self.tip, Instant::now()));
+        self.spawn_seldom(Key::Loan(id), id, work);
+    }
+
+    /// A loan's own job, not more often than every few seconds of real time unless something happened.
+    fn spawn_seldom(
+        &mut self,
+        key: Key,
+        id: LoanId,
+        work: impl std::future::Future<Output = Result<Outcome, super::tools::Trouble>> + Send + 'static,
+    ) {
+        let tried = self.tried.get(&key).is_some_and(|(turn, when)| *turn == self.tip && when.elapsed() < AGAIN);
+        if !tried && self.spawn(key, None, id.0, work) {
+            self.tried.insert(key, (self.tip, Instant::now()));
         }
     }
 

@@ -1,16 +1,20 @@
 //! Loans, quotes and events as a person asks for them.
 
-use super::view::{EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, QuoteView};
+use super::view::{
+    EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, OracleWords, QuoteView, SaidView, SpreadView,
+};
+use crate::contract::clauses::Clause;
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::repay::Source;
-use crate::contract::ContractError;
+use crate::contract::{difference, ContractError, OracleAttestation};
 use crate::loan::curve;
 use crate::loan::fees::TxKind;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::payout::{self, Payout};
+use crate::loan::quorum::{Quorum, ERROR_EXP, SUPPORT_EXP};
 use crate::loan::risk;
 use crate::loan::terms::{Terms, TouchDay};
-use crate::loan::units::{Cents, Days, Time};
+use crate::loan::units::{Cents, Days, Time, WHOLE};
 use crate::protocol::event::paid;
 use crate::protocol::state::name;
 use crate::protocol::{Event, Exit, Loan, Moment, Recorded, Stage};
@@ -52,6 +56,9 @@ pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractErro
     };
     let curve = curve::fixing_curve(terms);
     let error = curve::achieved_error(terms, &curve.intervals);
+    let quorum = Quorum::of(terms);
+    let touches = days.len().saturating_mul(quorum.groups().len());
+    let signatures = touches.saturating_add(1).saturating_add(difference::signatures(quorum, &curve.intervals)?);
     let needs = borrower_shares(terms, 1)?.required;
     let ltv = ltv_ceil(terms.principal, terms.collateral, terms.reference_price);
     Ok(QuoteView {
@@ -74,11 +81,53 @@ pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractErro
         gaps: risk::quoted_gaps(terms).iter().map(gap).collect(),
         fees: fees(terms)?,
         needs_sats: needs.to_sat(),
-        oracle: *terms.oracles.first().ok_or(ContractError::OutOfRange("terms.oracles"))?,
-        signatures: u32::try_from(days.len() + 1 + curve.signatures()).unwrap_or(u32::MAX),
+        oracles: terms.oracles.clone(),
+        threshold: terms.threshold,
+        spread: spread(terms),
+        signatures: u32::try_from(signatures).unwrap_or(u32::MAX),
         curve_error_ppm: (error.middle_ppm, error.tails_ppm),
         warnings: WARNINGS.iter().map(|warning| (*warning).to_owned()).collect(),
     })
+}
+
+/// How far apart the prices of oracles may be that settle a loan together; nothing where one settles it alone.
+fn spread(terms: &Terms) -> Option<SpreadView> {
+    if terms.threshold <= 1 {
+        return None;
+    }
+    let (always, never) = (1u32 << SUPPORT_EXP, 1u32 << ERROR_EXP);
+    let reference = terms.reference_price.0.max(1);
+    let share = u64::from(never).saturating_mul(100 * u64::from(WHOLE)).div_ceil(reference);
+    Some(SpreadView { always_usd: always, never_usd: never, never_bp: u32::try_from(share).unwrap_or(u32::MAX) })
+}
+
+/// What each oracle of a loan has said about it.
+fn oracles(loan: &Loan) -> Vec<OracleWords> {
+    let attested = loan.pending.iter().filter_map(|pending| pending.attestation.as_ref());
+    let attested = attested.flat_map(|(clause, said)| said.iter().map(|one| (*clause, one)));
+    let words: Vec<(Clause, &OracleAttestation)> =
+        loan.said.iter().map(|said| (said.clause, &said.attestation)).chain(attested).collect();
+    let of = |oracle: &bitcoin::key::XOnlyPublicKey| {
+        let mine = words.iter().filter(|(_, word)| word.oracle_public_key == *oracle);
+        let mut known: Vec<SaidView> = Vec::new();
+        for (clause, word) in mine {
+            let view = said(*clause, word);
+            if !known.contains(&view) {
+                known.push(view);
+            }
+        }
+        known
+    };
+    loan.terms.oracles.iter().map(|oracle| OracleWords { pubkey: *oracle, said: of(oracle) }).collect()
+}
+
+fn said(clause: Clause, attestation: &OracleAttestation) -> SaidView {
+    let dollars = match clause {
+        Clause::Fixing => hypothec_oracle::verify::fixing_dollars(attestation),
+        Clause::Touch { .. } | Clause::Receipt => None,
+    };
+    let price = dollars.and_then(|dollars| Cents::from_dollars(dollars.into()));
+    SaidView { event: attestation.event_id.clone(), price_cents: price.map(|price| price.0) }
 }
 
 fn gap(gap: &risk::Gap) -> GapView {
@@ -145,6 +194,8 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         funding: loan.skeleton.as_ref().map(|skeleton| skeleton.funding),
         funding_height: height,
         confirmations: (confirmations, terms.confirmations),
+        oracles: oracles(loan),
+        threshold: terms.threshold,
         exits: if living { open_exits(loan, moment, price) } else { Vec::new() },
         repayment: loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid()),
         ended: ended(loan),
@@ -178,7 +229,7 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     let at = terms.fallback_locktime();
     exits.push(open(
         Exit::FellBack,
-        format!("from {at}, if the oracle is silent"),
+        format!("from {at}, if the oracles are silent"),
         Some(payout::fallback_floor(terms)),
     ));
     let at = terms.refund_locktime();
@@ -266,8 +317,14 @@ fn sentence(loan: &Loan, event: &Event) -> String {
             format!("not funded: taking our coin back in {}", transaction.compute_txid())
         }
         Event::Cancelled { reason } => format!("cancelled: {reason}"),
-        Event::Attested { attestation, transaction, .. } => {
-            format!("{} attested: settling in {}", attestation.event_id, transaction.compute_txid())
+        Event::Said { clause, attestation } => {
+            let said = said(*clause, attestation);
+            let price = said.price_cents.map(|price| format!(" at {}", Cents(price))).unwrap_or_default();
+            format!("oracle {} says {}{price}", attestation.oracle_public_key, said.event)
+        }
+        Event::Attested { attestations, transaction, .. } => {
+            let event = attestations.first().map(|attestation| attestation.event_id.as_str()).unwrap_or_default();
+            format!("{event} attested: settling in {}", transaction.compute_txid())
         }
         Event::Due { exit, transaction } => format!("{exit} is due: {}", transaction.compute_txid()),
         Event::Repaying(repayment) => {

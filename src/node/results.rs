@@ -5,10 +5,12 @@ use super::jobs::{Done, Key, Outcome};
 use super::tools::{lock, Trouble};
 use crate::chain::ChainEvent;
 use crate::loan::units::Time;
-use crate::protocol::{Event, Input, Message};
+use crate::protocol::{Event, Input, Loan, Message};
 use anyhow::Context;
+use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Txid;
+use std::sync::Arc;
 use std::time::Instant;
 
 impl Core {
@@ -109,9 +111,23 @@ impl Core {
                 for (id, input) in inputs {
                     self.tell(id, input)?;
                 }
+                self.tell_median(oracle)?;
             }
         }
         Ok(())
+    }
+
+    /// Tells the loans of several oracles the median of what those say.
+    fn tell_median(&mut self, oracle: XOnlyPublicKey) -> anyhow::Result<()> {
+        let of_several = |loan: &&Arc<Loan>| !loan.payouts.quorum.is_single() && loan.terms.oracles.contains(&oracle);
+        let told: Vec<_> = self
+            .loans
+            .values()
+            .filter(of_several)
+            .filter(|loan| !loan.is_over())
+            .filter_map(|loan| Some((loan.id, self.price_of(loan)?)))
+            .collect();
+        told.into_iter().try_for_each(|(id, price)| self.tell(id, Input::Price(price)))
     }
 
     /// The loan ended while its coin was being made: the transaction goes nowhere, and what it would have spent is

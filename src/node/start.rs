@@ -179,7 +179,9 @@ fn oracles(store: &dyn Store) -> anyhow::Result<BTreeMap<bitcoin::key::XOnlyPubl
     for name in store.list(ORACLES)? {
         let url = store.get(&name)?.unwrap_or_default();
         let key = name.trim_start_matches(ORACLES).parse().with_context(|| format!("stored {name}"))?;
-        let client = OracleClient::new(&String::from_utf8_lossy(&url), key)?;
+        // One URL a line: the oracle, then its mirrors.
+        let urls: Vec<String> = String::from_utf8_lossy(&url).lines().map(str::to_owned).collect();
+        let client = OracleClient::with_mirrors(&urls, key)?;
         oracles.insert(key, Oracle { client: Arc::new(client), spot: None, trouble: None });
     }
     Ok(oracles)

@@ -6,7 +6,7 @@ use super::data::{new_words, DataFolder};
 use super::handle::{Command, Handle};
 use super::jobs::{Key, Outcome};
 use super::start::{self, Opened};
-use crate::contract::clauses::Announcements;
+use crate::contract::clauses::{Announcements, OracleAnnouncements};
 use crate::contract::{receipt, Role};
 use crate::demo::bitcoind::{BitcoindProcess, Options};
 use crate::demo::wait::{until, PATIENCE};
@@ -73,11 +73,12 @@ fn agreed() -> (LoanId, Event) {
     let oracle = OracleKeys::from_secret(secret(3));
     let terms = Terms { days: Days(1), minimum_interest_days: Days(1), oracles: vec![xonly(3)], ..reference() };
     terms.check().unwrap();
-    let announcements = Announcements {
+    let announced = OracleAnnouncements {
         touches: terms.touch_days().iter().map(|day| oracle.announcement(day.event()).unwrap()).collect(),
-        receipt: receipt::announce(&terms, &secret(4)).unwrap(),
         fixing: oracle.announcement(terms.fixing_event()).unwrap(),
     };
+    let receipt = receipt::announce(&terms, &secret(4)).unwrap();
+    let announcements = Announcements { oracles: vec![announced], receipt };
     let coins = vec![OutPoint { txid: bitcoin::Txid::all_zeros(), vout: 0 }];
     let event = Event::Agreed {
         role: Role::Borrower,

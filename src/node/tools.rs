@@ -7,6 +7,7 @@ use crate::oracle_client::OracleClient;
 use crate::peer::PeerNet;
 use crate::protocol::messages::{Quote, Refused};
 use crate::settlement::deadline;
+use crate::settlement::spot::median_floor;
 use crate::store::Store;
 use crate::wallet::{Seed, Wallet};
 use bitcoin::key::XOnlyPublicKey;
@@ -125,6 +126,21 @@ impl From<anyhow::Error> for Trouble {
     }
 }
 
+/// Puts one question to several oracles at once; the answers in their order. One that hangs delays no other's.
+pub async fn ask_all<T, Q, A>(clients: Vec<Arc<OracleClient>>, question: Q) -> Vec<Result<T, Trouble>>
+where
+    T: Send + 'static,
+    Q: Fn(Arc<OracleClient>) -> A,
+    A: std::future::Future<Output = Result<T, Trouble>> + Send + 'static,
+{
+    let asked: Vec<_> = clients.into_iter().map(|client| tokio::spawn(question(client))).collect();
+    let mut answers = Vec::with_capacity(asked.len());
+    for answer in asked {
+        answers.push(answer.await.unwrap_or_else(|e| Err(Trouble::later(e))));
+    }
+    answers
+}
+
 /// An error of the API.
 pub fn error(code: &str, message: impl ToString) -> ErrorView {
     ErrorView { code: code.to_string(), message: message.to_string() }
@@ -148,16 +164,29 @@ impl Tools {
         })
     }
 
-    /// A fresh signed price of an oracle, asked for now.
-    pub async fn spot(&self, key: &XOnlyPublicKey) -> Result<Cents, Trouble> {
-        let client = self.oracle(key)?;
+    /// The clients of these oracles, in their order.
+    pub fn clients(&self, keys: &[XOnlyPublicKey]) -> Result<Vec<Arc<OracleClient>>, Trouble> {
+        keys.iter().map(|key| self.oracle(key)).collect()
+    }
+
+    /// The median of these oracles' fresh signed prices, asked for now; at least `threshold` of them must be there.
+    pub async fn spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
-        let spot = client.spot().await?;
-        if !deadline::is_fresh(spot.unix, now) {
-            let message = format!("oracle {}: its last price is of {}, and it is {now}", client.url(), spot.unix);
-            return Err(Trouble::Later(message));
-        }
-        Ok(spot.cents)
+        let asked = ask_all(self.clients(keys)?, move |client| async move {
+            let spot = client.spot().await?;
+            match deadline::is_fresh(spot.unix, now) {
+                true => Ok(spot.cents),
+                false => {
+                    let (url, unix) = (client.url(), spot.unix);
+                    Err(Trouble::Later(format!("oracle {url}: its last price is of {unix}, and it is {now}")))
+                }
+            }
+        });
+        let answers = asked.await;
+        let fresh: Vec<Cents> = answers.iter().filter_map(|answer| answer.as_ref().ok()).copied().collect();
+        let first_trouble = || answers.iter().find_map(|answer| answer.as_ref().err().cloned());
+        median_floor(&fresh, threshold)
+            .ok_or_else(|| first_trouble().unwrap_or_else(|| Trouble::later("no oracle is named")))
     }
 
     /// The estimate, in whole sat/vB, rounded up.

@@ -126,7 +126,10 @@ pub struct PeerView {
 pub struct OracleRequest {
     /// Base URL.
     pub url: String,
-    /// The key it must have; asked of it and pinned when absent.
+    /// Further URLs that serve the same oracle.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// The key it must have; asked of the first URL and pinned when absent.
     pub pubkey: Option<XOnlyPublicKey>,
 }
 
@@ -137,6 +140,12 @@ pub struct OracleView {
     pub pubkey: XOnlyPublicKey,
     /// Base URL.
     pub url: String,
+    /// Further URLs that serve it.
+    #[serde(default)]
+    pub mirrors: Vec<String>,
+    /// Those of all its URLs that served something else and are asked no more: a sentence each.
+    #[serde(default)]
+    pub dropped: Vec<String>,
     /// Its last price in cents per bitcoin, and when it said so.
     pub spot_cents: Option<u64>,
     /// Unix time of that price.
@@ -200,6 +209,35 @@ pub struct GapView {
     pub shortfall_cents: u64,
 }
 
+/// How far apart the prices of two oracles may be that settle a loan together. The one whose key is lower pays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SpreadView {
+    /// Dollars per bitcoin up to which two prices always settle.
+    pub always_usd: u32,
+    /// Dollars per bitcoin from which they never do.
+    pub never_usd: u32,
+    /// That as a share of the reference price, basis points, rounded up.
+    pub never_bp: u32,
+}
+
+/// What one oracle of a loan has said about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OracleWords {
+    /// Its key.
+    pub pubkey: XOnlyPublicKey,
+    /// Its attestations of clauses of this loan.
+    pub said: Vec<SaidView>,
+}
+
+/// One attestation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SaidView {
+    /// The event's id.
+    pub event: String,
+    /// The price, of a fixing.
+    pub price_cents: Option<u64>,
+}
+
 /// `POST /v1/quotes`: everything before commitment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct QuoteView {
@@ -241,8 +279,12 @@ pub struct QuoteView {
     pub fees: Vec<FeeView>,
     /// Sats the borrower's wallet must hold, fees included.
     pub needs_sats: u64,
-    /// The oracle that settles it.
-    pub oracle: XOnlyPublicKey,
+    /// The oracles that settle it.
+    pub oracles: Vec<XOnlyPublicKey>,
+    /// How many of them must agree.
+    pub threshold: u8,
+    /// How far apart their prices may be at due; absent where one of them settles it alone.
+    pub spread: Option<SpreadView>,
     /// Adaptor signatures each side makes.
     pub signatures: u32,
     /// Largest error of the fixing's curve, parts per million of collateral: between half and twice the reference,
@@ -343,6 +385,10 @@ pub struct LoanView {
     pub funding_height: Option<u32>,
     /// Confirmations it has, and how many count.
     pub confirmations: (u32, u32),
+    /// Its oracles, and what each has said.
+    pub oracles: Vec<OracleWords>,
+    /// How many of them must agree.
+    pub threshold: u8,
     /// Every exit open now.
     pub exits: Vec<OpenExit>,
     /// A repayment on its way, by its transaction.

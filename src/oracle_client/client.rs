@@ -1,39 +1,33 @@
-//! One oracle, as a node knows it.
+//! One oracle, as a node knows it: a pinned key, and the places that serve its words.
+//!
+//! Every place is asked at once and everything is verified against the one key, so which place answered does not
+//! matter. A place that serves what the key did not sign, or what cannot be read, is dropped and named; the last one
+//! never is. Two answers that are both signed and cannot both be true are the oracle's own contradiction, and an error.
 
-use super::fetch::Fetcher;
+use super::mirror::Mirror;
 use super::OracleError;
 use crate::contract::{OracleAnnouncement, OracleAttestation};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
-use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
-use hypothec_oracle::rotation::{follow, Rotation};
-use hypothec_oracle::units::{Day, Time};
-use hypothec_oracle::verify::{verify_announcement, verify_attestation, VerifyError};
-use hypothec_oracle::wire::{BadSignature, Info, Pubkey, SignedLows, SignedPrice, Status};
-use std::collections::{BTreeMap, VecDeque};
+use hypothec_oracle::rotation::Rotation;
+use hypothec_oracle::units::{Day, Time, HOUR};
+use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status};
+use std::collections::BTreeMap;
+use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// Longest small answer, in bytes.
-const SMALL: usize = 64 * 1024;
-/// Longest page of a bundle, in bytes: 64 levels and 31 days with everything attested make about 850 kB.
-const PAGE: usize = 2 * 1024 * 1024;
-/// Pages of announcements kept, for they never change: a month of a band is about 650 kB.
-const KEPT: usize = 24;
-/// Days of final lows kept: about 300 bytes each.
-const DAYS_KEPT: usize = 4_000;
+/// The most places of one oracle.
+pub const MIRRORS_MAX: usize = 8;
 
-/// Downloaded pages, the oldest first.
-type Pages = VecDeque<(Bundle, Arc<BundlePage>)>;
-
-/// Asks one oracle. Lows that are final are asked for once. Clones share what they have downloaded.
+/// Asks one oracle wherever it is served. Clones share what they have downloaded and whom they have dropped.
 #[derive(Clone, Debug)]
 pub struct OracleClient {
-    fetcher: Fetcher,
     key: XOnlyPublicKey,
-    pages: Arc<Mutex<Pages>>,
-    closed: Arc<Mutex<BTreeMap<Day, SignedLows>>>,
+    mirrors: Vec<Arc<Mirror>>,
+    /// Places that served something else, and what was wrong, by their index.
+    dropped: Arc<Mutex<BTreeMap<usize, String>>>,
 }
 
 impl OracleClient {
@@ -42,7 +36,27 @@ impl OracleClient {
     /// # Errors
     /// When the URL is not one.
     pub fn new(base_url: &str, key: XOnlyPublicKey) -> Result<OracleClient, OracleError> {
-        Ok(OracleClient { fetcher: Fetcher::new(base_url)?, key, pages: Arc::default(), closed: Arc::default() })
+        OracleClient::with_mirrors(&[base_url.to_owned()], key)
+    }
+
+    /// The oracle with this key, served at each of these URLs. Asks nothing yet.
+    ///
+    /// # Errors
+    /// When one is not a URL or stands there twice, or they are none or too many.
+    pub fn with_mirrors(urls: &[String], key: XOnlyPublicKey) -> Result<OracleClient, OracleError> {
+        let mut mirrors: Vec<Arc<Mirror>> = Vec::with_capacity(urls.len());
+        for url in urls {
+            let mirror = Mirror::new(url, key)?;
+            if mirrors.iter().any(|known| known.url() == mirror.url()) {
+                return Err(OracleError::Url { url: url.clone(), reason: "it is named twice".into() });
+            }
+            mirrors.push(Arc::new(mirror));
+        }
+        if mirrors.is_empty() || mirrors.len() > MIRRORS_MAX {
+            let reason = format!("{} are named, and 1 to {MIRRORS_MAX} may be", mirrors.len());
+            return Err(OracleError::Url { url: urls.join(", "), reason });
+        }
+        Ok(OracleClient { key, mirrors, dropped: Arc::default() })
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -50,9 +64,8 @@ impl OracleClient {
     /// # Errors
     /// When it does not answer.
     pub async fn connect(base_url: &str) -> Result<OracleClient, OracleError> {
-        let fetcher = Fetcher::new(base_url)?;
-        let Pubkey { pubkey: key } = fetcher.get("/pubkey", SMALL).await?;
-        Ok(OracleClient { fetcher, key, pages: Arc::default(), closed: Arc::default() })
+        let mirror = Mirror::connect(base_url).await?;
+        Ok(OracleClient { key: mirror.key(), mirrors: vec![Arc::new(mirror)], dropped: Arc::default() })
     }
 
     /// The key everything is verified with.
@@ -60,81 +73,76 @@ impl OracleClient {
         self.key
     }
 
-    /// Where it is asked.
+    /// Where it is asked first.
     pub fn url(&self) -> &str {
-        self.fetcher.url()
+        self.mirrors.first().map_or("", |mirror| mirror.url())
     }
 
-    /// Who the oracle says it is. Unsigned, but the key is compared.
+    /// Everywhere it is asked, dropped or not.
+    pub fn urls(&self) -> Vec<String> {
+        self.mirrors.iter().map(|mirror| mirror.url().to_owned()).collect()
+    }
+
+    /// The places dropped, a sentence for each.
+    pub fn dropped(&self) -> Vec<String> {
+        self.dropped_now().values().cloned().collect()
+    }
+
+    /// Who the oracle says it is. Unsigned, but the key is compared, at every place.
     ///
     /// # Errors
-    /// When it does not answer, or has another key.
+    /// When none answers, or all have another key.
     pub async fn info(&self) -> Result<Info, OracleError> {
-        let info: Info = self.fetcher.get("/v1/info", SMALL).await?;
-        if info.pubkey != self.key {
-            let (found, right) = (info.pubkey.to_string(), self.key.to_string());
-            return Err(OracleError::Key { url: self.url().to_string(), found, right });
-        }
-        Ok(info)
+        first(self.ask(|mirror| async move { mirror.info().await }).await?, &self.mirrors)
     }
 
     /// The hand-overs that lead from the pinned key to another, oldest first, each signed by both its keys; empty while
-    /// the oracle serves none. For people to look at: nothing switches by itself, and open loans keep their key.
+    /// no place serves one. For people to look at: nothing switches by itself, and open loans keep their key.
     ///
     /// # Errors
-    /// When the answer cannot be had, or a statement in it cannot be believed.
+    /// When none answers, a statement cannot be believed, or the key was handed over twice.
     pub async fn rotations(&self) -> Result<Vec<Rotation>, OracleError> {
-        let said: Vec<Rotation> = match self.fetcher.get("/v1/rotation", SMALL).await {
-            Err(OracleError::Refused { status: 404, .. }) => return Ok(Vec::new()),
-            answer => answer?,
-        };
-        follow(self.key, &said).map_err(|source| OracleError::Rotation { url: self.url().to_string(), source })
+        let mut answers = self.ask(|mirror| async move { mirror.rotations().await }).await?;
+        // A mirror may be behind; what it has must be the beginning of what the others have.
+        answers.sort_by_key(|(_, said)| std::cmp::Reverse(said.len()));
+        self.one_answer(answers, |all, some| all.starts_with(some), "its hand-over")
     }
 
-    /// How far the oracle has come on its clock. Unsigned: for people, and for the conductor of fast time.
+    /// How far the oracle has come on its clock, by whichever place is furthest. Unsigned: for people, and for the
+    /// conductor of fast time.
     ///
     /// # Errors
-    /// When it does not answer.
+    /// When none answers.
     pub async fn status(&self) -> Result<Status, OracleError> {
-        self.fetcher.get("/v1/status", SMALL).await
+        let answers = self.ask(|mirror| async move { mirror.status().await }).await?;
+        let furthest = answers.into_iter().max_by_key(|(_, status)| status.clock);
+        first(furthest.into_iter().collect(), &self.mirrors)
     }
 
-    /// The price now, its signature verified. Whether `unix` is recent enough is for the caller to say.
+    /// The newest price, its signature verified. Whether `unix` is recent enough is for the caller to say.
     ///
     /// # Errors
     /// When there is none (the oracle says why), or it is not the oracle's.
     pub async fn spot(&self) -> Result<SignedPrice, OracleError> {
-        let price: SignedPrice = self.fetcher.get("/v1/price", SMALL).await?;
-        price.verify(&self.key).map_err(|source| self.unsigned(source))?;
-        Ok(price)
+        let answers = self.ask(|mirror| async move { mirror.spot().await }).await?;
+        let newest = answers.into_iter().max_by_key(|(_, price)| price.unix);
+        first(newest.into_iter().collect(), &self.mirrors)
     }
 
-    /// The hour lows of a day as far as they are known, their signature verified.
+    /// The hour lows of a day as far as they are known, their signature verified: those that are final for longest.
     ///
     /// # Errors
-    /// When the oracle does not answer, or they are not the oracle's.
+    /// When the oracle does not answer, they are not the oracle's, or it has signed two lows for one final hour.
     pub async fn lows(&self, day: Day) -> Result<SignedLows, OracleError> {
-        if let Some(lows) = self.closed().get(&day) {
-            return Ok(lows.clone());
-        }
-        let lows: SignedLows = self.fetcher.get(&format!("/v1/lows/{day}"), SMALL).await?;
-        if lows.day != day {
-            let (asked, answered) = (format!("day {day}"), format!("day {}", lows.day));
-            return Err(OracleError::Elsewhere { url: self.url().to_string(), asked, answered });
-        }
-        lows.verify(&self.key).map_err(|source| self.unsigned(source))?;
-        if lows.is_closed() {
-            let mut closed = self.closed();
-            closed.insert(day, lows.clone());
-            while closed.len() > DAYS_KEPT {
-                closed.pop_first();
+        let mut answers = self.ask(move |mirror| async move { mirror.lows(day).await }).await?;
+        answers.sort_by_key(|(_, lows)| std::cmp::Reverse(lows.frozen_until));
+        if let Some((best, newest)) = answers.first() {
+            let contrary = answers.iter().find(|(_, older)| !agree(newest, older));
+            if let Some((other, _)) = contrary {
+                return Err(self.contradiction(*best, *other, format!("the lows of {day}")));
             }
         }
-        Ok(lows)
-    }
-
-    fn closed(&self) -> MutexGuard<'_, BTreeMap<Day, SignedLows>> {
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+        first(answers, &self.mirrors)
     }
 
     /// The announcements of many touches (level, day, start hour 0 to 23), verified, in the order asked.
@@ -170,19 +178,13 @@ impl OracleClient {
         self.announcement(Event::Fixing { at }).await
     }
 
-    /// The announcement of any event, verified.
+    /// The announcement of any event, verified, and the same at every place.
     ///
     /// # Errors
-    /// As [`OracleClient::touches`].
+    /// As [`OracleClient::touches`], or when the oracle has announced the event twice.
     pub async fn announcement(&self, event: Event) -> Result<ProvenAnnouncement, OracleError> {
-        let bundle = Bundle::of(event);
-        if bundle.index(event).is_none() {
-            return Err(self.unreadable(BundleError::Elsewhere { event, bundle }));
-        }
-        let page = self.page(bundle).await?;
-        let proven = page.announcement(bundle, event, &self.key).map_err(|source| self.unreadable(source))?;
-        verify_announcement(&proven, &self.key, event).map_err(|source| self.unverified(source))?;
-        Ok(proven)
+        let answers = self.ask(move |mirror| async move { mirror.announcement(event).await }).await?;
+        self.one_answer(answers, |one, other| one == other, &format!("the announcement of {event}"))
     }
 
     /// The attestation of a touch, verified; `None` while it is not true.
@@ -216,61 +218,114 @@ impl OracleClient {
         self.attestation(event, &announcement).await
     }
 
-    /// The attestation of an event whose verified announcement the caller holds; `None` while there is none.
+    /// The attestation of an event whose verified announcement the caller holds; `None` while no place has one.
     /// Downloads the attestations of the whole bundle, and no announcements.
     ///
     /// # Errors
-    /// When an answer cannot be had or believed.
+    /// When an answer cannot be had or believed, or the oracle has attested two outcomes.
     pub async fn attestation(
         &self,
         event: Event,
         announcement: &OracleAnnouncement,
     ) -> Result<Option<OracleAttestation>, OracleError> {
-        let bundle = Bundle::of(event);
-        let page: BundlePage = self.fetcher.get(&format!("{bundle}?only=attestations"), PAGE).await?;
-        let found = page.attestation(bundle, event, announcement).map_err(|source| self.unreadable(source))?;
-        if let Some(attestation) = &found {
-            verify_attestation(attestation, announcement).map_err(|source| self.unverified(source))?;
+        let announced = Arc::new(announcement.clone());
+        let question = move |mirror: Arc<Mirror>| {
+            let announced = announced.clone();
+            async move { mirror.attestation(event, &announced).await }
+        };
+        let answers = self.ask(question).await?;
+        let said: Vec<_> = answers.into_iter().filter_map(|(place, answer)| Some((place, answer?))).collect();
+        if said.is_empty() {
+            return Ok(None);
         }
-        Ok(found)
+        let same = |one: &OracleAttestation, other: &OracleAttestation| one.outcomes == other.outcomes;
+        self.one_answer(said, same, &format!("the attestation of {event}")).map(Some)
     }
 
-    /// A bundle's announcements, from what was downloaded before or from the oracle.
-    async fn page(&self, bundle: Bundle) -> Result<Arc<BundlePage>, OracleError> {
-        if let Some(page) = self.kept(bundle) {
-            return Ok(page);
+    /// Puts a question to every place that is not dropped, at once. The answers with the places' indexes; at least one.
+    async fn ask<T, Q, A>(&self, question: Q) -> Result<Vec<(usize, T)>, OracleError>
+    where
+        T: Send + 'static,
+        Q: Fn(Arc<Mirror>) -> A,
+        A: Future<Output = Result<T, OracleError>> + Send + 'static,
+    {
+        let dropped: Vec<usize> = self.dropped_now().keys().copied().collect();
+        let live = self.mirrors.iter().enumerate().filter(|(index, _)| !dropped.contains(index));
+        let asked: Vec<_> = live.map(|(index, mirror)| (index, tokio::spawn(question(mirror.clone())))).collect();
+        let (mut answers, mut failed) = (Vec::with_capacity(asked.len()), None);
+        for (index, asked) in asked {
+            match asked.await {
+                Ok(Ok(answer)) => answers.push((index, answer)),
+                Ok(Err(error)) => {
+                    self.drop_if_false(index, &error);
+                    failed = failed.or(Some(error));
+                }
+                // The runtime is ending.
+                Err(_) => {}
+            }
         }
-        let mut page: BundlePage = self.fetcher.get(&bundle.to_string(), PAGE).await?;
-        // Attestations grow; only what never changes is kept.
-        page.attestations = Vec::new();
-        let page = Arc::new(page);
-        let mut pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        pages.retain(|(one, _)| *one != bundle);
-        pages.push_back((bundle, Arc::clone(&page)));
-        while pages.len() > KEPT {
-            pages.pop_front();
+        match failed {
+            Some(error) if answers.is_empty() => Err(error),
+            _ => Ok(answers),
         }
-        Ok(page)
     }
 
-    fn kept(&self, bundle: Bundle) -> Option<Arc<BundlePage>> {
-        let pages = self.pages.lock().unwrap_or_else(PoisonError::into_inner);
-        pages.iter().find(|(one, _)| *one == bundle).map(|(_, page)| Arc::clone(page))
+    /// Drops a place that served something else than the oracle's words, unless it is the last.
+    fn drop_if_false(&self, index: usize, error: &OracleError) {
+        let Some(mirror) = self.mirrors.get(index).filter(|_| error.is_false()) else { return };
+        let mut dropped = self.dropped_now();
+        if dropped.len().saturating_add(1) >= self.mirrors.len() {
+            return;
+        }
+        let text = format!(
+            "mirror {} of oracle {} is dropped: {error}. Add the oracle again to try it once more",
+            mirror.url(),
+            self.key
+        );
+        tracing::warn!("{text}");
+        dropped.insert(index, text);
     }
 
-    fn unsigned(&self, source: BadSignature) -> OracleError {
-        OracleError::Signature { url: self.url().to_string(), source }
+    fn dropped_now(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
+        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// As [`OracleClient::unverified`]: a page cut short once must not stand in the way for ever.
-    fn unreadable(&self, source: BundleError) -> OracleError {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        OracleError::Bundle { url: self.url().to_string(), source }
+    /// The first answer, if all are alike.
+    fn one_answer<T>(
+        &self,
+        answers: Vec<(usize, T)>,
+        same: impl Fn(&T, &T) -> bool,
+        what: &str,
+    ) -> Result<T, OracleError> {
+        if let Some((place, one)) = answers.first() {
+            if let Some((other, _)) = answers.iter().find(|(_, other)| !same(one, other)) {
+                return Err(self.contradiction(*place, *other, what.to_owned()));
+            }
+        }
+        first(answers, &self.mirrors)
     }
 
-    /// A page that does not verify may have been spoilt on its way: forget what was kept, so that asking again helps.
-    fn unverified(&self, source: VerifyError) -> OracleError {
-        self.pages.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        OracleError::Verify { url: self.url().to_string(), source }
+    fn contradiction(&self, one: usize, other: usize, what: String) -> OracleError {
+        let url = |index: usize| self.mirrors.get(index).map(|mirror| mirror.url().to_owned()).unwrap_or_default();
+        let places = format!("{} and another at {}", url(one), url(other));
+        OracleError::Contradiction { key: self.key, what, places }
     }
+}
+
+/// The first of the answers.
+fn first<T>(answers: Vec<(usize, T)>, mirrors: &[Arc<Mirror>]) -> Result<T, OracleError> {
+    let url = || mirrors.first().map(|mirror| mirror.url().to_owned()).unwrap_or_default();
+    let none =
+        || OracleError::Unreachable { url: url(), path: "any path".into(), reason: "no mirror is left to ask".into() };
+    answers.into_iter().next().map(|(_, answer)| answer).ok_or_else(none)
+}
+
+/// Do two lists of one day's lows agree in every hour that both call final?
+fn agree(newest: &SignedLows, older: &SignedLows) -> bool {
+    let start = newest.day.start();
+    (0u32..).zip(newest.lows.iter().zip(&older.lows)).all(|(hour, (one, other))| {
+        let end = start.and_then(|start| start.plus(hour.saturating_add(1).saturating_mul(HOUR)));
+        let is_final = end.is_some_and(|end| end <= older.frozen_until && end <= newest.frozen_until);
+        !is_final || one == other
+    })
 }

@@ -1,5 +1,6 @@
 //! What can go wrong with an oracle. Every message names its URL.
 
+use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::bundle::BundleError;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::rotation::RotationError;
@@ -42,7 +43,31 @@ pub enum OracleError {
     /// A hand-over to another key that cannot be believed.
     #[error("oracle {url}: {source}")]
     Rotation { url: String, source: RotationError },
+    /// Two answers, both signed, that cannot both be true.
+    #[error("oracle {key} contradicts itself: {what} is one thing at {places}; trust it no longer")]
+    Contradiction { key: XOnlyPublicKey, what: String, places: String },
     /// Its lows say that the event is true, but it does not attest it.
     #[error("oracle {url}: its own lows make {event} true, but it does not attest it")]
     Withheld { url: String, event: Event },
+}
+
+impl OracleError {
+    /// Was something served that is not the oracle's word, or cannot be read as one?
+    pub fn is_false(&self) -> bool {
+        match self {
+            OracleError::TooLong { .. }
+            | OracleError::Unreadable { .. }
+            | OracleError::Key { .. }
+            | OracleError::Signature { .. }
+            | OracleError::Elsewhere { .. }
+            | OracleError::Bundle { .. }
+            | OracleError::Rotation { .. }
+            | OracleError::Verify { .. } => true,
+            OracleError::Url { .. }
+            | OracleError::Unreachable { .. }
+            | OracleError::Refused { .. }
+            | OracleError::Contradiction { .. }
+            | OracleError::Withheld { .. } => false,
+        }
+    }
 }

@@ -7,9 +7,10 @@
 mod client;
 mod error;
 mod fetch;
+mod mirror;
 
 #[cfg(test)]
 mod tests;
 
-pub use client::OracleClient;
+pub use client::{OracleClient, MIRRORS_MAX};
 pub use error::OracleError;

@@ -302,3 +302,59 @@ async fn a_hand_over_is_shown_only_as_both_keys_signed_it() {
     let none = impostor("404 Not Found", r#"{"code":"no_rotation","message":"none"}"#.to_string()).await;
     assert!(OracleClient::new(&none, old.public_key()).unwrap().rotations().await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mirror_that_serves_anything_else_is_dropped_and_named_and_the_oracle_is_still_heard() {
+    let world = World::new();
+    world.set(hour(26));
+    let (oracle, honest) = world.start().await;
+    let lows = honest.lows(DAY_OF_CRASH).await.unwrap();
+    let mut forged = lows.clone();
+    forged.lows[3] = Some(Cents(1));
+    let (forger, other) = (
+        impostor("200 OK", serde_json::to_string(&forged).unwrap()).await,
+        impostor("200 OK", "<html>".to_string()).await,
+    );
+    let away = "http://127.0.0.1:1".to_string();
+    let urls = [forger.clone(), oracle.url(), other.clone(), away];
+    let client = OracleClient::with_mirrors(&urls, honest.key()).unwrap();
+    assert_eq!(client.lows(DAY_OF_CRASH).await.unwrap(), lows);
+    let dropped = client.dropped();
+    assert_eq!(dropped.len(), 2, "who is merely away is not dropped: {dropped:?}");
+    for (url, why) in [(&forger, "signature"), (&other, "cannot be read")] {
+        let said = dropped.iter().find(|said| said.contains(&format!("mirror {url} "))).unwrap();
+        assert!(said.contains(why) && said.contains(&honest.key().to_string()), "{said}");
+    }
+    let touch = Event::Touch { level: level(7_000), day: DAY_OF_CRASH, from_hour: 9 };
+    assert_eq!(client.announcement(touch).await.unwrap(), honest.announcement(touch).await.unwrap());
+    assert!(client.touch_attestation(touch).await.unwrap().is_some());
+    oracle.stop().await.unwrap();
+    assert!(matches!(client.spot().await, Err(OracleError::Unreachable { .. })));
+    assert_eq!(client.dropped().len(), 2, "the last ones are kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_that_signed_two_lows_for_one_final_hour_is_caught_by_its_mirrors() {
+    use hypothec_oracle::wire::SignedLows;
+    let keys = hypothec_oracle::announce::OracleKeys::from_secret(
+        bitcoin::secp256k1::SecretKey::from_slice(&[9; 32]).unwrap(),
+    );
+    let mut lows = [Some(Cents(800_000)); 24];
+    let one = SignedLows::sign(&keys, DAY_OF_CRASH, hour(26), lows);
+    lows[5] = Some(Cents(700_000));
+    let two = SignedLows::sign(&keys, DAY_OF_CRASH, hour(26), lows);
+    // Not final there: the hour may still fall.
+    let early = SignedLows::sign(&keys, DAY_OF_CRASH, hour(5), lows);
+    let serve = |lows: SignedLows| async move { impostor("200 OK", serde_json::to_string(&lows).unwrap()).await };
+    let (one, two, early) = (serve(one).await, serve(two).await, serve(early).await);
+    let ask = |urls: [&String; 2]| {
+        let client = OracleClient::with_mirrors(&urls.map(Clone::clone), keys.public_key()).unwrap();
+        async move { client.lows(DAY_OF_CRASH).await }
+    };
+    assert!(ask([&early, &one]).await.unwrap().is_closed());
+    let error = ask([&one, &two]).await.unwrap_err().to_string();
+    assert!(error.contains("contradicts itself") && error.contains(&one) && error.contains(&two), "{error}");
+    for urls in [vec![], vec![one.clone(), one.clone()], vec![one; 9]] {
+        assert!(matches!(OracleClient::with_mirrors(&urls, keys.public_key()), Err(OracleError::Url { .. })));
+    }
+}

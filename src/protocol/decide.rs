@@ -33,8 +33,10 @@ pub enum Input {
     Spent { outpoint: OutPoint, transaction: Transaction, block: Option<Block> },
     /// Blocks above this height are no longer in the chain.
     Rollback { to_height: u32 },
-    /// A verified attestation and the exit it unlocks.
-    Attested { clause: Clause, attestation: OracleAttestation, transaction: Transaction },
+    /// A verified attestation by one of several oracles.
+    Said { clause: Clause, attestation: OracleAttestation },
+    /// Verified attestations, enough of them, and the exit they unlock.
+    Attested { clause: Clause, attestations: Vec<OracleAttestation>, transaction: Transaction },
     /// A repayment is proposed by us (borrower) or completed by us (lender).
     Repaying(Repayment),
     /// Our wallet took back the funding coin.
@@ -101,7 +103,8 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         }
         Input::Spent { outpoint, transaction, block } => Ok(spent(loan, outpoint, transaction, block)),
         Input::Rollback { to_height } => Ok(rollback(loan, to_height)),
-        Input::Attested { clause, attestation, transaction } => attested(loan, clause, attestation, transaction),
+        Input::Said { clause, attestation } => said(loan, clause, attestation),
+        Input::Attested { clause, attestations, transaction } => attested(loan, clause, attestations, transaction),
         Input::Repaying(repayment) => repaying(loan, repayment),
         Input::Withdrawn(transaction) => {
             let unfunded = [Stage::Signed, Stage::Funded, Stage::Confirming];
@@ -157,16 +160,28 @@ fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
     }
 }
 
+/// One oracle's word: kept once, as long as it can matter.
+fn said(loan: &Loan, clause: Clause, attestation: OracleAttestation) -> Result<Vec<Event>, Refusal> {
+    if !loan.is_living() && !loan.lacks_price() {
+        return Err(stage(loan, "an attestation", "an active loan"));
+    }
+    let settled = (loan.is_attested() || loan.is_exit_confirmed()) && !loan.lacks_price();
+    match settled || loan.has_said(clause, &attestation.oracle_public_key) {
+        true => Ok(Vec::new()),
+        false => Ok(vec![Event::Said { clause, attestation }]),
+    }
+}
+
 fn attested(
     loan: &Loan,
     clause: Clause,
-    attestation: OracleAttestation,
+    attestations: Vec<OracleAttestation>,
     transaction: Transaction,
 ) -> Result<Vec<Event>, Refusal> {
     // The word that explains an exit of the other side's: it changes nothing but what is known of it.
     let explains = |seen: &SeenExit| seen.seen.transaction.compute_txid() == transaction.compute_txid();
     if loan.lacks_price() && clause == Clause::Fixing && loan.exit.as_ref().is_some_and(explains) {
-        return Ok(vec![Event::Attested { clause, attestation, transaction }]);
+        return Ok(vec![Event::Attested { clause, attestations, transaction }]);
     }
     if !loan.is_living() {
         return Err(stage(loan, "an attestation", "an active loan"));
@@ -176,7 +191,7 @@ fn attested(
     if loan.is_attested() || loan.is_exit_confirmed() {
         return Ok(Vec::new());
     }
-    Ok(vec![Event::Attested { clause, attestation, transaction }])
+    Ok(vec![Event::Attested { clause, attestations, transaction }])
 }
 
 fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {

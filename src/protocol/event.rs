@@ -125,8 +125,16 @@ pub enum Event {
     Withdrawn { transaction: Transaction },
     /// The negotiation ended without a loan.
     Cancelled { reason: String },
-    /// An oracle (or the lender) attested a clause; the exit it unlocks is ready.
-    Attested { clause: Clause, attestation: OracleAttestation, transaction: Transaction },
+    /// One of several oracles attested a clause; whether that settles it depends on the others.
+    Said { clause: Clause, attestation: OracleAttestation },
+    /// Enough oracles (or the lender) attested a clause; the exit they unlock is ready.
+    Attested {
+        clause: Clause,
+        /// By ascending index of their oracles.
+        #[serde(alias = "attestation", deserialize_with = "one_or_more")]
+        attestations: Vec<OracleAttestation>,
+        transaction: Transaction,
+    },
     /// The fallback or the refund is due and complete.
     Due { exit: Exit, transaction: Transaction },
     /// A repayment was proposed by us, or completed by us.
@@ -168,6 +176,20 @@ pub fn paid(skeleton: &Skeleton, transaction: &Transaction) -> (Amount, Amount) 
             .fold(Amount::ZERO, |sum, out| sum.checked_add(out.value).unwrap_or(Amount::MAX_MONEY))
     };
     (sum(&skeleton.lender_script), sum(&skeleton.borrower_script))
+}
+
+/// Logs of loans with one oracle were first written with a single attestation.
+fn one_or_more<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<OracleAttestation>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Attestations {
+        More(Vec<OracleAttestation>),
+        One(OracleAttestation),
+    }
+    Ok(match Attestations::deserialize(deserializer)? {
+        Attestations::More(attestations) => attestations,
+        Attestations::One(attestation) => vec![attestation],
+    })
 }
 
 /// Bytes as hex text.

@@ -6,6 +6,7 @@
 pub mod decide;
 pub mod event;
 pub mod messages;
+pub mod said;
 pub mod state;
 pub mod todo;
 

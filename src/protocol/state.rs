@@ -1,8 +1,9 @@
 //! A loan at a moment: its events folded together.
 
 use super::event::{Block, Event, Exit, Recorded, Repayment};
+use super::said::Said;
 use crate::contract::clauses::{Announcements, Clause, Payouts};
-use crate::contract::settle::VerifiedAttestation;
+use crate::contract::settle::{self, VerifiedAttestation};
 use crate::contract::OracleAttestation;
 use crate::contract::{build, wire, Role, Skeleton};
 use crate::contract::{AcceptDlc, OfferDlc, SignDlc};
@@ -64,8 +65,8 @@ pub struct Pending {
     pub exit: Exit,
     /// Complete and valid.
     pub transaction: Transaction,
-    /// The attestation behind it, if it is an attested one.
-    pub attestation: Option<(Clause, OracleAttestation)>,
+    /// The attestations behind it, if it is an attested one.
+    pub attestation: Option<(Clause, Vec<OracleAttestation>)>,
 }
 
 /// An exit on chain or in the mempool.
@@ -169,6 +170,10 @@ pub struct Loan {
     pub withdrawals: Vec<Txid>,
     /// The spend of the funding output.
     pub exit: Option<SeenExit>,
+    /// What each of several oracles has said; empty where one oracle's word settles at once.
+    pub said: Vec<Said>,
+    /// The clauses that enough of them have said.
+    pub agreed: Vec<Clause>,
     /// Repayments proposed by the lender so far: each costs it a fee to take back.
     pub lender_proposals: u32,
     /// The margin line last crossed.
@@ -221,6 +226,8 @@ impl Loan {
             lender_proposals: 0,
             withdrawals: Vec::new(),
             exit: None,
+            said: Vec::new(),
+            agreed: Vec::new(),
             margin: None,
             length: 1,
         })
@@ -312,14 +319,15 @@ impl Loan {
                 }
             }
             Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),
-            Event::Attested { clause, attestation, transaction } => {
+            Event::Said { clause, attestation } => self.hear(Said { clause, attestation, at }),
+            Event::Attested { clause, attestations, transaction } => {
                 let exit = match clause {
                     Clause::Touch { .. } => Exit::Liquidated,
                     Clause::Receipt => Exit::Receipt,
                     Clause::Fixing => Exit::Matured,
                 };
                 let txid = transaction.compute_txid();
-                self.pending = Some(Pending { exit, transaction, attestation: Some((clause, attestation)) });
+                self.pending = Some(Pending { exit, transaction, attestation: Some((clause, attestations)) });
                 // The other side may have been faster: what it brought to the chain is this, at this price.
                 let price = self.attested_price();
                 if let Some(seen) = self.exit.as_mut().filter(|seen| seen.seen.transaction.compute_txid() == txid) {
@@ -444,13 +452,15 @@ impl Loan {
         if self.exit.as_ref().is_some_and(|seen| seen.exit.is_some_and(|exit| exit != pending.exit)) {
             return None;
         }
-        let (clause, attestation) = pending.attestation.as_ref()?;
+        let (clause, attestations) = pending.attestation.as_ref()?;
         match clause {
             Clause::Touch { index } => self.payouts.days.get(*index).map(|day| day.level.cents()),
             Clause::Fixing => {
+                let attestations = attestations.clone();
                 let attested =
-                    VerifiedAttestation::check(&self.announcements, Clause::Fixing, attestation.clone()).ok()?;
-                attested.fixing_dollars().and_then(|dollars| Cents::from_dollars(u64::from(dollars)))
+                    VerifiedAttestation::check_all(&self.announcements, Clause::Fixing, attestations).ok()?;
+                let place = settle::place(&self.terms, &self.payouts, &attested).ok()?;
+                place.dollars.and_then(|dollars| Cents::from_dollars(u64::from(dollars)))
             }
             Clause::Receipt => None,
         }

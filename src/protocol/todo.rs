@@ -5,6 +5,7 @@
 use super::messages::{Borrow, Coin, Fallback, Message, Ready, Repay};
 use super::state::{Loan, Stage};
 use super::Moment;
+use crate::contract::clauses::Clause;
 use crate::contract::Role;
 use crate::loan::tlv::Bytes;
 use crate::settlement::deadline;
@@ -29,6 +30,8 @@ pub enum Action {
     FetchFixing,
     /// Look at the lows of the days begun.
     WatchTouches,
+    /// Enough oracles have said this clause: settle it.
+    Settle(Clause),
 }
 
 /// Everything to do about `loan` now.
@@ -52,6 +55,9 @@ pub fn todo(loan: &Loan, moment: Moment) -> Vec<Action> {
     }
     if loan.lacks_price() && !actions.contains(&Action::FetchFixing) {
         actions.push(Action::FetchFixing);
+    }
+    if loan.lacks_price() && loan.agreed.contains(&Clause::Fixing) {
+        actions.push(Action::Settle(Clause::Fixing));
     }
     actions
 }
@@ -103,6 +109,9 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     // An exit that only waits may never confirm: until one does, the oracle's word is needed.
     if !loan.is_attested() {
         actions.push(Action::WatchTouches);
+        // What only explains the other side's exit is asked for above.
+        let settles = loan.settles(moment.now).filter(|_| !loan.lacks_price());
+        actions.extend(settles.map(Action::Settle));
         if deadline::is_due(&loan.terms, moment.now) {
             actions.push(Action::FetchFixing);
         }

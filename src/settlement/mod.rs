@@ -3,4 +3,5 @@
 //! Decides from terms, lows and clocks alone. Never signs, never asks anyone, never waits.
 
 pub mod deadline;
+pub mod spot;
 pub mod touch;

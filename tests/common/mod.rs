@@ -7,7 +7,7 @@ use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, Psbt, Transaction, TxOut, Witness};
 use hypothec::contract::accept::{self, AcceptParts, Accepted, CheckedAccept};
-use hypothec::contract::clauses::{Announcements, Payouts};
+use hypothec::contract::clauses::{Announcements, OracleAnnouncements, Payouts};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::sign::{self, CheckedSign, Signed};
 use hypothec::contract::{receipt, wire, Skeleton};
@@ -21,7 +21,11 @@ pub use reference::*;
 
 /// Keys and coins of everyone.
 pub struct Cast {
+    /// The oracle; of several the one of lowest index.
     pub oracle: OracleKeys,
+    /// The others of several, by ascending key.
+    pub others: Vec<OracleKeys>,
+    pub threshold: u8,
     pub borrower_coin_key: SecretKey,
     pub lender_coin_key: SecretKey,
     pub borrower_key: SecretKey,
@@ -34,6 +38,8 @@ impl Cast {
     pub fn new() -> Cast {
         Cast {
             oracle: OracleKeys::from_secret(secret(1)),
+            others: Vec::new(),
+            threshold: 1,
             borrower_coin_key: secret(2),
             lender_coin_key: secret(3),
             borrower_key: secret(4),
@@ -41,6 +47,20 @@ impl Cast {
             receipt_key: secret(6),
             receipt_nonce: secret(7),
         }
+    }
+
+    /// With several oracles.
+    pub fn of(threshold: u8, oracles: u8) -> Cast {
+        let mut keys: Vec<OracleKeys> =
+            (0..oracles).map(|number| OracleKeys::from_secret(secret(40 + number))).collect();
+        keys.sort_by_key(|keys| keys.public_key().serialize());
+        let oracle = keys.remove(0);
+        Cast { oracle, others: keys, threshold, ..Cast::new() }
+    }
+
+    /// All oracles by index.
+    pub fn oracles(&self) -> Vec<&OracleKeys> {
+        [&self.oracle].into_iter().chain(&self.others).collect()
     }
 
     /// 1 BTC of collateral, $50,000 owed at due (or nearly), reference $100,000.
@@ -55,7 +75,8 @@ impl Cast {
             principal_sats: Amount::from_sat(48_780_487),
             principal: Cents(4_878_048),
             minimum_interest_days: hypothec::loan::interest::minimum_days(Days(days)),
-            oracles: vec![self.oracle.public_key()],
+            oracles: self.oracles().iter().map(|oracle| oracle.public_key()).collect(),
+            threshold: self.threshold,
             receipt_key: Keypair::from_secret_key(SECP256K1, &self.receipt_key).x_only_public_key().0,
             receipt_nonce: self.receipt_nonce.x_only_public_key(SECP256K1).0,
             principal_script: script(&secret(20)),
@@ -65,11 +86,16 @@ impl Cast {
     }
 
     pub fn announcements(&self, terms: &Terms) -> Announcements {
-        let announce = |event| self.oracle.announcement(event).expect("an announcement");
+        let of_one = |oracle: &OracleKeys| {
+            let announce = |event| oracle.announcement(event).expect("an announcement");
+            OracleAnnouncements {
+                touches: terms.touch_days().iter().map(|day| announce(day.event())).collect(),
+                fixing: announce(terms.fixing_event()),
+            }
+        };
         Announcements {
-            touches: terms.touch_days().iter().map(|day| announce(day.event())).collect(),
+            oracles: self.oracles().into_iter().map(of_one).collect(),
             receipt: receipt::announce(terms, &self.receipt_key).expect("a receipt"),
-            fixing: announce(terms.fixing_event()),
         }
     }
 

@@ -17,6 +17,7 @@ mod loan_across_a_year_end;
 mod loan_matures;
 mod nobody_wakes_for_a_year;
 mod oracle_falls_silent;
+mod several_oracles;
 
 #[cfg(feature = "faults")]
 mod borrower_restarts_at_each_step;

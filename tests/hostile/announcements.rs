@@ -6,7 +6,7 @@ use hypothec::contract::clauses::{check_announcements, Announcements};
 #[test]
 fn a_receipt_under_a_nonce_of_the_oracles_is_refused() {
     let honest = &scene().honest.announcements;
-    let nonce = honest.touches[0].announcement.oracle_event.oracle_nonces[0];
+    let nonce = honest.oracles[0].touches[0].announcement.oracle_event.oracle_nonces[0];
     let terms = Terms { receipt_nonce: nonce, ..terms().clone() };
     let receipt = hypothec::contract::receipt::announce(&terms, &scene().cast.receipt_key).unwrap();
     let announcements = Announcements { receipt, ..honest.clone() };
@@ -19,7 +19,7 @@ fn neither_side_starts_from_terms_or_announcements_that_do_not_hold() {
     let (n, payouts) = (&scene().honest, &scene().payouts);
     let bytes = wire::write(&n.offer);
     let mut announcements = n.announcements.clone();
-    announcements.touches[0].nonce_proofs.clear();
+    announcements.oracles[0].touches[0].nonce_proofs.clear();
     let checked = offer::check_with(payouts.clone(), &n.terms, &announcements, &bytes);
     assert!(refusal(checked, "an unproved nonce").contains("nonce proofs"));
     let made = offer::make_with(payouts, &n.terms, &announcements, scene().cast.offer_parts(&n.terms));
@@ -43,35 +43,41 @@ fn announcements_that_are_not_the_oracles_own_are_refused() {
         OTHER.get().unwrap()
     }
     let cases: &[Spoil] = &[
-        ("touches", |a| shorten(&mut a.touches)),
+        ("touches", |a| shorten(&mut a.oracles[0].touches)),
         ("touches", |a| {
-            let again = a.touches[0].clone();
-            a.touches.push(again)
+            let again = a.oracles[0].touches[0].clone();
+            a.oracles[0].touches.push(again)
         }),
-        ("event id", |a| a.touches.swap(0, 1)),
-        ("event id", |a| a.touches[0].clone_from(&a.fixing)),
-        ("oracle key", |a| a.touches[0] = stranger().touches[0].clone()),
-        ("oracle key", |a| a.fixing = stranger().fixing.clone()),
-        ("nonce proofs", |a| shorten(&mut a.fixing.nonce_proofs)),
-        ("nonce proof", |a| a.touches[0].nonce_proofs = stranger().touches[0].nonce_proofs.clone()),
-        ("maturity", |a| a.touches[0].announcement.oracle_event.event_maturity_epoch += 1),
+        ("event id", |a| a.oracles[0].touches.swap(0, 1)),
+        ("event id", |a| {
+            let fixing = a.oracles[0].fixing.clone();
+            a.oracles[0].touches[0] = fixing
+        }),
+        ("oracle key", |a| a.oracles[0].touches[0] = stranger().oracles[0].touches[0].clone()),
+        ("oracle key", |a| a.oracles[0].fixing = stranger().oracles[0].fixing.clone()),
+        ("nonce proofs", |a| shorten(&mut a.oracles[0].fixing.nonce_proofs)),
+        ("nonce proof", |a| {
+            a.oracles[0].touches[0].nonce_proofs = stranger().oracles[0].touches[0].nonce_proofs.clone()
+        }),
+        ("maturity", |a| a.oracles[0].touches[0].announcement.oracle_event.event_maturity_epoch += 1),
         ("signature", |a| {
-            let foreign = a.touches[1].announcement.announcement_signature;
-            a.touches[0].announcement.announcement_signature = foreign
+            let foreign = a.oracles[0].touches[1].announcement.announcement_signature;
+            a.oracles[0].touches[0].announcement.announcement_signature = foreign
         }),
         ("announcement signature", |a| {
-            a.touches[0].announcement.oracle_event.oracle_nonces =
-                a.touches[1].announcement.oracle_event.oracle_nonces.clone()
+            a.oracles[0].touches[0].announcement.oracle_event.oracle_nonces =
+                a.oracles[0].touches[1].announcement.oracle_event.oracle_nonces.clone()
         }),
         ("receipt.oracle_public_key", |a| {
-            a.receipt.oracle_public_key = stranger().fixing.announcement.oracle_public_key
+            a.receipt.oracle_public_key = stranger().oracles[0].fixing.announcement.oracle_public_key
         }),
         ("receipt.oracle_event", |a| a.receipt.oracle_event.event_id.push('x')),
         ("receipt.oracle_event", |a| {
-            a.receipt.oracle_event.oracle_nonces = a.touches[0].announcement.oracle_event.oracle_nonces.clone()
+            a.receipt.oracle_event.oracle_nonces =
+                a.oracles[0].touches[0].announcement.oracle_event.oracle_nonces.clone()
         }),
         ("receipt announcement", |a| {
-            a.receipt.announcement_signature = a.touches[0].announcement.announcement_signature
+            a.receipt.announcement_signature = a.oracles[0].touches[0].announcement.announcement_signature
         }),
     ];
     let honest = &scene().honest.announcements;

@@ -323,6 +323,7 @@ impl World {
                 }
                 Action::WatchTouches => self.hear(who, &[0, 1]),
                 Action::FetchFixing => self.hear(who, &[3]),
+                Action::Settle(clause) => panic!("one oracle settles {clause:?} at once"),
                 Action::Send(_) | Action::SendBorrow | Action::PrepareCoin => {}
             }
         }
@@ -334,7 +335,7 @@ impl World {
             let (attestation, exits) = &scene().exits[*clause];
             let input = Input::Attested {
                 clause: CLAUSES[*clause],
-                attestation: attestation.clone(),
+                attestations: vec![attestation.clone()],
                 transaction: exits[who].clone(),
             };
             let _ = self.nodes[who].tell(input, self.moment);

@@ -88,7 +88,7 @@ impl World {
         let borrower = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
         for (name, node) in [("lender", &lender), ("borrower", &borrower)] {
             let url = at(name, &oracle, &data).await;
-            node.handle.add_oracle(OracleRequest { url, pubkey: None }).await.unwrap();
+            node.handle.add_oracle(OracleRequest { url, mirrors: Vec::new(), pubkey: None }).await.unwrap();
             let address = node.handle.new_address().await.unwrap().address;
             let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
             bitcoind.fund(&address.assume_checked(), Amount::from_sat(300_000_000)).await.unwrap();

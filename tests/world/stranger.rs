@@ -6,7 +6,7 @@ use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{rand, PublicKey, SecretKey, SECP256K1};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
 use hypothec::chain::{Chain, Follower};
-use hypothec::contract::clauses::Announcements;
+use hypothec::contract::clauses::{Announcements, OracleAnnouncements};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::{accept, sign, wire, OfferDlc, OracleAnnouncement, Skeleton};
@@ -172,11 +172,11 @@ impl Stranger {
     /// What a contract is locked to, from the oracle.
     pub async fn announcements(&self, terms: &Terms, receipt: OracleAnnouncement) -> Announcements {
         let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
-        Announcements {
+        let announced = OracleAnnouncements {
             touches: self.oracle.touches(&asked).await.unwrap(),
-            receipt,
             fixing: self.oracle.fixing(terms.due()).await.unwrap(),
-        }
+        };
+        Announcements { oracles: vec![announced], receipt }
     }
 
     pub fn script(&mut self) -> ScriptBuf {

@@ -1,14 +1,17 @@
 //! What both sides look at right before they sign.
 
+use super::Outcome;
+use crate::contract::clauses::Clause;
 use crate::contract::settle::VerifiedAttestation;
-use crate::loan::terms::Terms;
+use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
-use crate::node::tools::{Tools, Trouble};
+use crate::node::tools::{ask_all, Tools, Trouble};
 use crate::oracle_client::OracleClient;
-use crate::protocol::Loan;
+use crate::protocol::{Input, Loan};
 use crate::settlement::{deadline, touch};
 use bitcoin::{OutPoint, TxOut};
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// Nobody signs after the terms expired, at a price that has moved, or once an oracle has attested any clause.
 pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
@@ -17,8 +20,7 @@ pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
     if deadline::has_expired(terms, now) {
         return Err(Trouble::refuse("expired", format!("the terms expired at {}; ask for a new quote", terms.expires)));
     }
-    let oracle = terms.oracles.first().ok_or_else(|| Trouble::refuse("terms", "the terms name no oracle"))?;
-    let spot = tools.spot(oracle).await?;
+    let spot = tools.spot(&terms.oracles, usize::from(terms.threshold)).await?;
     if !deadline::is_near(terms.reference_price, spot) {
         let message = format!(
             "spot is {spot}, more than 0.5 % from the reference price {}; ask for a new quote",
@@ -26,26 +28,78 @@ pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
         );
         return Err(Trouble::refuse("price_moved", message));
     }
-    if let Some(index) = touched(&*tools.oracle(oracle)?, terms, loan, now).await? {
-        let event = loan.payouts.days.get(index).map(|day| day.event().to_string()).unwrap_or_default();
+    let touches = touches(tools, loan, now).await?;
+    touches.require_known()?;
+    if let Some(index) = touches.said.keys().next() {
+        let event = loan.payouts.days.get(*index).map(|day| day.event().to_string()).unwrap_or_default();
         return Err(Trouble::refuse("attested", format!("{event} is attested already; ask for a new quote")));
     }
     Ok(())
 }
 
-/// The index of a day whose touch is true by the oracle's lows, if any.
-pub async fn touched(client: &OracleClient, terms: &Terms, loan: &Loan, now: Time) -> Result<Option<usize>, Trouble> {
-    let mut lows = BTreeMap::new();
-    for (index, day) in touch::days_to_watch(&loan.payouts.days, now) {
-        let lows = match lows.entry(day.day) {
-            std::collections::btree_map::Entry::Occupied(known) => known.into_mut(),
-            std::collections::btree_map::Entry::Vacant(new) => new.insert(client.lows(day.day).await?),
-        };
-        if touch::is_touched(terms, day, lows) {
-            return Ok(Some(index));
+/// What the lows of a loan's oracles say of its touches.
+pub struct Touches {
+    /// By day: how many oracles' lows make its touch true.
+    pub said: BTreeMap<usize, usize>,
+    /// Why the lows of some could not be had.
+    silent: Vec<Trouble>,
+    threshold: usize,
+}
+
+impl Touches {
+    /// Fails when oracles enough to settle a touch are silent: nobody can say that none is true.
+    fn require_known(&self) -> Result<(), Trouble> {
+        match self.silent.first() {
+            Some(trouble) if self.silent.len() >= self.threshold => Err(trouble.clone()),
+            _ => Ok(()),
         }
     }
-    Ok(None)
+
+    /// Is the loan being liquidated? One oracle of several does not do that; it and silent ones might.
+    pub fn require_untouched(&self) -> Result<(), Trouble> {
+        self.require_known()?;
+        let most = self.said.values().max().copied().unwrap_or(0);
+        let text = "the price touched the day's level: the loan is being liquidated";
+        match most {
+            0 => Ok(()),
+            sure if sure >= self.threshold => Err(Trouble::refuse("touched", text)),
+            some if some + self.silent.len() >= self.threshold => Err(Trouble::refuse("touched", text)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Asks every oracle of a loan which of its touches are true.
+pub async fn touches(tools: &Tools, loan: &Loan, now: Time) -> Result<Touches, Trouble> {
+    let terms = Arc::new(loan.terms.clone());
+    let days: Arc<Vec<(usize, TouchDay)>> =
+        Arc::new(touch::days_to_watch(&loan.payouts.days, now).map(|(index, day)| (index, *day)).collect());
+    let question = |client: Arc<OracleClient>| {
+        let (terms, days) = (terms.clone(), days.clone());
+        async move { touched(&client, &terms, &days).await }
+    };
+    let answers = ask_all(tools.clients(&loan.terms.oracles)?, question).await;
+    let mut touches =
+        Touches { said: BTreeMap::new(), silent: Vec::new(), threshold: usize::from(loan.terms.threshold) };
+    for answer in answers {
+        match answer {
+            Ok(days) => days.into_iter().for_each(|index| *touches.said.entry(index).or_default() += 1),
+            Err(trouble) => touches.silent.push(trouble),
+        }
+    }
+    Ok(touches)
+}
+
+/// The days whose touch is true by one oracle's lows.
+async fn touched(client: &OracleClient, terms: &Terms, days: &[(usize, TouchDay)]) -> Result<Vec<usize>, Trouble> {
+    let mut found = Vec::new();
+    for (index, day) in days {
+        // Of one UTC day a loan has one touch.
+        if touch::is_touched(terms, day, &client.lows(day.day).await?) {
+            found.push(*index);
+        }
+    }
+    Ok(found)
 }
 
 /// Every coin must be on chain with exactly this output, unspent and confirmed.
@@ -66,7 +120,16 @@ pub async fn coins_exist(tools: &Tools, coins: &[(OutPoint, TxOut)]) -> Result<(
     Ok(())
 }
 
-/// Settles a verified attestation with our own key.
+/// Enough oracles have said a clause: settles it.
+pub async fn settle_said(tools: Arc<Tools>, loan: Arc<Loan>, clause: Clause) -> Result<Outcome, Trouble> {
+    let said = loan.said_of(clause);
+    let attested = VerifiedAttestation::check_all(&loan.announcements, clause, said).map_err(Trouble::later)?;
+    let transaction = settle(&tools, &loan, &attested)?;
+    let attestations = attested.attestations();
+    Ok(Outcome::Inputs(loan.id, vec![Input::Attested { clause, attestations, transaction }]))
+}
+
+/// Settles verified attestations with our own key.
 pub fn settle(tools: &Tools, loan: &Loan, attested: &VerifiedAttestation) -> Result<bitcoin::Transaction, Trouble> {
     use crate::contract::{settle, Role};
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;

@@ -26,6 +26,8 @@ use hypothec_oracle::wire::SignedPrice;
 pub enum Key {
     /// One step of a loan's negotiation or repayment.
     Loan(LoanId),
+    /// Settling a loan that enough oracles have spoken on.
+    Settle(LoanId),
     /// A broadcast.
     Broadcast(Txid),
     /// A look at an oracle.

@@ -1,7 +1,7 @@
 //! Quotes: the lender makes one from its policy, the borrower checks every word of it.
 
 use super::{Given, Got, Outcome};
-use crate::contract::clauses::{self, Announcements};
+use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::fees::exit_fee_rate;
@@ -13,8 +13,9 @@ use crate::loan::tlv::Bytes;
 use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days, Time};
 use crate::node::handle::Reply;
 use crate::node::present;
-use crate::node::tools::{lock, Tools, Trouble};
+use crate::node::tools::{ask_all, lock, Tools, Trouble};
 use crate::node::view::{self, QuoteView};
+use crate::oracle_client::OracleClient;
 use crate::peer::{Frame, PeerAddress};
 use crate::protocol::messages::{quote_digest, Borrow, Coin, Quote, QuoteRequest};
 use crate::protocol::{Event, Loan, Message};
@@ -57,22 +58,19 @@ pub async fn give(
     if request.chain != tools.chain_hash() {
         return Err(refuse("chain", format!("this lender is on {}", tools.network)));
     }
-    let oracle = request.oracles.iter().find(|oracle| policy.oracles.contains(oracle)).copied().ok_or_else(|| {
-        let ours: Vec<String> = policy.oracles.iter().map(ToString::to_string).collect();
-        refuse("oracle", format!("none of the oracles named is one this lender trusts: {}", ours.join(", ")))
-    })?;
+    let oracles = policy.choose_oracles(&request.oracles).map_err(|e| refuse("oracle", e.to_string()))?;
     if policy.approval == policy::Approval::Manual {
         // Nobody can be asked yet: better no loan than one nobody approved.
         let text = "this lender approves every loan by hand, and its node cannot ask for that yet".into();
         return Err(refuse("approval", text));
     }
-    let spot = tools.spot(&oracle).await?;
+    let spot = tools.spot(&oracles, usize::from(policy.threshold)).await?;
     let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
     let asked = policy::Request {
         principal: request.principal,
         collateral: request.collateral,
         days: request.days,
-        oracle,
+        oracles: oracles.clone(),
         spot,
         exposure,
         fee_rate,
@@ -100,8 +98,8 @@ pub async fn give(
         stake: quoted.stake,
         liquidation_ltv: quoted.liquidation_ltv,
         cushion: quoted.cushion,
-        oracles: vec![oracle],
-        threshold: 1,
+        oracles,
+        threshold: policy.threshold,
         receipt_key: Keypair::from_secret_key(SECP256K1, &keys.receipt).x_only_public_key().0,
         receipt_nonce: keys.receipt_nonce.x_only_public_key(SECP256K1).0,
         fee_rate,
@@ -251,8 +249,7 @@ async fn check_quote(
     }
     let now = tools.now()?;
     check_times(&terms, now).map_err(|(field, found, right)| wrong(field, found, right))?;
-    let oracle = terms.oracles.first().ok_or_else(|| wrong("oracle", "none".into(), "one".into()))?;
-    let spot = tools.spot(oracle).await?;
+    let spot = tools.spot(&terms.oracles, usize::from(terms.threshold)).await?;
     if !deadline::is_fair(spot, terms.reference_price) {
         let right = format!("spot {spot} within 0.2 %");
         return Err(wrong("reference price", terms.reference_price.to_string(), right));
@@ -284,11 +281,15 @@ async fn fetch(
     terms: &Terms,
     receipt: crate::contract::OracleAnnouncement,
 ) -> Result<Announcements, Trouble> {
-    let oracle = terms.oracles.first().ok_or_else(|| Trouble::refuse("quote", "the terms name no oracle"))?;
-    let client = tools.oracle(oracle)?;
-    let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
-    let announcements =
-        Announcements { touches: client.touches(&asked).await?, receipt, fixing: client.fixing(terms.due()).await? };
+    let asked: Arc<Vec<_>> =
+        Arc::new(terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect());
+    let due = terms.due();
+    let question = |client: Arc<OracleClient>| {
+        let asked = asked.clone();
+        async move { Ok(OracleAnnouncements { touches: client.touches(&asked).await?, fixing: client.fixing(due).await? }) }
+    };
+    let answers = ask_all(tools.clients(&terms.oracles)?, question).await;
+    let announcements = Announcements { oracles: answers.into_iter().collect::<Result<_, _>>()?, receipt };
     clauses::check_announcements(terms, &announcements).map_err(Trouble::later)?;
     Ok(announcements)
 }

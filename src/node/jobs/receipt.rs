@@ -28,5 +28,5 @@ fn settle(tools: &Tools, loan: &Loan, attestation: OracleAttestation) -> Result<
     let verified = VerifiedAttestation::check(&loan.announcements, Clause::Receipt, attestation)
         .map_err(|e| Trouble::refuse("receipt", e))?;
     let transaction = checks::settle(tools, loan, &verified)?;
-    Ok(Input::Attested { clause: Clause::Receipt, attestation: verified.attestation().clone(), transaction })
+    Ok(Input::Attested { clause: Clause::Receipt, attestations: verified.attestations(), transaction })
 }

@@ -128,12 +128,9 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
 
 /// A fresh price, and that no touch has ended the loan already.
 async fn price_now(tools: &Tools, loan: &Loan) -> Result<(Time, Cents), Trouble> {
-    let oracle = loan.terms.oracles.first().ok_or_else(|| Trouble::later("the terms name no oracle"))?;
-    let price = tools.spot(oracle).await?;
+    let price = tools.spot(&loan.terms.oracles, usize::from(loan.terms.threshold)).await?;
     let at = tools.now()?;
-    if checks::touched(&*tools.oracle(oracle)?, &loan.terms, loan, at).await?.is_some() {
-        return Err(Trouble::refuse("touched", "the price touched the day's level: the loan is being liquidated"));
-    }
+    checks::touches(tools, loan, at).await?.require_untouched()?;
     Ok((at, price))
 }
 

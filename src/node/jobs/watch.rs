@@ -3,6 +3,7 @@
 use super::{checks, Outcome};
 use crate::contract::clauses::Clause;
 use crate::contract::settle::VerifiedAttestation;
+use crate::contract::OracleAttestation;
 use crate::loan::units::Time;
 use crate::node::tools::{Tools, Trouble};
 use crate::oracle_client::OracleClient;
@@ -34,8 +35,10 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
     let mut trouble: Option<Trouble> = None;
     let spot = match wait_for_price(&tools, &client, at).await {
         Ok(price) => {
+            // Where several oracles say a price, the median of theirs counts, and the core knows them all.
             if deadline::is_fresh(price.unix, at) {
-                inputs.extend(loans.iter().map(|loan| (loan.id, Input::Price(price.cents))));
+                let alone = loans.iter().filter(|loan| loan.payouts.quorum.is_single());
+                inputs.extend(alone.map(|loan| (loan.id, Input::Price(price.cents))));
             }
             Some(price)
         }
@@ -46,6 +49,12 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
     };
     let mut lows = Lows { client: &client, known: BTreeMap::new(), failed: 0 };
     for loan in &loans {
+        if !loan.payouts.quorum.is_single() {
+            let (said, missing) = words_of(&client, loan, at, &mut lows).await;
+            inputs.extend(said.into_iter().map(|input| (loan.id, input)));
+            trouble = trouble.or(missing);
+            continue;
+        }
         match exit_of(&tools, &client, loan, at, &mut lows).await {
             Ok(input) => inputs.extend(input.map(|input| (loan.id, input))),
             Err(e) => trouble = trouble.or(Some(e)),
@@ -135,17 +144,66 @@ async fn exit_of(
     }
 }
 
-async fn attested(tools: &Tools, client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<Input>, Trouble> {
-    let (event, proven) = match clause {
-        Clause::Touch { index } => {
-            (loan.payouts.days.get(index).map(|day| day.event()), loan.announcements.touches.get(index))
+/// What one of several oracles says of a loan and has not said before: its touches, and after them its fixing. Whether
+/// that settles the loan depends on what the others have said.
+async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<'_>) -> (Vec<Input>, Option<Trouble>) {
+    let (mut inputs, mut missing, mut failed) = (Vec::new(), None, 0);
+    let key = client.key();
+    for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
+        let clause = Clause::Touch { index };
+        let touched = lows.of(day.day).await.as_ref().map(|lows| touch::is_touched(&loan.terms, day, lows));
+        let said = match touched {
+            Err(e) => Err(e.clone()),
+            Ok(false) => continue,
+            Ok(true) if loan.has_said(clause, &key) => continue,
+            Ok(true) if failed >= ENOUGH => break,
+            Ok(true) => word(client, loan, clause).await,
+        };
+        match said {
+            Ok(Some(attestation)) => inputs.push(Input::Said { clause, attestation }),
+            Ok(None) => {
+                let text = format!("oracle {}: withholds {}, which its lows prove", client.url(), day.event());
+                missing = missing.or(Some(Trouble::Later(text)));
+                failed += 1;
+            }
+            Err(e) => {
+                missing = missing.or(Some(e));
+                failed += 1;
+            }
         }
-        Clause::Fixing => (Some(loan.terms.fixing_event()), Some(&loan.announcements.fixing)),
-        Clause::Receipt => (None, None),
+    }
+    let patient = missing.is_some() && at.since(loan.terms.due()) < deadline::LOWS_PATIENCE;
+    let due = deadline::is_due(&loan.terms, at) && (!patient || loan.lacks_price());
+    if due && !loan.has_said(Clause::Fixing, &key) {
+        match word(client, loan, Clause::Fixing).await {
+            Ok(said) => {
+                inputs.extend(said.map(|attestation| Input::Said { clause: Clause::Fixing, attestation }));
+            }
+            Err(e) => missing = missing.or(Some(e)),
+        }
+    }
+    (inputs, missing)
+}
+
+/// One oracle's verified attestation of a clause, once there is one.
+async fn word(client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<OracleAttestation>, Trouble> {
+    let event = match clause {
+        Clause::Touch { index } => loan.payouts.days.get(index).map(|day| day.event()),
+        Clause::Fixing => Some(loan.terms.fixing_event()),
+        Clause::Receipt => None,
     };
-    let (Some(event), Some(proven)) = (event, proven) else { return Ok(None) };
-    let Some(attestation) = client.attestation(event, &proven.announcement).await? else { return Ok(None) };
+    let announced = loan.announcements.of(clause);
+    let announced = announced.into_iter().find(|announcement| announcement.oracle_public_key == client.key());
+    let (Some(event), Some(announcement)) = (event, announced) else { return Ok(None) };
+    let Some(attestation) = client.attestation(event, announcement).await? else { return Ok(None) };
+    // Once more against the loan's own announcements: what goes into the log is sure to settle it.
+    VerifiedAttestation::check(&loan.announcements, clause, attestation.clone()).map_err(Trouble::later)?;
+    Ok(Some(attestation))
+}
+
+async fn attested(tools: &Tools, client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<Input>, Trouble> {
+    let Some(attestation) = word(client, loan, clause).await? else { return Ok(None) };
     let verified = VerifiedAttestation::check(&loan.announcements, clause, attestation).map_err(Trouble::later)?;
     let transaction = checks::settle(tools, loan, &verified)?;
-    Ok(Some(Input::Attested { clause, attestation: verified.attestation().clone(), transaction }))
+    Ok(Some(Input::Attested { clause, attestations: verified.attestations(), transaction }))
 }

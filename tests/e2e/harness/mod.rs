@@ -34,22 +34,34 @@ impl Theatre {
     /// At `begin`, with these prices to come.
     pub async fn open(begin: Time, prices: Prices) -> Theatre {
         let borrower = vec![BTC + 200_000, BTC + 200_000, BTC + 200_000, BTC];
-        Theatre::with_coins(begin, prices, vec![2 * BTC, BTC, BTC], borrower).await
+        Theatre::with_coins(begin, vec![prices], vec![2 * BTC, BTC, BTC], borrower).await
+    }
+
+    /// With three oracles, each with its own prices to come; two must agree.
+    pub async fn of_three(begin: Time, prices: [Prices; 3]) -> Theatre {
+        Theatre::with_coins(begin, prices.to_vec(), vec![2 * BTC, BTC], vec![BTC + 200_000, BTC]).await
     }
 
     /// With coins for many small loans.
     #[cfg(feature = "faults")]
     pub async fn rich(begin: Time, prices: Prices) -> Theatre {
-        Theatre::with_coins(begin, prices, vec![BTC; 6], vec![BTC; 10]).await
+        Theatre::with_coins(begin, vec![prices], vec![BTC; 6], vec![BTC; 10]).await
     }
 
-    async fn with_coins(begin: Time, prices: Prices, lender_coins: Vec<u64>, borrower_coins: Vec<u64>) -> Theatre {
+    async fn with_coins(
+        begin: Time,
+        mut prices: Vec<Prices>,
+        lender_coins: Vec<u64>,
+        borrower_coins: Vec<u64>,
+    ) -> Theatre {
+        let first = prices.remove(0);
         let folder = tempfile::Builder::new().prefix("hypothec-e2e-").tempdir().unwrap();
         let setup = Setup {
             program: env!("CARGO_BIN_EXE_hypothec").into(),
             folder: folder.path().to_path_buf(),
             begin,
-            prices,
+            prices: first,
+            further: prices,
             lender_coins,
             borrower_coins,
         };

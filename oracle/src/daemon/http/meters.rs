@@ -98,6 +98,7 @@ impl Meters {
         let kind = match event {
             Event::Fixing { .. } => "fixing",
             Event::Touch { .. } => "touch",
+            Event::Payment { .. } => "payment",
         };
         self.attestations.get_or_create(&Kind { kind }).inc();
     }
