@@ -40,7 +40,7 @@ impl Bench {
             network: "regtest".parse().unwrap(),
             bitcoind_url: Some(bitcoind.rpc_url().to_owned()),
             bitcoind_cookie: Some(bitcoind.cookie_file()),
-            peer_listen: None,
+            peer_listen: Some("127.0.0.1:0".into()),
             api_listen: Some("127.0.0.1:0".into()),
         };
         let data = folder.path().join("node");
