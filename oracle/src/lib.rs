@@ -10,6 +10,8 @@ pub mod clock;
 pub mod daemon;
 pub mod event;
 pub mod ladder;
+pub mod price;
+pub mod ticklog;
 pub mod units;
 pub mod verify;
 pub mod wire;

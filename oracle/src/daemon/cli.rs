@@ -2,7 +2,7 @@
 
 use super::config::{Network, Said};
 use super::feed::manual::{clear_price, set_price};
-use super::{keyfile, run};
+use super::{commands, keyfile, run};
 use crate::units::Cents;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -29,11 +29,16 @@ pub enum Command {
     /// Run the oracle.
     #[command(after_help = "Examples:\n  \
         hypothec-oracle run --data ~/.hypothec-oracle --network regtest --replay prices.csv --regtest-clock clock\n  \
-        hypothec-oracle run --data ~/.hypothec-oracle --network signet --manual --listen 127.0.0.1:3939")]
+        hypothec-oracle run --data ~/.hypothec-oracle --network signet --manual --listen 127.0.0.1:3939\n  \
+        hypothec-oracle run --data ~/.hypothec-oracle --network bitcoin --live --policy policy.toml")]
     Run(Run),
     /// The manual feed's price.
     #[command(subcommand)]
     Price(Price),
+    /// Say what an oracle would have said over bars of the past.
+    Backtest(commands::backtest::Backtest),
+    /// Check everything an oracle said against its tick log; for strangers.
+    Audit(commands::audit::Audit),
 }
 
 /// Which oracle.
@@ -42,7 +47,8 @@ pub struct Place {
     /// Data folder.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock.
+    /// TOML file with any of: data, listen, network, replay, manual, live, policy,
+    /// venue_urls, regtest_clock.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -55,15 +61,21 @@ pub struct Run {
     /// Address to listen on [default: 127.0.0.1:3939]; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
-    /// regtest or signet [default: signet].
+    /// regtest or signet, or bitcoin with the live feed [default: signet].
     #[arg(long)]
     network: Option<Network>,
     /// Play the hourly bars of this CSV (unix,open,high,low,close).
-    #[arg(long, value_name = "FILE.csv", conflicts_with = "manual")]
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["manual", "live"])]
     replay: Option<PathBuf>,
     /// Take prices from `price set`.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "live")]
     manual: bool,
+    /// Take prices from venues.
+    #[arg(long)]
+    live: bool,
+    /// The live feed's price policy; a new version counts from the hour it names.
+    #[arg(long, value_name = "FILE.toml")]
+    policy: Option<PathBuf>,
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
@@ -115,11 +127,15 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
                 network: line.network,
                 replay: line.replay,
                 manual: line.manual,
+                live: line.live,
+                policy: line.policy,
                 regtest_clock: line.regtest_clock,
                 ..Said::default()
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
         }
+        Command::Backtest(backtest) => commands::backtest::run(&backtest),
+        Command::Audit(audit) => commands::audit::run(audit).await,
         Command::Price(price) => tokio::task::spawn_blocking(move || say(price)).await?,
     }
 }

@@ -1,8 +1,10 @@
 //! What the daemon is told: a TOML file, overridden by the command line.
 
 use crate::clock::Clock;
+use crate::price::venue::Venue;
 use anyhow::{bail, Context};
 use serde::Deserialize;
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -13,7 +15,7 @@ pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ip
 /// Largest configuration file read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// The networks this version speaks for: its feeds are test feeds.
+/// The networks an oracle speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Network {
@@ -21,6 +23,8 @@ pub enum Network {
     Regtest,
     /// The public test chain.
     Signet,
+    /// The chain with money on it; the live feed only.
+    Bitcoin,
 }
 
 impl FromStr for Network {
@@ -30,10 +34,8 @@ impl FromStr for Network {
         match text {
             "regtest" => Ok(Network::Regtest),
             "signet" => Ok(Network::Signet),
-            "bitcoin" | "mainnet" | "main" => Err("network \"mainnet\" is refused: this version has only test feeds \
-                (replay and manual), and nobody's money may hang on them; use regtest or signet"
-                .into()),
-            other => Err(format!("network {other:?} is unknown; use regtest or signet")),
+            "bitcoin" | "mainnet" | "main" => Ok(Network::Bitcoin),
+            other => Err(format!("network {other:?} is unknown; use regtest or signet, or bitcoin with the live feed")),
         }
     }
 }
@@ -51,6 +53,7 @@ impl std::fmt::Display for Network {
         f.write_str(match self {
             Network::Regtest => "regtest",
             Network::Signet => "signet",
+            Network::Bitcoin => "bitcoin",
         })
     }
 }
@@ -62,6 +65,17 @@ pub enum FeedChoice {
     Replay(PathBuf),
     /// An operator's word, through files in the data folder.
     Manual,
+    /// Venues, asked over the network, by a published policy.
+    Live(LiveChoice),
+}
+
+/// How the live feed is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveChoice {
+    /// The price policy's file; without one, what was published before, or the sample's numbers.
+    pub policy: Option<PathBuf>,
+    /// Other base URLs of venues, for a proxy of one's own and for tests.
+    pub venue_urls: BTreeMap<Venue, String>,
 }
 
 /// All the daemon needs to run.
@@ -89,6 +103,11 @@ pub struct Said {
     pub replay: Option<PathBuf>,
     #[serde(default)]
     pub manual: bool,
+    #[serde(default)]
+    pub live: bool,
+    pub policy: Option<PathBuf>,
+    #[serde(default)]
+    pub venue_urls: BTreeMap<Venue, String>,
     pub regtest_clock: Option<PathBuf>,
 }
 
@@ -108,13 +127,16 @@ impl Said {
 
     /// What `self` says, else what `below` says. A feed said here hides the one below.
     pub fn over(self, below: Said) -> Said {
-        let has_feed = self.manual || self.replay.is_some();
+        let has_feed = self.manual || self.live || self.replay.is_some();
         Said {
             data: self.data.or(below.data),
             listen: self.listen.or(below.listen),
             network: self.network.or(below.network),
             replay: if has_feed { self.replay } else { below.replay },
             manual: if has_feed { self.manual } else { below.manual },
+            live: if has_feed { self.live } else { below.live },
+            policy: self.policy.or(below.policy),
+            venue_urls: if self.venue_urls.is_empty() { below.venue_urls } else { self.venue_urls },
             regtest_clock: self.regtest_clock.or(below.regtest_clock),
         }
     }
@@ -134,11 +156,15 @@ impl Said {
     pub fn settle(self) -> anyhow::Result<Config> {
         let data = self.data()?;
         let network = self.network.unwrap_or(Network::Signet);
-        let feed = match (self.replay, self.manual) {
-            (Some(path), false) => FeedChoice::Replay(path),
-            (None, true) => FeedChoice::Manual,
-            (Some(_), true) => bail!("both a replay and the manual feed are named; an oracle has one feed"),
-            (None, false) => bail!("no feed is named; say --replay FILE.csv or --manual"),
+        if !self.live && (self.policy.is_some() || !self.venue_urls.is_empty()) {
+            bail!("a price policy or venue URLs are named, but they are for the live feed; say --live, or leave them out");
+        }
+        let feed = match (self.replay, self.manual, self.live) {
+            (Some(path), false, false) => FeedChoice::Replay(path),
+            (None, true, false) => FeedChoice::Manual,
+            (None, false, true) => FeedChoice::Live(LiveChoice { policy: self.policy, venue_urls: self.venue_urls }),
+            (None, false, false) => bail!("no feed is named; say --replay FILE.csv or --manual for a trial, --live for venues"),
+            _ => bail!("more than one of the replay, manual and live feeds are named; an oracle has one feed"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
         let config = Config { data, listen: self.listen.unwrap_or(LISTEN), network, feed, clock };
@@ -151,10 +177,26 @@ impl Config {
     /// Refuses what may not go together.
     ///
     /// # Errors
-    /// When a clock file is given outside regtest.
+    /// When a clock file is given outside regtest or to the live feed, a test feed on mainnet, or a venue's URL is unsafe.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
+        }
+        let FeedChoice::Live(live) = &self.feed else {
+            if self.network == Network::Bitcoin {
+                bail!("network bitcoin is refused with test feeds (replay and manual): nobody's money may hang on them; \
+                    say --live, or use regtest or signet");
+            }
+            return Ok(());
+        };
+        if self.clock.is_file() {
+            bail!("--regtest-clock is refused with the live feed: venues know only the real time; use --replay or --manual");
+        }
+        for (venue, url) in &live.venue_urls {
+            let is_safe = url.starts_with("https://") || (url.starts_with("http://") && self.network != Network::Bitcoin);
+            if !is_safe {
+                bail!("venue_urls.{venue} is {url:?}; it must begin with https:// (http:// is for regtest and signet)");
+            }
         }
         Ok(())
     }
@@ -184,6 +226,12 @@ mod tests {
             ("data = \"d\"\nmanual = true\nreplay = \"x\"", "one feed"),
             ("data = \"d\"\nmanual = true\nnetwork = \"mainnet\"", "test feeds"),
             ("data = \"d\"\nmanual = true\nnetwork = \"testnet\"", "use regtest or signet"),
+            ("data = \"d\"\nmanual = true\nlive = true", "one feed"),
+            ("data = \"d\"\nmanual = true\npolicy = \"p\"", "--live"),
+            ("data = \"d\"\nlive = true\nnetwork = \"regtest\"\nregtest_clock = \"c\"", "real time"),
+            ("data = \"d\"\nlive = true\nvenue_urls.kraken = \"ftp://x\"", "https://"),
+            ("data = \"d\"\nlive = true\nnetwork = \"bitcoin\"\nvenue_urls.kraken = \"http://x\"", "https://"),
+            ("data = \"d\"\nlive = true\nvenue_urls.mtgox = \"https://x\"", "mtgox"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());

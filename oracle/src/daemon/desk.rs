@@ -2,6 +2,7 @@
 //!
 //! Runs in one thread. Everybody else only reads [`Shown`].
 
+use super::feed::live::Health;
 use super::feed::{Feed, News};
 use super::ledger::{Ledger, Record};
 use super::store::Store;
@@ -26,6 +27,8 @@ pub struct Shown {
     pub clock: Time,
     /// The price at `clock`.
     pub spot: Option<Cents>,
+    /// How the live feed is doing; `None` with a test feed.
+    pub health: Option<Health>,
 }
 
 /// Readers' side of the desk.
@@ -114,6 +117,7 @@ impl Desk {
             }
             shown.clock = now;
             shown.spot = news.spot;
+            shown.health = self.feed.health();
             Ok(())
         })?;
         if let Err(error) = self.feed.heard() {
@@ -146,6 +150,7 @@ impl Desk {
         }
         self.window.show(|shown| {
             shown.spot = None;
+            shown.health = self.feed.health();
             Ok(())
         })
     }

@@ -1,5 +1,6 @@
 //! The public listener: reads only. Nothing here can set a price, an outcome or an order of any kind.
 
+use super::log_routes::{self, Published};
 use super::press::Press;
 use crate::announce::AnnounceError;
 use crate::bundle::Bundle;
@@ -29,6 +30,8 @@ pub struct Counter {
     pub clock: Clock,
     /// Who the oracle is.
     pub info: Info,
+    /// Policy and tick log of a live feed.
+    pub published: Option<Published>,
 }
 
 /// An answer, or what is wrong with the question.
@@ -70,6 +73,7 @@ pub fn router(counter: Counter) -> Router {
         .route("/v1/fixings/{day}", get(fixings))
         .route("/v1/bands/{band}/{month}", get(month))
         .route("/v1/bands/{band}/{day}/{hour}", get(hour))
+        .merge(log_routes::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(read_only)
         .with_state(counter)

@@ -8,18 +8,22 @@
 
 pub mod config;
 pub mod feed;
+pub mod log;
 
 mod cli;
+mod commands;
 mod desk;
 mod http;
 mod keyfile;
 mod ledger;
+mod log_routes;
+mod policies;
 mod press;
 mod run;
 mod store;
 
 pub use cli::{execute, main, Command};
-pub use config::{Config, FeedChoice, Network};
+pub use config::{Config, FeedChoice, LiveChoice, Network};
 pub use feed::manual::{clear_price, set_price};
 pub use keyfile::init;
 pub use run::{run, start, Oracle};

@@ -1,14 +1,21 @@
 //! Start-up and shutdown of the daemon.
 
-use super::config::{Config, FeedChoice};
+use super::config::{Config, FeedChoice, LiveChoice};
 use super::desk::Desk;
+use super::feed::fetch::Table;
+use super::feed::live::Live;
 use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
 use super::http::{info_of, router, Counter};
 use super::keyfile;
+use super::log::TickLog;
+use super::log_routes::Published;
+use super::policies;
 use super::press::Press;
 use super::store::Store;
+use crate::announce::OracleKeys;
+use crate::ticklog::entry::Head;
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use std::future::{Future, IntoFuture};
@@ -50,7 +57,7 @@ pub struct Oracle {
 pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     config.check()?;
     let (listen, network, clock) = (config.listen, config.network, config.clock.clone());
-    let (mut desk, keys, feed_name) = tokio::task::spawn_blocking(move || open(config)).await??;
+    let (mut desk, keys, feed_name, published) = tokio::task::spawn_blocking(move || open(config)).await??;
     clock.now().context("start without knowing the time")?;
     let desk = tokio::task::spawn_blocking(move || desk.look().map(|()| desk)).await??;
     let key = keys.public_key();
@@ -59,7 +66,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, mut closed) = watch::channel(false);
-    let app = router(Counter { press, clock, info });
+    let app = router(Counter { press, clock, info, published });
     let server = axum::serve(listener, app).with_graceful_shutdown(async move {
         // A dropped sender means the oracle was dropped: close too.
         drop(closed.wait_for(|closing| *closing).await);
@@ -70,15 +77,34 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     Ok(Oracle { address, key, stop, closing, desk, server: tokio::spawn(server.into_future()) })
 }
 
-fn open(config: Config) -> anyhow::Result<(Desk, crate::announce::OracleKeys, &'static str)> {
+type Opened = (Desk, OracleKeys, &'static str, Option<Published>);
+
+fn open(config: Config) -> anyhow::Result<Opened> {
     let keys = keyfile::load(&config.data)?;
+    let mut published = None;
     let feed: Box<dyn Feed> = match &config.feed {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
+        FeedChoice::Live(choice) => {
+            let live = live(&config, choice)?;
+            published = Some(Published { policies: live.policies().clone(), log: live.log() });
+            Box::new(live)
+        }
     };
     let (store, ledger) = Store::open(&config.data)?;
     let name = feed.name();
-    Ok((Desk::new(config.clock, feed, store, ledger), keys, name))
+    Ok((Desk::new(config.clock, feed, store, ledger), keys, name, published))
+}
+
+/// The live feed, its venues already being asked.
+fn live(config: &Config, choice: &LiveChoice) -> anyhow::Result<Live> {
+    let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
+    let keys = keyfile::load(&config.data)?;
+    let log = TickLog::open(&config.data)?;
+    let sign = Box::new(move |n, at, hash| Ok(Head::sign(&keys, n, at, hash)));
+    let mut live = Live::new(policies, Table::default(), log, sign);
+    live.start_asking(&choice.venue_urls)?;
+    Ok(live)
 }
 
 impl Oracle {

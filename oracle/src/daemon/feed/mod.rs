@@ -7,6 +7,8 @@
 use crate::units::{Cents, Time};
 use std::collections::BTreeMap;
 
+pub mod fetch;
+pub mod live;
 pub mod manual;
 pub mod replay;
 
@@ -35,6 +37,11 @@ pub trait Feed: Send {
     /// # Errors
     /// When the source fails; the desk keeps the last state, serves no price, and asks again.
     fn poll(&mut self, frozen_until: Time, now: Time) -> anyhow::Result<News>;
+
+    /// How a live source is doing; `None` for a test feed.
+    fn health(&self) -> Option<live::Health> {
+        None
+    }
 
     /// Called when the news of the last poll is durable and being served.
     ///

@@ -1,0 +1,4 @@
+//! Commands that need more than a line: one file each.
+
+pub mod audit;
+pub mod backtest;
