@@ -157,13 +157,17 @@ impl Said {
         let data = self.data()?;
         let network = self.network.unwrap_or(Network::Signet);
         if !self.live && (self.policy.is_some() || !self.venue_urls.is_empty()) {
-            bail!("a price policy or venue URLs are named, but they are for the live feed; say --live, or leave them out");
+            bail!(
+                "a price policy or venue URLs are named, but they are for the live feed; say --live, or leave them out"
+            );
         }
         let feed = match (self.replay, self.manual, self.live) {
             (Some(path), false, false) => FeedChoice::Replay(path),
             (None, true, false) => FeedChoice::Manual,
             (None, false, true) => FeedChoice::Live(LiveChoice { policy: self.policy, venue_urls: self.venue_urls }),
-            (None, false, false) => bail!("no feed is named; say --replay FILE.csv or --manual for a trial, --live for venues"),
+            (None, false, false) => {
+                bail!("no feed is named; say --replay FILE.csv or --manual for a trial, --live for venues")
+            }
             _ => bail!("more than one of the replay, manual and live feeds are named; an oracle has one feed"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
@@ -184,8 +188,10 @@ impl Config {
         }
         let FeedChoice::Live(live) = &self.feed else {
             if self.network == Network::Bitcoin {
-                bail!("network bitcoin is refused with test feeds (replay and manual): nobody's money may hang on them; \
-                    say --live, or use regtest or signet");
+                bail!(
+                    "network bitcoin is refused with test feeds (replay and manual): nobody's money may hang on them; \
+                    say --live, or use regtest or signet"
+                );
             }
             return Ok(());
         };
@@ -193,7 +199,8 @@ impl Config {
             bail!("--regtest-clock is refused with the live feed: venues know only the real time; use --replay or --manual");
         }
         for (venue, url) in &live.venue_urls {
-            let is_safe = url.starts_with("https://") || (url.starts_with("http://") && self.network != Network::Bitcoin);
+            let is_safe =
+                url.starts_with("https://") || (url.starts_with("http://") && self.network != Network::Bitcoin);
             if !is_safe {
                 bail!("venue_urls.{venue} is {url:?}; it must begin with https:// (http:// is for regtest and signet)");
             }

@@ -230,7 +230,8 @@ impl LogReader {
             while let Some((page, _)) = self.page(day, at)?.filter(|(page, _)| !page.is_empty()) {
                 at = at.saturating_add(u64::try_from(page.len()).unwrap_or(u64::MAX));
                 for line in page.lines() {
-                    let line = serde_json::from_str(line).with_context(|| format!("the tick log of {day} is damaged"))?;
+                    let line =
+                        serde_json::from_str(line).with_context(|| format!("the tick log of {day} is damaged"))?;
                     match line {
                         Line::Tick(entry) if entry.at >= from => each(entry)?,
                         _ => {}

@@ -104,8 +104,7 @@ async fn day(State(counter): State<Counter>, Path(day): Path<String>, Query(From
     };
     match tokio::task::spawn_blocking(move || published.log.page(day, from)).await {
         Ok(Ok(Some((lines, size)))) => {
-            let headers =
-                [(header::CONTENT_TYPE, "application/x-ndjson".to_string()), (SIZE, size.to_string())];
+            let headers = [(header::CONTENT_TYPE, "application/x-ndjson".to_string()), (SIZE, size.to_string())];
             (headers, lines).into_response()
         }
         Ok(Ok(None)) => refuse(StatusCode::NOT_FOUND, "no_log", "this day has no tick log"),

@@ -13,6 +13,8 @@ pub mod log;
 mod cli;
 mod commands;
 mod desk;
+#[cfg(test)]
+mod harness;
 mod http;
 mod keyfile;
 mod ledger;

@@ -92,7 +92,8 @@ impl Policy {
     /// Names the first that is not.
     pub fn check(&self) -> Result<(), PolicyError> {
         let venues = u32::try_from(self.venues.len()).unwrap_or(u32::MAX);
-        let twice = self.venues.iter().enumerate().any(|(at, venue)| self.venues.iter().skip(at + 1).any(|v| v == venue));
+        let twice =
+            self.venues.iter().enumerate().any(|(at, venue)| self.venues.iter().skip(at + 1).any(|v| v == venue));
         if twice || venues == 0 {
             let value = self.venues.iter().map(|venue| venue.name()).collect::<Vec<_>>().join(", ");
             return Err(PolicyError::Bounds { field: "venues", value, right: "at least one venue, each once".into() });

@@ -160,11 +160,21 @@ mod tests {
     /// Five venues that all say `dollars` now.
     fn inputs(at: Time, dollars: u64) -> Vec<Input> {
         let raw = |venue| match venue {
-            Venue::Kraken => format!(r#"{{"ticker":{{"a":["{dollars}.9",1,"1"],"b":["{dollars}.1",1,"1"]}},"trade":["{dollars}.5","1",{}.12,"b","m","",1]}}"#, at.0),
-            Venue::Coinbase => format!(r#"{{"price":"{dollars}.5","bid":"{dollars}.1","ask":"{dollars}.9","time":"{at}"}}"#),
-            Venue::Bitstamp => format!(r#"{{"last":"{dollars}.5","bid":"{dollars}.1","ask":"{dollars}.9","timestamp":"{}"}}"#, at.0),
+            Venue::Kraken => format!(
+                r#"{{"ticker":{{"a":["{dollars}.9",1,"1"],"b":["{dollars}.1",1,"1"]}},"trade":["{dollars}.5","1",{}.12,"b","m","",1]}}"#,
+                at.0
+            ),
+            Venue::Coinbase => {
+                format!(r#"{{"price":"{dollars}.5","bid":"{dollars}.1","ask":"{dollars}.9","time":"{at}"}}"#)
+            }
+            Venue::Bitstamp => {
+                format!(r#"{{"last":"{dollars}.5","bid":"{dollars}.1","ask":"{dollars}.9","timestamp":"{}"}}"#, at.0)
+            }
             Venue::Bitfinex => format!("[{dollars}.1,1,{dollars}.9,1,1,1,{dollars},1,1,1]"),
-            Venue::Gemini => format!(r#"{{"bid":"{dollars}.1","ask":"{dollars}.9","volume":{{"BTC":"1","USD":"1","timestamp":{}000}}}}"#, at.0),
+            Venue::Gemini => format!(
+                r#"{{"bid":"{dollars}.1","ask":"{dollars}.9","volume":{{"BTC":"1","USD":"1","timestamp":{}000}}}}"#,
+                at.0
+            ),
         };
         let input = |venue| Input { venue, received: Some(at), raw: Some(raw(venue)), error: None };
         Venue::ALL.into_iter().map(input).collect()
@@ -195,9 +205,9 @@ mod tests {
         let wick = run(&mut reckoner, Time(HOUR_10.0 + 500), 11, near(4_000));
         assert!(wick.iter().all(|tick| tick.held >= Some(Cents(800_050))), "all venues at half price for 55 s");
         let back = run(&mut reckoner, Time(HOUR_10.0 + 555), 30, near(8_000));
-        assert!(back.iter().all(|tick| tick.low == Some((HOUR_10, Cents(800_150)))));
+        assert!(back.iter().all(|tick| tick.low == Some((HOUR_10, Cents(800_050)))), "one dollar of it");
         let crash = run(&mut reckoner, Time(HOUR_10.0 + 705), 13, near(4_000));
-        assert_eq!(crash[10].low, Some((HOUR_10, Cents(800_150))));
+        assert_eq!(crash[10].low, Some((HOUR_10, Cents(800_050))));
         assert_eq!(crash[11].low, Some((HOUR_10, Cents(400_150))), "the twelfth makes the minute");
     }
 

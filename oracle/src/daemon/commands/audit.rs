@@ -23,9 +23,11 @@ const LARGEST: usize = 8 * 1024 * 1024;
 
 /// Which oracle, and which days.
 #[derive(Debug, Args)]
-#[command(after_help = "Checks the chain and every signature, makes every median, held price, low and fixing again from the\n\
+#[command(
+    after_help = "Checks the chain and every signature, makes every median, held price, low and fixing again from the\n\
     venues' raw answers, and compares with the lows, fixings and touches the oracle serves. Prints the first disagreement\n\
-    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit.")]
+    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit."
+)]
 pub struct Audit {
     /// Base URL of the oracle, for example https://oracle.example.
     url: String,
@@ -79,7 +81,10 @@ pub async fn audit_oracle(
         ensure!(info.pubkey == key, "the oracle's key is {}, right would be {key}", info.pubkey);
     }
     if info.feed != "live" {
-        bail!("the oracle's feed is {:?}: the replay and manual feeds keep no tick log, there is nothing to audit", info.feed);
+        bail!(
+            "the oracle's feed is {:?}: the replay and manual feeds keep no tick log, there is nothing to audit",
+            info.feed
+        );
     }
     let key = info.pubkey;
     let policies = policies(&reader, &key).await?;
@@ -251,7 +256,8 @@ struct Reader {
 
 impl Reader {
     fn new(url: &str) -> anyhow::Result<Reader> {
-        let client = reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+        let client =
+            reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Reader { client, base: url.trim_end_matches('/').to_string() })
     }
 
@@ -272,3 +278,6 @@ impl Reader {
         serde_json::from_slice(&body).with_context(|| format!("understand {}{path}", self.base))
     }
 }
+
+#[cfg(test)]
+mod tests;

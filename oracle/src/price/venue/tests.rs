@@ -8,7 +8,8 @@ const TRADES: &str = r#"{"error":[],"result":{"XXBTZUSD":[["63999.00000","0.1",1
 const COINBASE: &str = r#"{"ask":"64010.2","bid":"64010.19","volume":"1","trade_id":1,"price":"64010.205","size":"0.1","time":"2023-07-06T18:53:20.123456Z"}"#;
 const BITSTAMP: &str = r#"{"timestamp":"1688669600","open":"1","high":"2","low":"1","last":"64010","volume":"1","vwap":"1","bid":"64009","ask":"64011","side":"0","open_24":"1","percent_change_24":"1"}"#;
 const BITFINEX: &str = "[64009,1.5,64010.5,2.5,-12,-0.001,64000,1234.5,65000,63000]";
-const GEMINI: &str = r#"{"bid":"64009.51","ask":"64010.50","volume":{"BTC":"1","USD":"2","timestamp":1688669600000},"last":"60000"}"#;
+const GEMINI: &str =
+    r#"{"bid":"64009.51","ask":"64010.50","volume":{"BTC":"1","USD":"2","timestamp":1688669600000},"last":"60000"}"#;
 
 fn bytes(texts: &[&str]) -> Vec<Vec<u8>> {
     texts.iter().map(|text| text.as_bytes().to_vec()).collect()
