@@ -162,11 +162,11 @@ pub struct Pubkey {
 pub struct Info {
     /// X-only key, hex.
     pub pubkey: XOnlyPublicKey,
-    /// `regtest` or `signet`.
+    /// `regtest`, `signet`, or `bitcoin` with the live feed.
     pub network: String,
     /// Version of the oracle's software.
     pub version: String,
-    /// Where its prices come from: `replay` or `manual`.
+    /// Where its prices come from: `live`, `replay` or `manual`.
     pub feed: String,
     /// Lowest level of the ladder, dollars.
     pub lowest_level: u32,

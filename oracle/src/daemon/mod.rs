@@ -2,7 +2,7 @@
 //!
 //! One thread (the desk) reads the clock and the feed, and makes hour lows and fixings durable; the HTTP side only
 //! reads what is durable and signs it on demand. Never hears of a loan, never takes an order over the public listener,
-//! never changes or deletes what it has said, never speaks for mainnet with a test feed.
+//! never changes or deletes what it has said, never speaks for mainnet with a test feed, never fills in an hour it did not see.
 //!
 //! A new feed is one more file in [`feed`] and one more arm in [`config::FeedChoice`].
 
