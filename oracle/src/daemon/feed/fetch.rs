@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::task::JoinSet;
 
-/// Longest wait for one answer. Real time.
+/// Longest wait for a venue. Real time.
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// Largest answer read, in bytes: Kraken's thousand trades take some 80,000.
 const LARGEST: usize = 512 * 1024;
@@ -123,12 +123,14 @@ struct Busy(u32);
 #[derive(Clone, Debug)]
 pub struct Fetcher {
     client: reqwest::Client,
+    patience: Duration,
     bases: BTreeMap<Venue, String>,
     table: Table,
 }
 
 impl Fetcher {
-    /// Asks `venues`, each at its own base URL or the one in `bases`, with at most `patience` for an answer.
+    /// Asks `venues`, each at its own base URL or the one in `bases`, with at most `patience` for all its
+    /// answers.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
@@ -146,7 +148,7 @@ impl Fetcher {
             .context("make the HTTP client")?;
         let base = |venue: &Venue| bases.get(venue).cloned().unwrap_or_else(|| venue.base().to_string());
         let bases = venues.iter().map(|venue| (*venue, base(venue).trim_end_matches('/').to_string())).collect();
-        Ok(Fetcher { client, bases, table })
+        Ok(Fetcher { client, patience, bases, table })
     }
 
     /// Asks every venue once, all at the same time; `now` is when their answers come.
@@ -158,7 +160,9 @@ impl Fetcher {
             }
             let (fetcher, venue, base) = (self.clone(), *venue, base.clone());
             asked.spawn(async move {
-                match fetcher.ask(venue, &base).await {
+                // Over all of a venue's answers: one that is slow must not keep the others from being asked again.
+                let asked = tokio::time::timeout(fetcher.patience, fetcher.ask(venue, &base)).await;
+                match asked.unwrap_or_else(|_| Err(anyhow::anyhow!("it did not answer in time"))) {
                     Ok(raw) => fetcher.table.good(venue, now, raw),
                     Err(error) => {
                         let pause = error.downcast_ref::<Busy>().map(|busy| busy.0);

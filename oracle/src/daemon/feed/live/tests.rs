@@ -251,6 +251,8 @@ async fn a_restart_changes_nothing_of_what_is_said() {
     assert_eq!(steady.ledger(), restarted.ledger());
     let log = |world: &World| std::fs::read(world.data().join("ticks/20200311.log")).unwrap();
     assert!(log(&steady) == log(&restarted), "the very bytes");
+    let size = log(&steady).len() / 720;
+    assert!((1_000..1_800).contains(&size), "a tick takes {size} bytes; docs say 1.4 kB");
 }
 
 #[tokio::test]
