@@ -99,6 +99,12 @@ impl Auditor {
         }
     }
 
+    /// The lines begin with the log's very first: nothing may be missing before them.
+    pub fn from_the_first_tick(mut self) -> Auditor {
+        self.chain = Chain::from_start();
+        self
+    }
+
     /// A head that the oracle signed before the lines were fetched: they must reach it.
     ///
     /// # Errors

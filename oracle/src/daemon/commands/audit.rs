@@ -96,13 +96,17 @@ pub async fn audit_oracle(
     let said = said(&reader, key, &days_between(from, to)).await?;
     let start = from.start().context("the day is after 2106")?;
     let mut auditor = Auditor::new(key, policies, start);
+    let read: Vec<Day> = days.iter().copied().filter(|day| day.next() >= Some(from) && *day <= to).collect();
+    if read.first() == Some(first) {
+        auditor = auditor.from_the_first_tick();
+    }
     let head: Head = reader.json("/v1/log/head").await?;
     // A head of a later day is beyond the days that are read.
     if head.at.day() <= to {
         auditor.promise(head)?;
     }
-    for day in days.iter().filter(|day| day.next() >= Some(from) && **day <= to) {
-        follow(&reader, &mut auditor, *day).await?;
+    for day in read {
+        follow(&reader, &mut auditor, day).await?;
     }
     let covered = auditor.end()?;
     compare(&auditor, &said)?;

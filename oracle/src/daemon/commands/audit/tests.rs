@@ -137,6 +137,7 @@ async fn a_log_that_was_changed_cut_or_moved_is_found() {
     for (text, says) in [
         (joined(rewritten), "tick 301 does not follow from the line before it: that line was changed"),
         (joined(dropped), "tick 301 stands where tick 300 belongs"),
+        (joined(lines[10..].to_vec()), "tick 10 stands where tick 0 belongs"),
         (joined(swapped), "tick 301 stands where tick 300 belongs"),
         (joined(headless), "no signed head closes the hour before"),
         (median, "the log says median $1,000.00, its inputs make $1,102.0"),
