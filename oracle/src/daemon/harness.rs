@@ -97,7 +97,10 @@ pub fn raw(venue: Venue, cents: u64, at: Time) -> String {
 
 /// The venues' server.
 #[derive(Clone, Default)]
-pub struct Venues(Arc<Mutex<(BTreeMap<Venue, Answer>, Time, BTreeMap<Venue, u32>)>>);
+pub struct Venues(Arc<Mutex<Street>>);
+
+/// What each venue does, the time it is there, and how often each was asked.
+type Street = (BTreeMap<Venue, Answer>, Time, BTreeMap<Venue, u32>);
 
 impl Venues {
     pub fn set(&self, venue: Venue, answer: Answer) {

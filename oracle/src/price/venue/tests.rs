@@ -81,7 +81,7 @@ proptest! {
                 let start: String = sample.chars().take(cut).collect();
                 let _ = venue.quote(&start);
                 let _ = venue.excerpt(&[start.clone().into_bytes(), noise.clone()]);
-                let _ = venue.excerpt(&[noise.clone()]);
+                let _ = venue.excerpt(std::slice::from_ref(&noise));
             }
         }
     }
