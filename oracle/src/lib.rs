@@ -7,9 +7,11 @@
 pub mod announce;
 pub mod bundle;
 pub mod clock;
+pub mod crash;
 pub mod daemon;
 pub mod event;
 pub mod ladder;
 pub mod units;
 pub mod verify;
+pub mod watermark;
 pub mod wire;

@@ -2,7 +2,7 @@
 
 use super::config::{Network, Said};
 use super::feed::manual::{clear_price, set_price};
-use super::{keyfile, run};
+use super::{commands, keyfile, run};
 use crate::units::Cents;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
@@ -34,6 +34,9 @@ pub enum Command {
     /// The manual feed's price.
     #[command(subcommand)]
     Price(Price),
+    /// How far the oracle has spoken, to be kept elsewhere: an oracle started on an older ledger refuses.
+    #[command(subcommand)]
+    Watermark(commands::watermark::Watermark),
 }
 
 /// Which oracle.
@@ -42,7 +45,8 @@ pub struct Place {
     /// Data folder.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock.
+    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock, postgres, postgres_ca,
+    /// postgres_lease_ms, peers, watermark.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -67,6 +71,21 @@ pub struct Run {
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
+    /// Keep the ledger in this PostgreSQL database, shared by the oracle's replicas.
+    #[arg(long, value_name = "URL", env = "HYPOTHEC_ORACLE_POSTGRES", hide_env_values = true)]
+    postgres: Option<String>,
+    /// Certificate authority (PEM) of a database on another machine.
+    #[arg(long, value_name = "FILE.pem")]
+    postgres_ca: Option<PathBuf>,
+    /// Milliseconds after which a silent replica is replaced [default: 10000].
+    #[arg(long, value_name = "MS")]
+    postgres_lease_ms: Option<u32>,
+    /// Base URL of a replica or mirror to ask before a fixing is said; may be given several times.
+    #[arg(long = "peer", value_name = "URL")]
+    peers: Vec<String>,
+    /// Refuse a ledger older than this exported watermark.
+    #[arg(long, value_name = "FILE")]
+    watermark: Option<PathBuf>,
 }
 
 /// What can be said about the price.
@@ -84,7 +103,8 @@ pub enum Price {
 }
 
 impl Place {
-    fn said(self) -> anyhow::Result<Said> {
+    /// What the file says, and the folder named on the line.
+    pub fn said(self) -> anyhow::Result<Said> {
         let file = self.config.map(|path| Said::read(&path)).transpose()?.unwrap_or_default();
         Ok(Said { data: self.data, ..Said::default() }.over(file))
     }
@@ -116,10 +136,16 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
                 replay: line.replay,
                 manual: line.manual,
                 regtest_clock: line.regtest_clock,
+                postgres: line.postgres,
+                postgres_ca: line.postgres_ca,
+                postgres_lease_ms: line.postgres_lease_ms,
+                peers: line.peers,
+                watermark: line.watermark,
                 ..Said::default()
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
         }
+        Command::Watermark(watermark) => tokio::task::spawn_blocking(move || watermark.execute()).await?,
         Command::Price(price) => tokio::task::spawn_blocking(move || say(price)).await?,
     }
 }

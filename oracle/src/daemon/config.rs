@@ -1,14 +1,21 @@
 //! What the daemon is told: a TOML file, overridden by the command line.
 
+use super::store::Server;
 use crate::clock::Clock;
 use anyhow::{bail, Context};
 use serde::Deserialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where the daemon listens when nothing else is said.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3939);
+
+/// Milliseconds after which a silent replica is replaced, when nothing else is said.
+const LEASE: u32 = 10_000;
+/// What else may be said.
+const LEASES: std::ops::RangeInclusive<u32> = 1_000..=60_000;
 
 /// Largest configuration file read, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -64,6 +71,17 @@ pub enum FeedChoice {
     Manual,
 }
 
+/// How the ledger is shared and guarded. The default: sled in the data folder, alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// The PostgreSQL database that holds the ledger.
+    pub postgres: Option<Server>,
+    /// Base URLs of replicas and mirrors, asked before a fixing is said.
+    pub peers: Vec<String>,
+    /// An exported watermark that the ledger may not be older than.
+    pub watermark: Option<PathBuf>,
+}
+
 /// All the daemon needs to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -77,6 +95,8 @@ pub struct Config {
     pub feed: FeedChoice,
     /// Its time.
     pub clock: Clock,
+    /// Its ledger's place and guards.
+    pub replicas: Replicas,
 }
 
 /// The same as a file or a command line says it: everything may be missing.
@@ -90,6 +110,17 @@ pub struct Said {
     #[serde(default)]
     pub manual: bool,
     pub regtest_clock: Option<PathBuf>,
+    /// `postgres://user:password@host/database`; without it the ledger is in the data folder.
+    pub postgres: Option<String>,
+    /// PEM file of the authority that vouches for a database on another machine.
+    pub postgres_ca: Option<PathBuf>,
+    /// Milliseconds after which a silent replica is replaced.
+    pub postgres_lease_ms: Option<u32>,
+    /// Base URLs of replicas and mirrors.
+    #[serde(default)]
+    pub peers: Vec<String>,
+    /// An exported watermark.
+    pub watermark: Option<PathBuf>,
 }
 
 impl Said {
@@ -116,6 +147,11 @@ impl Said {
             replay: if has_feed { self.replay } else { below.replay },
             manual: if has_feed { self.manual } else { below.manual },
             regtest_clock: self.regtest_clock.or(below.regtest_clock),
+            postgres: self.postgres.or(below.postgres),
+            postgres_ca: self.postgres_ca.or(below.postgres_ca),
+            postgres_lease_ms: self.postgres_lease_ms.or(below.postgres_lease_ms),
+            peers: if self.peers.is_empty() { below.peers } else { self.peers },
+            watermark: self.watermark.or(below.watermark),
         }
     }
 
@@ -134,6 +170,7 @@ impl Said {
     pub fn settle(self) -> anyhow::Result<Config> {
         let data = self.data()?;
         let network = self.network.unwrap_or(Network::Signet);
+        let replicas = self.replicas(network)?;
         let feed = match (self.replay, self.manual) {
             (Some(path), false) => FeedChoice::Replay(path),
             (None, true) => FeedChoice::Manual,
@@ -141,9 +178,27 @@ impl Said {
             (None, false) => bail!("no feed is named; say --replay FILE.csv or --manual"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
-        let config = Config { data, listen: self.listen.unwrap_or(LISTEN), network, feed, clock };
+        let config = Config { data, listen: self.listen.unwrap_or(LISTEN), network, feed, clock, replicas };
         config.check()?;
         Ok(config)
+    }
+
+    fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
+        let lease = self.postgres_lease_ms.unwrap_or(LEASE);
+        if !LEASES.contains(&lease) {
+            bail!("postgres_lease_ms is {lease}; it must lie between {} and {}", LEASES.start(), LEASES.end());
+        }
+        if let Some(url) = self.peers.iter().find(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            bail!("peer {url:?} is not a base URL such as https://replica.example");
+        }
+        let server = |url: &String| Server {
+            url: url.clone(),
+            ca: self.postgres_ca.clone(),
+            lease: Duration::from_millis(u64::from(lease)),
+            unsynced: network == Network::Regtest,
+        };
+        let postgres = self.postgres.as_ref().map(server);
+        Ok(Replicas { postgres, peers: self.peers.clone(), watermark: self.watermark.clone() })
     }
 }
 
@@ -184,6 +239,8 @@ mod tests {
             ("data = \"d\"\nmanual = true\nreplay = \"x\"", "one feed"),
             ("data = \"d\"\nmanual = true\nnetwork = \"mainnet\"", "test feeds"),
             ("data = \"d\"\nmanual = true\nnetwork = \"testnet\"", "use regtest or signet"),
+            ("data = \"d\"\nmanual = true\npostgres_lease_ms = 10", "between 1000 and 60000"),
+            ("data = \"d\"\nmanual = true\npeers = [\"replica\"]", "base URL"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());

@@ -1,13 +1,17 @@
 //! The desk: reads the clock, asks the feed, makes the answers durable, and only then lets them be seen.
 //!
-//! Runs in one thread. Everybody else only reads [`Shown`].
+//! Runs in one thread. Everybody else only reads [`Shown`]. With several replicas one desk speaks at a time; the others
+//! show what it says, and keep what they have seen themselves in mind for the moment they take over.
 
 use super::feed::{Feed, News};
 use super::ledger::{Ledger, Record};
-use super::store::Store;
+use super::peers::{Conflict, Peers};
+use super::store::{Book, LogError, Said};
 use crate::clock::Clock;
+use crate::crash;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::Context;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
@@ -16,6 +20,8 @@ use std::time::Duration;
 const FILE_PACE: Duration = Duration::from_millis(20);
 /// How often prices are asked for on the machine's clock.
 const SYSTEM_PACE: Duration = Duration::from_millis(250);
+/// How often one look lets others speak first before it waits for the next.
+const TURNS: u32 = 4;
 
 /// What may be served: all of it is on disk.
 #[derive(Debug, Default)]
@@ -26,6 +32,8 @@ pub struct Shown {
     pub clock: Time,
     /// The price at `clock`.
     pub spot: Option<Cents>,
+    /// What an operator must look at; nothing new is said until it is mended, what was said stays.
+    pub alarm: Option<String>,
 }
 
 /// Readers' side of the desk.
@@ -44,20 +52,26 @@ impl Window {
     }
 }
 
-/// The one writer.
+/// The one writer of this process.
 pub struct Desk {
     clock: Clock,
     feed: Box<dyn Feed>,
-    store: Store,
+    book: Book,
+    peers: Peers,
     window: Window,
     complaint: String,
+    /// What the feed has told and nobody has said yet.
+    unsaid: News,
+    /// Fixings that a peer contradicts.
+    refused: BTreeMap<Time, Conflict>,
 }
 
 impl Desk {
-    /// A desk that continues `ledger`, as it was read from `store`.
-    pub fn new(clock: Clock, feed: Box<dyn Feed>, store: Store, ledger: Ledger) -> Desk {
-        let window = Window(Arc::new(RwLock::new(Shown { ledger, ..Shown::default() })));
-        Desk { clock, feed, store, window, complaint: String::new() }
+    /// A desk that continues a book.
+    pub fn new(clock: Clock, feed: Box<dyn Feed>, book: Book, peers: Peers) -> Desk {
+        let window = Window(Arc::new(RwLock::new(Shown { ledger: book.ledger().clone(), ..Shown::default() })));
+        let (complaint, unsaid, refused) = (String::new(), News::default(), BTreeMap::new());
+        Desk { clock, feed, book, peers, window, complaint, unsaid, refused }
     }
 
     /// The readers' side.
@@ -68,74 +82,163 @@ impl Desk {
     /// Looks again and again until told to stop. Blocks its thread.
     ///
     /// # Errors
-    /// When the disk fails: then nothing more may be said.
+    /// When the store fails for good: then nothing more may be said.
     pub fn run(mut self, stop: &AtomicBool) -> anyhow::Result<()> {
         let pace = if self.clock.is_file() { FILE_PACE } else { SYSTEM_PACE };
         while !stop.load(Ordering::Relaxed) {
             self.look()?;
             std::thread::sleep(pace);
         }
+        self.book.close();
         Ok(())
     }
 
-    /// Looks once. A clock or a feed that fails is complained about, and then there is no price.
+    /// Looks once. A clock, a feed or a database that fails is complained about, and then there is no price.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When the store fails for good.
     pub fn look(&mut self) -> anyhow::Result<()> {
         // The clock first: a price set before time was moved then counts for the time it was moved to.
         match self.clock.now() {
-            Err(error) => self.complain(&format!("{error:#}")),
+            Err(error) => self.listen_only(&format!("{error:#}")),
             Ok(now) if now < self.window.look().clock => {
                 let message =
                     format!("the clock went back to {now}; waiting until it is past {}", self.window.look().clock);
-                self.complain(&message)
+                self.listen_only(&message)
             }
-            Ok(now) => {
-                let frozen_until = self.window.look().ledger.frozen_until();
-                match self.feed.poll(frozen_until, now) {
-                    Err(error) => self.complain(&format!("feed {}: {error:#}", self.feed.name())),
-                    Ok(news) => {
-                        self.complaint.clear();
-                        self.publish(now, news)
-                    }
+            Ok(now) => match self.feed.poll(self.book.ledger().frozen_until(), now) {
+                Err(error) => self.listen_only(&format!("feed {}: {error:#}", self.feed.name())),
+                Ok(news) => {
+                    crash::point("oracle-tick");
+                    self.publish(now, news)
                 }
-            }
+            },
+        }
+    }
+
+    /// Without a clock or a feed this replica says nothing, and leaves that to one that has both.
+    fn listen_only(&mut self, trouble: &str) -> anyhow::Result<()> {
+        self.book.close();
+        match self.hear() {
+            Ok(()) => self.complain(trouble),
+            Err(LogError::Away(error)) => self.complain(&format!("{trouble}; {error}")),
+            Err(broken) => Err(broken.into()),
         }
     }
 
     /// Disk, then memory, then the feed is told.
     fn publish(&mut self, now: Time, news: News) -> anyhow::Result<()> {
-        let records = self.records(now, &news);
-        self.store.append(&records).context("nothing more can be said: the ledger cannot be written")?;
-        self.window.show(|shown| {
-            for record in &records {
-                shown.ledger.apply(*record).context("the ledger on disk and in memory differ")?;
+        let spot = news.spot;
+        self.remember(now, news);
+        match self.say(now) {
+            Ok((Said::Durable, records)) => {
+                self.unsaid = News::default();
+                self.show(now, spot, &records)?;
             }
-            shown.clock = now;
-            shown.spot = news.spot;
-            Ok(())
-        })?;
+            Ok(_) => {
+                self.forget_closed_hours(now);
+                let until = now.min(self.book.writers_clock());
+                self.show(until, spot, &[])?;
+            }
+            Err(LogError::Away(error)) => {
+                self.forget_closed_hours(now);
+                return self.complain(&format!("{error}; nothing new is said until it is back"));
+            }
+            Err(broken) => return Err(broken).context("nothing more can be said"),
+        }
+        crash::point("oracle-shown");
         if let Err(error) = self.feed.heard() {
             return self.complain(&format!("feed {}: {error:#}", self.feed.name()));
         }
         Ok(())
     }
 
+    /// Tries to say what is unsaid, hearing first what others have said in between.
+    fn say(&mut self, now: Time) -> Result<(Said, Vec<Record>), LogError> {
+        for _ in 0..TURNS {
+            let records = self.records(now);
+            match self.book.say(&records, now)? {
+                Said::Durable => return Ok((Said::Durable, records)),
+                Said::Behind => self.hear()?,
+                Said::NotMine => {
+                    self.hear()?;
+                    return Ok((Said::NotMine, Vec::new()));
+                }
+            }
+        }
+        Ok((Said::Behind, Vec::new()))
+    }
+
+    /// Shows what other replicas have said. It is durable.
+    fn hear(&mut self) -> Result<(), LogError> {
+        let heard = self.book.hear()?;
+        self.window.show(|shown| apply(shown, &heard)).map_err(|error| LogError::Broken(format!("{error:#}")))
+    }
+
+    fn show(&mut self, until: Time, spot: Option<Cents>, records: &[Record]) -> anyhow::Result<()> {
+        self.complaint.clear();
+        let frozen_until = self.book.ledger().frozen_until();
+        let alarm = self.refused.values().next_back().map(Conflict::to_string);
+        self.refused.retain(|at, _| *at > frozen_until);
+        self.window.show(|shown| {
+            apply(shown, records)?;
+            shown.clock = until.max(shown.clock);
+            shown.spot = spot;
+            shown.alarm = alarm;
+            Ok(())
+        })
+    }
+
+    /// Keeps the least low and the first fixing of each hour until somebody has said them. What lies ahead of the clock
+    /// is no news: a fixing said too early could not be taken back.
+    fn remember(&mut self, now: Time, news: News) {
+        for (hour, cents) in news.lows.into_iter().filter(|(hour, _)| *hour <= now) {
+            let low = self.unsaid.lows.entry(hour).or_insert(cents);
+            *low = cents.min(*low);
+        }
+        for (at, cents) in news.fixings.into_iter().filter(|(at, _)| *at <= now) {
+            self.unsaid.fixings.entry(at).or_insert(cents);
+        }
+    }
+
+    /// What could not be said in time is missed: it is not kept for later.
+    fn forget_closed_hours(&mut self, now: Time) {
+        let until = self.closed_until(now);
+        self.unsaid.lows.retain(|hour, _| hour.plus(HOUR).is_some_and(|end| end > until));
+        self.unsaid.fixings.retain(|at, _| *at > until);
+    }
+
+    fn closed_until(&self, now: Time) -> Time {
+        Time(now.0.saturating_sub(self.feed.grace())).hour_floor()
+    }
+
     /// The news that may still be said, and what is final afterwards.
-    fn records(&self, now: Time, news: &News) -> Vec<Record> {
-        let shown = self.window.look();
-        let lows = news.lows.iter().map(|(hour, cents)| Record::Low { hour: *hour, cents: *cents });
-        let fixings = news.fixings.iter().map(|(at, cents)| Record::Fixing { at: *at, cents: *cents });
-        let until = Time(now.0.saturating_sub(self.feed.grace())).hour_floor();
+    fn records(&mut self, now: Time) -> Vec<Record> {
+        let until = self.closed_until(now);
         let frozen = Some(Record::Frozen { until }).filter(|_| until.0 >= HOUR);
+        let lows = self.unsaid.lows.iter().map(|(hour, cents)| Record::Low { hour: *hour, cents: *cents });
+        let fixings = self.unsaid.fixings.iter().map(|(at, cents)| Record::Fixing { at: *at, cents: *cents });
         let may_be_said = |record: &Record| {
-            shown.ledger.check(*record).unwrap_or_else(|error| {
+            self.book.ledger().check(*record).unwrap_or_else(|error| {
                 tracing::debug!("dropped: {error}");
                 false
             })
         };
-        lows.chain(fixings).chain(frozen).filter(may_be_said).collect()
+        let mut records: Vec<Record> = lows.chain(fixings).chain(frozen).filter(may_be_said).collect();
+        records.retain(|record| self.is_uncontradicted(*record));
+        records
+    }
+
+    /// Asks the peers about a fixing that is about to be said.
+    fn is_uncontradicted(&mut self, record: Record) -> bool {
+        let Record::Fixing { at, cents } = record else { return true };
+        if self.refused.contains_key(&at) {
+            return false;
+        }
+        let Some(conflict) = self.peers.conflict(at, cents) else { return true };
+        tracing::error!("{conflict}");
+        self.refused.insert(at, conflict);
+        false
     }
 
     /// Once per trouble, not once per look. Without a price nobody signs anything new.
@@ -146,26 +249,157 @@ impl Desk {
         }
         self.window.show(|shown| {
             shown.spot = None;
+            shown.alarm = Some(message.to_string());
             Ok(())
         })
     }
 }
 
+fn apply(shown: &mut Shown, records: &[Record]) -> anyhow::Result<()> {
+    records
+        .iter()
+        .try_for_each(|record| shown.ledger.apply(*record))
+        .context("the ledger that is stored and the one that is shown differ")
+}
+
 #[cfg(test)]
 mod tests {
+    use super::super::feed::manual::Manual;
     use super::super::feed::replay::Replay;
+    use super::super::store::{Log, Memory, Sled};
     use super::*;
+    use crate::announce::OracleKeys;
     use crate::event::Event;
     use crate::ladder::Level;
     use crate::units::Day;
+    use secp256k1_zkp::SecretKey;
     use std::path::Path;
 
     const CSV: &str = include_str!("../../../src/demo/prices-2020-03.csv");
 
+    fn desk_on(log: impl Log + 'static, feed: impl Feed + 'static, folder: &Path) -> Desk {
+        let keys = Arc::new(OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap()));
+        let book = Book::open(Box::new(log), keys.public_key(), folder, &[]).unwrap();
+        let peers = Peers::new(&[], keys).unwrap();
+        Desk::new(Clock::file(folder.join("clock")), Box::new(feed), book, peers)
+    }
+
     fn desk(folder: &Path) -> Desk {
-        let (store, ledger) = Store::open(folder).unwrap();
-        let feed = Box::new(Replay::parse(CSV).unwrap());
-        Desk::new(Clock::file(folder.join("clock")), feed, store, ledger)
+        desk_on(Sled::open(folder).unwrap(), Replay::parse(CSV).unwrap(), folder)
+    }
+
+    /// Two replicas, each with a folder and a manual feed of its own.
+    fn two() -> (Memory, Vec<(tempfile::TempDir, Desk)>) {
+        let database = Memory::default();
+        let replica = || {
+            let folder = tempfile::tempdir().unwrap();
+            let feed = Manual::open(folder.path(), true).unwrap();
+            let desk = desk_on(database.another(), feed, folder.path());
+            (folder, desk)
+        };
+        let replicas = vec![replica(), replica()];
+        (database, replicas)
+    }
+
+    fn says(replica: &mut (tempfile::TempDir, Desk), now: Time, cents: u64) {
+        std::fs::write(replica.0.path().join("price.next"), cents.to_string()).unwrap();
+        Clock::set_file(&replica.0.path().join("clock"), now).unwrap();
+        replica.1.look().unwrap();
+    }
+
+    const NOON: Time = Time(1_584_014_400);
+
+    fn low(desk: &Desk) -> Option<Cents> {
+        desk.window().look().ledger.lows(NOON.day())[usize::from(NOON.hour_of_day())]
+    }
+
+    #[test]
+    fn the_second_replica_shows_what_the_first_says_and_takes_over_with_what_it_saw_itself() {
+        let (_database, mut replicas) = two();
+        says(&mut replicas[0], NOON, 800_000);
+        says(&mut replicas[1], NOON, 790_000);
+        assert_eq!((low(&replicas[0].1), low(&replicas[1].1)), (Some(Cents(800_000)), Some(Cents(800_000))));
+        let (_folder, mut first) = replicas.remove(0);
+        first.listen_only("its feed failed").unwrap();
+        drop(first);
+        replicas[0].1.look().unwrap();
+        assert_eq!(low(&replicas[0].1), Some(Cents(790_000)), "seen before it took over, in an hour still open");
+    }
+
+    #[test]
+    fn replicas_with_different_prices_give_one_fixing() {
+        let (_database, mut replicas) = two();
+        let at = NOON.plus(HOUR).unwrap();
+        for (replica, cents) in replicas.iter_mut().zip([800_000, 790_000]) {
+            says(replica, NOON, cents);
+        }
+        for (replica, cents) in replicas.iter_mut().zip([800_000, 790_000]).rev() {
+            says(replica, at, cents);
+        }
+        replicas[1].1.look().unwrap();
+        let fixings = replicas.iter().map(|(_, desk)| desk.window().look().ledger.fixing(at)).collect::<Vec<_>>();
+        assert_eq!(fixings, [Some(Cents(800_000)); 2]);
+    }
+
+    #[test]
+    fn a_replica_that_is_cut_off_says_nothing_shows_what_it_knew_and_does_not_fill_in_later() {
+        let (database, mut replicas) = two();
+        let replica = &mut replicas[0];
+        says(replica, NOON, 800_000);
+        database.cut(true);
+        says(replica, NOON.plus(60).unwrap(), 700_000);
+        {
+            let window = replica.1.window();
+            let shown = window.look();
+            let alarm = shown.alarm.clone().unwrap_or_default();
+            assert!(alarm.contains("cannot be reached"), "{alarm:?}");
+            assert_eq!(shown.spot, None);
+        }
+        assert_eq!(low(&replica.1), Some(Cents(800_000)));
+        says(replica, NOON.plus(5 * HOUR).unwrap(), 750_000);
+        assert_eq!(replica.1.unsaid.lows.len(), 1, "hours that are closed are not kept");
+        database.cut(false);
+        replica.1.look().unwrap();
+        assert_eq!(low(&replica.1), Some(Cents(800_000)), "missed is missed");
+        let window = replica.1.window();
+        assert_eq!(window.look().alarm, None);
+        assert_eq!(window.look().spot, Some(Cents(750_000)));
+    }
+
+    #[test]
+    fn a_database_put_back_while_the_oracle_runs_stops_it() {
+        let (database, mut replicas) = two();
+        says(&mut replicas[0], NOON, 800_000);
+        database.restore(0);
+        let error = replicas[0].1.look().unwrap_err();
+        assert!(format!("{error:#}").contains("gone"), "{error:#}");
+    }
+
+    /// A feed that knows tomorrow.
+    struct Prophet;
+
+    impl Feed for Prophet {
+        fn name(&self) -> &'static str {
+            "prophet"
+        }
+
+        fn grace(&self) -> u32 {
+            0
+        }
+
+        fn poll(&mut self, _frozen_until: Time, now: Time) -> anyhow::Result<News> {
+            let fixings = [now, now.plus(HOUR).unwrap()].map(|at| (at, Cents(800_000))).into();
+            Ok(News { fixings, ..News::default() })
+        }
+    }
+
+    #[test]
+    fn a_fixing_ahead_of_the_clock_is_never_said() {
+        let folder = tempfile::tempdir().unwrap();
+        Clock::set_file(&folder.path().join("clock"), NOON).unwrap();
+        let mut desk = desk_on(Memory::default(), Prophet, folder.path());
+        desk.look().unwrap();
+        assert_eq!(desk.window().look().ledger.newest_fixings().collect::<Vec<_>>(), [(NOON, Cents(800_000))]);
     }
 
     #[test]
@@ -228,10 +462,9 @@ mod tests {
         first.look().unwrap();
         let before = first.window().look().ledger.clone();
         drop(first);
-        let (store, ledger) = Store::open(folder.path()).unwrap();
-        assert_eq!(ledger, before);
         let other = Replay::parse("unix,open,high,low,close\n1583992800,1,1,1,1\n").unwrap();
-        let mut second = Desk::new(Clock::file(&clock), Box::new(other), store, ledger);
+        let mut second = desk_on(Sled::open(folder.path()).unwrap(), other, folder.path());
+        assert_eq!(second.window().look().ledger, before);
         second.look().unwrap();
         assert_eq!(second.window().look().ledger, before);
     }

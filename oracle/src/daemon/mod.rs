@@ -10,16 +10,19 @@ pub mod config;
 pub mod feed;
 
 mod cli;
+mod commands;
 mod desk;
 mod http;
 mod keyfile;
 mod ledger;
+mod peers;
 mod press;
 mod run;
 mod store;
+mod waiter;
 
 pub use cli::{execute, main, Command};
-pub use config::{Config, FeedChoice, Network};
+pub use config::{Config, FeedChoice, Network, Replicas};
 pub use feed::manual::{clear_price, set_price};
 pub use keyfile::init;
 pub use run::{run, start, Oracle};

@@ -1,14 +1,16 @@
 //! Start-up and shutdown of the daemon.
 
-use super::config::{Config, FeedChoice};
+use super::config::{Config, FeedChoice, Replicas};
 use super::desk::Desk;
 use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
 use super::http::{info_of, router, Counter};
 use super::keyfile;
+use super::peers::Peers;
 use super::press::Press;
-use super::store::Store;
+use super::store::{read_signed, Book, Log, Postgres, Sled};
+use crate::announce::OracleKeys;
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use std::future::{Future, IntoFuture};
@@ -21,6 +23,9 @@ use tokio::task::JoinHandle;
 
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How many of the newest fixings are compared with the peers' at start-up.
+const COMPARED: usize = 3;
 
 /// Tells the desk to stop when it is dropped: a blocking thread would otherwise outlive its oracle.
 struct Stop(Arc<AtomicBool>);
@@ -70,15 +75,34 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     Ok(Oracle { address, key, stop, closing, desk, server: tokio::spawn(server.into_future()) })
 }
 
-fn open(config: Config) -> anyhow::Result<(Desk, crate::announce::OracleKeys, &'static str)> {
-    let keys = keyfile::load(&config.data)?;
+fn open(config: Config) -> anyhow::Result<(Desk, Arc<OracleKeys>, &'static str)> {
+    let keys = Arc::new(keyfile::load(&config.data)?);
     let feed: Box<dyn Feed> = match &config.feed {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
     };
-    let (store, ledger) = Store::open(&config.data)?;
+    let book = open_book(&config, keys.public_key())?;
+    let mut peers = Peers::new(&config.replicas.peers, Arc::clone(&keys))?;
+    for (at, cents) in book.ledger().newest_fixings().take(COMPARED) {
+        if let Some(conflict) = peers.conflict(at, cents) {
+            anyhow::bail!("{conflict}");
+        }
+    }
     let name = feed.name();
-    Ok((Desk::new(config.clock, feed, store, ledger), keys, name))
+    Ok((Desk::new(config.clock, feed, book, peers), keys, name))
+}
+
+fn open_book(config: &Config, key: XOnlyPublicKey) -> anyhow::Result<Book> {
+    let Replicas { postgres, watermark, .. } = &config.replicas;
+    let log: Box<dyn Log> = match postgres {
+        Some(server) => Box::new(Postgres::open(server.clone(), key).context("open the ledger in PostgreSQL")?),
+        None => Box::new(Sled::open(&config.data)?),
+    };
+    let kept = watermark.as_deref().map(|path| Ok((path.display().to_string(), read_signed(path, &key)?)));
+    let kept: Vec<_> = kept.transpose().map_err(|error: anyhow::Error| error)?.into_iter().collect();
+    let book = Book::open(log, key, &config.data, &kept)?;
+    tracing::info!("ledger in {}, final until {}", book.kind(), book.ledger().frozen_until());
+    Ok(book)
 }
 
 impl Oracle {

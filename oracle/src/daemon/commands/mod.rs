@@ -1,0 +1,3 @@
+//! Commands of the operator, one file each.
+
+pub mod watermark;
