@@ -60,6 +60,7 @@ struct World {
     server: Arc<Server>,
     database: String,
     places: [Place; 2],
+    lease: &'static str,
 }
 
 impl World {
@@ -67,11 +68,11 @@ impl World {
         let server = Server::shared();
         let (database, first) = (server.database(), Place::new());
         let second = Place::with_the_key_of(&first);
-        World { server, database, places: [first, second] }
+        World { server, database, places: [first, second], lease: "1500" }
     }
 
     fn start_at(&self, which: usize, url: &str) -> Running {
-        self.places[which].start(&["--manual", "--postgres", url, "--postgres-lease-ms", "1000"])
+        self.places[which].start(&["--manual", "--postgres", url, "--postgres-lease-ms", self.lease])
     }
 
     fn start(&self, which: usize) -> Running {
@@ -104,10 +105,11 @@ fn agree(replicas: &[&Running], until: Time) {
 
 #[test]
 fn two_live_replicas_with_different_prices_give_one_answer() {
-    let world = World::new();
+    // So long that even a busy machine does not let it run out.
+    let world = World { lease: "60000", ..World::new() };
     let replicas = [world.start(0), world.start(1)];
-    world.places[0].price(700_000);
-    world.places[1].price(600_000);
+    world.places[0].tell(700_000);
+    world.places[1].tell(600_000);
     for number in 1..=6 {
         world.set(hour(number));
         wait_until("both", || replicas.iter().all(|one| one.fixing(hour(number)).is_some()));
@@ -126,7 +128,7 @@ fn whichever_replica_is_killed_the_other_goes_on_and_both_say_the_same_afterward
     let mut now = 1;
     for (turn, killed) in [0, 1, 0].into_iter().enumerate() {
         let alive = 1 - killed;
-        world.places.iter().zip([700_000, 600_000]).for_each(|(place, cents)| place.price(cents - turn as u64));
+        world.places.iter().zip([700_000, 600_000]).for_each(|(place, cents)| place.tell(cents - turn as u64));
         world.set(hour(now));
         let both = |at: Time| replicas.iter().flatten().all(|one| one.fixing(at).is_some());
         wait_until("the fixing on both", || both(hour(now)));
@@ -145,11 +147,11 @@ fn whichever_replica_is_killed_the_other_goes_on_and_both_say_the_same_afterward
 fn a_replica_that_was_stopped_for_longer_than_its_lease_does_not_write_when_it_wakes() {
     let world = World::new();
     let first = world.start(0);
-    world.places[0].price(700_000);
+    world.places[0].tell(700_000);
     world.set(hour(1));
     first.wait_for(hour(1));
     let second = world.start(1);
-    world.places[1].price(600_000);
+    world.places[1].tell(600_000);
     first.signal("-STOP");
     // Its clock and its price move while it cannot see them; the other takes over and fixes the next hour.
     world.set(hour(2));
@@ -161,8 +163,8 @@ fn a_replica_that_was_stopped_for_longer_than_its_lease_does_not_write_when_it_w
     world.set(hour(3));
     wait_until("both", || [&first, &second].iter().all(|one| one.fixing(hour(3)).is_some()));
     agree(&[&second, &first], hour(3));
-    assert_eq!(dollars(&first.fixing(hour(3)).unwrap()), 6_000, "the second still speaks");
-    assert_eq!(world.token(), "2");
+    assert_eq!(dollars(&first.fixing(hour(2)).unwrap()), 6_000, "what it had in mind was not written");
+    assert!(world.token().parse::<u32>().unwrap() >= 2);
 }
 
 #[test]
@@ -170,12 +172,12 @@ fn a_replica_cut_off_from_the_database_says_nothing_new_and_follows_when_it_is_b
     let world = World::new();
     let cable = Cable::to(world.server.port);
     let first = world.start_at(0, &format!("postgres://oracle@{}/{}", cable.address, world.database));
-    world.places[0].price(700_000);
+    world.places[0].tell(700_000);
     world.set(hour(1));
     wait_until("the first", || first.fixing(hour(1)).is_some_and(|said| dollars(&said) == 7_000));
     let known = first.fixing(hour(1));
     let second = world.start(1);
-    world.places[1].price(600_000);
+    world.places[1].tell(600_000);
     cable.cut(true);
     world.set(hour(2));
     first.wait_for_alarm("cannot be reached");
@@ -200,8 +202,8 @@ fn replicas_cut_from_each_other_and_sharing_the_database_still_give_one_answer()
     let url = world.server.url(&world.database);
     let second =
         world.places[1].start(&["--manual", "--postgres", &url, "--postgres-lease-ms", "1000", "--peer", &peer]);
-    world.places[0].price(700_000);
-    world.places[1].price(600_000);
+    world.places[0].tell(700_000);
+    world.places[1].tell(600_000);
     cable.cut(true);
     for number in 1..=2 {
         world.set(hour(number));
@@ -218,7 +220,7 @@ fn replicas_cut_from_each_other_and_sharing_the_database_still_give_one_answer()
 fn a_database_put_back_to_an_older_state_stops_the_replicas_and_is_refused_at_start() {
     let world = World::new();
     let mut first = world.start(0);
-    world.places[0].price(700_000);
+    world.places[0].tell(700_000);
     for number in 1..=3 {
         world.set(hour(number));
         wait_until("the fixing", || first.fixing(hour(number)).is_some());

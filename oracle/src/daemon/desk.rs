@@ -121,7 +121,7 @@ impl Desk {
         self.book.close();
         match self.hear() {
             Ok(()) => self.complain(trouble),
-            Err(LogError::Away(error)) => self.complain(&format!("{trouble}; {error}")),
+            Err(away @ LogError::Away(_)) => self.complain(&format!("{trouble}; {away}")),
             Err(broken) => Err(broken.into()),
         }
     }
@@ -140,9 +140,9 @@ impl Desk {
                 let until = now.min(self.book.writers_clock());
                 self.show(until, spot, &[])?;
             }
-            Err(LogError::Away(error)) => {
+            Err(away @ LogError::Away(_)) => {
                 self.forget_closed_hours(now);
-                return self.complain(&format!("{error}; nothing new is said until it is back"));
+                return self.complain(&format!("{away}; nothing new is said until it is back"));
             }
             Err(broken) => return Err(broken).context("nothing more can be said"),
         }

@@ -69,6 +69,15 @@ impl Place {
         std::fs::rename(draft, self.data().join("price.next")).unwrap();
     }
 
+    /// Sets the manual feed's price: from here on it stands.
+    pub fn tell(&self, cents: u64) {
+        self.price(cents);
+        let data = self.data();
+        wait_until("the price to be taken", || {
+            ["next", "taken"].iter().all(|end| !data.join(format!("price.{end}")).exists())
+        });
+    }
+
     pub fn command(&self, more: &[&str]) -> Command {
         let (data, clock) = (self.data(), self.folder.path().join("clock"));
         let (data, clock) = (data.to_string_lossy(), clock.to_string_lossy());

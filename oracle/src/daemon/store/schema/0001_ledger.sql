@@ -2,14 +2,14 @@
 -- The database itself keeps the rules: a mistake in a program, or a hand at a prompt, meets them too.
 
 create table oracle (
-    only boolean primary key default true check (only),
-    key  bytea not null check (length(key) = 32)
+    single boolean primary key default true check (single),
+    key    bytea not null check (length(key) = 32)
 );
 
 -- Who may write. Each change of writer raises the token: what an earlier writer still sends is refused by its number.
 -- Times are this database's own, so the replicas' clocks do not matter.
 create table lease (
-    only   boolean primary key default true check (only),
+    single boolean primary key default true check (single),
     holder text not null default '',
     token  bigint not null default 0,
     until  timestamptz not null default '-infinity',
