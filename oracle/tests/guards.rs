@@ -4,11 +4,10 @@
 
 mod living;
 
-use hypothec_oracle::units::HOUR;
 use living::{dollars, hour, oracle, wait_until, Place};
 use std::path::Path;
 use std::process::Command;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 fn copy(from: &Path, to: &Path) {
     assert!(Command::new("cp").arg("-a").args([from, to]).status().unwrap().success());
@@ -147,8 +146,9 @@ fn a_crash_through_five_hundred_rungs_is_stored_attested_and_published_within_a_
         after = bands.iter().map(|band| attested(*band)).sum();
         after >= before + 500
     });
-    println!("{} rungs in {} ms", after - before, began.elapsed().as_millis());
-    assert!(began.elapsed() < living::PATIENCE);
+    let took = began.elapsed();
+    println!("{} rungs in {} ms", after - before, took.as_millis());
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[test]
@@ -177,5 +177,4 @@ fn a_year_of_hours_fits_in_little_memory() {
     println!("{empty} kB at first, {full} kB after a year, {} s", began.elapsed().as_secs());
     assert_eq!(running.json("/v1/status")["fixings"], 8_760);
     assert!(full < empty + 64 * 1024, "{empty} kB, then {full} kB");
-    assert_eq!(HOUR, 3_600);
 }

@@ -356,7 +356,7 @@ mod tests {
             assert_eq!(shown.spot, None);
         }
         assert_eq!(low(&replica.1), Some(Cents(800_000)));
-        says(replica, NOON.plus(5 * HOUR).unwrap(), 750_000);
+        says(replica, NOON.plus(5 * HOUR + 121).unwrap(), 750_000);
         assert_eq!(replica.1.unsaid.lows.len(), 1, "hours that are closed are not kept");
         database.cut(false);
         replica.1.look().unwrap();
