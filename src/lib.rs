@@ -2,6 +2,10 @@
 //!
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
+// So that a file of the tests' can be part of the unit tests as well.
+#[cfg(test)]
+extern crate self as hypothec;
+
 pub mod api;
 pub mod chain;
 pub mod cli;

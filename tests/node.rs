@@ -5,11 +5,11 @@
 mod world;
 
 use hypothec::contract::repay::Source;
-use hypothec::demo::wait::until;
+use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use world::{loan, start_node, World, HOUR, START};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -137,35 +137,30 @@ async fn a_proposal_that_a_lender_with_a_wrong_clock_leaves_unanswered_is_taken_
     let lender = start_node(dir.path(), "lender", &bitcoind, &wrong).await;
     let address = format!("{}@{}", lender.node_id, lender.listening.unwrap());
     borrower.handle.connect(ConnectRequest { address }).await.unwrap();
-    let deadline = Instant::now() + Duration::from_secs(20);
-    let happened = async |event: &str| {
+    let told = async |event: &str| {
         let events = borrower.handle.events(0, Duration::ZERO).await.unwrap();
-        assert!(Instant::now() < deadline, "never {event}: {events:#?}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-        events.iter().any(|one| one.loan_id == id && one.event == event)
+        let told = events.iter().any(|one| one.loan_id == id && one.event == event);
+        told.then_some(()).ok_or_else(|| format!("the events are {events:#?}"))
     };
-    while borrower.handle.repay(id, Source::Wallet).await.is_err() {
-        assert!(!happened("closed").await);
-    }
-    assert!(happened("repaying").await);
+    let proposed = async || borrower.handle.repay(id, Source::Wallet).await.map(drop).map_err(|error| error.message);
+    let mined_until_told = async |event: &str| {
+        bitcoind.mine(1).await.unwrap();
+        told(event).await
+    };
+    until("a proposal", PATIENCE, &proposed).await.unwrap();
+    told("repaying").await.unwrap();
     assert!(borrower.handle.repay(id, Source::Wallet).await.unwrap_err().message.contains("open already"));
     // Time is up for the lender: the coin is taken back, and nothing is proposed before that confirms.
     let later = now.plus(700).unwrap();
     bitcoind.set_mock_time(later).await.unwrap();
     Clock::set_file(&clock, later).unwrap();
-    while !happened("repayment_withdrawn").await {}
+    until("the coin to be taken back", PATIENCE, || told("repayment_withdrawn")).await.unwrap();
     assert!(borrower.handle.repay(id, Source::Wallet).await.is_err());
-    while !happened("repayment_gone").await {
-        bitcoind.mine(1).await.unwrap();
-    }
+    until("that to confirm", PATIENCE, || mined_until_told("repayment_gone")).await.unwrap();
     // The lender's clock is put right.
     Clock::set_file(&wrong, later).unwrap();
-    while borrower.handle.repay(id, Source::Wallet).await.is_err() {
-        assert!(!happened("closed").await);
-    }
-    while !happened("closed").await {
-        bitcoind.mine(1).await.unwrap();
-    }
+    until("a new proposal", PATIENCE, &proposed).await.unwrap();
+    until("the loan to be closed", PATIENCE, || mined_until_told("closed")).await.unwrap();
     assert_eq!(loan(&borrower.handle, id).await.ended.unwrap().exit, Some(Exit::Repaid));
     drop(oracle);
 }

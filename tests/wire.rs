@@ -2,12 +2,12 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "common/offers.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod offers;
 mod world;
 
-use bitcoin::{Amount, ScriptBuf};
-use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner};
-use dlc_messages::oracle_msgs::{MultiOracleInfo, OracleInfo};
-use dlc_messages::DlcInput;
+use bitcoin::Amount;
 use hypothec::contract::{wire, OfferDlc};
 use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
@@ -15,7 +15,7 @@ use hypothec::loan::units::{Cents, Time};
 use hypothec::loan::LoanId;
 use hypothec::protocol::messages::{Ready, Refused};
 use hypothec::protocol::{Message, Stage};
-use lightning::util::ser::Readable;
+use offers::{Case, DEADLY_OFFERS};
 use std::time::Duration;
 use world::stranger::Stranger;
 use world::World;
@@ -33,34 +33,6 @@ async fn lender_says<T>(world: &World, what: &str, mut pick: impl FnMut(Vec<(Loa
     .unwrap()
 }
 
-fn infos(offer: &mut OfferDlc) -> &mut Vec<ContractInfoInner> {
-    match &mut offer.contract_info {
-        ContractInfo::DisjointContractInfo(union) => &mut union.contract_infos,
-        ContractInfo::SingleContractInfo(_) => panic!("not a union"),
-    }
-}
-
-fn fixing(offer: &mut OfferDlc) -> &mut dlc_messages::contract_msgs::NumericOutcomeContractDescriptor {
-    match &mut infos(offer).last_mut().unwrap().contract_descriptor {
-        ContractDescriptor::NumericOutcomeContractDescriptor(numeric) => numeric,
-        _ => panic!("not numeric"),
-    }
-}
-
-fn multi(offer: &mut OfferDlc, threshold: u16, count: usize) {
-    let info = infos(offer).first_mut().unwrap();
-    let OracleInfo::Single(single) = &info.oracle_info else { panic!("not single") };
-    let oracle_announcements = vec![single.oracle_announcement.clone(); count];
-    info.oracle_info = OracleInfo::Multi(MultiOracleInfo { threshold, oracle_announcements, oracle_params: None });
-}
-
-fn outcome(offer: &mut OfferDlc) -> &mut dlc_messages::contract_msgs::ContractOutcome {
-    match &mut infos(offer)[0].contract_descriptor {
-        ContractDescriptor::EnumeratedContractDescriptor(enumerated) => &mut enumerated.payouts[0],
-        _ => panic!("not enumerated"),
-    }
-}
-
 /// A coin of the offer, rewritten to be worth `value`.
 fn revalue(offer: &mut OfferDlc, value: u64) {
     let input = &mut offer.funding_inputs[0];
@@ -69,51 +41,19 @@ fn revalue(offer: &mut OfferDlc, value: u64) {
     input.prev_tx = bitcoin::consensus::serialize(&previous);
 }
 
-/// What plain ddk accepts, panics or hangs on: what is done, what the refusal must name, how.
-type Row = (&'static str, &'static str, fn(&mut OfferDlc));
-const TABLE: &[Row] = &[
-    ("enum payout above total", "contract_info", |o| outcome(o).offer_payout = Amount::from_sat(u64::MAX)),
-    ("an empty list of oracles", "contract_info", |o| multi(o, 1, 0)),
-    ("threshold 0", "contract_info", |o| multi(o, 0, 1)),
-    ("threshold above the oracles", "contract_info", |o| multi(o, 2, 1)),
-    ("no pieces", "contract_info", |o| fixing(o).payout_function.payout_function_pieces.clear()),
-    ("no rounding", "contract_info", |o| fixing(o).rounding_intervals.intervals[0].rounding_mod = 0),
-    ("endpoint beyond the digits", "contract_info", |o| {
-        fixing(o).payout_function.last_endpoint.event_outcome = 1 << 20
-    }),
+/// What only a chain can tell.
+const COINS: &[Case<OfferDlc>] = &[
     ("input values that overflow", "funding_inputs", |o| revalue(o, u64::MAX)),
     ("a coin worth more than on chain", "coin", |o| revalue(o, 100_200_000)),
-    ("a splice beside a coin with a long witness", "dlc_input", |o| {
-        let key = o.funding_pubkey;
-        let mut splice = o.funding_inputs[0].clone();
-        splice.input_serial_id ^= 1;
-        splice.dlc_input = Some(DlcInput { local_fund_pubkey: key, remote_fund_pubkey: key, contract_id: [0; 32] });
-        o.funding_inputs[0].max_witness_len = 300;
-        o.funding_inputs.insert(0, splice);
-    }),
-    ("40 digits", "contract_info", |o| fixing(o).num_digits = 40),
-    ("an endpoint of 2^45", "contract_info", |o| fixing(o).payout_function.last_endpoint.event_outcome = 1 << 45),
-    ("payouts redirected", "tlvs", |o| {
-        let bytes = [wire::write(o), vec![0xfd, 0xfd, 0xed, 1, 0]].concat();
-        *o = OfferDlc::read(&mut lightning::io::Cursor::new(bytes)).unwrap();
-    }),
-    ("another chain", "chain_hash", |o| o.chain_hash[0] ^= 1),
-    ("no fee", "fee_rate_per_vb", |o| o.fee_rate_per_vb = 0),
-    ("a payout script of 10 kB", "payout_spk", |o| o.payout_spk = ScriptBuf::from_bytes(vec![0x51; 10_000])),
-    ("a coin twice", "funding_inputs", |o| {
-        let mut again = o.funding_inputs[0].clone();
-        again.input_serial_id ^= 1;
-        o.funding_inputs.push(again);
-    }),
-    ("the same oracle twice", "contract_info", |o| multi(o, 2, 2)),
 ];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn hostile_offers_are_refused() {
     let world = World::new().await;
     let mut stranger = Stranger::new(&world, "stranger").await;
-    let coins = stranger.coins(&world, TABLE.len()).await;
-    for ((what, field, spoil), coin) in TABLE.iter().zip(coins) {
+    let table = || DEADLY_OFFERS.iter().chain(COINS);
+    let coins = stranger.coins(&world, table().count()).await;
+    for ((what, field, spoil), coin) in table().zip(coins) {
         let quoted = stranger.quote(300_000, 2).await;
         stranger.borrow(&quoted.terms, coin);
         stranger.until_ready(&world, &quoted.terms).await;
@@ -194,7 +134,7 @@ async fn what_strangers_say_of_other_peoples_loans_changes_nothing() {
     // A shred of every kind: read, refused or ignored, and the connection holds.
     for kind in Message::kinds() {
         for bytes in [vec![], vec![0; 40], vec![0xff; 300]] {
-            stranger.net.send(stranger.lender, hypothec::peer::Frame { kind, bytes }).unwrap();
+            stranger.net.send(stranger.peer, hypothec::peer::Frame { kind, bytes }).unwrap();
         }
     }
     let loan = world.open_taken(id).await;

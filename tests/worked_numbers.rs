@@ -10,10 +10,9 @@ mod common;
 use bitcoin::consensus::encode::serialize_hex;
 use bitcoin::hashes::{sha256, Hash};
 use bitcoin::hex::DisplayHex;
-use bitcoin::key::Keypair;
 use bitcoin::secp256k1::SECP256K1;
-use bitcoin::{Amount, Network, OutPoint, Transaction, Txid};
-use common::{coin, script, secret};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use common::{coin, reference, script, secret};
 use dlc_messages::TlvRecord;
 use dlc_messages::{AcceptDlc, CetAdaptorSignatures, OfferDlc};
 use hypothec::contract::adaptor::prefixes;
@@ -24,8 +23,8 @@ use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::{receipt, refund, sign, wire, Role};
 use hypothec::loan::curve::{self, Bounds, Curve};
 use hypothec::loan::payout::{self, Payout};
-use hypothec::loan::terms::{Terms, STAKE, TERMS_VERSION};
-use hypothec::loan::units::{BasisPoints, Cents, Days, SatPerVb, Time, DAY};
+use hypothec::loan::terms::Terms;
+use hypothec::loan::units::{BasisPoints, Cents, DAY};
 use hypothec::protocol::messages::quote_digest;
 use hypothec::protocol::Message;
 use hypothec::wallet::{verify_coin_proof, CoinProof};
@@ -39,37 +38,6 @@ use std::path::PathBuf;
 
 const BEGIN: &str = "<!-- worked numbers: begin -->\n";
 const END: &str = "<!-- worked numbers: end -->\n";
-
-/// The reference loan: 1 BTC, $50,000 at $100,000, 90 days at 10 % from 12 March 2020, 10:00.
-fn reference() -> Terms {
-    Terms {
-        version: TERMS_VERSION,
-        chain: ddk::contract::chain_hash_from_network(Network::Regtest),
-        borrower: secret(1).public_key(SECP256K1),
-        lender: secret(2).public_key(SECP256K1),
-        borrower_nonce: [7; 32],
-        lender_nonce: [8; 32],
-        start: Time(1_584_007_200),
-        days: Days(90),
-        principal_sats: Amount::from_sat(50_000_000),
-        principal: Cents(5_000_000),
-        reference_price: Cents(10_000_000),
-        apr: BasisPoints(1_000),
-        minimum_interest_days: Days(14),
-        collateral: Amount::ONE_BTC,
-        stake: STAKE,
-        liquidation_ltv: BasisPoints(7_800),
-        cushion: BasisPoints(500),
-        oracles: vec![oracle().public_key()],
-        threshold: 1,
-        receipt_key: Keypair::from_secret_key(SECP256K1, &secret(4)).x_only_public_key().0,
-        receipt_nonce: secret(5).x_only_public_key(SECP256K1).0,
-        fee_rate: SatPerVb(25),
-        confirmations: 3,
-        principal_script: script(&secret(1)),
-        expires: Time(1_584_007_200),
-    }
-}
 
 fn oracle() -> OracleKeys {
     OracleKeys::from_secret(secret(3))

@@ -3,7 +3,7 @@
 use super::line::Place;
 use super::out::{count, moment, sats, usd, Grid};
 use super::show;
-use crate::api::views::{LoanId, LoanView, RepayRequest, Source};
+use crate::api::views::{LoanId, LoanView, RepayRequest, Source, Stage};
 use crate::loan::units::BasisPoints;
 use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
@@ -17,7 +17,7 @@ pub(super) enum Loan {
     /// One loan: owed today, price now, levels, and every way it can end
     #[command(after_help = "Example:\n  hypothec loan show 1a2b")]
     Show(Which),
-    /// Give up a loan that is not funded yet
+    /// Walk away from a loan whose funding transaction is not in a block
     #[command(after_help = "Example:\n  hypothec loan cancel 1a2b")]
     Cancel(Which),
     /// Repay: one transaction pays the lender and brings the collateral back
@@ -70,7 +70,14 @@ impl Loan {
                 let id = which.find(place).await?;
                 (client.get::<LoanView>(&format!("/v1/loans/{id}")).await?, "")
             }
-            Loan::Cancel(which) => (act(which, "cancel").await?, "The loan is given up.\n\n"),
+            Loan::Cancel(which) => {
+                let loan = act(which, "cancel").await?;
+                let done = match loan.stage {
+                    Stage::Cancelled { .. } => "The loan is given up.\n\n",
+                    _ => "Your coin is being taken back; once that is in a block, the loan can never be.\n\n",
+                };
+                (loan, done)
+            }
             Loan::Withdraw(which) => (act(which, "withdraw").await?, "The repayment is being taken back.\n\n"),
             Loan::Receipt(which) => {
                 (act(which, "receipt").await?, "The receipt is given; the borrower can take the collateral.\n\n")

@@ -188,10 +188,9 @@ fn next(loan: &LoanView, again: &str) -> String {
         (Stage::Active, Role::Lender) => {
             format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")
         }
-        (Stage::Confirming, _) => "wait for a block".to_owned(),
         (Stage::Closing, _) => "wait for confirmations".to_owned(),
-        (Stage::Signed | Stage::Funded, _) => {
-            format!("wait; see {again} events --follow; what is not funded in time is taken back by itself")
+        (Stage::Confirming, _) => {
+            format!("wait for a block; until then you can still walk away with {again} loan cancel {id}")
         }
         (Stage::Closed | Stage::Cancelled { .. }, _) => String::new(),
         _ => format!("wait; see {again} events --follow, or give it up with {again} loan cancel {id}"),

@@ -193,6 +193,12 @@ impl Core {
     }
 
     fn cancel(&mut self, id: LoanId, reply: Reply<LoanView>) -> anyhow::Result<()> {
+        // Signed, a word is not enough: the own coin is spent elsewhere, until the funding is in a block.
+        let signed = |stage: &Stage| matches!(stage, Stage::Signed | Stage::Funded | Stage::Confirming);
+        if self.loans.get(&id).is_some_and(|loan| signed(&loan.stage)) {
+            self.grant(id, Wish::WalkAway, reply);
+            return Ok(());
+        }
         let peer = self.loans.get(&id).map(|loan| loan.peer);
         let done = self.input(id, Input::Cancel { reason: "cancelled by us".into() })?;
         if let (Ok(()), Some(peer)) = (&done, peer) {

@@ -17,6 +17,8 @@ pub mod present;
 mod record;
 mod results;
 mod start;
+#[cfg(test)]
+mod tests;
 mod tools;
 pub mod view;
 

@@ -263,7 +263,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
         },
         Event::FundingUnconfirmed => "a reorganisation took the funding transaction's confirmation back".into(),
         Event::Withdrawn { transaction } => {
-            format!("the lender did not fund in time: taking our coin back in {}", transaction.compute_txid())
+            format!("not funded: taking our coin back in {}", transaction.compute_txid())
         }
         Event::Cancelled { reason } => format!("cancelled: {reason}"),
         Event::Attested { attestation, transaction, .. } => {

@@ -9,7 +9,7 @@ use super::tools::{Oracle, Tools};
 use crate::chain::Chain;
 use crate::loan::policy::Policy;
 use crate::oracle_client::OracleClient;
-use crate::peer::{Kinds, PeerNet};
+use crate::peer::{Kinds, PeerEvent, PeerNet};
 use crate::protocol::{Loan, Message, Moment, Recorded};
 use crate::store::{Sled, Store};
 use crate::wallet::{Seed, Wallet};
@@ -19,7 +19,7 @@ use bitcoin::Network;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 /// A running node.
@@ -48,6 +48,22 @@ impl Running {
 /// # Errors
 /// What is missing or wrong, and the remedy: words, store, bitcoind, listen address, clock.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
+    let Opened { core, peers } = open(&config).await?;
+    let (node_id, listening) = (core.tools.net.key(), core.tools.net.listening());
+    let (handle, commands) = Handle::new();
+    let (stop, stopped) = watch::channel(false);
+    let ended = tokio::spawn(core.run(commands, peers, stopped));
+    Ok(Running { handle, node_id, listening, ended, stop })
+}
+
+/// A node that knows everything and does nothing yet.
+pub(super) struct Opened {
+    pub core: Core,
+    pub peers: mpsc::Receiver<PeerEvent>,
+}
+
+/// Opens every room and replays the loans.
+pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
     let network = config.network;
     if config.regtest_clock.is_some() && network != Network::Regtest {
         anyhow::bail!(
@@ -71,7 +87,6 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         config.limits.clone(),
     )
     .await?;
-    let (node_id, listening) = (net.key(), net.listening());
     let tools = Arc::new(Tools {
         network,
         clock: config.clock(),
@@ -99,10 +114,7 @@ pub async fn start(config: Config) -> anyhow::Result<Running> {
         let address = String::from_utf8_lossy(&address).parse().with_context(|| format!("stored {name}"))?;
         tools.net.connect(address)?;
     }
-    let (handle, commands) = Handle::new();
-    let (stop, stopped) = watch::channel(false);
-    let ended = tokio::spawn(core.run(commands, peers, stopped));
-    Ok(Running { handle, node_id, listening, ended, stop })
+    Ok(Opened { core, peers })
 }
 
 fn new_core(

@@ -248,7 +248,9 @@ impl OracleClient {
         OracleError::Signature { url: self.url().to_string(), source }
     }
 
+    /// As [`OracleClient::unverified`]: a page cut short once must not stand in the way for ever.
     fn unreadable(&self, source: BundleError) -> OracleError {
+        self.pages.lock().unwrap_or_else(PoisonError::into_inner).clear();
         OracleError::Bundle { url: self.url().to_string(), source }
     }
 

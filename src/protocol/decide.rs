@@ -104,7 +104,8 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         Input::Attested { clause, attestation, transaction } => attested(loan, clause, attestation, transaction),
         Input::Repaying(repayment) => repaying(loan, repayment),
         Input::Withdrawn(transaction) => {
-            at(loan, &[Stage::Signed, Stage::Funded], "a withdrawal", "a signed contract that was not funded")?;
+            let unfunded = [Stage::Signed, Stage::Funded, Stage::Confirming];
+            at(loan, &unfunded, "a withdrawal", "a signed contract whose funding is not in a block")?;
             // Taken back once is enough: the first transaction is repeated until it confirms.
             Ok(match loan.withdrawal {
                 Some(_) => Vec::new(),
@@ -147,10 +148,10 @@ fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
         Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted => {
             Ok(vec![Event::Cancelled { reason }])
         }
-        Stage::Signed | Stage::Funded => Err(stage(
+        Stage::Signed | Stage::Funded | Stage::Confirming => Err(stage(
             loan,
-            "cancelling",
-            "a loan not yet signed; a signed one is withdrawn by itself if it is not funded",
+            "giving up with a word",
+            "a loan not yet signed; out of a signed one each side takes its own coin back",
         )),
         _ => Err(stage(loan, "cancelling", "a loan still being negotiated")),
     }

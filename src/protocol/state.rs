@@ -297,6 +297,10 @@ impl Loan {
         match event {
             Event::FundingSeen { transaction, block } => {
                 self.funding = Some(Seen { transaction, block });
+                if block.is_some() {
+                    // Too late to walk away: should a reorganisation undo the block, the loan is wanted.
+                    self.withdrawal = None;
+                }
                 if !matches!(self.stage, Stage::Closing | Stage::Closed) {
                     self.stage = self.unspent_stage();
                 }

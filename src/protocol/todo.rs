@@ -89,7 +89,9 @@ fn funded(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
 fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     let confirmed = |seen: Option<&super::state::Seen>| seen.is_some_and(|seen| seen.block.is_some());
     if !confirmed(loan.funding.as_ref()) {
-        actions.extend(loan.funding.as_ref().map(|seen| broadcast(&seen.transaction)));
+        // Who walked away while it waited brings out what takes the coin back instead.
+        let ours = loan.withdrawal.as_ref().or(loan.funding.as_ref().map(|seen| &seen.transaction));
+        actions.extend(ours.map(broadcast));
     }
     let exit = loan.exit.as_ref().map(|exit| &exit.seen);
     if confirmed(exit) {

@@ -188,3 +188,34 @@ fn unsigned(inputs: impl Iterator<Item = OutPoint>, output: Vec<TxOut>) -> Trans
     });
     Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: input.collect(), output }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// The rules of replacement: more in all than the rival, with a step on top, and more per byte.
+        #[test]
+        fn what_displaces_a_rival_pays_more_in_all_and_more_per_byte(
+            fee in 0u64..10_000_000,
+            rival_fee in 0u64..100_000_000,
+            rival_rate in 0u32..5_000,
+            vbytes in 60u64..100_000,
+        ) {
+            let weight = Weight::from_vb(vbytes).unwrap();
+            let rival = Rival { fee: Amount::from_sat(rival_fee), fee_rate: FeeRate::from_sat_per_vb_u32(rival_rate) };
+            let paid = replacement_fee(Amount::from_sat(fee), weight, Some(&rival)).unwrap().to_sat();
+            prop_assert!(paid >= fee);
+            prop_assert!(paid >= rival_fee + vbytes);
+            prop_assert!(paid >= (u64::from(rival_rate) + 1) * vbytes);
+            prop_assert_eq!(replacement_fee(Amount::from_sat(fee), weight, None).unwrap().to_sat(), fee);
+        }
+    }
+
+    #[test]
+    fn a_rival_beyond_all_money_is_an_error_and_no_panic() {
+        let rival = Rival { fee: Amount::MAX, fee_rate: FeeRate::MAX };
+        assert!(replacement_fee(Amount::ZERO, Weight::from_wu(561), Some(&rival)).is_err());
+    }
+}

@@ -1,29 +1,23 @@
 //! A reference loan and the two parties who negotiate it, without node, socket or chain.
 
 use bitcoin::absolute::LockTime;
-use bitcoin::key::{CompressedPublicKey, Keypair};
+use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{Message, SecretKey, SECP256K1};
 use bitcoin::sighash::{EcdsaSighashType, SighashCache};
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, Network, Psbt, ScriptBuf, Transaction, TxOut, Witness};
+use bitcoin::{Amount, Psbt, Transaction, TxOut, Witness};
 use hypothec::contract::accept::{self, AcceptParts, Accepted, CheckedAccept};
 use hypothec::contract::clauses::{Announcements, Payouts};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::sign::{self, CheckedSign, Signed};
 use hypothec::contract::{receipt, wire, Skeleton};
-use hypothec::loan::terms::{Terms, STAKE, TERMS_VERSION};
-use hypothec::loan::units::{BasisPoints, Cents, Days, SatPerVb, Time};
+use hypothec::loan::terms::Terms;
+use hypothec::loan::units::{Cents, Days, Time};
 use hypothec_oracle::announce::OracleKeys;
 
-/// A secret key that says its number.
-pub fn secret(number: u8) -> SecretKey {
-    SecretKey::from_slice(&[number; 32]).expect("a valid key")
-}
-
-/// The P2WPKH script of a key.
-pub fn script(key: &SecretKey) -> ScriptBuf {
-    ScriptBuf::new_p2wpkh(&CompressedPublicKey(key.public_key(SECP256K1)).wpubkey_hash())
-}
+pub mod offers;
+mod reference;
+pub use reference::*;
 
 /// Keys and coins of everyone.
 pub struct Cast {
@@ -52,31 +46,21 @@ impl Cast {
     /// 1 BTC of collateral, $50,000 owed at due (or nearly), reference $100,000.
     pub fn terms(&self, days: u32) -> Terms {
         Terms {
-            version: TERMS_VERSION,
-            chain: ddk::contract::chain_hash_from_network(Network::Regtest),
-            borrower: secret(11).public_key(SECP256K1),
-            lender: secret(12).public_key(SECP256K1),
+            borrower: key(11),
+            lender: key(12),
             borrower_nonce: [13; 32],
             lender_nonce: [14; 32],
             start: Time(1_583_935_200),
             days: Days(days),
             principal_sats: Amount::from_sat(48_780_487),
             principal: Cents(4_878_048),
-            reference_price: Cents(10_000_000),
-            apr: BasisPoints(1_000),
             minimum_interest_days: hypothec::loan::interest::minimum_days(Days(days)),
-            collateral: Amount::ONE_BTC,
-            stake: STAKE,
-            liquidation_ltv: BasisPoints(7_800),
-            cushion: BasisPoints(500),
             oracles: vec![self.oracle.public_key()],
-            threshold: 1,
             receipt_key: Keypair::from_secret_key(SECP256K1, &self.receipt_key).x_only_public_key().0,
             receipt_nonce: self.receipt_nonce.x_only_public_key(SECP256K1).0,
-            fee_rate: SatPerVb(25),
-            confirmations: 3,
             principal_script: script(&secret(20)),
             expires: Time(1_583_935_200),
+            ..reference()
         }
     }
 

@@ -8,12 +8,14 @@ mod harness;
 
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;
+mod borrower_walks_away_while_the_funding_waits;
 mod borrower_withdraws_a_repayment;
 mod counterparty_settles_first;
 mod funding_is_reorged;
 mod level_is_touched;
 mod loan_across_a_year_end;
 mod loan_matures;
+mod nobody_wakes_for_a_year;
 mod oracle_falls_silent;
 
 #[cfg(feature = "faults")]

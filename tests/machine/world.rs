@@ -428,7 +428,12 @@ impl World {
                 }
             }
             Step::Cancel(who) => {
-                let _ = self.nodes[usize::from(*who)].tell(Input::Cancel { reason: "a mood".into() }, moment);
+                let node = &mut self.nodes[usize::from(*who)];
+                let _ = node.tell(Input::Cancel { reason: "a mood".into() }, moment);
+                // Signed, walking away takes the coin.
+                if let Some(coin) = node.loan.coins.first().copied() {
+                    let _ = node.tell(Input::Withdrawn(spend(coin, 1)), moment);
+                }
             }
             Step::Price(cents) => {
                 for node in &mut self.nodes {
@@ -532,6 +537,11 @@ impl World {
                 Event::Signed { .. } => "signed",
                 Event::Funded { .. } => "funded",
                 Event::Withdrawn { .. } => "withdrawn",
+                // Funded after all: whoever walks away from it once more, after a reorganisation, signs anew.
+                Event::FundingSeen { block: Some(_), .. } => {
+                    counts.remove("withdrawn");
+                    continue;
+                }
                 Event::RepaymentWithdrawn { .. } => {
                     withdrawn += 1;
                     assert!(withdrawn <= 1, "a proposal taken back twice");

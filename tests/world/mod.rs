@@ -8,6 +8,8 @@
     reason = "a test may stop where it stands"
 )]
 
+pub mod lender;
+pub mod liar;
 pub mod stranger;
 
 use bitcoin::Amount;
@@ -57,6 +59,11 @@ pub async fn start_node(dir: &Path, name: &str, bitcoind: &BitcoindProcess, cloc
 
 impl World {
     pub async fn new() -> World {
+        World::hearing(async |_, oracle, _| oracle.url()).await
+    }
+
+    /// A world in which each node, called `lender` and `borrower`, asks its oracle at the URL that `at` says.
+    pub async fn hearing(mut at: impl AsyncFnMut(&str, &daemon::Oracle, &Path) -> String) -> World {
         let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("hypothec=info").try_init();
         let dir = tempfile::tempdir().unwrap();
         let clock = dir.path().join("clock");
@@ -67,7 +74,7 @@ impl World {
         daemon::init(&data).unwrap();
         let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/prices-2020-03.csv");
         let oracle = daemon::start(daemon::Config {
-            data,
+            data: data.clone(),
             listen: "127.0.0.1:0".parse().unwrap(),
             network: daemon::Network::Regtest,
             feed: daemon::FeedChoice::Replay(prices),
@@ -78,8 +85,9 @@ impl World {
         .unwrap();
         let lender = start_node(dir.path(), "lender", &bitcoind, &clock).await;
         let borrower = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
-        for node in [&lender, &borrower] {
-            node.handle.add_oracle(OracleRequest { url: oracle.url(), pubkey: None }).await.unwrap();
+        for (name, node) in [("lender", &lender), ("borrower", &borrower)] {
+            let url = at(name, &oracle, &data).await;
+            node.handle.add_oracle(OracleRequest { url, pubkey: None }).await.unwrap();
             let address = node.handle.new_address().await.unwrap().address;
             let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
             bitcoind.fund(&address.assume_checked(), Amount::from_sat(300_000_000)).await.unwrap();
@@ -134,9 +142,12 @@ impl World {
     }
 
     pub async fn quote(&self, principal_cents: u64, days: u32) -> QuoteView {
-        let request =
-            QuoteRequest { lender: self.lender_address(), principal_cents, collateral_sats: 100_000_000, days };
-        self.borrower.handle.quote(request).await.unwrap()
+        self.borrower.handle.quote(self.request(principal_cents, days)).await.unwrap()
+    }
+
+    /// What the borrower's node asks the lender's for: dollars against a bitcoin.
+    pub fn request(&self, principal_cents: u64, days: u32) -> QuoteRequest {
+        QuoteRequest { lender: self.lender_address(), principal_cents, collateral_sats: 100_000_000, days }
     }
 
     /// An active loan.

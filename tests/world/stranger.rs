@@ -9,7 +9,7 @@ use hypothec::chain::{Chain, Follower};
 use hypothec::contract::clauses::Announcements;
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
-use hypothec::contract::{accept, sign, wire, OfferDlc, Skeleton};
+use hypothec::contract::{accept, sign, wire, OfferDlc, OracleAnnouncement, Skeleton};
 use hypothec::demo::wait::until;
 use hypothec::loan::payout::repayment_ceil;
 use hypothec::loan::terms::Terms;
@@ -28,12 +28,14 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Stranger {
     pub net: PeerNet,
-    pub lender: PublicKey,
+    pub identity: SecretKey,
+    /// Whom it talks to.
+    pub peer: PublicKey,
     pub wallet: Wallet,
     events: mpsc::Receiver<PeerEvent>,
-    chain: Chain,
+    pub chain: Chain,
     follower: Follower,
-    oracle: OracleClient,
+    pub oracle: OracleClient,
 }
 
 /// A contract the stranger can sign, or has signed.
@@ -54,6 +56,14 @@ pub struct Quoted {
 impl Stranger {
     /// Connected to the world's lender.
     pub async fn new(world: &World, name: &str) -> Stranger {
+        let mut stranger = Stranger::of(world, name, world.lender.node_id).await;
+        stranger.net.connect(world.lender_address().parse().unwrap()).unwrap();
+        stranger.hear("a connection", |event| matches!(event, PeerEvent::Connected(_)).then_some(())).await;
+        stranger
+    }
+
+    /// With a wallet and a place to be reached at, and nobody to talk to yet.
+    pub async fn of(world: &World, name: &str, peer: PublicKey) -> Stranger {
         let dir = world.dir.path().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let seed = Seed::from_mnemonic(&new_words().unwrap(), Network::Regtest).unwrap();
@@ -62,13 +72,11 @@ impl Stranger {
         let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
         let kinds = Kinds::new(Message::kinds()).unwrap();
         let identity = SecretKey::new(&mut rand::thread_rng());
-        let (net, events) = PeerNet::start(identity, Network::Regtest, None, kinds, Limits::default()).await.unwrap();
-        net.connect(world.lender_address().parse().unwrap()).unwrap();
+        let listen = Some("127.0.0.1:0".parse().unwrap());
+        let (net, events) = PeerNet::start(identity, Network::Regtest, listen, kinds, Limits::default()).await.unwrap();
         let known = world.oracle.as_ref().unwrap();
         let oracle = OracleClient::new(&known.url(), known.key).unwrap();
-        let mut stranger = Stranger { net, lender: world.lender.node_id, wallet, events, chain, follower, oracle };
-        stranger.hear("a connection", |event| matches!(event, PeerEvent::Connected(_)).then_some(())).await;
-        stranger
+        Stranger { net, identity, peer, wallet, events, chain, follower, oracle }
     }
 
     /// So many confirmed coins, each enough for one bitcoin of collateral.
@@ -97,7 +105,7 @@ impl Stranger {
 
     pub fn say(&self, message: &Message) {
         let (kind, bytes) = message.write();
-        self.net.send(self.lender, Frame { kind, bytes }).unwrap();
+        self.net.send(self.peer, Frame { kind, bytes }).unwrap();
     }
 
     async fn hear<T>(&mut self, what: &str, mut pick: impl FnMut(PeerEvent) -> Option<T>) -> T {
@@ -156,13 +164,19 @@ impl Stranger {
     pub async fn quote(&mut self, principal_cents: u64, days: u32) -> Quoted {
         let quote = self.ask(principal_cents, days).await.unwrap();
         let terms = Terms::from_tlv(&quote.terms.0).unwrap();
-        let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
-        let announcements = Announcements {
-            touches: self.oracle.touches(&asked).await.unwrap(),
-            receipt: wire::read_announcement(&quote.receipt.0).unwrap(),
-            fixing: self.oracle.fixing(terms.due()).await.unwrap(),
-        };
+        let receipt = wire::read_announcement(&quote.receipt.0).unwrap();
+        let announcements = self.announcements(&terms, receipt).await;
         Quoted { terms, announcements }
+    }
+
+    /// What a contract is locked to, from the oracle.
+    pub async fn announcements(&self, terms: &Terms, receipt: OracleAnnouncement) -> Announcements {
+        let asked: Vec<_> = terms.touch_days().iter().map(|day| (day.level, day.day, day.from_hour)).collect();
+        Announcements {
+            touches: self.oracle.touches(&asked).await.unwrap(),
+            receipt,
+            fixing: self.oracle.fixing(terms.due()).await.unwrap(),
+        }
     }
 
     pub fn script(&mut self) -> ScriptBuf {
@@ -184,22 +198,25 @@ impl Stranger {
 
     /// Mines until the lender is ready for the offer.
     pub async fn until_ready(&mut self, world: &World, terms: &Terms) {
-        let id = terms.id().0;
-        let ready = self.message("ready", |message| match message {
-            Message::Ready(ready) if ready.loan == id => Some(()),
-            Message::Refused(refused) if refused.about == id => panic!("{refused:?}"),
-            _ => None,
-        });
-        let mine = async {
-            loop {
-                tokio::time::sleep(Duration::from_millis(100)).await;
+        let id = terms.id();
+        until("the lender's coin", PATIENCE, || async {
+            let loan = world.lender.handle.loan(id).await.map_err(|error| error.message)?;
+            if !matches!(loan.stage, Stage::Agreed | Stage::Preparing) {
+                return Ok(());
+            }
+            if world.bitcoind.mempool_len().await.unwrap() > 0 {
                 world.bitcoind.mine(1).await.unwrap();
             }
-        };
-        tokio::select! {
-            () = ready => {}
-            () = mine => {}
-        }
+            Err(format!("{:?}", loan.stage))
+        })
+        .await
+        .unwrap();
+        self.message("ready", |message| match message {
+            Message::Ready(ready) if ready.loan == id.0 => Some(()),
+            Message::Refused(refused) if refused.about == id.0 => panic!("{refused:?}"),
+            _ => None,
+        })
+        .await;
     }
 
     /// An honest offer.

@@ -1,4 +1,4 @@
-//! `POST /v1/loans/{id}/cancel`: give up a loan that is not funded yet.
+//! `POST /v1/loans/{id}/cancel`: walk away from a loan whose funding is not in a block.
 
 use super::prelude::*;
 use crate::api::views::LoanView;

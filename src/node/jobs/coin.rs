@@ -37,9 +37,13 @@ pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trou
 
 /// Takes back our funding coin, so that the contract can never be funded.
 pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
+    Ok(Outcome::Inputs(loan.id, vec![walk_away(&tools, &loan).await?]))
+}
+
+/// The transaction that takes back our funding coin.
+pub async fn walk_away(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
     let coin = loan.coins.first().copied().ok_or_else(|| Trouble::later("the loan has no coin"))?;
-    let transaction = take_back(&tools, coin, funding_rival(&loan)?).await?;
-    Ok(Outcome::Inputs(loan.id, vec![Input::Withdrawn(transaction)]))
+    Ok(Input::Withdrawn(take_back(tools, coin, funding_rival(loan)?).await?))
 }
 
 /// The transaction that takes back the coin of an open repayment proposal.

@@ -26,6 +26,8 @@ pub enum Wish {
     Repay(Source),
     /// Take an open proposal back.
     Withdraw,
+    /// Walk away from a signed loan whose funding is not in a block.
+    WalkAway,
 }
 
 /// Carries out a wish; whoever asked gets the answer in any case.
@@ -33,6 +35,7 @@ pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<
     let input = match wish {
         Wish::Repay(source) => propose(&tools, &loan, source).await,
         Wish::Withdraw => coin::withdraw_repayment(&tools, &loan).await.map(Some),
+        Wish::WalkAway => coin::walk_away(&tools, &loan).await.map(Some),
     };
     let input = match input {
         Ok(Some(input)) => Ok(input),

@@ -5,7 +5,6 @@ pub mod crash;
 #[cfg(feature = "faults")]
 pub mod restarts;
 
-#[cfg(feature = "faults")]
 use bitcoin::Txid;
 use hypothec::chain::Chain;
 use hypothec::demo::prices::{Prices, MARCH_2020};
@@ -15,7 +14,6 @@ use hypothec::loan::LoanId;
 use hypothec::node::view::LoanView;
 use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::units::{Cents, Time, HOUR};
-#[cfg(feature = "faults")]
 use std::collections::BTreeSet;
 use std::ops::{Deref, DerefMut};
 use tempfile::TempDir;
@@ -107,7 +105,6 @@ impl Theatre {
 
     /// Each wallet has changed by what the transactions of its loans did to it, to the sat, whether they came to be
     /// or not.
-    #[cfg(feature = "faults")]
     pub async fn every_sat_is_explained(&self) {
         let end = self.totals().await.unwrap();
         for ((node, start), end) in [&self.borrower, &self.lender].into_iter().zip(self.start).zip(end) {

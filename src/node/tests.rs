@@ -1,0 +1,142 @@
+//! The loop itself, on a real bitcoind: what must not end it, and what must never reach the disk.
+
+use super::config::{Choices, Config};
+use super::core::Core;
+use super::data::{new_words, DataFolder};
+use super::handle::{Command, Handle};
+use super::jobs::{Key, Outcome};
+use super::start::{self, Opened};
+use crate::contract::clauses::Announcements;
+use crate::contract::{receipt, Role};
+use crate::demo::bitcoind::{BitcoindProcess, Options};
+use crate::demo::wait::{until, PATIENCE};
+use crate::loan::fixtures::{key, reference, secret, xonly};
+use crate::loan::terms::{LoanId, Terms};
+use crate::loan::units::Days;
+use crate::protocol::Event;
+use bitcoin::hashes::Hash;
+use bitcoin::OutPoint;
+use hypothec_oracle::announce::OracleKeys;
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::units::Time;
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+struct Bench {
+    _bitcoind: BitcoindProcess,
+    folder: TempDir,
+    config: Config,
+}
+
+impl Bench {
+    async fn new() -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let now = Time(1_584_003_700);
+        let clock = folder.path().join("clock");
+        Clock::set_file(&clock, now).unwrap();
+        let options = Options { mock_time: Some(now), ..Options::default() };
+        let bitcoind = BitcoindProcess::start(&folder.path().join("bitcoind"), options).await.unwrap();
+        let choices = Choices {
+            network: "regtest".parse().unwrap(),
+            bitcoind_url: Some(bitcoind.rpc_url().to_owned()),
+            bitcoind_cookie: Some(bitcoind.cookie_file()),
+            peer_listen: None,
+            api_listen: Some("127.0.0.1:0".into()),
+        };
+        let data = folder.path().join("node");
+        DataFolder::make(&data, &new_words().unwrap(), &choices.text(), |_| Ok(())).unwrap();
+        let config = Config::load(&data, Some(clock)).unwrap();
+        Bench { _bitcoind: bitcoind, folder, config }
+    }
+
+    async fn core(&self) -> Opened {
+        start::open(&self.config).await.unwrap()
+    }
+}
+
+/// Lets a core run, and stops it.
+struct Run {
+    handle: Handle,
+    stop: tokio::sync::watch::Sender<bool>,
+    ended: tokio::task::JoinHandle<anyhow::Result<()>>,
+}
+
+fn run(core: Core, peers: mpsc::Receiver<crate::peer::PeerEvent>) -> Run {
+    let (handle, commands): (Handle, mpsc::Receiver<Command>) = Handle::new();
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let ended = tokio::spawn(core.run(commands, peers, stopped));
+    Run { handle, stop, ended }
+}
+
+/// A loan of a day as its borrower agreed to it.
+fn agreed() -> (LoanId, Event) {
+    let oracle = OracleKeys::from_secret(secret(3));
+    let terms = Terms { days: Days(1), minimum_interest_days: Days(1), oracles: vec![xonly(3)], ..reference() };
+    terms.check().unwrap();
+    let announcements = Announcements {
+        touches: terms.touch_days().iter().map(|day| oracle.announcement(day.event()).unwrap()).collect(),
+        receipt: receipt::announce(&terms, &secret(4)).unwrap(),
+        fixing: oracle.announcement(terms.fixing_event()).unwrap(),
+    };
+    let coins = vec![OutPoint { txid: bitcoin::Txid::all_zeros(), vout: 0 }];
+    let event = Event::Agreed {
+        role: Role::Borrower,
+        peer: key(2),
+        announcements: Box::new(announcements),
+        key_index: [9; 32],
+        coins,
+        terms: Box::new(terms.clone()),
+    };
+    (terms.id(), event)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_that_panics_is_told_and_the_same_one_can_be_started_again() {
+    let bench = Bench::new().await;
+    let Opened { mut core, peers } = bench.core().await;
+    let id = LoanId([5; 32]);
+    assert!(core.spawn(Key::Loan(id), None, id.0, async { panic!("a job in disorder") }));
+    assert!(!core.spawn(Key::Loan(id), None, id.0, async { Ok(Outcome::Nothing) }), "one at a time");
+    let failed = core.jobs.join_next_with_id().await.unwrap().map(drop).unwrap_err();
+    core.on_panic(&failed);
+    assert!(core.troubles.values().any(|text| text.contains("ended in disorder")));
+    assert!(core.spawn(Key::Loan(id), None, id.0, async { Ok(Outcome::Nothing) }));
+    // The loop itself takes one as well, and lives.
+    assert!(core.spawn(Key::Loan(LoanId([6; 32])), None, [6; 32], async { panic!("another") }));
+    let run = run(core, peers);
+    let told = until("the loop to have taken both", PATIENCE, || async {
+        let status = run.handle.status().await.map_err(|error| error.message)?;
+        let told = status.troubles.iter().filter(|text| text.contains("ended in disorder")).count();
+        (told == 2 && status.idle).then_some(()).ok_or_else(|| format!("{status:#?}"))
+    });
+    told.await.unwrap();
+    run.stop.send_replace(true);
+    run.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_that_cannot_be_applied_never_reaches_the_disk() {
+    let bench = Bench::new().await;
+    let Opened { mut core, peers } = bench.core().await;
+    let store = core.tools.store.clone();
+    let (id, event) = agreed();
+    // Nothing can begin with the end, and a log that would is not begun.
+    let refused = core.record(id, vec![Event::Closed]).unwrap().unwrap_err();
+    assert_eq!(refused.code, "internal", "{refused:?}");
+    assert_eq!(store.streams().unwrap(), vec![]);
+    core.record(id, vec![event]).unwrap().unwrap();
+    assert_eq!(store.read(id.0.into()).unwrap().len(), 1);
+    // Neither alone nor after one that can be.
+    let offered = Event::Offered { offer: vec![1] };
+    for events in [vec![Event::FundingUnconfirmed], vec![offered.clone(), offered]] {
+        let refused = core.record(id, events).unwrap().unwrap_err();
+        assert!(refused.message.contains("cannot follow"), "{refused:?}");
+        assert_eq!(store.read(id.0.into()).unwrap().len(), 1);
+        assert_eq!(core.loans.get(&id).unwrap().length, 1);
+    }
+    drop((core, peers, store));
+    // What is on disk can be read: the node starts again and knows the loan.
+    let Opened { core, .. } = bench.core().await;
+    assert_eq!(core.loans.get(&id).unwrap().length, 1);
+    assert!(bench.folder.path().exists());
+}

@@ -1,0 +1,423 @@
+//! A borrower's node and a lender who lies: every message over a real connection. Whatever is wrong is refused by name,
+//! and the borrower loses no sat but the fees of taking its coins back.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+#[path = "common/offers.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod offers;
+mod world;
+
+use bitcoin::secp256k1::{rand, SecretKey, SECP256K1};
+use bitcoin::{Amount, OutPoint, ScriptBuf};
+use hypothec::chain::Chain;
+use hypothec::contract::offer::FundingCoin;
+use hypothec::contract::repay::Source;
+use hypothec::contract::{adaptor, receipt, wire, AcceptDlc};
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::terms::Terms;
+use hypothec::loan::tlv::Bytes;
+use hypothec::loan::units::{BasisPoints, Cents, Days, SatPerVb, Time};
+use hypothec::loan::LoanId;
+use hypothec::node::view::{Balance, LoanView};
+use hypothec::protocol::messages::{Fallback, Quote, Ready, Receipt, Refused, RepayRequest};
+use hypothec::protocol::{Message, Stage};
+use hypothec_oracle::clock::Clock;
+use offers::{with_tlv, Case, OVERRIDES};
+use std::time::Duration;
+use world::lender::{FalseLender, DAYS};
+use world::{World, HOUR};
+
+async fn balance(world: &World) -> Balance {
+    world.borrower.handle.balance().await.unwrap()
+}
+
+/// The borrower's loan, once `is` takes it.
+async fn borrower_has(world: &World, id: LoanId, what: &str, is: impl Fn(&LoanView) -> bool) -> LoanView {
+    until(what, PATIENCE, || async {
+        let loan = world.borrower.handle.loan(id).await.map_err(|error| error.message)?;
+        match is(&loan) {
+            true => Ok(loan),
+            false => Err(format!("the borrower has {loan:#?}")),
+        }
+    })
+    .await
+    .unwrap()
+}
+
+fn is_cancelled(loan: &LoanView) -> bool {
+    matches!(loan.stage, Stage::Cancelled { .. })
+}
+
+/// Time moves on while somebody may still be waiting for an answer.
+async fn pass(world: &mut World, seconds: u32) {
+    world.now = world.now.plus(seconds).unwrap();
+    world.bitcoind.set_mock_time(world.now).await.unwrap();
+    Clock::set_file(&world.dir.path().join("clock"), world.now).unwrap();
+}
+
+const TERMS: &[Case<Terms>] = &[
+    ("another version", "version", |t| t.version = 2),
+    ("another chain", "chain", |t| t.chain = bitcoin::constants::ChainHash::BITCOIN.to_bytes()),
+    ("another borrower", "borrower", |t| t.borrower = SecretKey::new(&mut rand::thread_rng()).public_key(SECP256K1)),
+    ("another lender", "lender", |t| t.lender = SecretKey::new(&mut rand::thread_rng()).public_key(SECP256K1)),
+    ("another nonce", "borrower nonce", |t| t.borrower_nonce[0] ^= 1),
+    ("the principal to the lender", "principal script", |t| {
+        t.principal_script = ScriptBuf::new_p2wpkh(&bitcoin::hashes::Hash::all_zeros())
+    }),
+    ("more collateral", "collateral", |t| t.collateral = Amount::from_sat(100_000_001)),
+    ("a longer term", "term", |t| t.days = Days(DAYS + 1)),
+    ("a day of usury", "APR", |t| t.apr = BasisPoints(1_501)),
+    ("a cushion for the lender", "cushion", |t| t.cushion = BasisPoints(1_001)),
+    ("interest for longer than the loan", "minimum_interest_days", |t| t.minimum_interest_days = Days(DAYS + 1)),
+    ("less money", "principal", |t| resize(t, 98)),
+    ("a debt for other money", "principal", |t| t.principal = Cents(t.principal.0 + 1)),
+    ("a price of its own", "reference price", |t| {
+        t.reference_price = Cents(t.reference_price.0 * 1_003 / 1_000);
+        resize(t, 100)
+    }),
+    ("no fee for the exits", "fee_rate", |t| t.fee_rate = SatPerVb(1)),
+    ("all to the miners", "fee rate", |t| t.fee_rate = SatPerVb(t.fee_rate.0 * 5)),
+    ("a start long past", "start", |t| t.start = Time(t.start.0 - 2 * HOUR)),
+    ("a start far ahead", "start", |t| {
+        t.start = Time(t.start.0 + 3 * HOUR);
+        t.expires = t.start;
+    }),
+    ("a quote that stands too long", "expiry", |t| {
+        t.start = Time(t.start.0 + HOUR);
+        t.expires = Time(t.start.0 + 301);
+    }),
+    ("a quote that is over", "expiry", |t| t.expires = Time(t.start.0 - 1)),
+    ("a liquidation beyond the collateral", "liquidation_ltv", |t| t.liquidation_ltv = BasisPoints(9_501)),
+    ("no stake", "stake", |t| t.stake = Amount::ZERO),
+    ("an oracle nobody named", "oracle", |t| {
+        t.oracles = vec![SecretKey::new(&mut rand::thread_rng()).x_only_public_key(SECP256K1).0]
+    }),
+    ("no oracle", "oracles", |t| t.oracles.clear()),
+    ("a threshold of none", "threshold", |t| t.threshold = 0),
+    ("a loan of one block", "confirmations", |t| t.confirmations = 0),
+    ("its own receipt's nonce for its key", "receipt_nonce", |t| t.receipt_nonce = t.receipt_key),
+];
+
+/// So many hundredths of the dollars, with the bitcoin that goes with them.
+fn resize(terms: &mut Terms, percent: u64) {
+    use hypothec::loan::units::{cents_for_sats_floor, sats_for_cents_ceil};
+    terms.principal_sats =
+        sats_for_cents_ceil(Cents(terms.principal.0 * percent / 100), terms.reference_price).unwrap();
+    terms.principal = cents_for_sats_floor(terms.principal_sats, terms.reference_price).unwrap();
+}
+
+const QUOTES: &[Case<Quote>] = &[
+    ("no signature", "signature", |q| q.signature = [0; 64]),
+    ("half the terms", "cut short", |q| q.terms.0.truncate(q.terms.0.len() / 2)),
+    ("terms and something after", "", |q| q.terms.0.push(0)),
+    ("no receipt", "", |q| q.receipt.0.clear()),
+    ("half a receipt", "", |q| q.receipt.0.truncate(100)),
+    ("another loan's receipt", "receipt", |q| {
+        let at = q.receipt.0.len() - 3;
+        q.receipt.0[at] ^= 1;
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_quotes_are_refused() {
+    let world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    for (what, field, spoil) in TERMS {
+        let (_, answer) = lender.quoted(&world, spoil, |_| ()).await;
+        let refused = answer.expect_err(what);
+        assert!(refused.message.contains(field) && refused.message.len() < 700, "{what}: {refused:?}");
+    }
+    for (what, field, spoil) in QUOTES {
+        let (_, answer) = lender.quoted(&world, |_| (), spoil).await;
+        let refused = answer.expect_err(what);
+        assert!(refused.message.contains(field) && refused.message.len() < 700, "{what}: {refused:?}");
+    }
+    // A stranger's answer to somebody else's question is none, and a refusal is told as it is.
+    let asking = lender.asks(&world);
+    let refusing = async {
+        let request = lender.requested().await;
+        let terms = lender.terms(&world, &request).await;
+        lender.say(&Message::Quote(lender.quote([9; 32], &terms)));
+        let text = "x".repeat(500);
+        lender.say(&Message::Refused(Refused { about: request.request, code: "no".into(), message: text }));
+    };
+    let (answer, ()) = tokio::join!(asking, refusing);
+    assert!(answer.unwrap_err().message.contains("the lender refuses"));
+    lender.quoted(&world, |_| (), |_| ()).await.1.unwrap();
+    world.open(300_000, DAYS).await;
+}
+
+fn script() -> ScriptBuf {
+    let key = SecretKey::new(&mut rand::thread_rng()).public_key(SECP256K1);
+    ScriptBuf::new_p2wpkh(&bitcoin::CompressedPublicKey(key).wpubkey_hash())
+}
+
+fn revalue(accept: &mut AcceptDlc, value: impl Fn(u64) -> u64) {
+    let input = &mut accept.funding_inputs[0];
+    let mut previous: bitcoin::Transaction = bitcoin::consensus::deserialize(&input.prev_tx).unwrap();
+    let output = &mut previous.output[input.prev_tx_vout as usize];
+    output.value = Amount::from_sat(value(output.value.to_sat()));
+    input.prev_tx = bitcoin::consensus::serialize(&previous);
+}
+
+/// Refused before any signature is looked at.
+const ACCEPTS: &[Case<AcceptDlc>] = &[
+    ("another version", "protocol_version", |a| a.protocol_version = 2),
+    ("more stake", "accept_collateral", |a| a.accept_collateral += Amount::from_sat(1)),
+    ("the principal to the lender", "change_spk", |a| a.change_spk = script()),
+    ("the payout to nobody", "payout_spk", |a| a.payout_spk = ScriptBuf::new()),
+    ("a payout script of 10 kB", "payout_spk", |a| a.payout_spk = ScriptBuf::from_bytes(vec![0x51; 10_000])),
+    ("records nobody asked for", "tlvs", |a| with_tlv(a, OVERRIDES)),
+    ("no coin", "funding_inputs", |a| a.funding_inputs.clear()),
+    ("a coin twice", "funding_inputs", |a| {
+        let mut again = a.funding_inputs[0].clone();
+        again.input_serial_id ^= 1;
+        a.funding_inputs.push(again);
+    }),
+    ("a coin one sat short", "funding_inputs.value", |a| revalue(a, |sats| sats - 1)),
+    ("a coin without end", "funding_inputs", |a| revalue(a, |_| u64::MAX)),
+    ("an overstated witness", "max_witness_len", |a| a.funding_inputs[0].max_witness_len = u16::MAX),
+    ("an endless previous transaction", "prev_tx", |a| a.funding_inputs[0].prev_tx = vec![0; 100_001]),
+    ("the signatures of another contract", "refund", |_| ()),
+    ("1,300 signatures more", "refund", |a| {
+        let all = &mut a.cet_adaptor_signatures.ecdsa_adaptor_signatures;
+        let more = all[..1_300.min(all.len())].to_vec();
+        all.extend(more);
+    }),
+];
+
+/// An accept that is refused; the loan is over, and the borrower's coin free again.
+async fn refused(world: &World, lender: &mut FalseLender, id: LoanId, what: &str, field: &str) {
+    let refused = lender.stranger.refusal(id.0).await;
+    assert!(refused.message.contains(field) && refused.message.len() < 700, "{what}: {refused:?}");
+    borrower_has(world, id, what, is_cancelled).await;
+    assert_eq!(balance(world).await.reserved_sats, 0, "{what}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_accepts_are_refused_and_the_coins_are_free_again() {
+    let world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    let coin = lender.exact_coin(&world).await;
+    world.settle().await;
+    let before = balance(&world).await;
+    for (what, field, spoil) in ACCEPTS {
+        let offered = lender.offered(&world).await;
+        let mut accept = lender.stale_accept(&offered, &lender.funding_coin(coin));
+        spoil(&mut accept);
+        let half = accept.refund_signature;
+        lender.say_accept(&offered, &accept, &half);
+        refused(&world, &mut lender, offered.terms.id(), what, field).await;
+    }
+    // From here on everything before the lie is true.
+    let coin = lender.funding_coin(coin);
+    let offered = lender.offered(&world).await;
+    let (accepted, _) = lender.accept(&offered, coin.clone());
+    lender.say_accept(&offered, &accepted.accept, &accepted.accept.refund_signature);
+    refused(&world, &mut lender, offered.terms.id(), "the refund's half for the fallback", "fallback").await;
+
+    let offered = lender.offered(&world).await;
+    let (mut accepted, _) = lender.accept(&offered, coin.clone());
+    accepted.accept.cet_adaptor_signatures.ecdsa_adaptor_signatures.pop();
+    lender.say_accept(&offered, &accepted.accept, &accepted.fallback);
+    refused(&world, &mut lender, offered.terms.id(), "a signature less", "count").await;
+
+    let offered = lender.offered(&world).await;
+    let (mut accepted, _) = lender.accept(&offered, coin.clone());
+    let stranger = SecretKey::new(&mut rand::thread_rng());
+    let foreign = adaptor::sign(&accepted.built.slots, accepted.built.signing(), &stranger).unwrap();
+    let foreign = dlc_messages::CetAdaptorSignatures::from(foreign.as_slice()).ecdsa_adaptor_signatures;
+    let last = foreign.len() - 1;
+    accepted.accept.cet_adaptor_signatures.ecdsa_adaptor_signatures[last] = foreign[last].clone();
+    lender.say_accept(&offered, &accepted.accept, &accepted.fallback);
+    refused(&world, &mut lender, offered.terms.id(), "the last signature by a stranger", &format!("adaptor {last} "))
+        .await;
+    coins_that_are_not_there(&world, &mut lender, coin).await;
+    assert_eq!(balance(&world).await, before);
+}
+
+/// A contract signed from end to end, over a coin that nobody ever made, or that no block holds.
+async fn coins_that_are_not_there(world: &World, lender: &mut FalseLender, coin: FundingCoin) {
+    let offered = lender.offered(world).await;
+    let mut made_up = coin.previous.clone();
+    made_up.lock_time = bitcoin::absolute::LockTime::from_consensus(7);
+    let (accepted, _) = lender.accept(&offered, FundingCoin { previous: made_up, vout: coin.vout });
+    lender.say_accept(&offered, &accepted.accept, &accepted.fallback);
+    refused(world, lender, offered.terms.id(), "a coin made up", "not an unspent confirmed coin").await;
+
+    let offered = lender.offered(world).await;
+    let address = lender.stranger.wallet.new_address().unwrap();
+    let value = coin.previous.output[coin.vout as usize].value;
+    let waiting: OutPoint = world.bitcoind.fund(&address, value).await.unwrap();
+    lender.stranger.catch_up(world).await;
+    let (accepted, _) = lender.accept(&offered, lender.funding_coin(waiting));
+    lender.say_accept(&offered, &accepted.accept, &accepted.fallback);
+    refused(world, lender, offered.terms.id(), "a coin that waits", "not an unspent confirmed coin").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_silent_after_the_sign_is_withdrawn_from_at_more_than_its_funding_could_pay() {
+    let mut world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    let coin = lender.exact_coin(&world).await;
+    world.settle().await;
+    let before = balance(&world).await.confirmed_sats;
+    let signed = lender.signed(&world, coin).await;
+    let id = signed.terms.id();
+    // Whatever it says now changes nothing: the borrower has signed once and for all.
+    let accept = wire::write(&signed.accepted.accept);
+    let half = Fallback { loan: id.0, signature: signed.accepted.accept.refund_signature.serialize_compact() };
+    lender.say(&Message::Ready(Ready { loan: id.0 }));
+    lender.say(&Message::Fallback(half));
+    lender.say(&Message::Accept([&accept[..accept.len() - 1], &[9]].concat()));
+    lender.say(&Message::Sign(accept.clone()));
+    lender.say(&Message::Offer(accept));
+    lender.say(&Message::RepayRequest(RepayRequest { loan: id.0 }));
+    lender.say(&Message::Receipt(Receipt { loan: id.0, attestation: Bytes(vec![0; 80]) }));
+    lender.say(&Message::Refused(Refused { about: id.0, code: "no".into(), message: "no".into() }));
+    // A quote that is asked for and answered afterwards: everything before it was read.
+    lender.quoted(&world, |_| (), |_| ()).await.1.unwrap();
+    let still = borrower_has(&world, id, "the sign", |loan| loan.stage == Stage::Signed).await;
+    assert_eq!(still.funding_height, None);
+
+    pass(&mut world, 700).await;
+    let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    let known = still.transactions;
+    let txid = until("the withdrawal", PATIENCE, || async {
+        let loan = world.borrower.handle.loan(id).await.map_err(|error| error.message)?;
+        let new = loan.transactions.iter().find(|txid| !known.contains(txid)).copied();
+        let new = new.ok_or_else(|| format!("{loan:#?}"))?;
+        match chain.transaction(new).await.unwrap() {
+            Some(seen) => Ok(seen.transaction),
+            None => Err(format!("{new} is not out")),
+        }
+    });
+    let withdrawal = txid.await.unwrap();
+    let spends = |tx: &bitcoin::Transaction| tx.input.iter().map(|one| one.previous_output).collect::<Vec<_>>();
+    assert!(spends(&signed.funding).contains(&withdrawal.input[0].previous_output));
+    assert!(withdrawal.input[0].sequence.is_rbf());
+    // By the rules of replacement neither may displace the withdrawal with what it holds.
+    let (ours, theirs) = (lender.fee(&withdrawal).await, lender.fee(&signed.funding).await);
+    assert!(ours.to_sat() >= theirs.to_sat() + withdrawal.vsize() as u64, "{ours} against {theirs}");
+    assert!(ours / withdrawal.weight() > theirs / signed.funding.weight());
+    let rejected = chain.broadcast(&signed.funding).await.unwrap_err();
+    assert!(rejected.rejection().is_some(), "{rejected}");
+    world.bitcoind.mine(1).await.unwrap();
+    borrower_has(&world, id, "the end", is_cancelled).await;
+    until("the coin to be free", PATIENCE, || async {
+        let now = balance(&world).await;
+        let right = now.confirmed_sats == before - ours.to_sat() && now.reserved_sats == 0;
+        right.then_some(()).ok_or_else(|| format!("{now:?}, {before} before"))
+    })
+    .await
+    .unwrap();
+    assert!(chain.broadcast(&signed.funding).await.unwrap_err().rejection().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_silent_at_any_step_before_locks_nothing_beyond_the_hour_of_its_quote() {
+    let mut world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    let address = world.borrower.handle.new_address().await.unwrap().address;
+    let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+    world.bitcoind.fund(&address.assume_checked(), Amount::from_sat(110_000_000)).await.unwrap();
+    world.mine(1).await;
+    let before = balance(&world).await;
+    let no_ready = lender.taken(&world).await.id();
+    let no_accept = lender.offered(&world).await.terms.id();
+    let asking = lender.asks(&world);
+    let silent = async {
+        let request = lender.requested().await;
+        assert!(balance(&world).await.reserved_sats > 0);
+        request
+    };
+    let (answer, _) = tokio::join!(asking, silent);
+    assert!(answer.unwrap_err().message.contains("did not answer within 20 s"));
+    pass(&mut world, 3_601).await;
+    for id in [no_ready, no_accept] {
+        borrower_has(&world, id, "the terms to expire", is_cancelled).await;
+    }
+    assert_eq!(balance(&world).await, before);
+    // The node goes on: an honest lender's loan comes to be.
+    world.settle().await;
+    world.open(300_000, DAYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_in_the_loan() {
+    let mut world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    let coin = lender.exact_coin(&world).await;
+    world.settle().await;
+    let signed = lender.signed(&world, coin).await;
+    let id = signed.terms.id();
+    let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    chain.broadcast(&signed.funding).await.unwrap();
+    world.bitcoind.mine(3).await.unwrap();
+    let active = |loan: &LoanView| loan.stage == Stage::Active && loan.confirmations.0 >= 3;
+    borrower_has(&world, id, "the loan to live", active).await;
+
+    // A receipt that is none, and one by a key of another loan.
+    for attestation in [vec![], vec![0xff; 300]] {
+        lender.say(&Message::Receipt(Receipt { loan: id.0, attestation: Bytes(attestation) }));
+        let refused = lender.stranger.refusal(id.0).await;
+        assert_eq!(refused.code, "receipt", "{refused:?}");
+    }
+    let (other, nonce) = (SecretKey::new(&mut rand::thread_rng()), SecretKey::new(&mut rand::thread_rng()));
+    let forged = Terms {
+        receipt_key: other.x_only_public_key(SECP256K1).0,
+        receipt_nonce: nonce.x_only_public_key(SECP256K1).0,
+        ..signed.terms.clone()
+    };
+    let forged = receipt::attest(&forged, &other, &nonce).unwrap();
+    let attestation = Bytes(wire::write_attestation(&forged));
+    lender.say(&Message::Receipt(Receipt { loan: id.0, attestation }));
+    assert_eq!(lender.stranger.refusal(id.0).await.code, "receipt");
+
+    // A refusal: the coin is taken back at once.
+    let wait = |event: &'static str, blocks: u32| {
+        let world = &world;
+        async move {
+            until(event, PATIENCE, || async {
+                if blocks > 0 {
+                    world.bitcoind.mine(blocks).await.unwrap();
+                }
+                let events = world.borrower.handle.events(0, Duration::ZERO).await.unwrap();
+                let told = events.iter().any(|one| one.loan_id == id && one.event == event);
+                told.then_some(()).ok_or_else(|| format!("the events are {events:#?}"))
+            })
+            .await
+            .unwrap();
+        }
+    };
+    world.borrower.handle.repay(id, Source::Wallet).await.unwrap();
+    let pick = |message| match message {
+        Message::Repay(repay) if repay.loan == id.0 => Some(repay),
+        _ => None,
+    };
+    let proposed = lender.stranger.message("a proposal", pick).await;
+    // Its own proposal sent back, unasked for, is nothing.
+    lender.say(&Message::Repay(proposed));
+    lender.say(&Message::Refused(Refused { about: id.0, code: "no".into(), message: "no".into() }));
+    wait("repayment_withdrawn", 0).await;
+    // It is recorded before it is out: a block may come in between.
+    wait("repayment_gone", 1).await;
+
+    // Silence: it is taken back after ten minutes, and the loan can be repaid another day.
+    let free = || async {
+        let asked = world.borrower.handle.repay(id, Source::Wallet).await;
+        asked.map_err(|error| error.message)
+    };
+    let second = until("a second proposal", PATIENCE, free).await.unwrap().repayment;
+    lender.stranger.message("a proposal", pick).await;
+    pass(&mut world, 700).await;
+    let gone = until("the second to be taken back", PATIENCE, || async {
+        world.bitcoind.mine(1).await.unwrap();
+        let loan = world.borrower.handle.loan(id).await.unwrap();
+        loan.repayment.is_none().then_some(loan.clone()).ok_or_else(|| format!("{loan:#?}"))
+    });
+    let loan = gone.await.unwrap();
+    assert!(second.is_some() && loan.stage == Stage::Active && loan.ended.is_none());
+    assert_eq!(balance(&world).await.unconfirmed_sats, 0);
+}

@@ -1,0 +1,380 @@
+//! Nodes whose oracle lies to them over HTTP: with its own key, at any moment of a loan. They refuse by name, go on
+//! serving, and settle whatever the lie does not touch.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use bitcoin::key::Keypair;
+use bitcoin::secp256k1::{rand, SecretKey, SECP256K1};
+use dlc_messages::oracle_msgs::{tagged_announcement_msg, OracleAnnouncement};
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::LoanId;
+use hypothec::node::view::{LoanView, OracleRequest};
+use hypothec::node::Handle;
+use hypothec::protocol::{Exit, Stage};
+use hypothec_oracle::announce::{nonce_proof_message, oracle_event, OracleKeys, ProvenAnnouncement};
+use hypothec_oracle::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage};
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::daemon;
+use hypothec_oracle::event::Event;
+use hypothec_oracle::ladder::Level;
+use hypothec_oracle::units::{Cents, Day, Time};
+use hypothec_oracle::verify::fixing_digits;
+use hypothec_oracle::wire::{SignedLows, SignedPrice};
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use world::liar::{changed, Liar, Lie};
+use world::{loan, start_node, World, HOUR, START};
+
+/// What is done, what is said of it, how it is done.
+type Row = (&'static str, &'static str, fn(&str, Value, &SecretKey) -> Lie);
+
+/// `lie` about answers to what begins with `prefix`, the truth about everything else.
+fn about(prefix: &str, path: &str, lie: impl FnOnce() -> Lie) -> Lie {
+    match path.starts_with(prefix) {
+        true => lie(),
+        false => Lie::Truth,
+    }
+}
+
+fn price_of(honest: Value, secret: &SecretKey, tell: impl FnOnce(SignedPrice) -> (Time, Cents)) -> Lie {
+    changed::<SignedPrice>(honest, |price| {
+        let (unix, cents) = tell(*price);
+        *price = SignedPrice::sign(&OracleKeys::from_secret(*secret), unix, cents);
+    })
+}
+
+/// Every announcement of a page, changed.
+fn announced(honest: Value, change: impl Fn(&mut String)) -> Lie {
+    changed::<BundlePage>(honest, |page| page.announcements.iter_mut().for_each(change))
+}
+
+/// Hex that ends otherwise.
+fn spoil(hex: &mut String) {
+    let last = hex.pop();
+    hex.push(if last == Some('0') { '1' } else { '0' });
+}
+
+const QUOTES: &[Row] = &[
+    ("a price nobody signed", "signature of the price", |path, honest, _| {
+        about("/v1/price", path, || changed::<SignedPrice>(honest, |price| price.cents = Cents(1)))
+    }),
+    ("a price of an hour ago", "its last price is of", |path, honest, secret| {
+        about("/v1/price", path, || price_of(honest, secret, |price| (Time(price.unix.0 - HOUR), price.cents)))
+    }),
+    ("a price of an hour ahead", "its last price is of", |path, honest, secret| {
+        about("/v1/price", path, || price_of(honest, secret, |price| (Time(price.unix.0 + HOUR), price.cents)))
+    }),
+    ("another price than the lender hears", "reference price", |path, honest, secret| {
+        about("/v1/price", path, || price_of(honest, secret, |price| (price.unix, Cents(price.cents.0 * 2))))
+    }),
+    ("no price at all", "reference price", |path, honest, secret| {
+        about("/v1/price", path, || price_of(honest, secret, |price| (price.unix, Cents(0))))
+    }),
+    ("a price without end", "longer than", |path, _, _| {
+        about("/v1/price", path, || Lie::Raw(200, "x".repeat(10_000_000)))
+    }),
+    ("half a price", "cannot be read", |path, _, _| about("/v1/price", path, || Lie::Raw(200, "{\"unix\":".into()))),
+    ("a price that fails", "status 500", |path, _, _| about("/v1/price", path, || Lie::Raw(500, "no".into()))),
+    ("a month without announcements", "holds no announcement", |path, honest, _| {
+        about("/v1/bands", path, || changed::<BundlePage>(honest, |page| page.announcements.clear()))
+    }),
+    ("short announcements", "is not the hex of", |path, honest, _| {
+        about("/v1/bands", path, || announced(honest, |packed| packed.truncate(100)))
+    }),
+    ("announcements of other events", "announcement signature", |path, honest, _| {
+        about("/v1/bands", path, || changed::<BundlePage>(honest, |page| page.announcements.reverse()))
+    }),
+    ("nonces nobody has proven", "nonce proof", |path, honest, _| {
+        about("/v1/bands", path, || announced(honest, spoil))
+    }),
+    ("a fixing without its last nonce", "is not the hex of", |path, honest, _| {
+        about("/v1/fixings", path, || announced(honest, |packed| packed.truncate(packed.len() - 192)))
+    }),
+    ("a month without end", "longer than", |path, _, _| {
+        about("/v1/bands", path, || Lie::Raw(200, format!("[\"{}\"]", "x".repeat(3_000_000))))
+    }),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_false_about_price_or_announcements_becomes_a_quote() {
+    let (world, liar) = World::with_liar(false).await;
+    let ask = || world.borrower.handle.quote(world.request(300_000, 2));
+    for (what, says, lie) in QUOTES {
+        liar.lies(lie);
+        let refused = ask().await.expect_err(what);
+        assert!(refused.message.contains(says) && refused.message.len() < 700, "{what}: {refused:?}");
+    }
+    // What was false is not remembered.
+    liar.repents();
+    world.open(300_000, 2).await;
+}
+
+/// An announcement of the same event with nonces of today, well signed and proven.
+fn other_nonces(secret: &SecretKey, event: Event, count: usize) -> ProvenAnnouncement {
+    let oracle = Keypair::from_secret_key(SECP256K1, secret);
+    let nonces: Vec<Keypair> = (0..count).map(|_| Keypair::new(SECP256K1, &mut rand::thread_rng())).collect();
+    let event = oracle_event(event, nonces.iter().map(|nonce| nonce.x_only_public_key().0).collect()).unwrap();
+    let oracle_public_key = oracle.x_only_public_key().0;
+    let proof = nonce_proof_message(&oracle_public_key, &event);
+    let announcement = OracleAnnouncement {
+        announcement_signature: SECP256K1.sign_schnorr(&tagged_announcement_msg(&event), &oracle),
+        oracle_public_key,
+        oracle_event: event,
+    };
+    let nonce_proofs = nonces.iter().map(|nonce| SECP256K1.sign_schnorr(&proof, nonce)).collect();
+    ProvenAnnouncement { announcement, nonce_proofs }
+}
+
+fn fixings_of(path: &str) -> Bundle {
+    let day = path.trim_start_matches("/v1/fixings/");
+    Bundle::Fixings { day: Day::from_yyyymmdd(&day[..8]).unwrap() }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nonces_that_change_between_quote_and_signing_end_the_negotiation_before_anybody_signs() {
+    let (world, liar) = World::with_liar(false).await;
+    liar.lies(|path, honest, secret| {
+        about("/v1/fixings", path, || {
+            changed::<BundlePage>(honest, |page| {
+                for (packed, event) in page.announcements.iter_mut().zip(fixings_of(path).events()) {
+                    *packed = pack_announcement(&other_nonces(secret, event, 20));
+                }
+            })
+        })
+    });
+    let quote = world.quote(300_000, 2).await;
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    let reason = until("the lender to refuse", PATIENCE, || async {
+        if world.bitcoind.mempool_len().await.unwrap() > 0 {
+            world.bitcoind.mine(1).await.unwrap();
+        }
+        match world.borrower.handle.loan(id).await.unwrap().stage {
+            Stage::Cancelled { reason } => Ok(reason),
+            other => Err(format!("{other:?}")),
+        }
+    });
+    assert!(reason.await.unwrap().contains("contract_info"));
+    assert_eq!(world.borrower.handle.balance().await.unwrap().reserved_sats, 0);
+}
+
+/// The lows of a day, signed anew.
+fn lows_of(honest: Value, secret: &SecretKey, tell: impl FnOnce(&mut SignedLows)) -> Lie {
+    changed::<SignedLows>(honest, |lows| {
+        tell(lows);
+        *lows = SignedLows::sign(&OracleKeys::from_secret(*secret), lows.day, lows.frozen_until, lows.lows);
+    })
+}
+
+/// Once a touch is true. Where nothing is said there is nothing to notice.
+const TOUCHES: &[Row] = &[
+    ("lows nobody signed", "signature of the day's lows", |path, honest, _| {
+        about("/v1/lows", path, || changed::<SignedLows>(honest, |lows| lows.lows[0] = Some(Cents(1))))
+    }),
+    ("lows of another day", "it answered about", |path, honest, secret| {
+        about("/v1/lows", path, || lows_of(honest, secret, |lows| lows.day = Day(lows.day.0 - 1)))
+    }),
+    ("lows without end", "longer than", |path, _, _| about("/v1/lows", path, || Lie::Raw(200, "x".repeat(1_000_000)))),
+    ("lows that fail", "status 500", |path, _, _| about("/v1/lows", path, || Lie::Raw(500, "{}".into()))),
+    ("an attestation its lows prove, withheld", "withholds", |path, honest, _| {
+        about("/v1/bands", path, || changed::<BundlePage>(honest, |page| page.attestations.clear()))
+    }),
+    ("an attestation its lows deny, which rise again", "", |path, honest, secret| {
+        about("/v1/lows", path, || lows_of(honest, secret, |lows| lows.lows = [Some(Cents(700_000)); 24]))
+    }),
+    ("short attestations", "is not the hex of", |path, honest, _| {
+        about("/v1/bands", path, || {
+            changed::<BundlePage>(honest, |page| page.attestations.iter_mut().for_each(|one| one.s.truncate(20)))
+        })
+    }),
+    ("attestations of other events", "is not valid", |path, honest, _| {
+        about("/v1/bands", path, || {
+            changed::<BundlePage>(honest, |page| {
+                let last = page.attestations.last().unwrap().s.clone();
+                let all = page.attestations.iter_mut().rev();
+                all.fold(last, |other, one| std::mem::replace(&mut one.s, other));
+                let first = page.attestations[0].s.clone();
+                page.attestations.last_mut().unwrap().s = first;
+            })
+        })
+    }),
+    ("attestations of more than there is", "longer than", |path, _, _| {
+        about("/v1/bands", path, || Lie::Raw(200, "x".repeat(3_000_000)))
+    }),
+];
+
+async fn troubles(handle: &Handle) -> String {
+    handle.status().await.unwrap().troubles.join("; ")
+}
+
+/// 13 March 2020, 03:00: the price fell below $4,000 in the hour before.
+const CRASH: u32 = 4 * 24 + 3;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_lie_about_a_touch_settles_a_loan_or_stops_a_node_and_the_truth_still_does() {
+    let (mut world, liar) = World::with_liar(true).await;
+    // Its level is below all prices of the 12th.
+    let id = world.open(310_000, 30).await;
+    for day in 1..=4 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    liar.lies(TOUCHES[0].2);
+    world.advance(START.plus(CRASH * HOUR).unwrap()).await;
+    for (what, says, lie) in TOUCHES {
+        liar.lies(lie);
+        world.advance(world.now.plus(10).unwrap()).await;
+        for node in [&world.lender, &world.borrower] {
+            let said = troubles(&node.handle).await;
+            assert!(said.contains(says) && said.is_empty() == says.is_empty(), "{what}: {said:?}");
+            let view = loan(&node.handle, id).await;
+            assert_eq!((view.stage, view.ended), (Stage::Active, None), "{what}");
+        }
+    }
+    // A false price is told, and keeps nobody from a true touch.
+    liar.lies(QUOTES[0].2);
+    world.advance(world.now.plus(10).unwrap()).await;
+    assert!(troubles(&world.borrower.handle).await.contains("signature of the price"));
+    for view in world.closed(id).await {
+        assert_eq!(view.ended.unwrap().exit, Some(Exit::Liquidated));
+    }
+}
+
+/// Time moves on while somebody waits for an oracle that hangs.
+async fn pass(world: &mut World, to: Time) {
+    world.now = to;
+    world.bitcoind.set_mock_time(to).await.unwrap();
+    world.bitcoind.mine(6).await.unwrap();
+    Clock::set_file(&world.dir.path().join("clock"), to).unwrap();
+}
+
+async fn ends(world: &World, id: LoanId, patience: Duration) -> LoanView {
+    until("the loan to end", patience, || async {
+        let view = loan(&world.borrower.handle, id).await;
+        view.ended.is_some().then_some(view.clone()).ok_or_else(|| format!("{view:#?}"))
+    })
+    .await
+    .unwrap()
+}
+
+/// The band its level of today lies in.
+fn band_of(view: &LoanView) -> u32 {
+    Level::exactly(view.level_today.as_ref().unwrap().level).unwrap().band()
+}
+
+/// Another oracle, in a folder beside the world's.
+async fn another_oracle(dir: &Path) -> daemon::Oracle {
+    let data = dir.join("another-oracle");
+    daemon::init(&data).unwrap();
+    let prices = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/prices-2020-03.csv");
+    daemon::start(daemon::Config {
+        data,
+        listen: "127.0.0.1:0".parse().unwrap(),
+        network: daemon::Network::Regtest,
+        feed: daemon::FeedChoice::Replay(prices),
+        clock: Clock::file(dir.join("clock")),
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_day_a_loan_or_an_oracle_that_fails_does_not_hold_up_the_look_at_the_others() {
+    let (mut world, liar) = World::with_liar(true).await;
+    // Their levels lie in different bands.
+    let (spoilt, sound) = (world.open(360_000, 30).await, world.open(310_000, 30).await);
+    for day in 1..=3 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    let other = another_oracle(world.dir.path()).await;
+    let hanging = Liar::before(&other.url(), &world.dir.path().join("another-oracle")).await;
+    let request = OracleRequest { url: hanging.url.clone(), pubkey: None };
+    world.borrower.handle.add_oracle(request).await.unwrap();
+    let band = band_of(&loan(&world.borrower.handle, spoilt).await);
+    assert_ne!(band, band_of(&loan(&world.borrower.handle, sound).await));
+    // One oracle says nothing for ever; of the other a whole day fails, and all that the first loan hangs on.
+    hanging.lies(|_, _, _| Lie::Silence);
+    let page = format!("/v1/bands/{band}/");
+    liar.lies(move |path, _, _| match path {
+        "/v1/lows/20200312" => Lie::Raw(500, "no".into()),
+        path if path.starts_with(&page) => Lie::Raw(500, "no".into()),
+        _ => Lie::Truth,
+    });
+    pass(&mut world, START.plus(CRASH * HOUR).unwrap()).await;
+    let ended = ends(&world, sound, Duration::from_secs(25)).await.ended.unwrap();
+    assert_eq!(ended.exit, Some(Exit::Liquidated));
+    // The hanging look is still on its way.
+    assert!(!world.borrower.handle.status().await.unwrap().idle);
+    let held = loan(&world.borrower.handle, spoilt).await;
+    assert_eq!((held.stage, held.ended), (Stage::Active, None));
+    assert!(troubles(&world.borrower.handle).await.contains("status 500"));
+    liar.repents();
+    let ended = ends(&world, spoilt, Duration::from_secs(25)).await.ended.unwrap();
+    assert_eq!(ended.exit, Some(Exit::Liquidated));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_that_fixes_two_prices_settles_the_loan_once_and_for_both() {
+    let (mut world, liar) = World::with_liar(false).await;
+    let id = world.open(300_000, 2).await;
+    liar.lies(|path, honest, secret| {
+        about("/v1/fixings", path, || {
+            changed::<BundlePage>(honest, |page| {
+                let events = fixings_of(path).events();
+                for said in &mut page.attestations {
+                    let event = events[said.index as usize];
+                    let half = Cents(u64::from(said.dollars.unwrap()) * 50);
+                    let other = OracleKeys::from_secret(*secret).attest(event, fixing_digits(half)).unwrap();
+                    *said = pack_attestation(said.index, &other);
+                }
+            })
+        })
+    });
+    world.advance(START.plus(24 * HOUR).unwrap()).await;
+    world.advance(START.plus(48 * HOUR).unwrap()).await;
+    let [borrower, lender] = world.closed(id).await.map(|view| view.ended.unwrap());
+    assert_eq!((borrower.exit, lender.exit), (Some(Exit::Matured), Some(Exit::Matured)));
+    assert_eq!((borrower.txid, borrower.paid_to_lender_sats), (lender.txid, lender.paid_to_lender_sats));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_an_hour_off_either_way_is_told_and_the_loan_settles_when_the_oracle_says_so() {
+    for ahead in [true, false] {
+        let world = World::new().await;
+        let id = world.open(300_000, 1).await;
+        let request = world.request(300_000, 2);
+        let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+        borrower.stop().await.unwrap();
+        let wrong = dir.path().join("wrong");
+        let skew = |at: Time| Time(if ahead { at.0 + HOUR } else { at.0 - HOUR });
+        Clock::set_file(&wrong, skew(now)).unwrap();
+        let borrower = start_node(dir.path(), "borrower", &bitcoind, &wrong).await;
+        let refused = borrower.handle.quote(request).await.unwrap_err();
+        assert!(refused.message.contains("the quote's expiry"), "{refused:?}");
+        // The lender is away: what settles the loan is this node's own doing.
+        lender.stop().await.unwrap();
+        let due = START.plus(24 * HOUR).unwrap();
+        // A fixing is said at due by the oracle's clock, and a clock behind asks for it an hour later.
+        for at in [Time(due.0 - 60), due, Time(due.0 + HOUR)] {
+            bitcoind.set_mock_time(at).await.unwrap();
+            bitcoind.mine(1).await.unwrap();
+            Clock::set_file(&dir.path().join("clock"), at).unwrap();
+            Clock::set_file(&wrong, skew(at)).unwrap();
+            if at < due {
+                let before = until("a look before due", PATIENCE, || async {
+                    let status = borrower.handle.status().await.unwrap();
+                    let seen = status.clock == skew(at).0 && status.idle;
+                    seen.then_some(()).ok_or_else(|| format!("{status:#?}"))
+                });
+                before.await.unwrap();
+                assert_eq!(loan(&borrower.handle, id).await.ended, None);
+            }
+        }
+        let ended = until("the fixing", PATIENCE, || async {
+            loan(&borrower.handle, id).await.ended.ok_or("the loan is open".to_string())
+        });
+        assert_eq!(ended.await.unwrap().exit, Some(Exit::Matured));
+        drop(oracle);
+    }
+}
