@@ -7,6 +7,7 @@
 pub mod announce;
 pub mod bundle;
 pub mod clock;
+pub mod crash;
 pub mod daemon;
 pub mod event;
 pub mod ladder;
@@ -14,4 +15,5 @@ pub mod price;
 pub mod ticklog;
 pub mod units;
 pub mod verify;
+pub mod watermark;
 pub mod wire;

@@ -189,6 +189,9 @@ pub struct Status {
     pub lows: u64,
     /// Fixings said.
     pub fixings: u64,
+    /// What is wrong, if anything is: while it is, nothing new is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
 }
 
 /// One entry of `GET /list-events`, in kormir's shape.

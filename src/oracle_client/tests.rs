@@ -52,7 +52,8 @@ impl World {
 
     fn config(&self, feed: FeedChoice) -> Config {
         let (data, listen) = (self.data(), "127.0.0.1:0".parse().unwrap());
-        Config { data, listen, network: Network::Regtest, feed, clock: Clock::file(self.clock()) }
+        let clock = Clock::file(self.clock());
+        Config { data, listen, network: Network::Regtest, feed, clock, replicas: daemon::Replicas::default() }
     }
 
     async fn start(&self) -> (Oracle, OracleClient) {

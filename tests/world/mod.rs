@@ -79,6 +79,7 @@ impl World {
             network: daemon::Network::Regtest,
             feed: daemon::FeedChoice::Replay(prices),
             clock: Clock::file(&clock),
+            replicas: daemon::Replicas::default(),
         })
         .await
         .unwrap();

@@ -39,6 +39,9 @@ pub enum Command {
     Backtest(commands::backtest::Backtest),
     /// Check everything an oracle said against its tick log; for strangers.
     Audit(commands::audit::Audit),
+    /// How far the oracle has spoken, to be kept elsewhere: an oracle started on an older ledger refuses.
+    #[command(subcommand)]
+    Watermark(commands::watermark::Watermark),
 }
 
 /// Which oracle.
@@ -47,8 +50,8 @@ pub struct Place {
     /// Data folder.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with any of: data, listen, network, replay, manual, live, policy,
-    /// venue_urls, regtest_clock.
+    /// TOML file with any of: data, listen, network, replay, manual, live, policy, venue_urls, regtest_clock,
+    /// postgres, postgres_ca, postgres_lease_ms, peers, watermark.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -79,6 +82,21 @@ pub struct Run {
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
+    /// Keep the ledger in this PostgreSQL database, shared by the oracle's replicas.
+    #[arg(long, value_name = "URL", env = "HYPOTHEC_ORACLE_POSTGRES", hide_env_values = true)]
+    postgres: Option<String>,
+    /// Certificate authority (PEM) of a database on another machine.
+    #[arg(long, value_name = "FILE.pem")]
+    postgres_ca: Option<PathBuf>,
+    /// Milliseconds after which a silent replica is replaced [default: 10000].
+    #[arg(long, value_name = "MS")]
+    postgres_lease_ms: Option<u32>,
+    /// Base URL of a replica or mirror to ask before a fixing is said; may be given several times.
+    #[arg(long = "peer", value_name = "URL")]
+    peers: Vec<String>,
+    /// Refuse a ledger older than this exported watermark.
+    #[arg(long, value_name = "FILE")]
+    watermark: Option<PathBuf>,
 }
 
 /// What can be said about the price.
@@ -96,7 +114,8 @@ pub enum Price {
 }
 
 impl Place {
-    fn said(self) -> anyhow::Result<Said> {
+    /// What the file says, and the folder named on the line.
+    pub fn said(self) -> anyhow::Result<Said> {
         let file = self.config.map(|path| Said::read(&path)).transpose()?.unwrap_or_default();
         Ok(Said { data: self.data, ..Said::default() }.over(file))
     }
@@ -130,12 +149,18 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
                 live: line.live,
                 policy: line.policy,
                 regtest_clock: line.regtest_clock,
+                postgres: line.postgres,
+                postgres_ca: line.postgres_ca,
+                postgres_lease_ms: line.postgres_lease_ms,
+                peers: line.peers,
+                watermark: line.watermark,
                 ..Said::default()
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
         }
         Command::Backtest(backtest) => commands::backtest::run(&backtest),
         Command::Audit(audit) => commands::audit::run(audit).await,
+        Command::Watermark(watermark) => tokio::task::spawn_blocking(move || watermark.execute()).await?,
         Command::Price(price) => tokio::task::spawn_blocking(move || say(price)).await?,
     }
 }

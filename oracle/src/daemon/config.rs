@@ -1,5 +1,6 @@
 //! What the daemon is told: a TOML file, overridden by the command line.
 
+use super::store::Server;
 use crate::clock::Clock;
 use crate::price::venue::Venue;
 use anyhow::{bail, Context};
@@ -8,9 +9,15 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where the daemon listens when nothing else is said.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3939);
+
+/// Milliseconds after which a silent replica is replaced, when nothing else is said.
+const LEASE: u32 = 10_000;
+/// What else may be said.
+const LEASES: std::ops::RangeInclusive<u32> = 1_000..=60_000;
 
 /// Largest configuration file read, in bytes.
 const LARGEST: u64 = 64 * 1024;
@@ -78,6 +85,17 @@ pub struct LiveChoice {
     pub venue_urls: BTreeMap<Venue, String>,
 }
 
+/// How the ledger is shared and guarded. The default: sled in the data folder, alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// The PostgreSQL database that holds the ledger.
+    pub postgres: Option<Server>,
+    /// Base URLs of replicas and mirrors, asked before a fixing is said.
+    pub peers: Vec<String>,
+    /// An exported watermark that the ledger may not be older than.
+    pub watermark: Option<PathBuf>,
+}
+
 /// All the daemon needs to run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
@@ -91,6 +109,8 @@ pub struct Config {
     pub feed: FeedChoice,
     /// Its time.
     pub clock: Clock,
+    /// Its ledger's place and guards.
+    pub replicas: Replicas,
 }
 
 /// The same as a file or a command line says it: everything may be missing.
@@ -109,6 +129,17 @@ pub struct Said {
     #[serde(default)]
     pub venue_urls: BTreeMap<Venue, String>,
     pub regtest_clock: Option<PathBuf>,
+    /// `postgres://user:password@host/database`; without it the ledger is in the data folder.
+    pub postgres: Option<String>,
+    /// PEM file of the authority that vouches for a database on another machine.
+    pub postgres_ca: Option<PathBuf>,
+    /// Milliseconds after which a silent replica is replaced.
+    pub postgres_lease_ms: Option<u32>,
+    /// Base URLs of replicas and mirrors.
+    #[serde(default)]
+    pub peers: Vec<String>,
+    /// An exported watermark.
+    pub watermark: Option<PathBuf>,
 }
 
 impl Said {
@@ -138,6 +169,11 @@ impl Said {
             policy: self.policy.or(below.policy),
             venue_urls: if self.venue_urls.is_empty() { below.venue_urls } else { self.venue_urls },
             regtest_clock: self.regtest_clock.or(below.regtest_clock),
+            postgres: self.postgres.or(below.postgres),
+            postgres_ca: self.postgres_ca.or(below.postgres_ca),
+            postgres_lease_ms: self.postgres_lease_ms.or(below.postgres_lease_ms),
+            peers: if self.peers.is_empty() { below.peers } else { self.peers },
+            watermark: self.watermark.or(below.watermark),
         }
     }
 
@@ -156,6 +192,7 @@ impl Said {
     pub fn settle(self) -> anyhow::Result<Config> {
         let data = self.data()?;
         let network = self.network.unwrap_or(Network::Signet);
+        let replicas = self.replicas(network)?;
         if !self.live && (self.policy.is_some() || !self.venue_urls.is_empty()) {
             bail!(
                 "a price policy or venue URLs are named, but they are for the live feed; say --live, or leave them out"
@@ -171,9 +208,27 @@ impl Said {
             _ => bail!("more than one of the replay, manual and live feeds are named; an oracle has one feed"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
-        let config = Config { data, listen: self.listen.unwrap_or(LISTEN), network, feed, clock };
+        let config = Config { data, listen: self.listen.unwrap_or(LISTEN), network, feed, clock, replicas };
         config.check()?;
         Ok(config)
+    }
+
+    fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
+        let lease = self.postgres_lease_ms.unwrap_or(LEASE);
+        if !LEASES.contains(&lease) {
+            bail!("postgres_lease_ms is {lease}; it must lie between {} and {}", LEASES.start(), LEASES.end());
+        }
+        if let Some(url) = self.peers.iter().find(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            bail!("peer {url:?} is not a base URL such as https://replica.example");
+        }
+        let server = |url: &String| Server {
+            url: url.clone(),
+            ca: self.postgres_ca.clone(),
+            lease: Duration::from_millis(u64::from(lease)),
+            unsynced: network == Network::Regtest,
+        };
+        let postgres = self.postgres.as_ref().map(server);
+        Ok(Replicas { postgres, peers: self.peers.clone(), watermark: self.watermark.clone() })
     }
 }
 
@@ -239,6 +294,8 @@ mod tests {
             ("data = \"d\"\nlive = true\nvenue_urls.kraken = \"ftp://x\"", "https://"),
             ("data = \"d\"\nlive = true\nnetwork = \"bitcoin\"\nvenue_urls.kraken = \"http://x\"", "https://"),
             ("data = \"d\"\nlive = true\nvenue_urls.mtgox = \"https://x\"", "mtgox"),
+            ("data = \"d\"\nmanual = true\npostgres_lease_ms = 10", "between 1000 and 60000"),
+            ("data = \"d\"\nmanual = true\npeers = [\"replica\"]", "base URL"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());

@@ -8,8 +8,9 @@ use super::http::{info_of, router, Counter};
 use super::ledger::Ledger;
 use super::log::{LogReader, TickLog};
 use super::log_routes::Published;
+use super::peers::Peers;
 use super::press::Press;
-use super::store::Store;
+use super::store::{Book, Sled};
 use crate::announce::OracleKeys;
 use crate::clock::Clock;
 use crate::event::Event;
@@ -192,11 +193,12 @@ impl World {
     /// Everything the process knew is gone but for its files.
     pub fn restart(&mut self) {
         self.stop();
-        let (store, ledger) = Store::open(self.data()).unwrap();
+        let store = Box::new(Sled::open(self.data()).unwrap());
+        let book = Book::open(store, keys().public_key(), self.data(), &[]).unwrap();
         let live = self.live();
         self.log = Some(live.log());
         let clock = Clock::file(self.data().join("clock"));
-        self.desk = Some(Desk::new(clock, Box::new(live), store, ledger));
+        self.desk = Some(Desk::new(clock, Box::new(live), book, Peers::new(&[], Arc::new(keys())).unwrap()));
     }
 
     pub fn stop(&mut self) {
@@ -241,6 +243,10 @@ impl World {
         }
     }
 
+    pub fn log(&self) -> LogReader {
+        self.log.clone().unwrap()
+    }
+
     pub fn window(&self) -> Window {
         self.desk.as_ref().unwrap().window()
     }
@@ -279,12 +285,9 @@ impl World {
     }
 
     fn router(&self, ledger: Ledger) -> axum::Router {
-        let folder = tempfile::tempdir().unwrap();
-        let (store, _) = Store::open(folder.path()).unwrap();
-        let desk = Desk::new(Clock::file(self.data().join("clock")), Box::new(self.live()), store, ledger);
-        let press = Arc::new(Press::new(keys(), desk.window()));
+        let press = Arc::new(Press::new(Arc::new(keys()), Window::showing(ledger)));
         let info = info_of(&press, "regtest", "live");
-        let published = Some(Published { policies: self.policies.clone(), log: self.log.clone().unwrap() });
+        let published = Some(Published { policies: self.policies.clone(), log: self.log() });
         router(Counter { press, clock: Clock::file(self.data().join("clock")), info, published })
     }
 }

@@ -104,6 +104,7 @@ async fn status(State(counter): State<Counter>) -> Json<Status> {
         spot_cents: shown.spot,
         lows,
         fixings,
+        alarm: shown.alarm.clone(),
     })
 }
 

@@ -1,12 +1,14 @@
 //! The tick log on disk: one file a UTC day in `ticks/`, appended to and synced before anything is said over it.
 //!
 //! Nothing is ever rewritten. What a crash left half written at the end of the newest file was never acted upon and is
-//! cut off when the log is opened. Readers see only what is durable.
+//! cut off when the log is opened. Readers see only what is durable. One process writes: it holds a lock. Each replica of
+//! an oracle has a log of its own in its own data folder, and keeps it whether or not it is the one that speaks.
 
 use crate::ticklog::chain::{Chain, End};
 use crate::ticklog::entry::{Entry, Head, Line, LONGEST_LINE};
 use crate::units::{Day, Time};
 use anyhow::{bail, Context};
+use rustix::fs::{flock, FlockOperation};
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::DirBuilderExt;
@@ -30,6 +32,8 @@ pub struct TickLog {
     file: Option<(Day, File, u64)>,
     chain: Chain,
     durable: Arc<RwLock<Durable>>,
+    /// Held as long as the log is open: two writers would cut off each other's lines.
+    _lock: File,
 }
 
 /// A reader of what is durable; any number of them.
@@ -58,14 +62,19 @@ impl TickLog {
     /// Opens or makes the log of a data folder, checks the newest day's chain, and cuts off a half-written end.
     ///
     /// # Errors
-    /// When the folder cannot be read or written, or the newest day is damaged.
+    /// When the folder cannot be read or written, another process writes there, or the newest day is damaged.
     pub fn open(data: &Path) -> anyhow::Result<TickLog> {
         let folder = data.join("ticks");
         if !folder.exists() {
             DirBuilder::new().recursive(true).mode(0o700).create(&folder).context("make the tick log's folder")?;
             File::open(data)?.sync_all()?;
         }
-        let mut log = TickLog { folder, file: None, chain: Chain::from_start(), durable: Arc::default() };
+        let lock = File::create(folder.join("lock")).context("make the tick log's lock")?;
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
+            bail!("the tick log in {} is being written by another oracle; give each a data folder", folder.display());
+        }
+        let (chain, durable) = (Chain::from_start(), Arc::default());
+        let mut log = TickLog { folder, file: None, chain, durable, _lock: lock };
         // A day's file may be empty: its first line never became durable.
         for day in days(&log.folder)?.into_iter().rev() {
             let path = path_of(&log.folder, day);
@@ -281,6 +290,8 @@ mod tests {
             append(&mut log, *at).unwrap();
         }
         assert!(append(&mut log, day + 5).is_err(), "time must advance");
+        let second = TickLog::open(folder.path()).map(drop).unwrap_err();
+        assert!(second.to_string().contains("by another oracle"), "{second}");
         drop(log);
         let newest = folder.path().join("ticks/20200312.log");
         OpenOptions::new().append(true).open(&newest).unwrap().write_all(b"{\"tick\":{\"n\":4,\"pr").unwrap();

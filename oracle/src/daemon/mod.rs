@@ -19,13 +19,15 @@ mod http;
 mod keyfile;
 mod ledger;
 mod log_routes;
+mod peers;
 mod policies;
 mod press;
 mod run;
 mod store;
+mod waiter;
 
 pub use cli::{execute, main, Command};
-pub use config::{Config, FeedChoice, LiveChoice, Network};
+pub use config::{Config, FeedChoice, LiveChoice, Network, Replicas};
 pub use feed::manual::{clear_price, set_price};
 pub use keyfile::init;
 pub use run::{run, start, Oracle};

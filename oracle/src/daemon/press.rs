@@ -24,7 +24,7 @@ struct Sheet {
 
 /// Signs what the window shows.
 pub struct Press {
-    keys: OracleKeys,
+    keys: Arc<OracleKeys>,
     window: Window,
     sheets: Mutex<VecDeque<(Bundle, Arc<Sheet>)>>,
     // One sheet is made at a time: a stranger who asks for many must not take every core.
@@ -33,7 +33,7 @@ pub struct Press {
 
 impl Press {
     /// A press for one key and one desk.
-    pub fn new(keys: OracleKeys, window: Window) -> Press {
+    pub fn new(keys: Arc<OracleKeys>, window: Window) -> Press {
         Press { keys, window, sheets: Mutex::new(VecDeque::new()), making: Semaphore::new(1) }
     }
 

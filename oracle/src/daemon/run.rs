@@ -1,6 +1,6 @@
 //! Start-up and shutdown of the daemon.
 
-use super::config::{Config, FeedChoice, LiveChoice};
+use super::config::{Config, FeedChoice, LiveChoice, Replicas};
 use super::desk::Desk;
 use super::feed::fetch::Table;
 use super::feed::live::Live;
@@ -11,9 +11,10 @@ use super::http::{info_of, router, Counter};
 use super::keyfile;
 use super::log::TickLog;
 use super::log_routes::Published;
+use super::peers::Peers;
 use super::policies;
 use super::press::Press;
-use super::store::Store;
+use super::store::{read_signed, Book, Log, Postgres, Sled};
 use crate::announce::OracleKeys;
 use crate::ticklog::entry::Head;
 use anyhow::Context;
@@ -28,6 +29,9 @@ use tokio::task::JoinHandle;
 
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How many of the newest fixings are compared with the peers' at start-up.
+const COMPARED: usize = 3;
 
 /// Tells the desk to stop when it is dropped: a blocking thread would otherwise outlive its oracle.
 struct Stop(Arc<AtomicBool>);
@@ -77,34 +81,54 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     Ok(Oracle { address, key, stop, closing, desk, server: tokio::spawn(server.into_future()) })
 }
 
-type Opened = (Desk, OracleKeys, &'static str, Option<Published>);
+type Opened = (Desk, Arc<OracleKeys>, &'static str, Option<Published>);
 
 fn open(config: Config) -> anyhow::Result<Opened> {
-    let keys = keyfile::load(&config.data)?;
+    let keys = Arc::new(keyfile::load(&config.data)?);
+    // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
+    let book = open_book(&config, keys.public_key())?;
+    let mut peers = Peers::new(&config.replicas.peers, Arc::clone(&keys))?;
+    for (at, cents) in book.ledger().newest_fixings().take(COMPARED) {
+        if let Some(conflict) = peers.conflict(at, cents) {
+            anyhow::bail!("{conflict}");
+        }
+    }
     let mut published = None;
     let feed: Box<dyn Feed> = match &config.feed {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
         FeedChoice::Live(choice) => {
-            let live = live(&config, choice)?;
+            let live = live(&config, choice, &keys)?;
             published = Some(Published { policies: live.policies().clone(), log: live.log() });
             Box::new(live)
         }
     };
-    let (store, ledger) = Store::open(&config.data)?;
     let name = feed.name();
-    Ok((Desk::new(config.clock, feed, store, ledger), keys, name, published))
+    Ok((Desk::new(config.clock, feed, book, peers), keys, name, published))
 }
 
 /// The live feed, its venues already being asked.
-fn live(config: &Config, choice: &LiveChoice) -> anyhow::Result<Live> {
-    let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
-    let keys = keyfile::load(&config.data)?;
+fn live(config: &Config, choice: &LiveChoice, keys: &Arc<OracleKeys>) -> anyhow::Result<Live> {
     let log = TickLog::open(&config.data)?;
+    let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
+    let keys = Arc::clone(keys);
     let sign = Box::new(move |n, at, hash| Ok(Head::sign(&keys, n, at, hash)));
     let mut live = Live::new(policies, Table::default(), log, sign);
     live.start_asking(&choice.venue_urls)?;
     Ok(live)
+}
+
+fn open_book(config: &Config, key: XOnlyPublicKey) -> anyhow::Result<Book> {
+    let Replicas { postgres, watermark, .. } = &config.replicas;
+    let log: Box<dyn Log> = match postgres {
+        Some(server) => Box::new(Postgres::open(server.clone(), key).context("open the ledger in PostgreSQL")?),
+        None => Box::new(Sled::open(&config.data)?),
+    };
+    let kept = watermark.as_deref().map(|path| Ok((path.display().to_string(), read_signed(path, &key)?)));
+    let kept: Vec<_> = kept.transpose().map_err(|error: anyhow::Error| error)?.into_iter().collect();
+    let book = Book::open(log, key, &config.data, &kept)?;
+    tracing::info!("ledger in {}, final until {}", book.kind(), book.ledger().frozen_until());
+    Ok(book)
 }
 
 impl Oracle {

@@ -1,7 +1,12 @@
 //! The audit: makes every price again from the raw inputs and compares with what was logged and said.
 //!
-//! Feed it lines in order with [`Auditor::line`], then hold what the oracle said against it. The first disagreement ends
-//! an audit. What was said must have been fetched before the lines: an oracle that runs says more every second.
+//! Feed an [`Auditor`] the lines of one log in order, then hold what the oracle said against [`Logs`]. The first
+//! disagreement ends an audit. What was said must have been fetched before the lines: an oracle that runs says more every
+//! second.
+//!
+//! Replicas of one oracle keep a log each, and one of them speaks at a time: what it says follows from its own log. Who
+//! spoke when is not published, so with several logs each thing said must follow from one of them, and an hour's low may
+//! not lie above all of their lows. With one log that means: exactly what it makes.
 
 use super::chain::{Chain, ChainError};
 use super::entry::{Entry, Head, Line};
@@ -13,7 +18,7 @@ use crate::verify::dollars_fixed;
 use crate::wire::{BadSignature, SignedLows};
 use bitcoin::hashes::sha256;
 use bitcoin::key::XOnlyPublicKey;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What does not agree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -64,7 +69,16 @@ pub struct Covered {
     pub heads: u64,
 }
 
-/// An audit under way.
+impl Covered {
+    /// Of two logs together.
+    #[must_use]
+    pub fn and(self, other: Covered) -> Covered {
+        let Covered { ticks, medians, heads } = other;
+        Covered { ticks: self.ticks + ticks, medians: self.medians + medians, heads: self.heads + heads }
+    }
+}
+
+/// An audit of one log under way.
 #[derive(Debug)]
 pub struct Auditor {
     oracle: XOnlyPublicKey,
@@ -74,6 +88,10 @@ pub struct Auditor {
     reckoner: Reckoner,
     first: Option<Time>,
     lows: BTreeMap<Time, Cents>,
+    /// Every step of an hour's low on its way down.
+    fell: BTreeSet<(Time, Cents)>,
+    /// Hours with ticks.
+    hours: BTreeSet<Time>,
     fixings: BTreeMap<Time, Cents>,
     promised: Option<Head>,
     kept_promise: bool,
@@ -92,6 +110,8 @@ impl Auditor {
             reckoner: Reckoner::default(),
             first: None,
             lows: BTreeMap::new(),
+            fell: BTreeSet::new(),
+            hours: BTreeSet::new(),
             fixings: BTreeMap::new(),
             promised: None,
             kept_promise: false,
@@ -159,6 +179,8 @@ impl Auditor {
                 return Err(Disagreement::Tick { n, at, what, logged: said(logged), made: said(made) });
             }
         }
+        self.hours.insert(at.hour_floor());
+        self.fell.extend(tick.low);
         self.lows.extend(tick.low);
         self.fixings.extend(tick.fixing);
         if at >= self.from {
@@ -197,30 +219,64 @@ impl Auditor {
         }
     }
 
-    /// The first tick's time: what was said about hours before has no log.
-    pub fn first_tick(&self) -> Option<Time> {
-        self.first
+    /// Does the log cover this moment: is it in the audited days, and not before the log's first hour?
+    fn covers(&self, moment: Time) -> bool {
+        moment >= self.from && self.first.is_some_and(|first| moment >= first.hour_floor())
+    }
+}
+
+/// What was made of the logs of an oracle's replicas, or of the one log of an oracle alone.
+#[derive(Debug)]
+pub struct Logs {
+    oracle: XOnlyPublicKey,
+    logs: Vec<Auditor>,
+    /// Served lows of final hours, once they were found right.
+    served: BTreeMap<Time, Option<Cents>>,
+}
+
+impl Logs {
+    /// Audits of all logs, every line taken.
+    pub fn new(oracle: XOnlyPublicKey, logs: Vec<Auditor>) -> Logs {
+        Logs { oracle, logs, served: BTreeMap::new() }
     }
 
-    /// Are the served lows what the ticks make? Final hours must be equal; the hour that runs may be behind.
+    fn cover(&self, moment: Time) -> bool {
+        self.logs.iter().any(|log| log.covers(moment))
+    }
+
+    /// What the logs that have ticks in an hour make of it: a log without any was not looking, and explains nothing.
+    fn made<T: Copy>(&self, hour: Time, of: impl Fn(&Auditor) -> &BTreeMap<Time, T>) -> Vec<Option<T>> {
+        let looked = |log: &&Auditor| log.covers(hour) && log.hours.contains(&hour);
+        let mut made: Vec<_> = self.logs.iter().filter(looked).map(|log| of(log).get(&hour).copied()).collect();
+        if made.is_empty() {
+            made.push(None);
+        }
+        made
+    }
+
+    /// Are the served lows what the ticks make? In the hour that runs they may be behind.
     ///
     /// # Errors
     /// The first hour that differs.
-    pub fn check_lows(&self, served: &SignedLows) -> Result<(), Disagreement> {
+    pub fn check_lows(&mut self, served: &SignedLows) -> Result<(), Disagreement> {
         served.verify(&self.oracle)?;
         let Some(start) = served.day.start() else { return Ok(()) };
         for (number, low) in (0u32..).zip(&served.lows) {
-            let Some(hour) = start.plus(number * HOUR).filter(|hour| self.covers(*hour)) else { continue };
-            let made = self.lows.get(&hour).copied();
+            let Some(hour) = start.plus(number * HOUR).filter(|hour| self.cover(*hour)) else { continue };
+            let made = self.made(hour, |log| &log.lows);
             let is_final = hour.plus(HOUR).is_some_and(|end| end <= served.frozen_until);
-            let agrees = match (low, made) {
-                (low, made) if is_final => *low == made,
-                (None, _) => true,
-                (Some(low), Some(made)) => *low >= made,
-                (Some(_), None) => false,
+            let agrees = match *low {
+                None => !is_final || made.contains(&None),
+                Some(low) => {
+                    let was_made = self.logs.iter().any(|log| log.fell.contains(&(hour, low)));
+                    was_made && (!is_final || made.iter().any(|made| made.is_none_or(|made| low <= made)))
+                }
             };
             if !agrees {
-                return Err(Disagreement::Low { hour, served: said(*low), made: said(made) });
+                return Err(Disagreement::Low { hour, served: said(*low), made: all(made, said) });
+            }
+            if is_final {
+                self.served.insert(hour, *low);
             }
         }
         Ok(())
@@ -231,43 +287,51 @@ impl Auditor {
     /// # Errors
     /// When it differs.
     pub fn check_fixing(&self, at: Time, attested: Option<u32>, frozen_until: Time) -> Result<(), Disagreement> {
-        let made = self.fixings.get(&at).map(|cents| dollars_fixed(*cents));
-        if !self.covers(at) || made == attested || (attested.is_none() && at > frozen_until) {
+        let dollars = |made: Option<Cents>| made.map(dollars_fixed);
+        let made: Vec<_> = self.made(at, |log| &log.fixings).into_iter().map(dollars).collect();
+        if !self.cover(at) || made.contains(&attested) || (attested.is_none() && at > frozen_until) {
             return Ok(());
         }
-        let text = |dollars: Option<u32>| dollars.map_or_else(|| "no".to_string(), |dollars| dollars.to_string());
-        let made = made.map_or_else(|| "none".to_string(), |dollars| dollars.to_string());
-        Err(Disagreement::Fixing { at, attested: text(attested), made })
+        let text = |none: &'static str| {
+            move |dollars: Option<u32>| dollars.map_or_else(|| none.to_string(), |dollars| dollars.to_string())
+        };
+        Err(Disagreement::Fixing { at, attested: text("no")(attested), made: all(made, text("none")) })
     }
 
-    /// Is an attested touch true, and one that is not attested not true in final hours?
+    /// Is an attested touch true, and one that is not attested not true in final hours? Final hours count at the lows
+    /// that were served and found right, if there are any.
     ///
     /// # Errors
     /// When it was said and is not true, or is true and was not said.
     pub fn check_touch(&self, event: Event, attested: bool, frozen_until: Time) -> Result<(), Disagreement> {
         let Event::Touch { level, day, .. } = event else { return Ok(()) };
         let (Some(from), Some(end)) = (event.touch_from(), day.end()) else { return Ok(()) };
-        if !self.covers(from) {
+        if !self.cover(from) {
             return Ok(());
         }
-        let least = |until: Time| self.lows.range(from..until.max(from)).map(|(_, low)| *low).min();
+        let hours = |until: Time| (0..24).filter_map(|n| from.plus(n * HOUR)).take_while(move |hour| *hour < until);
         if attested {
-            let known = least(end);
+            let made = |hour: Time| self.logs.iter().filter_map(move |log| log.lows.get(&hour).copied());
+            let known = hours(end).flat_map(made).min();
             return match known {
                 Some(low) if low <= level.cents() => Ok(()),
                 _ => Err(Disagreement::FalseTouch { event, least: said(known) }),
             };
         }
-        match least(end.min(frozen_until)) {
+        // Without a served low the highest that any of the logs makes: the oracle may have said that one.
+        let highest = |hour: Time| self.made(hour, |log| &log.lows).into_iter().collect::<Option<Vec<_>>>();
+        let final_low =
+            |hour: Time| self.served.get(&hour).copied().unwrap_or_else(|| highest(hour)?.into_iter().max());
+        match hours(end.min(frozen_until)).filter_map(final_low).min() {
             Some(least) if least <= level.cents() => Err(Disagreement::ForgottenTouch { event, least }),
             _ => Ok(()),
         }
     }
+}
 
-    /// Does the log cover this moment: is it in the audited days, and not before the log's first hour?
-    fn covers(&self, moment: Time) -> bool {
-        moment >= self.from && self.first.is_some_and(|first| moment >= first.hour_floor())
-    }
+/// What each log makes, in words.
+fn all<T>(made: Vec<T>, text: impl Fn(T) -> String) -> String {
+    made.into_iter().map(text).collect::<Vec<_>>().join(" or ")
 }
 
 fn said(cents: Option<Cents>) -> String {

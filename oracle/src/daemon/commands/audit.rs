@@ -4,7 +4,7 @@ use crate::bundle::{Bundle, BundlePage};
 use crate::event::Event;
 use crate::ladder::{Level, BAND};
 use crate::price::policy::{Policies, PolicyPage};
-use crate::ticklog::audit::{Auditor, Covered};
+use crate::ticklog::audit::{Auditor, Covered, Logs};
 use crate::ticklog::entry::Head;
 use crate::units::{Day, Time};
 use crate::verify::{fixing_dollars, verify_announcement, verify_attestation};
@@ -26,11 +26,16 @@ const LARGEST: usize = 8 * 1024 * 1024;
 #[command(
     after_help = "Checks the chain and every signature, makes every median, held price, low and fixing again from the\n\
     venues' raw answers, and compares with the lows, fixings and touches the oracle serves. Prints the first disagreement\n\
-    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit."
+    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit.\n\
+    Replicas of one oracle keep a tick log each, and what one of them said follows from its own: name the others with\n\
+    --replica, and each thing said must follow from one of the logs."
 )]
 pub struct Audit {
     /// Base URL of the oracle, for example https://oracle.example.
     url: String,
+    /// Base URL of another replica of the same oracle, whose log is read too; may be given several times.
+    #[arg(long = "replica", value_name = "URL")]
+    replicas: Vec<String>,
     /// First day, YYYYMMDD [default: the log's first].
     #[arg(long, value_parser = day_of)]
     from: Option<Day>,
@@ -51,7 +56,7 @@ fn day_of(text: &str) -> Result<Day, String> {
 /// # Errors
 /// The first disagreement, or that the oracle cannot be read.
 pub async fn run(audit: Audit) -> anyhow::Result<()> {
-    let report = audit_oracle(&audit.url, audit.from, audit.to, audit.key).await?;
+    let report = audit_oracle(&audit.url, &audit.replicas, audit.from, audit.to, audit.key).await?;
     println!("{report}");
     Ok(())
 }
@@ -65,20 +70,42 @@ struct Said {
     touches: Vec<(Event, bool)>,
 }
 
-/// Audits the days `from` to `to` of an oracle, all that it has unless they are named.
+/// Audits the days `from` to `to` of an oracle, all that it has unless they are named, with the logs of its replicas.
 ///
 /// # Errors
 /// The first disagreement, or that the oracle cannot be read.
 pub async fn audit_oracle(
     url: &str,
+    replicas: &[String],
     from: Option<Day>,
     to: Option<Day>,
     key: Option<XOnlyPublicKey>,
 ) -> anyhow::Result<String> {
     let reader = Reader::new(url)?;
+    let key = key_of(&reader, key).await?;
+    let policies = policies(&reader, &key).await?;
+    let days = reader.log_days().await?;
+    let (Some(first), Some(last)) = (days.first(), days.last()) else { bail!("the oracle's tick log is empty") };
+    let (from, to) = (from.unwrap_or(*first).max(*first), to.unwrap_or(*last).min(*last));
+    ensure!(from <= to, "the oracle has no tick log of these days; it has {first} to {last}");
+    let said = said(&reader, key, &days_between(from, to)).await?;
+    let mut logs = vec![read_log(&reader, key, &policies, from, to).await?];
+    for url in replicas {
+        logs.push(read_replica(url, key, &policies, from, to).await.with_context(|| format!("replica {url}"))?);
+    }
+    let mut covered = Covered::default();
+    for log in &logs {
+        covered = covered.and(log.end()?);
+    }
+    compare(&mut Logs::new(key, logs), &said)?;
+    Ok(report(&said, from, to, covered))
+}
+
+/// The key of an oracle that has something to audit; `known` is what it must be.
+async fn key_of(reader: &Reader, known: Option<XOnlyPublicKey>) -> anyhow::Result<XOnlyPublicKey> {
     let info: Info = reader.json("/v1/info").await?;
-    if let Some(key) = key {
-        ensure!(info.pubkey == key, "the oracle's key is {}, right would be {key}", info.pubkey);
+    if let Some(known) = known {
+        ensure!(info.pubkey == known, "the oracle's key is {}, right would be {known}", info.pubkey);
     }
     if info.feed != "live" {
         bail!(
@@ -86,18 +113,38 @@ pub async fn audit_oracle(
             info.feed
         );
     }
-    let key = info.pubkey;
-    let policies = policies(&reader, &key).await?;
-    let days: Vec<String> = reader.json("/v1/log").await?;
-    let days: Vec<Day> = days.iter().filter_map(|day| Day::from_yyyymmdd(day)).collect();
-    let (Some(first), Some(last)) = (days.first(), days.last()) else { bail!("the oracle's tick log is empty") };
-    let (from, to) = (from.unwrap_or(*first).max(*first), to.unwrap_or(*last).min(*last));
-    ensure!(from <= to, "the oracle has no tick log of these days; it has {first} to {last}");
-    let said = said(&reader, key, &days_between(from, to)).await?;
+    Ok(info.pubkey)
+}
+
+async fn read_replica(
+    url: &str,
+    key: XOnlyPublicKey,
+    policies: &Policies,
+    from: Day,
+    to: Day,
+) -> anyhow::Result<Auditor> {
+    let reader = Reader::new(url)?;
+    key_of(&reader, Some(key)).await?;
+    ensure!(self::policies(&reader, &key).await? == *policies, "it publishes other price policies");
+    read_log(&reader, key, policies, from, to).await
+}
+
+/// One log, from the day before `from` on.
+async fn read_log(
+    reader: &Reader,
+    key: XOnlyPublicKey,
+    policies: &Policies,
+    from: Day,
+    to: Day,
+) -> anyhow::Result<Auditor> {
+    let days = reader.log_days().await?;
     let start = from.start().context("the day is after 2106")?;
-    let mut auditor = Auditor::new(key, policies, start);
+    let mut auditor = Auditor::new(key, policies.clone(), start);
     let read: Vec<Day> = days.iter().copied().filter(|day| day.next() >= Some(from) && *day <= to).collect();
-    if read.first() == Some(first) {
+    if read.is_empty() {
+        return Ok(auditor);
+    }
+    if read.first() == days.first() {
         auditor = auditor.from_the_first_tick();
     }
     let head: Head = reader.json("/v1/log/head").await?;
@@ -106,11 +153,9 @@ pub async fn audit_oracle(
         auditor.promise(head)?;
     }
     for day in read {
-        follow(&reader, &mut auditor, day).await?;
+        follow(reader, &mut auditor, day).await?;
     }
-    let covered = auditor.end()?;
-    compare(&auditor, &said)?;
-    Ok(report(&said, from, to, covered))
+    Ok(auditor)
 }
 
 fn days_between(from: Day, to: Day) -> Vec<Day> {
@@ -225,15 +270,15 @@ async fn follow(reader: &Reader, auditor: &mut Auditor, day: Day) -> anyhow::Res
     }
 }
 
-fn compare(auditor: &Auditor, said: &Said) -> anyhow::Result<()> {
+fn compare(logs: &mut Logs, said: &Said) -> anyhow::Result<()> {
     for lows in &said.lows {
-        auditor.check_lows(lows)?;
+        logs.check_lows(lows)?;
     }
     for (at, attested) in &said.fixings {
-        auditor.check_fixing(*at, *attested, said.frozen_until)?;
+        logs.check_fixing(*at, *attested, said.frozen_until)?;
     }
     for (event, attested) in &said.touches {
-        auditor.check_touch(*event, *attested, said.frozen_until)?;
+        logs.check_touch(*event, *attested, said.frozen_until)?;
     }
     Ok(())
 }
@@ -264,6 +309,12 @@ impl Reader {
         let client =
             reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Reader { client, base: url.trim_end_matches('/').to_string() })
+    }
+
+    /// The days that have a log, oldest first.
+    async fn log_days(&self) -> anyhow::Result<Vec<Day>> {
+        let days: Vec<String> = self.json("/v1/log").await?;
+        Ok(days.iter().filter_map(|day| Day::from_yyyymmdd(day)).collect())
     }
 
     async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {

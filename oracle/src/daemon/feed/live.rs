@@ -228,6 +228,10 @@ impl Feed for Live {
         Ok(News { spot, lows: self.lows.clone(), fixings: self.fixings.clone() })
     }
 
+    fn is_blind(&self) -> bool {
+        self.below_since.is_some()
+    }
+
     fn health(&self) -> Option<Health> {
         let last = self.last.as_ref();
         let policy = last.and_then(|tick| self.policies.at(tick.at)).or_else(|| self.policies.all().last())?;

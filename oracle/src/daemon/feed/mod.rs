@@ -38,6 +38,11 @@ pub trait Feed: Send {
     /// When the source fails; the desk keeps the last state, serves no price, and asks again.
     fn poll(&mut self, frozen_until: Time, now: Time) -> anyhow::Result<News>;
 
+    /// Has it looked and found too little for a price? A replica whose feed is blind lets another one speak.
+    fn is_blind(&self) -> bool {
+        false
+    }
+
     /// How a live source is doing; `None` for a test feed.
     fn health(&self) -> Option<live::Health> {
         None

@@ -27,7 +27,7 @@ fn log_of(world: &World, day: &str) -> PathBuf {
 }
 
 async fn audited(url: &str) -> String {
-    match audit_oracle(url, None, None, None).await {
+    match audit_oracle(url, &[], None, None, None).await {
         Ok(report) => report,
         Err(error) => format!("{error:#}"),
     }
@@ -83,10 +83,11 @@ async fn an_honest_oracle_passes_its_audit() {
     assert!(report.contains("ticks    1465, 1465 with a median, 2 signed heads"), "{report}");
     assert!(report.contains("lows     3\nfixings  2 attested"), "{report}");
     let day = Day::from_yyyymmdd("20200312");
-    let second = audit_oracle(&url, day, None, Some(keys().public_key())).await.unwrap();
+    let second = audit_oracle(&url, &[], day, None, Some(keys().public_key())).await.unwrap();
     assert!(second.contains("days     20200312 to 20200312"), "{second}");
     let other = audit_oracle(
         &url,
+        &[],
         None,
         None,
         Some(
@@ -202,7 +203,7 @@ async fn what_was_said_against_the_ticks_is_found() {
                 auditor.line(Day::from_yyyymmdd(day).unwrap(), line).unwrap();
             }
         }
-        auditor
+        Logs::new(keys().public_key(), vec![auditor])
     };
     let touch = |dollars, from_hour| {
         let level = Level::exactly(dollars).unwrap();
@@ -217,4 +218,48 @@ async fn what_was_said_against_the_ticks_is_found() {
     assert!(lie.contains("h01 is attested"), "the low of the hour before does not count: {lie}");
     let gap = auditor.check_touch(touch(1_084, 0), false, frozen).unwrap_err().to_string();
     assert!(gap.contains("is not attested, but the low of its hours fell to $1,083.0"), "{gap}");
+}
+
+#[tokio::test]
+async fn what_replicas_said_in_turns_follows_from_their_logs_together() {
+    let (mut first, mut second) = (World::new().await, World::new().await);
+    for (world, lower) in [(&mut first, 0), (&mut second, 200)] {
+        for step in 0..5 {
+            world.run(293, PRICE - lower - step * 300);
+        }
+    }
+    // The first spoke in the hour before midnight, the second after it; the first one's fixings stand.
+    let (one, two) = (first.ledger(), second.ledger());
+    let midnight = START.plus(HOUR).unwrap();
+    let low = |cents| Record::Low { hour: midnight, cents };
+    let theirs = two.lows(midnight.day())[0].unwrap();
+    let none = |_: &Record| false;
+    let mixed = falsified(&one, &none, &[low(theirs)]);
+    assert_eq!(mixed.lows(midnight.day())[0], Some(theirs), "the lower one");
+    let together = |ledger: Ledger| {
+        let (first, second) = (&first, &second);
+        async move {
+            let (url, replica) = (first.serve(ledger.clone()).await, second.serve(ledger).await);
+            match audit_oracle(&url, &[replica], None, None, None).await {
+                Ok(report) => report,
+                Err(error) => format!("{error:#}"),
+            }
+        }
+    };
+    let alone = audited(&first.serve(mixed.clone()).await).await;
+    assert!(alone.contains("the low of the hour from 2020-03-12T00:00:00Z is served as $1,089.0"), "{alone}");
+    let report = together(mixed).await;
+    assert!(report.ends_with("everything agrees") && report.contains("ticks    2930"), "{report}");
+    let is_low = |record: &Record| matches!(record, Record::Low { hour, .. } if *hour == midnight);
+    for (ledger, says) in [
+        (falsified(&one, &none, &[low(Cents(50_000))]), "is served as $500.00, its ticks make $1,091.01 or $1,089.01"),
+        (falsified(&one, &is_low, &[]), "is served as none, its ticks make $1,091.01 or $1,089.01"),
+        (
+            falsified(&one, &none, &[Record::Fixing { at: midnight, cents: Cents(50_000) }]),
+            "is attested as 500 dollars, its ticks make 1097 or 1095",
+        ),
+    ] {
+        let report = together(ledger).await;
+        assert!(report.contains(says), "{says}: {report}");
+    }
 }

@@ -273,7 +273,7 @@ async fn a_new_policy_counts_from_its_hour_and_the_log_says_which_counted() {
         versions.push(entry.policy);
         Ok(())
     };
-    world.live().log().ticks_from(hour(1), seen).unwrap();
+    world.log().ticks_from(hour(1), seen).unwrap();
     assert_eq!(versions, [2]);
 }
 
@@ -281,6 +281,7 @@ async fn a_new_policy_counts_from_its_hour_and_the_log_says_which_counted() {
 async fn a_log_that_cannot_be_written_leaves_no_price() {
     let mut world = World::new().await;
     world.run(2, PRICE);
+    world.stop();
     let mut live = world.live();
     live.sign = Box::new(|_, _, _| anyhow::bail!("the signer is away"));
     let late = hour(1);
