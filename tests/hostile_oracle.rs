@@ -274,6 +274,7 @@ async fn another_oracle(dir: &Path) -> daemon::Oracle {
         network: daemon::Network::Regtest,
         feed: daemon::FeedChoice::Replay(prices),
         clock: Clock::file(dir.join("clock")),
+        replicas: daemon::Replicas::default(),
     })
     .await
     .unwrap()

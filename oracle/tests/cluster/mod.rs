@@ -1,4 +1,5 @@
 //! A throw-away PostgreSQL server: its own folder, its own port, gone afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
 #![allow(dead_code)] // Each test file uses a part of it.
 
 use std::net::TcpListener;

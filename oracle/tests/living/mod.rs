@@ -1,4 +1,5 @@
 //! Oracles as processes that are killed, and a client that remembers everything it was told.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
 #![allow(dead_code)] // Each test file uses a part of it.
 
 use hypothec_oracle::clock::Clock;

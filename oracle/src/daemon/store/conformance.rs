@@ -1,5 +1,7 @@
 //! What every backend must do, run on each.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
+
 use super::super::ledger::{Ledger, Record};
 use super::log::Appended;
 use super::{mark, Book, Log, LogError, Memory, Said, Sled};

@@ -17,16 +17,11 @@ struct Shared {
 }
 
 /// One handle.
+#[derive(Default)]
 pub struct Memory {
     shared: Arc<Mutex<Shared>>,
     me: u64,
     next: usize,
-}
-
-impl Default for Memory {
-    fn default() -> Memory {
-        Memory { shared: Arc::default(), me: 0, next: 0 }
-    }
 }
 
 impl Memory {

@@ -1,5 +1,7 @@
 //! PostgreSQL: the shared conformance suite runs here too; these are the stories of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
+
 #[path = "../../../tests/cluster/mod.rs"]
 mod cluster;
 
