@@ -10,7 +10,7 @@ use super::log::{LogReader, TickLog};
 use super::log_routes::Published;
 use super::peers::Peers;
 use super::press::Press;
-use super::store::{Book, Sled};
+use super::store::{Book, Log, Memory, Sled};
 use crate::announce::OracleKeys;
 use crate::clock::Clock;
 use crate::event::Event;
@@ -161,6 +161,7 @@ pub struct World {
     desk: Option<Desk>,
     log: Option<LogReader>,
     wiggle: u64,
+    database: Option<Memory>,
 }
 
 impl World {
@@ -168,7 +169,16 @@ impl World {
         World::with(vec![Policy::default()]).await
     }
 
+    /// A replica: its ledger is in a database that it shares.
+    pub async fn on(database: &Memory) -> World {
+        World::made(vec![Policy::default()], Some(database.another())).await
+    }
+
     pub async fn with(policies: Vec<Policy>) -> World {
+        World::made(policies, None).await
+    }
+
+    async fn made(policies: Vec<Policy>, database: Option<Memory>) -> World {
         let venues = Venues::default();
         let url = venues.serve().await;
         let bases = Venue::ALL.into_iter().map(|venue| (venue, url.clone())).collect();
@@ -176,7 +186,7 @@ impl World {
         let fetcher = Fetcher::new(&Venue::ALL, &bases, Duration::from_millis(500), table.clone()).unwrap();
         let (folder, policies) = (folder(), Policies::new(policies).unwrap());
         let mut world =
-            World { folder, venues, table, now: START, policies, fetcher, desk: None, log: None, wiggle: 0 };
+            World { folder, venues, table, now: START, policies, fetcher, desk: None, log: None, wiggle: 0, database };
         world.restart();
         world
     }
@@ -193,7 +203,10 @@ impl World {
     /// Everything the process knew is gone but for its files.
     pub fn restart(&mut self) {
         self.stop();
-        let store = Box::new(Sled::open(self.data()).unwrap());
+        let store: Box<dyn Log> = match &self.database {
+            Some(database) => Box::new(database.another()),
+            None => Box::new(Sled::open(self.data()).unwrap()),
+        };
         let book = Book::open(store, keys().public_key(), self.data(), &[]).unwrap();
         let live = self.live();
         self.log = Some(live.log());

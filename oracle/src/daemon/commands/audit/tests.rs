@@ -3,6 +3,7 @@
 use super::*;
 use crate::daemon::harness::{keys, World, START};
 use crate::daemon::ledger::{Ledger, Record};
+use crate::daemon::store::Memory;
 use crate::price::reckon::Input;
 use crate::ticklog::entry::{hash_of, Line};
 use crate::units::{Cents, HOUR};
@@ -28,6 +29,14 @@ fn log_of(world: &World, day: &str) -> PathBuf {
 
 async fn audited(url: &str) -> String {
     match audit_oracle(url, &[], None, None, None).await {
+        Ok(report) => report,
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+async fn audited_together(first: &World, second: &World, ledger: Ledger) -> String {
+    let (url, replica) = (first.serve(ledger.clone()).await, second.serve(ledger).await);
+    match audit_oracle(&url, &[replica], None, None, None).await {
         Ok(report) => report,
         Err(error) => format!("{error:#}"),
     }
@@ -236,16 +245,7 @@ async fn what_replicas_said_in_turns_follows_from_their_logs_together() {
     let none = |_: &Record| false;
     let mixed = falsified(&one, &none, &[low(theirs)]);
     assert_eq!(mixed.lows(midnight.day())[0], Some(theirs), "the lower one");
-    let together = |ledger: Ledger| {
-        let (first, second) = (&first, &second);
-        async move {
-            let (url, replica) = (first.serve(ledger.clone()).await, second.serve(ledger).await);
-            match audit_oracle(&url, &[replica], None, None, None).await {
-                Ok(report) => report,
-                Err(error) => format!("{error:#}"),
-            }
-        }
-    };
+    let together = |ledger: Ledger| audited_together(&first, &second, ledger);
     let alone = audited(&first.serve(mixed.clone()).await).await;
     assert!(alone.contains("the low of the hour from 2020-03-12T00:00:00Z is served as $1,089.0"), "{alone}");
     let report = together(mixed).await;
@@ -256,10 +256,43 @@ async fn what_replicas_said_in_turns_follows_from_their_logs_together() {
         (falsified(&one, &is_low, &[]), "is served as none, its ticks make $1,091.01 or $1,089.01"),
         (
             falsified(&one, &none, &[Record::Fixing { at: midnight, cents: Cents(50_000) }]),
-            "is attested as 500 dollars, its ticks make 1097 or 1095",
+            "is attested as 500 dollars, its ticks make 1100 or 1098",
         ),
     ] {
         let report = together(ledger).await;
         assert!(report.contains(says), "{says}: {report}");
     }
+}
+
+#[tokio::test]
+async fn live_replicas_on_one_ledger_take_turns_as_their_venues_fail_and_pass_an_audit_together() {
+    let database = Memory::default();
+    let (mut first, mut second) = (World::on(&database).await, World::on(&database).await);
+    let (price, midnight) = (PRICE, START.plus(HOUR).unwrap());
+    for tick in 0..1_465u32 {
+        // The first loses its venues from 23:50 to 00:20, the second from 00:30 on.
+        let (one_sees, two_sees) = (!(600..960).contains(&tick), tick < 1_080);
+        let fall = u64::from(tick / 10) * 20;
+        for (world, sees, cents) in [(&mut first, one_sees, price - fall), (&mut second, two_sees, price - 400 - fall)]
+        {
+            if sees {
+                world.run(1, cents);
+            } else {
+                world.run_silent(1);
+            }
+        }
+        if tick == 600 {
+            let low = first.ledger().lows(START.day())[23];
+            assert!(low > Some(Cents(price - 400 - fall)), "the first speaks, so far by its own prices: {low:?}");
+        }
+    }
+    second.look();
+    let ledger = first.ledger();
+    assert_eq!((&ledger, ledger.frozen_until()), (&second.ledger(), START.plus(2 * HOUR).unwrap()));
+    assert_eq!(ledger.counts(), (3, 2));
+    assert!(ledger.lows(midnight.day())[0] < Some(Cents(price - 1_400 * 2 + 100)), "to the end of the hour");
+    let alone = audited(&first.serve(ledger.clone()).await).await;
+    assert!(alone.contains("its ticks make"), "{alone}");
+    let report = audited_together(&first, &second, ledger).await;
+    assert!(report.ends_with("everything agrees"), "{report}");
 }
