@@ -276,6 +276,7 @@ async fn another_oracle(dir: &Path) -> daemon::Oracle {
         clock: Clock::file(dir.join("clock")),
         operating: daemon::Operating::default(),
         limits: daemon::Limits::default(),
+        replicas: daemon::Replicas::default(),
     })
     .await
     .unwrap()

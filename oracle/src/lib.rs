@@ -7,12 +7,16 @@
 pub mod announce;
 pub mod bundle;
 pub mod clock;
+pub mod crash;
 pub mod daemon;
 pub mod equivocation;
 pub mod event;
 pub mod ladder;
+pub mod price;
 pub mod rotation;
 pub mod statement;
+pub mod ticklog;
 pub mod units;
 pub mod verify;
+pub mod watermark;
 pub mod wire;

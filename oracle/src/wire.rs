@@ -192,11 +192,11 @@ impl From<OracleAttestation> for AssetAttestation {
 pub struct Info {
     /// X-only key, hex.
     pub pubkey: XOnlyPublicKey,
-    /// `regtest` or `signet`.
+    /// `regtest`, `signet`, or `bitcoin` with the live feed.
     pub network: String,
     /// Version of the oracle's software.
     pub version: String,
-    /// Where its prices come from: `replay` or `manual`.
+    /// Where its prices come from: `live`, `replay` or `manual`.
     pub feed: String,
     /// Lowest level of the ladder, dollars.
     pub lowest_level: u32,
@@ -219,6 +219,9 @@ pub struct Status {
     pub lows: u64,
     /// Fixings said.
     pub fixings: u64,
+    /// What is wrong, if anything is: while it is, nothing new is said.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alarm: Option<String>,
 }
 
 /// One entry of `GET /list-events`, in kormir's shape.

@@ -4,11 +4,17 @@
 
 // Helpers outside `#[test]` functions are test code too.
 
+use bitcoin::hashes::{sha256, Hash};
 use hypothec_oracle::announce::OracleKeys;
 use hypothec_oracle::bundle::{Bundle, BundlePage, PackedAttestation};
 use hypothec_oracle::daemon::feed::replay::Replay;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
+use hypothec_oracle::price::policy::{Policies, Policy};
+use hypothec_oracle::price::reckon::Input;
+use hypothec_oracle::price::venue::Venue;
+use hypothec_oracle::ticklog::audit::Auditor;
+use hypothec_oracle::ticklog::entry::{hash_of, Entry, Head, Line};
 use hypothec_oracle::units::{Day, Time, HOUR};
 use hypothec_oracle::verify::{verify_announcement, verify_attestation};
 use proptest::prelude::*;
@@ -66,6 +72,36 @@ proptest! {
         if let Ok(Some(attestation)) = page.attestation(bundle, event, &announcement) {
             prop_assert!(verify_attestation(&attestation, &announcement).is_err());
         }
+    }
+
+    #[test]
+    fn any_line_of_a_tick_log_is_followed_or_refused(
+        text in "\\PC{0,80}", n in any::<u64>(), at in any::<u32>(), policy in 0..3u32, raw in "\\PC{0,60}", cut in 0..400usize,
+    ) {
+        let input = |venue| Input { venue, received: Some(Time(at)), raw: Some(raw.clone()), error: None };
+        let entry = Entry {
+            n,
+            prev: sha256::Hash::all_zeros(),
+            at: Time(at),
+            policy,
+            inputs: Venue::ALL.into_iter().map(input).collect(),
+            median: None,
+            held: None,
+        };
+        let policies = Policies::new(vec![Policy::default()]).expect("the sample");
+        let day = Time(at).day();
+        let mut auditor = Auditor::new(keys().public_key(), policies.clone(), Time(0));
+        let line = Line::Tick(entry).text();
+        let honest = auditor.line(day, &line);
+        prop_assert_eq!(honest.is_ok(), policy == 1, "{:?}", honest);
+        let head = Line::Head(Head::sign(&OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).expect("a key")), n, Time(at), hash_of(&line)));
+        if policy == 1 {
+            prop_assert!(auditor.line(day, &head.text()).is_err(), "signed by somebody else");
+            prop_assert!(auditor.line(day, &line).is_err(), "twice");
+        }
+        let start: String = line.chars().take(cut).collect();
+        prop_assert!(Auditor::new(keys().public_key(), policies, Time(0)).line(day, &start).is_err() || start == line);
+        prop_assert!(auditor.line(day, &text).is_err());
     }
 
     #[test]

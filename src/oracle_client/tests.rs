@@ -59,6 +59,7 @@ impl World {
             feed,
             clock: Clock::file(self.clock()),
             limits: daemon::Limits::default(),
+            replicas: daemon::Replicas::default(),
             operating: daemon::Operating::default(),
         }
     }

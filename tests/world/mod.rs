@@ -81,6 +81,7 @@ impl World {
             clock: Clock::file(&clock),
             limits: daemon::Limits::default(),
             operating: daemon::Operating::default(),
+            replicas: daemon::Replicas::default(),
         })
         .await
         .unwrap();

@@ -41,13 +41,21 @@ pub enum Command {
     /// Run the oracle.
     #[command(after_help = "Examples:\n  \
         hypothec-oracle run --data ~/.hypothec-oracle --network regtest --replay prices.csv --regtest-clock clock\n  \
-        hypothec-oracle run --data ~/.hypothec-oracle --network signet --manual --listen 127.0.0.1:3939")]
+        hypothec-oracle run --data ~/.hypothec-oracle --network signet --manual --listen 127.0.0.1:3939\n  \
+        hypothec-oracle run --data ~/.hypothec-oracle --network bitcoin --live --policy policy.toml")]
     Run(Run),
     /// The manual feed's price.
     #[command(subcommand)]
     Price(Price),
     /// How the oracle that runs here is; fails when it is not in order.
     Status(Status),
+    /// Say what an oracle would have said over bars of the past.
+    Backtest(commands::backtest::Backtest),
+    /// Check everything an oracle said against its tick log; for strangers.
+    Audit(commands::audit::Audit),
+    /// How far the oracle has spoken, to be kept elsewhere: an oracle started on an older ledger refuses.
+    #[command(subcommand)]
+    Watermark(commands::watermark::Watermark),
 }
 
 /// Which oracle.
@@ -56,8 +64,9 @@ pub struct Place {
     /// Data folder.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// TOML file with any of: data, listen, network, replay, manual, regtest_clock, limits, signer, passphrase_file,
-    /// webhook_listen, webhook_secret_file, mirrors, venues, bitcoind.
+    /// TOML file with any of: data, listen, network, replay, manual, live, policy, venue_urls, regtest_clock, limits,
+    /// signer, passphrase_file, webhook_listen, webhook_secret_file, mirrors, venues, bitcoind, postgres, postgres_ca,
+    /// postgres_lease_ms, peers, watermark.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }
@@ -83,15 +92,21 @@ pub struct Run {
     /// Address to listen on [default: 127.0.0.1:3939]; port 0 takes a free one.
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<SocketAddr>,
-    /// regtest or signet [default: signet].
+    /// regtest or signet, or bitcoin with the live feed [default: signet].
     #[arg(long)]
     network: Option<Network>,
     /// Play the hourly bars of this CSV (unix,open,high,low,close).
-    #[arg(long, value_name = "FILE.csv", conflicts_with = "manual")]
+    #[arg(long, value_name = "FILE.csv", conflicts_with_all = ["manual", "live"])]
     replay: Option<PathBuf>,
     /// Take prices from `price set`.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "live")]
     manual: bool,
+    /// Take prices from venues.
+    #[arg(long)]
+    live: bool,
+    /// The live feed's price policy; a new version counts from the hour it names.
+    #[arg(long, value_name = "FILE.toml")]
+    policy: Option<PathBuf>,
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
@@ -107,6 +122,21 @@ pub struct Run {
     /// File with the secret shared with the payment system.
     #[arg(long, value_name = "FILE")]
     webhook_secret_file: Option<PathBuf>,
+    /// Keep the ledger in this PostgreSQL database, shared by the oracle's replicas.
+    #[arg(long, value_name = "URL", env = "HYPOTHEC_ORACLE_POSTGRES", hide_env_values = true)]
+    postgres: Option<String>,
+    /// Certificate authority (PEM) of a database on another machine.
+    #[arg(long, value_name = "FILE.pem")]
+    postgres_ca: Option<PathBuf>,
+    /// Milliseconds after which a silent replica is replaced [default: 10000].
+    #[arg(long, value_name = "MS")]
+    postgres_lease_ms: Option<u32>,
+    /// Base URL of a replica or mirror to ask before a fixing is said; may be given several times.
+    #[arg(long = "peer", value_name = "URL")]
+    peers: Vec<String>,
+    /// Refuse a ledger older than this exported watermark.
+    #[arg(long, value_name = "FILE")]
+    watermark: Option<PathBuf>,
 }
 
 /// How to say how it is.
@@ -168,11 +198,18 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
                 network: line.network,
                 replay: line.replay,
                 manual: line.manual,
+                live: line.live,
+                policy: line.policy,
                 regtest_clock: line.regtest_clock,
                 signer: line.signer,
                 passphrase_file: line.passphrase_file,
                 webhook_listen: line.webhook_listen,
                 webhook_secret_file: line.webhook_secret_file,
+                postgres: line.postgres,
+                postgres_ca: line.postgres_ca,
+                postgres_lease_ms: line.postgres_lease_ms,
+                peers: line.peers,
+                watermark: line.watermark,
                 ..Said::default()
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
@@ -180,6 +217,9 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Price(Price::Set { cents, place }) => commands::price::set(&place.said()?.data()?, Cents(cents)).await,
         Command::Price(Price::Clear(place)) => commands::price::clear(&place.said()?.data()?).await,
         Command::Status(line) => commands::status::status(&line.place.said()?.data()?, line.json).await,
+        Command::Backtest(backtest) => commands::backtest::run(&backtest),
+        Command::Audit(audit) => commands::audit::run(audit).await,
+        Command::Watermark(watermark) => tokio::task::spawn_blocking(move || watermark.execute()).await?,
     }
 }
 

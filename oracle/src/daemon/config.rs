@@ -2,21 +2,29 @@
 
 use super::http::Limits;
 use super::passphrase::Passphrase;
+use super::store::Server;
 use crate::clock::Clock;
+use crate::price::venue::Venue;
 use anyhow::{bail, Context};
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::time::Duration;
 
 /// Where the daemon listens when nothing else is said.
 pub const LISTEN: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 3939);
 
+/// Milliseconds after which a silent replica is replaced, when nothing else is said.
+const LEASE: u32 = 10_000;
+/// What else may be said.
+const LEASES: std::ops::RangeInclusive<u32> = 1_000..=60_000;
+
 /// Largest configuration file read, in bytes.
 const LARGEST: u64 = 64 * 1024;
 
-/// The networks this version speaks for: its feeds are test feeds.
+/// The networks an oracle speaks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub enum Network {
@@ -24,6 +32,8 @@ pub enum Network {
     Regtest,
     /// The public test chain.
     Signet,
+    /// The chain with money on it; the live feed only.
+    Bitcoin,
 }
 
 impl FromStr for Network {
@@ -33,10 +43,8 @@ impl FromStr for Network {
         match text {
             "regtest" => Ok(Network::Regtest),
             "signet" => Ok(Network::Signet),
-            "bitcoin" | "mainnet" | "main" => Err("network \"mainnet\" is refused: this version has only test feeds \
-                (replay and manual), and nobody's money may hang on them; use regtest or signet"
-                .into()),
-            other => Err(format!("network {other:?} is unknown; use regtest or signet")),
+            "bitcoin" | "mainnet" | "main" => Ok(Network::Bitcoin),
+            other => Err(format!("network {other:?} is unknown; use regtest or signet, or bitcoin with the live feed")),
         }
     }
 }
@@ -54,6 +62,7 @@ impl std::fmt::Display for Network {
         f.write_str(match self {
             Network::Regtest => "regtest",
             Network::Signet => "signet",
+            Network::Bitcoin => "bitcoin",
         })
     }
 }
@@ -65,6 +74,28 @@ pub enum FeedChoice {
     Replay(PathBuf),
     /// An operator's word, through files in the data folder.
     Manual,
+    /// Venues, asked over the network, by a published policy.
+    Live(LiveChoice),
+}
+
+/// How the live feed is set up.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct LiveChoice {
+    /// The price policy's file; without one, what was published before, or the sample's numbers.
+    pub policy: Option<PathBuf>,
+    /// Other base URLs of venues, for a proxy of one's own and for tests.
+    pub venue_urls: BTreeMap<Venue, String>,
+}
+
+/// How the ledger is shared and guarded. The default: sled in the data folder, alone.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Replicas {
+    /// The PostgreSQL database that holds the ledger.
+    pub postgres: Option<Server>,
+    /// Base URLs of replicas and mirrors, asked before a fixing is said.
+    pub peers: Vec<String>,
+    /// An exported watermark that the ledger may not be older than.
+    pub watermark: Option<PathBuf>,
 }
 
 /// All the daemon needs to run.
@@ -84,6 +115,8 @@ pub struct Config {
     pub limits: Limits,
     /// Its key, its payments, and what is near it.
     pub operating: Operating,
+    /// Its ledger's place and guards.
+    pub replicas: Replicas,
 }
 
 /// What an operator adds to an oracle. Nothing of it is needed on regtest.
@@ -107,6 +140,11 @@ pub struct Said {
     pub replay: Option<PathBuf>,
     #[serde(default)]
     pub manual: bool,
+    #[serde(default)]
+    pub live: bool,
+    pub policy: Option<PathBuf>,
+    #[serde(default)]
+    pub venue_urls: BTreeMap<Venue, String>,
     pub regtest_clock: Option<PathBuf>,
     pub limits: Option<Limits>,
     /// The signer's socket.
@@ -125,6 +163,17 @@ pub struct Said {
     pub venues: BTreeMap<String, String>,
     /// A bitcoind whose clock `doctor` looks at: `http://user:password@127.0.0.1:8332`.
     pub bitcoind: Option<String>,
+    /// `postgres://user:password@host/database`; without it the ledger is in the data folder.
+    pub postgres: Option<String>,
+    /// PEM file of the authority that vouches for a database on another machine.
+    pub postgres_ca: Option<PathBuf>,
+    /// Milliseconds after which a silent replica is replaced.
+    pub postgres_lease_ms: Option<u32>,
+    /// Base URLs of replicas and mirrors.
+    #[serde(default)]
+    pub peers: Vec<String>,
+    /// An exported watermark.
+    pub watermark: Option<PathBuf>,
 }
 
 impl Said {
@@ -143,13 +192,16 @@ impl Said {
 
     /// What `self` says, else what `below` says. A feed said here hides the one below.
     pub fn over(self, below: Said) -> Said {
-        let has_feed = self.manual || self.replay.is_some();
+        let has_feed = self.manual || self.live || self.replay.is_some();
         Said {
             data: self.data.or(below.data),
             listen: self.listen.or(below.listen),
             network: self.network.or(below.network),
             replay: if has_feed { self.replay } else { below.replay },
             manual: if has_feed { self.manual } else { below.manual },
+            live: if has_feed { self.live } else { below.live },
+            policy: self.policy.or(below.policy),
+            venue_urls: if self.venue_urls.is_empty() { below.venue_urls } else { self.venue_urls },
             regtest_clock: self.regtest_clock.or(below.regtest_clock),
             limits: self.limits.or(below.limits),
             signer: self.signer.or(below.signer),
@@ -159,6 +211,11 @@ impl Said {
             mirrors: if self.mirrors.is_empty() { below.mirrors } else { self.mirrors },
             venues: if self.venues.is_empty() { below.venues } else { self.venues },
             bitcoind: self.bitcoind.or(below.bitcoind),
+            postgres: self.postgres.or(below.postgres),
+            postgres_ca: self.postgres_ca.or(below.postgres_ca),
+            postgres_lease_ms: self.postgres_lease_ms.or(below.postgres_lease_ms),
+            peers: if self.peers.is_empty() { below.peers } else { self.peers },
+            watermark: self.watermark.or(below.watermark),
         }
     }
 
@@ -177,11 +234,20 @@ impl Said {
     pub fn settle(self) -> anyhow::Result<Config> {
         let data = self.data()?;
         let network = self.network.unwrap_or(Network::Signet);
-        let feed = match (self.replay, self.manual) {
-            (Some(path), false) => FeedChoice::Replay(path),
-            (None, true) => FeedChoice::Manual,
-            (Some(_), true) => bail!("both a replay and the manual feed are named; an oracle has one feed"),
-            (None, false) => bail!("no feed is named; say --replay FILE.csv or --manual"),
+        let replicas = self.replicas(network)?;
+        if !self.live && (self.policy.is_some() || !self.venue_urls.is_empty()) {
+            bail!(
+                "a price policy or venue URLs are named, but they are for the live feed; say --live, or leave them out"
+            );
+        }
+        let feed = match (self.replay, self.manual, self.live) {
+            (Some(path), false, false) => FeedChoice::Replay(path),
+            (None, true, false) => FeedChoice::Manual,
+            (None, false, true) => FeedChoice::Live(LiveChoice { policy: self.policy, venue_urls: self.venue_urls }),
+            (None, false, false) => {
+                bail!("no feed is named; say --replay FILE.csv or --manual for a trial, --live for venues")
+            }
+            _ => bail!("more than one of the replay, manual and live feeds are named; an oracle has one feed"),
         };
         let clock = self.regtest_clock.map_or(Clock::System, Clock::File);
         let webhook = match (self.webhook_listen, self.webhook_secret_file) {
@@ -192,9 +258,27 @@ impl Said {
         let operating =
             Operating { signer: self.signer, passphrase: Passphrase { file: self.passphrase_file }, webhook };
         let (listen, limits) = (self.listen.unwrap_or(LISTEN), self.limits.unwrap_or_default());
-        let config = Config { data, listen, network, feed, clock, limits, operating };
+        let config = Config { data, listen, network, feed, clock, limits, operating, replicas };
         config.check()?;
         Ok(config)
+    }
+
+    fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
+        let lease = self.postgres_lease_ms.unwrap_or(LEASE);
+        if !LEASES.contains(&lease) {
+            bail!("postgres_lease_ms is {lease}; it must lie between {} and {}", LEASES.start(), LEASES.end());
+        }
+        if let Some(url) = self.peers.iter().find(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            bail!("peer {url:?} is not a base URL such as https://replica.example");
+        }
+        let server = |url: &String| Server {
+            url: url.clone(),
+            ca: self.postgres_ca.clone(),
+            lease: Duration::from_millis(u64::from(lease)),
+            unsynced: network == Network::Regtest,
+        };
+        let postgres = self.postgres.as_ref().map(server);
+        Ok(Replicas { postgres, peers: self.peers.clone(), watermark: self.watermark.clone() })
     }
 }
 
@@ -207,7 +291,7 @@ impl Network {
         match self {
             // A chain on one machine: its conductor asks as fast as it can.
             Network::Regtest => 0,
-            Network::Signet => USUAL,
+            Network::Signet | Network::Bitcoin => USUAL,
         }
     }
 }
@@ -216,7 +300,7 @@ impl Config {
     /// Refuses what may not go together.
     ///
     /// # Errors
-    /// When a clock file is given outside regtest.
+    /// When a clock file is given outside regtest or to the live feed, a test feed on mainnet, or a venue's URL is unsafe.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
@@ -226,6 +310,25 @@ impl Config {
                 "webhook_listen is {}, where the public listens; give the webhook an address of its own",
                 self.listen
             );
+        }
+        let FeedChoice::Live(live) = &self.feed else {
+            if self.network == Network::Bitcoin {
+                bail!(
+                    "network bitcoin is refused with test feeds (replay and manual): nobody's money may hang on them; \
+                    say --live, or use regtest or signet"
+                );
+            }
+            return Ok(());
+        };
+        if self.clock.is_file() {
+            bail!("--regtest-clock is refused with the live feed: venues know only the real time; use --replay or --manual");
+        }
+        for (venue, url) in &live.venue_urls {
+            let is_safe =
+                url.starts_with("https://") || (url.starts_with("http://") && self.network != Network::Bitcoin);
+            if !is_safe {
+                bail!("venue_urls.{venue} is {url:?}; it must begin with https:// (http:// is for regtest and signet)");
+            }
         }
         Ok(())
     }
@@ -261,6 +364,14 @@ mod tests {
                 "data = \"d\"\nmanual = true\nwebhook_listen = \"127.0.0.1:3939\"\nwebhook_secret_file = \"s\"",
                 "an address of its own",
             ),
+            ("data = \"d\"\nmanual = true\nlive = true", "one feed"),
+            ("data = \"d\"\nmanual = true\npolicy = \"p\"", "--live"),
+            ("data = \"d\"\nlive = true\nnetwork = \"regtest\"\nregtest_clock = \"c\"", "real time"),
+            ("data = \"d\"\nlive = true\nvenue_urls.kraken = \"ftp://x\"", "https://"),
+            ("data = \"d\"\nlive = true\nnetwork = \"bitcoin\"\nvenue_urls.kraken = \"http://x\"", "https://"),
+            ("data = \"d\"\nlive = true\nvenue_urls.mtgox = \"https://x\"", "mtgox"),
+            ("data = \"d\"\nmanual = true\npostgres_lease_ms = 10", "between 1000 and 60000"),
+            ("data = \"d\"\nmanual = true\npeers = [\"replica\"]", "base URL"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());

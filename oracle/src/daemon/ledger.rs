@@ -210,6 +210,11 @@ impl Ledger {
         self.fixings.get(&at).copied()
     }
 
+    /// The newest fixings, newest first.
+    pub fn newest_fixings(&self) -> impl Iterator<Item = (Time, Cents)> + '_ {
+        self.fixings.iter().rev().map(|(at, cents)| (*at, *cents))
+    }
+
     /// The outcome of an event as it is to be signed; `None` while there is none.
     pub fn outcome(&self, event: Event) -> Option<Vec<String>> {
         match event {

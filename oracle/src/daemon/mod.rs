@@ -3,12 +3,13 @@
 //! One thread (the desk) reads the clock and the feed, and makes hour lows and fixings durable; the HTTP side only
 //! reads what is durable and signs it on demand, with a key of its own or through the [`signer`]'s socket. The operator
 //! speaks through Unix sockets. Never hears of a loan, never takes an order over the public listener,
-//! never changes or deletes what it has said, never speaks for mainnet with a test feed.
+//! never changes or deletes what it has said, never speaks for mainnet with a test feed, never fills in an hour it did not see.
 //!
 //! A new feed is one more file in [`feed`] and one more arm in [`config::FeedChoice`].
 
 pub mod config;
 pub mod feed;
+pub mod log;
 pub mod passphrase;
 pub mod payments;
 pub mod signer;
@@ -17,20 +18,26 @@ mod cli;
 mod commands;
 mod desk;
 mod doctor;
+#[cfg(test)]
+mod harness;
 mod http;
 mod journal;
 mod keyfile;
 mod ledger;
+mod log_routes;
+mod peers;
+mod policies;
 mod press;
 mod private;
 mod rotation;
 mod run;
 mod socket;
 mod store;
+mod waiter;
 mod webhook;
 
 pub use cli::{execute, main, Command};
-pub use config::{Config, FeedChoice, Network, Operating};
+pub use config::{Config, FeedChoice, LiveChoice, Network, Operating, Replicas};
 pub use feed::manual::{clear_price, set_price};
 pub use feed::{Venue, Venues};
 pub use http::{Limits, Readiness};

@@ -54,7 +54,7 @@ struct Told {
 
 /// Signs what the window shows. Signing may wait for the signer: call it where blocking is allowed.
 pub struct Press {
-    keys: Keys,
+    keys: Arc<Keys>,
     window: Window,
     payments: Option<Payments>,
     sheets: Mutex<VecDeque<(Bundle, Arc<Sheet>)>>,
@@ -66,9 +66,9 @@ pub struct Press {
 
 impl Press {
     /// A press for one key and one desk.
-    pub fn new(keys: impl Into<Keys>, window: Window) -> Press {
+    pub fn new(keys: Arc<Keys>, window: Window) -> Press {
         Press {
-            keys: keys.into(),
+            keys,
             window,
             payments: None,
             sheets: Mutex::default(),

@@ -1,19 +1,28 @@
 //! Start-up and shutdown of the daemon.
 
-use super::config::{Config, FeedChoice};
+use super::config::{Config, FeedChoice, LiveChoice, Network, Replicas};
 use super::desk::Desk;
+use super::feed::fetch::Table;
+use super::feed::live::Live;
 use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
 use super::http::{info_of, router, serve, Counter, Guard};
 use super::keyfile::{self, Held};
+use super::log::TickLog;
+use super::log_routes::Published;
+use super::passphrase::Passphrase;
 use super::payments::{Order, Payments, Told};
+use super::peers::Peers;
+use super::policies;
 use super::press::Press;
 use super::signer::{Keys, SignerClient};
 use super::socket::Door;
-use super::store::Store;
+use super::store::{read_signed, Book, Log, Postgres, Sled};
 use super::{private, rotation, webhook};
+use crate::announce::AnnounceError;
 use crate::clock::Clock;
+use crate::ticklog::entry::Head;
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use std::future::Future;
@@ -29,6 +38,9 @@ use tokio::task::{JoinHandle, JoinSet};
 const SIGNER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How many of the newest fixings are compared with the peers' at start-up.
+const COMPARED: usize = 3;
 
 /// Tells the desk to stop when it is dropped: a blocking thread would otherwise outlive its oracle.
 struct Stop(Arc<AtomicBool>);
@@ -76,7 +88,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
-    let counter = Counter::new(Arc::clone(&press), clock, info, data.clone(), closed.clone());
+    let counter = Counter::new(Arc::clone(&press), clock, info, data.clone(), opened.published, closed.clone());
     let meters = Arc::clone(&counter.meters);
     let guard = Arc::new(Guard::new(&limits, network.usual_rate(), Arc::clone(&meters)));
     let own = private::router(counter.clone(), data, &feed);
@@ -111,31 +123,83 @@ async fn serve_privately(
 /// What a data folder and a configuration make.
 struct Opened {
     desk: Desk,
-    keys: Keys,
+    keys: Arc<Keys>,
     payments: Payments,
     feed: &'static str,
+    published: Option<Published>,
 }
 
 fn open(config: Config) -> anyhow::Result<Opened> {
-    let keys = keys(&config)?;
+    let operating = &config.operating;
+    let keys = keys(&config.data, config.network, operating.signer.as_deref(), &operating.passphrase)?;
+    let keys = Arc::new(keys);
     rotation::read(&config.data, &keys.public_key())?;
+    // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
+    let book = open_book(&config, keys.public_key())?;
+    let mut peers = Peers::new(&config.replicas.peers, Arc::clone(&keys))?;
+    for (at, cents) in book.ledger().newest_fixings().take(COMPARED) {
+        if let Some(conflict) = peers.conflict(at, cents) {
+            bail!("{conflict}");
+        }
+    }
+    let mut published = None;
     let feed: Box<dyn Feed> = match &config.feed {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
+        FeedChoice::Live(choice) => {
+            let live = live(&config, choice, &keys)?;
+            published = Some(Published { policies: live.policies().clone(), log: live.log() });
+            Box::new(live)
+        }
     };
-    let (store, ledger) = Store::open(&config.data)?;
     let payments = Payments::open(&config.data)?;
     let name = feed.name();
-    Ok(Opened { desk: Desk::new(config.clock, feed, store, ledger), keys, payments, feed: name })
+    let desk = Desk::new(config.clock, feed, book, peers);
+    Ok(Opened { desk, keys, payments, feed: name, published })
 }
 
-/// The key in the data folder, or the signer's.
-fn keys(config: &Config) -> anyhow::Result<Keys> {
-    let Some(socket) = &config.operating.signer else {
-        return Ok(keyfile::load(&config.data, config.network, &config.operating.passphrase)?.into());
+/// The live feed, its venues already being asked.
+fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Result<Live> {
+    let log = TickLog::open(&config.data)?;
+    let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
+    let keys = Arc::clone(keys);
+    let sign = Box::new(move |n, at, hash| {
+        let signature = keys.state(&Head::statement(n, at, hash)).map_err(AnnounceError::from)?;
+        Ok(Head { n, at, hash, signature })
+    });
+    let mut live = Live::new(policies, Table::default(), log, sign);
+    live.start_asking(&choice.venue_urls)?;
+    Ok(live)
+}
+
+fn open_book(config: &Config, key: XOnlyPublicKey) -> anyhow::Result<Book> {
+    let Replicas { postgres, watermark, .. } = &config.replicas;
+    let log: Box<dyn Log> = match postgres {
+        Some(server) => Box::new(Postgres::open(server.clone(), key).context("open the ledger in PostgreSQL")?),
+        None => Box::new(Sled::open(&config.data)?),
     };
-    keyfile::make_folder(&config.data)?;
-    if let Held::Sealed(path) | Held::Plain(path) = keyfile::held(&config.data) {
+    let kept = watermark.as_deref().map(|path| Ok((path.display().to_string(), read_signed(path, &key)?)));
+    let kept: Vec<_> = kept.transpose().map_err(|error: anyhow::Error| error)?.into_iter().collect();
+    let book = Book::open(log, key, &config.data, &kept)?;
+    tracing::info!("ledger in {}, final until {}", book.kind(), book.ledger().frozen_until());
+    Ok(book)
+}
+
+/// The key in the data folder, or the signer's. Blocks.
+///
+/// # Errors
+/// When neither can be had.
+pub(super) fn keys(
+    data: &Path,
+    network: Network,
+    signer: Option<&Path>,
+    passphrase: &Passphrase,
+) -> anyhow::Result<Keys> {
+    let Some(socket) = signer else {
+        return Ok(keyfile::load(data, network, passphrase)?.into());
+    };
+    keyfile::make_folder(data)?;
+    if let Held::Sealed(path) | Held::Plain(path) = keyfile::held(data) {
         bail!("{} holds a key although a signer is named; move it to the signer's folder", path.display());
     }
     let began = Instant::now();

@@ -1,5 +1,7 @@
-//! What an operator can say to an oracle, one file each. None of them touches the ledger.
+//! What an operator can say to an oracle, or ask of one; one file each. None of them changes the ledger.
 
+pub mod audit;
+pub mod backtest;
 pub mod doctor;
 pub mod payment;
 pub mod price;
@@ -7,3 +9,4 @@ pub mod prove_equivocation;
 pub mod rotate;
 pub mod signer;
 pub mod status;
+pub mod watermark;

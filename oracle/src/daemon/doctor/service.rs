@@ -74,8 +74,14 @@ mod tests {
     #[test]
     fn a_daemon_that_lags_or_has_no_price_is_trouble() {
         let now = Time(1_584_007_200);
-        let good =
-            Status { clock: now, frozen_until: Time(now.0 - HOUR), spot_cents: Some(Cents(1)), lows: 0, fixings: 0 };
+        let good = Status {
+            clock: now,
+            frozen_until: Time(now.0 - HOUR),
+            spot_cents: Some(Cents(1)),
+            lows: 0,
+            fixings: 0,
+            alarm: None,
+        };
         assert!(judge(&good, now).iter().all(|one| one.level == Level::Fine));
         let troubles = |status: &Status| judge(status, now).iter().filter(|one| one.level == Level::Trouble).count();
         assert_eq!(troubles(&Status { spot_cents: None, ..good.clone() }), 1);

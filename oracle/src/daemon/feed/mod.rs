@@ -8,6 +8,8 @@ use crate::units::{Cents, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub mod fetch;
+pub mod live;
 pub mod manual;
 pub mod replay;
 
@@ -78,6 +80,16 @@ pub trait Feed: Send {
     /// Its venues as of the last poll.
     fn venues(&self) -> Venues {
         Venues::default()
+    }
+
+    /// Has it looked and found too little for a price? A replica whose feed is blind lets another one speak.
+    fn is_blind(&self) -> bool {
+        false
+    }
+
+    /// How a live source is doing; `None` for a test feed.
+    fn health(&self) -> Option<live::Health> {
+        None
     }
 
     /// Called when the news of the last poll is durable and being served.

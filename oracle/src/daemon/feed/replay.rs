@@ -7,6 +7,7 @@
 //! Unlike a live feed it also knows the hours that passed while the oracle was off, and fills them in at start-up.
 
 use super::{Feed, News};
+use crate::price::backtest;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::{bail, Context};
 use std::collections::BTreeMap;
@@ -68,6 +69,15 @@ impl Replay {
             bail!("the file holds no bar");
         }
         Ok(Replay { bars })
+    }
+
+    /// Its bars, oldest first, whatever their length.
+    pub fn bars(&self) -> Vec<backtest::Bar> {
+        let bar = |(at, bar): (&Time, &Bar)| {
+            let Bar { open, high, low, close } = *bar;
+            backtest::Bar { at: *at, open, high, low, close }
+        };
+        self.bars.iter().map(bar).collect()
     }
 
     fn spot(&self, now: Time) -> Option<Cents> {

@@ -1,5 +1,6 @@
 //! What the routes need to know.
 
+use super::super::log_routes::Published;
 use super::super::press::Press;
 use super::Meters;
 use crate::clock::Clock;
@@ -23,6 +24,8 @@ pub struct Counter {
     pub info: Info,
     /// Where a rotation lies, if there is one.
     pub data: PathBuf,
+    /// Policy and tick log of a live feed.
+    pub published: Option<Published>,
     /// What has been counted.
     pub meters: Arc<Meters>,
     /// Seats of those who follow the stream of events.
@@ -33,9 +36,16 @@ pub struct Counter {
 
 impl Counter {
     /// A counter for one press.
-    pub fn new(press: Arc<Press>, clock: Clock, info: Info, data: PathBuf, closing: watch::Receiver<bool>) -> Counter {
+    pub fn new(
+        press: Arc<Press>,
+        clock: Clock,
+        info: Info,
+        data: PathBuf,
+        published: Option<Published>,
+        closing: watch::Receiver<bool>,
+    ) -> Counter {
         let seats = Arc::new(Semaphore::new(FOLLOWERS));
-        Counter { press, clock, info, data, meters: Arc::new(Meters::new()), seats, closing }
+        Counter { press, clock, info, data, published, meters: Arc::new(Meters::new()), seats, closing }
     }
 }
 

@@ -22,5 +22,6 @@ pub use counter::{info_of, Counter};
 pub use guard::{Guard, Limits};
 pub use listen::serve;
 pub use meters::Meters;
+pub use refusal::{signing, Refusal};
 pub use routes::router;
 pub use state::{readiness, Readiness};

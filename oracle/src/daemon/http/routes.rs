@@ -1,5 +1,6 @@
 //! All routes of the public listener, and what is wrapped around them.
 
+use super::super::log_routes;
 use super::guard::{self, Guard};
 use super::refusal::Refusal;
 use super::{bundles, events, kormir, own, p2pderivatives, page, state, Counter};
@@ -25,6 +26,7 @@ pub fn router(counter: Counter, guard: Arc<Guard>) -> Router {
         .merge(events::routes())
         .merge(state::routes())
         .merge(page::routes())
+        .merge(log_routes::routes())
         .fallback(nowhere)
         .method_not_allowed_fallback(read_only)
         .with_state(counter)

@@ -62,7 +62,14 @@ pub fn readiness(shown: &Shown, now: Option<Time>) -> Readiness {
 /// How far the oracle has come.
 pub fn status_of(shown: &Shown) -> Status {
     let (lows, fixings) = shown.ledger.counts();
-    Status { clock: shown.clock, frozen_until: shown.ledger.frozen_until(), spot_cents: shown.spot, lows, fixings }
+    Status {
+        clock: shown.clock,
+        frozen_until: shown.ledger.frozen_until(),
+        spot_cents: shown.spot,
+        lows,
+        fixings,
+        alarm: shown.alarm.clone(),
+    }
 }
 
 /// 200 while the process does its work; a supervisor may restart it otherwise.

@@ -1,0 +1,339 @@
+//! `hypothec-oracle audit URL`: a stranger checks everything an oracle said against its tick log.
+
+use crate::bundle::{Bundle, BundlePage};
+use crate::event::Event;
+use crate::ladder::{Level, BAND};
+use crate::price::policy::{Policies, PolicyPage};
+use crate::ticklog::audit::{Auditor, Covered, Logs};
+use crate::ticklog::entry::Head;
+use crate::units::{Day, Time};
+use crate::verify::{fixing_dollars, verify_announcement, verify_attestation};
+use crate::wire::{Info, SignedLows, Status};
+use anyhow::{bail, ensure, Context};
+use bitcoin::key::XOnlyPublicKey;
+use clap::Args;
+use serde::de::DeserializeOwned;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// Longest wait for one answer. Real time.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Largest answer read, in bytes: a month of a band has some 1.4 million.
+const LARGEST: usize = 8 * 1024 * 1024;
+
+/// Which oracle, and which days.
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Checks the chain and every signature, makes every median, held price, low and fixing again from the\n\
+    venues' raw answers, and compares with the lows, fixings and touches the oracle serves. Prints the first disagreement\n\
+    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit.\n\
+    Replicas of one oracle keep a tick log each, and what one of them said follows from its own: name the others with\n\
+    --replica, and each thing said must follow from one of the logs."
+)]
+pub struct Audit {
+    /// Base URL of the oracle, for example https://oracle.example.
+    url: String,
+    /// Base URL of another replica of the same oracle, whose log is read too; may be given several times.
+    #[arg(long = "replica", value_name = "URL")]
+    replicas: Vec<String>,
+    /// First day, YYYYMMDD [default: the log's first].
+    #[arg(long, value_parser = day_of)]
+    from: Option<Day>,
+    /// Last day, YYYYMMDD [default: the log's last].
+    #[arg(long, value_parser = day_of)]
+    to: Option<Day>,
+    /// The oracle's key, if you know it from elsewhere; hex.
+    #[arg(long)]
+    key: Option<XOnlyPublicKey>,
+}
+
+fn day_of(text: &str) -> Result<Day, String> {
+    Day::from_yyyymmdd(text).ok_or_else(|| format!("{text:?} is not a day as YYYYMMDD"))
+}
+
+/// Audits, and prints what was covered.
+///
+/// # Errors
+/// The first disagreement, or that the oracle cannot be read.
+pub async fn run(audit: Audit) -> anyhow::Result<()> {
+    let report = audit_oracle(&audit.url, &audit.replicas, audit.from, audit.to, audit.key).await?;
+    println!("{report}");
+    Ok(())
+}
+
+/// What the oracle said, fetched before its log is.
+struct Said {
+    key: XOnlyPublicKey,
+    frozen_until: Time,
+    lows: Vec<SignedLows>,
+    fixings: BTreeMap<Time, Option<u32>>,
+    touches: Vec<(Event, bool)>,
+}
+
+/// Audits the days `from` to `to` of an oracle, all that it has unless they are named, with the logs of its replicas.
+///
+/// # Errors
+/// The first disagreement, or that the oracle cannot be read.
+pub async fn audit_oracle(
+    url: &str,
+    replicas: &[String],
+    from: Option<Day>,
+    to: Option<Day>,
+    key: Option<XOnlyPublicKey>,
+) -> anyhow::Result<String> {
+    let reader = Reader::new(url)?;
+    let key = key_of(&reader, key).await?;
+    let policies = policies(&reader, &key).await?;
+    let days = reader.log_days().await?;
+    let (Some(first), Some(last)) = (days.first(), days.last()) else { bail!("the oracle's tick log is empty") };
+    let (from, to) = (from.unwrap_or(*first).max(*first), to.unwrap_or(*last).min(*last));
+    ensure!(from <= to, "the oracle has no tick log of these days; it has {first} to {last}");
+    let said = said(&reader, key, &days_between(from, to)).await?;
+    let mut logs = vec![read_log(&reader, key, &policies, from, to).await?];
+    for url in replicas {
+        logs.push(read_replica(url, key, &policies, from, to).await.with_context(|| format!("replica {url}"))?);
+    }
+    let mut covered = Covered::default();
+    for log in &logs {
+        covered = covered.and(log.end()?);
+    }
+    compare(&mut Logs::new(key, logs), &said)?;
+    Ok(report(&said, from, to, covered))
+}
+
+/// The key of an oracle that has something to audit; `known` is what it must be.
+async fn key_of(reader: &Reader, known: Option<XOnlyPublicKey>) -> anyhow::Result<XOnlyPublicKey> {
+    let info: Info = reader.json("/v1/info").await?;
+    if let Some(known) = known {
+        ensure!(info.pubkey == known, "the oracle's key is {}, right would be {known}", info.pubkey);
+    }
+    if info.feed != "live" {
+        bail!(
+            "the oracle's feed is {:?}: the replay and manual feeds keep no tick log, there is nothing to audit",
+            info.feed
+        );
+    }
+    Ok(info.pubkey)
+}
+
+async fn read_replica(
+    url: &str,
+    key: XOnlyPublicKey,
+    policies: &Policies,
+    from: Day,
+    to: Day,
+) -> anyhow::Result<Auditor> {
+    let reader = Reader::new(url)?;
+    key_of(&reader, Some(key)).await?;
+    ensure!(self::policies(&reader, &key).await? == *policies, "it publishes other price policies");
+    read_log(&reader, key, policies, from, to).await
+}
+
+/// One log, from the day before `from` on.
+async fn read_log(
+    reader: &Reader,
+    key: XOnlyPublicKey,
+    policies: &Policies,
+    from: Day,
+    to: Day,
+) -> anyhow::Result<Auditor> {
+    let days = reader.log_days().await?;
+    let start = from.start().context("the day is after 2106")?;
+    let mut auditor = Auditor::new(key, policies.clone(), start);
+    let read: Vec<Day> = days.iter().copied().filter(|day| day.next() >= Some(from) && *day <= to).collect();
+    if read.is_empty() {
+        return Ok(auditor);
+    }
+    if read.first() == days.first() {
+        auditor = auditor.from_the_first_tick();
+    }
+    let head: Head = reader.json("/v1/log/head").await?;
+    // A head of a later day is beyond the days that are read.
+    if head.at.day() <= to {
+        auditor.promise(head)?;
+    }
+    for day in read {
+        follow(reader, &mut auditor, day).await?;
+    }
+    Ok(auditor)
+}
+
+fn days_between(from: Day, to: Day) -> Vec<Day> {
+    (from.0..=to.0).map(Day).collect()
+}
+
+async fn policies(reader: &Reader, key: &XOnlyPublicKey) -> anyhow::Result<Policies> {
+    let page: PolicyPage = reader.json("/v1/policy").await?;
+    for signed in &page.policies {
+        signed.verify(key)?;
+    }
+    Policies::new(page.policies.into_iter().map(|signed| signed.policy).collect()).context("the published policies")
+}
+
+/// Lows, fixings and touches of the days.
+async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day]) -> anyhow::Result<Said> {
+    let status: Status = reader.json("/v1/status").await?;
+    let mut said = Said {
+        key,
+        frozen_until: status.frozen_until,
+        lows: Vec::new(),
+        fixings: BTreeMap::new(),
+        touches: Vec::new(),
+    };
+    for day in days {
+        let lows: SignedLows = reader.json(&format!("/v1/lows/{day}")).await?;
+        ensure!(lows.day == *day, "asked for the lows of {day}, the oracle answered those of {}", lows.day);
+        lows.verify(&key)?;
+        said.lows.push(lows);
+        let bundle = Bundle::Fixings { day: *day };
+        for (event, attested) in attested(reader, bundle, &key, days).await? {
+            if let Event::Fixing { at } = event {
+                said.fixings.insert(at, attested);
+            }
+        }
+    }
+    for bundle in touch_bundles(&said.lows) {
+        for (event, attested) in attested(reader, bundle, &key, days).await? {
+            said.touches.push((event, attested.is_some()));
+        }
+    }
+    Ok(said)
+}
+
+/// Every band from the ladder's foot to above the highest low, from h00; and from every other hour the band in which
+/// the least low from then on lies.
+fn touch_bundles(lows: &[SignedLows]) -> BTreeSet<Bundle> {
+    let mut bundles = BTreeSet::new();
+    let rung = |cents: crate::units::Cents| {
+        let dollars = u32::try_from(cents.dollars_floor()).unwrap_or(u32::MAX);
+        Level::at_or_above(dollars).or_else(|| Level::at_or_below(dollars))
+    };
+    for day in lows {
+        let Some(highest) = day.lows.iter().flatten().max().and_then(|cents| rung(*cents)) else { continue };
+        let top = (highest.index() / BAND).saturating_add(1);
+        for level in (0..=top).filter_map(|band| Level::of_band(band).first().copied()) {
+            bundles.insert(Bundle::of(Event::Touch { level, day: day.day, from_hour: 0 }));
+        }
+        for from_hour in 1..24 {
+            if let Some(level) = day.least_from(from_hour).and_then(rung) {
+                bundles.insert(Bundle::of(Event::Touch { level, day: day.day, from_hour }));
+            }
+        }
+    }
+    bundles
+}
+
+/// The events of a bundle that lie in the days, with what is attested: dollars for a fixing, zero for a touch.
+async fn attested(
+    reader: &Reader,
+    bundle: Bundle,
+    key: &XOnlyPublicKey,
+    days: &[Day],
+) -> anyhow::Result<Vec<(Event, Option<u32>)>> {
+    let page: BundlePage = reader.json(&bundle.to_string()).await?;
+    let in_days = |event: &Event| match event {
+        Event::Fixing { at } => days.contains(&at.day()),
+        Event::Touch { day, .. } | Event::Payment { day, .. } => days.contains(day),
+    };
+    let said: BTreeSet<usize> = page.attestations.iter().filter_map(|one| usize::try_from(one.index).ok()).collect();
+    let mut all = Vec::new();
+    for (index, event) in bundle.events().into_iter().enumerate().filter(|(_, event)| in_days(event)) {
+        if !said.contains(&index) {
+            all.push((event, None));
+            continue;
+        }
+        let proven = page.announcement(bundle, event, key)?;
+        verify_announcement(&proven, key, event)?;
+        let attestation = page.attestation(bundle, event, &proven.announcement)?;
+        let attestation = attestation.with_context(|| format!("the attestation of {event} is lost in its page"))?;
+        verify_attestation(&attestation, &proven.announcement)?;
+        let dollars = fixing_dollars(&attestation).unwrap_or(0);
+        all.push((event, Some(dollars)));
+    }
+    Ok(all)
+}
+
+/// Reads a day's log, page by page.
+async fn follow(reader: &Reader, auditor: &mut Auditor, day: Day) -> anyhow::Result<()> {
+    let mut from = 0usize;
+    loop {
+        let page = reader.bytes(&format!("/v1/log/{day}?from={from}")).await?;
+        if page.is_empty() {
+            return Ok(());
+        }
+        from = from.saturating_add(page.len());
+        let page = String::from_utf8(page).context("the tick log is not text")?;
+        ensure!(page.ends_with('\n'), "the tick log of {day} ends within a line");
+        for line in page.lines() {
+            auditor.line(day, line)?;
+        }
+    }
+}
+
+fn compare(logs: &mut Logs, said: &Said) -> anyhow::Result<()> {
+    for lows in &said.lows {
+        logs.check_lows(lows)?;
+    }
+    for (at, attested) in &said.fixings {
+        logs.check_fixing(*at, *attested, said.frozen_until)?;
+    }
+    for (event, attested) in &said.touches {
+        logs.check_touch(*event, *attested, said.frozen_until)?;
+    }
+    Ok(())
+}
+
+fn report(said: &Said, from: Day, to: Day, covered: Covered) -> String {
+    let fixings = said.fixings.values().filter(|attested| attested.is_some()).count();
+    let lows: usize = said.lows.iter().map(|day| day.lows.iter().flatten().count()).sum();
+    let touches = said.touches.iter().filter(|(_, attested)| *attested).count();
+    format!(
+        "oracle {}\ndays     {from} to {to}\nticks    {}, {} with a median, {} signed heads\nlows     {lows}\n\
+         fixings  {fixings} attested\ntouches  {touches} attested of {} looked at\neverything agrees",
+        said.key,
+        covered.ticks,
+        covered.medians,
+        covered.heads,
+        said.touches.len()
+    )
+}
+
+/// Reads an oracle that is not trusted.
+struct Reader {
+    client: reqwest::Client,
+    base: String,
+}
+
+impl Reader {
+    fn new(url: &str) -> anyhow::Result<Reader> {
+        let client =
+            reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
+        Ok(Reader { client, base: url.trim_end_matches('/').to_string() })
+    }
+
+    /// The days that have a log, oldest first.
+    async fn log_days(&self) -> anyhow::Result<Vec<Day>> {
+        let days: Vec<String> = self.json("/v1/log").await?;
+        Ok(days.iter().filter_map(|day| Day::from_yyyymmdd(day)).collect())
+    }
+
+    async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
+        let url = format!("{}{path}", self.base);
+        let mut answer = self.client.get(&url).send().await.with_context(|| format!("ask {url}"))?;
+        ensure!(answer.status().is_success(), "{url} answers HTTP {}", answer.status().as_u16());
+        let mut body = Vec::new();
+        while let Some(part) = answer.chunk().await.with_context(|| format!("read {url}"))? {
+            ensure!(body.len().saturating_add(part.len()) <= LARGEST, "{url} answers more than {LARGEST} bytes");
+            body.extend_from_slice(&part);
+        }
+        Ok(body)
+    }
+
+    async fn json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        let body = self.bytes(path).await?;
+        serde_json::from_slice(&body).with_context(|| format!("understand {}{path}", self.base))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,298 @@
+//! An honest oracle passes an audit, and every way to lie is found.
+
+use super::*;
+use crate::daemon::harness::{keys, World, START};
+use crate::daemon::ledger::{Ledger, Record};
+use crate::daemon::store::Memory;
+use crate::price::reckon::Input;
+use crate::ticklog::entry::{hash_of, Line};
+use crate::units::{Cents, HOUR};
+use bitcoin::hashes::{sha256, Hash};
+use std::path::PathBuf;
+
+const PRICE: u64 = 110_300;
+
+/// An oracle over two hours around midnight, the price falling a little, then a lot.
+async fn world() -> World {
+    let mut world = World::new().await;
+    for step in 0..24 {
+        world.run(30, PRICE - step * 10);
+    }
+    world.run(400, PRICE - 2_000);
+    world.run(345, PRICE - 1_000);
+    world
+}
+
+fn log_of(world: &World, day: &str) -> PathBuf {
+    world.data().join(format!("ticks/{day}.log"))
+}
+
+async fn audited(url: &str) -> String {
+    match audit_oracle(url, &[], None, None, None).await {
+        Ok(report) => report,
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+async fn audited_together(first: &World, second: &World, ledger: Ledger) -> String {
+    let (url, replica) = (first.serve(ledger.clone()).await, second.serve(ledger).await);
+    match audit_oracle(&url, &[replica], None, None, None).await {
+        Ok(report) => report,
+        Err(error) => format!("{error:#}"),
+    }
+}
+
+/// The ledger without what `drop` names, and with `more`.
+fn falsified(honest: &Ledger, drop: &dyn Fn(&Record) -> bool, more: &[Record]) -> Ledger {
+    let mut records = more.to_vec();
+    for number in 0..3 {
+        let hour = START.plus(number * HOUR).unwrap();
+        let low = honest.lows(hour.day())[usize::from(hour.hour_of_day())];
+        records.extend(low.map(|cents| Record::Low { hour, cents }));
+        records.extend(honest.fixing(hour).map(|cents| Record::Fixing { at: hour, cents }));
+    }
+    records.push(Record::Frozen { until: honest.frozen_until() });
+    let mut ledger = Ledger::default();
+    for record in records.into_iter().filter(|record| !drop(record)) {
+        // What contradicts a falsified record is left out with it.
+        let _ = ledger.apply(record);
+    }
+    ledger
+}
+
+/// The ticks of a log with other content, chained and signed again by the oracle itself.
+fn forged(text: &str, first_prev: sha256::Hash, change: &dyn Fn(&mut crate::ticklog::entry::Entry)) -> String {
+    let (mut prev, mut out, mut last) = (first_prev, String::new(), None);
+    for line in text.lines() {
+        let line = match serde_json::from_str(line).unwrap() {
+            Line::Tick(mut entry) => {
+                change(&mut entry);
+                entry.prev = prev;
+                let line = Line::Tick(entry.clone());
+                prev = hash_of(&line.text());
+                last = Some((entry.n, entry.at));
+                line
+            }
+            Line::Head(_) => {
+                let (n, at) = last.unwrap();
+                Line::Head(Head::sign(&keys(), n, at, prev))
+            }
+        };
+        out += &format!("{}\n", line.text());
+    }
+    out
+}
+
+#[tokio::test]
+async fn an_honest_oracle_passes_its_audit() {
+    let world = world().await;
+    let url = world.serve(world.ledger()).await;
+    let report = audited(&url).await;
+    assert!(report.ends_with("everything agrees"), "{report}");
+    assert!(report.contains("ticks    1465, 1465 with a median, 2 signed heads"), "{report}");
+    assert!(report.contains("lows     3\nfixings  2 attested"), "{report}");
+    let day = Day::from_yyyymmdd("20200312");
+    let second = audit_oracle(&url, &[], day, None, Some(keys().public_key())).await.unwrap();
+    assert!(second.contains("days     20200312 to 20200312"), "{second}");
+    let other = audit_oracle(
+        &url,
+        &[],
+        None,
+        None,
+        Some(
+            crate::announce::OracleKeys::from_secret(secp256k1_zkp::SecretKey::from_slice(&[8; 32]).unwrap())
+                .public_key(),
+        ),
+    )
+    .await;
+    assert!(other.unwrap_err().to_string().contains("right would be"));
+}
+
+#[tokio::test]
+async fn a_log_that_was_changed_cut_or_moved_is_found() {
+    let mut world = world().await;
+    let url = world.serve(world.ledger()).await;
+    let (first, second) = (log_of(&world, "20200311"), log_of(&world, "20200312"));
+    let honest = [std::fs::read_to_string(&first).unwrap(), std::fs::read_to_string(&second).unwrap()];
+    let joined = |lines: Vec<&str>| lines.iter().map(|line| format!("{line}\n")).collect::<String>();
+    let lines: Vec<&str> = honest[0].lines().collect();
+    let mut dropped = lines.clone();
+    dropped.remove(300);
+    let mut swapped = lines.clone();
+    swapped.swap(300, 301);
+    let mut headless = lines.clone();
+    assert!(headless.pop().unwrap().starts_with("{\"head\""));
+    let changed = lines[300].replacen("1102", "1052", 1);
+    let mut rewritten = lines.clone();
+    rewritten[300] = &changed;
+    let zeros = sha256::Hash::all_zeros();
+    let at_300 = |change: fn(&mut crate::ticklog::entry::Entry)| {
+        move |entry: &mut crate::ticklog::entry::Entry| {
+            if entry.n == 300 {
+                change(entry);
+            }
+        }
+    };
+    let median = forged(&honest[0], zeros, &at_300(|entry| entry.median = Some(Cents(100_000))));
+    let held = forged(&honest[0], zeros, &at_300(|entry| entry.held = Some(Cents(100_000))));
+    let policy = forged(&honest[0], zeros, &at_300(|entry| entry.policy = 2));
+    let fewer = forged(&honest[0], zeros, &at_300(|entry| drop(entry.inputs.pop())));
+    let silent =
+        |input: &mut Input| *input = Input { raw: None, received: None, error: Some("x".into()), ..input.clone() };
+    let inputs = forged(&honest[0], zeros, &|entry| {
+        if entry.n == 300 {
+            entry.inputs.iter_mut().take(3).for_each(silent);
+        }
+    });
+    for (text, says) in [
+        (joined(rewritten), "tick 301 does not follow from the line before it: that line was changed"),
+        (joined(dropped), "tick 301 stands where tick 300 belongs"),
+        (joined(lines[10..].to_vec()), "tick 10 stands where tick 0 belongs"),
+        (joined(swapped), "tick 301 stands where tick 300 belongs"),
+        (joined(headless), "no signed head closes the hour before"),
+        (median, "the log says median $1,000.00, its inputs make $1,102.0"),
+        (held, "the log says held price $1,000.00"),
+        (policy, "names policy version 2; the published version then was 1"),
+        (fewer, "does not have one input for each venue"),
+        (inputs, "its inputs make none"),
+        (
+            honest[0].replacen("\"signature\":\"", "\"signature\":\"00", 1).replacen("00", "", 0),
+            "not a line of a tick log",
+        ),
+    ] {
+        std::fs::write(&first, text).unwrap();
+        let report = audited(&url).await;
+        assert!(report.contains(says), "{says}: {report}");
+    }
+    std::fs::write(&first, &honest[0]).unwrap();
+    let cut: Vec<&str> = honest[1].lines().collect();
+    // The file must keep its length: a reader takes what was made durable.
+    let padded = joined(cut[..cut.len() - 1].to_vec());
+    std::fs::write(&second, padded).unwrap();
+    let report = audited(&url).await;
+    assert!(report.contains("ticks at its end were dropped"), "{report}");
+    std::fs::write(&second, &honest[1]).unwrap();
+    assert!(audited(&url).await.ends_with("everything agrees"));
+    world.stop();
+}
+
+#[tokio::test]
+async fn what_was_said_against_the_ticks_is_found() {
+    let world = world().await;
+    let honest = world.ledger();
+    let second = START.plus(HOUR).unwrap();
+    let is_low = |record: &Record| matches!(record, Record::Low { hour, .. } if *hour == second);
+    let is_fixing = |record: &Record| matches!(record, Record::Fixing { at, .. } if *at == second);
+    let none = |_: &Record| false;
+    let low = |cents| Record::Low { hour: second, cents: Cents(cents) };
+    let fixing = |cents| Record::Fixing { at: second, cents: Cents(cents) };
+    for (ledger, says) in [
+        (falsified(&honest, &is_low, &[]), "the low of the hour from 2020-03-12T00:00:00Z is served as none"),
+        (falsified(&honest, &none, &[low(105_000)]), "is served as $1,050.00, its ticks make $1,083.0"),
+        (falsified(&honest, &is_fixing, &[]), "the fixing at 2020-03-12T00:00:00Z is attested as no dollars"),
+        (falsified(&honest, &none, &[fixing(105_000)]), "is attested as 1050 dollars, its ticks make 110"),
+    ] {
+        let report = audited(&world.serve(ledger).await).await;
+        assert!(report.contains(says), "{says}: {report}");
+    }
+    for (bands, says) in [
+        (
+            falsified(&honest, &none, &[low(107_900)]),
+            "-20200312-h00 is attested, but the least low from its hour on is $1,083.0",
+        ),
+        (falsified(&honest, &is_low, &[]), "-20200312-h00 is not attested, but the low of its hours fell to $1,083.0"),
+    ] {
+        let report = audited(&world.serve_two_faced(honest.clone(), bands).await).await;
+        assert!(report.contains(says), "{says}: {report}");
+    }
+    let auditor = {
+        let mut auditor = Auditor::new(keys().public_key(), world.policies.clone(), START.day().start().unwrap());
+        for day in ["20200311", "20200312"] {
+            for line in std::fs::read_to_string(log_of(&world, day)).unwrap().lines() {
+                auditor.line(Day::from_yyyymmdd(day).unwrap(), line).unwrap();
+            }
+        }
+        Logs::new(keys().public_key(), vec![auditor])
+    };
+    let touch = |dollars, from_hour| {
+        let level = Level::exactly(dollars).unwrap();
+        Event::Touch { level, day: second.day(), from_hour }
+    };
+    let frozen = honest.frozen_until();
+    auditor.check_touch(touch(1_084, 0), true, frozen).unwrap();
+    auditor.check_touch(touch(1_082, 0), false, frozen).unwrap();
+    let lie = auditor.check_touch(touch(1_082, 0), true, frozen).unwrap_err().to_string();
+    assert!(lie.contains("btcusd-touch-1082-20200312-h00 is attested, but the least low"), "{lie}");
+    let lie = auditor.check_touch(touch(1_084, 1), true, frozen).unwrap_err().to_string();
+    assert!(lie.contains("h01 is attested"), "the low of the hour before does not count: {lie}");
+    let gap = auditor.check_touch(touch(1_084, 0), false, frozen).unwrap_err().to_string();
+    assert!(gap.contains("is not attested, but the low of its hours fell to $1,083.0"), "{gap}");
+}
+
+#[tokio::test]
+async fn what_replicas_said_in_turns_follows_from_their_logs_together() {
+    let (mut first, mut second) = (World::new().await, World::new().await);
+    for (world, lower) in [(&mut first, 0), (&mut second, 200)] {
+        for step in 0..5 {
+            world.run(293, PRICE - lower - step * 300);
+        }
+    }
+    // The first spoke in the hour before midnight, the second after it; the first one's fixings stand.
+    let (one, two) = (first.ledger(), second.ledger());
+    let midnight = START.plus(HOUR).unwrap();
+    let low = |cents| Record::Low { hour: midnight, cents };
+    let theirs = two.lows(midnight.day())[0].unwrap();
+    let none = |_: &Record| false;
+    let mixed = falsified(&one, &none, &[low(theirs)]);
+    assert_eq!(mixed.lows(midnight.day())[0], Some(theirs), "the lower one");
+    let together = |ledger: Ledger| audited_together(&first, &second, ledger);
+    let alone = audited(&first.serve(mixed.clone()).await).await;
+    assert!(alone.contains("the low of the hour from 2020-03-12T00:00:00Z is served as $1,089.0"), "{alone}");
+    let report = together(mixed).await;
+    assert!(report.ends_with("everything agrees") && report.contains("ticks    2930"), "{report}");
+    let is_low = |record: &Record| matches!(record, Record::Low { hour, .. } if *hour == midnight);
+    for (ledger, says) in [
+        (falsified(&one, &none, &[low(Cents(50_000))]), "is served as $500.00, its ticks make $1,091.01 or $1,089.01"),
+        (falsified(&one, &is_low, &[]), "is served as none, its ticks make $1,091.01 or $1,089.01"),
+        (
+            falsified(&one, &none, &[Record::Fixing { at: midnight, cents: Cents(50_000) }]),
+            "is attested as 500 dollars, its ticks make 1100 or 1098",
+        ),
+    ] {
+        let report = together(ledger).await;
+        assert!(report.contains(says), "{says}: {report}");
+    }
+}
+
+#[tokio::test]
+async fn live_replicas_on_one_ledger_take_turns_as_their_venues_fail_and_pass_an_audit_together() {
+    let database = Memory::default();
+    let (mut first, mut second) = (World::on(&database).await, World::on(&database).await);
+    let (price, midnight) = (PRICE, START.plus(HOUR).unwrap());
+    for tick in 0..1_465u32 {
+        // The first loses its venues from 23:50 to 00:20, the second from 00:30 on.
+        let (one_sees, two_sees) = (!(600..960).contains(&tick), tick < 1_080);
+        let fall = u64::from(tick / 10) * 20;
+        for (world, sees, cents) in [(&mut first, one_sees, price - fall), (&mut second, two_sees, price - 400 - fall)]
+        {
+            if sees {
+                world.run(1, cents);
+            } else {
+                world.run_silent(1);
+            }
+        }
+        if tick == 600 {
+            let low = first.ledger().lows(START.day())[23];
+            assert!(low > Some(Cents(price - 400 - fall)), "the first speaks, so far by its own prices: {low:?}");
+        }
+    }
+    second.look();
+    let ledger = first.ledger();
+    assert_eq!((&ledger, ledger.frozen_until()), (&second.ledger(), START.plus(2 * HOUR).unwrap()));
+    assert_eq!(ledger.counts(), (3, 2));
+    assert!(ledger.lows(midnight.day())[0] < Some(Cents(price - 1_400 * 2 + 100)), "to the end of the hour");
+    let alone = audited(&first.serve(ledger.clone()).await).await;
+    assert!(alone.contains("its ticks make"), "{alone}");
+    let report = audited_together(&first, &second, ledger).await;
+    assert!(report.ends_with("everything agrees"), "{report}");
+}

@@ -1,0 +1,37 @@
+//! `watermark`: how far the oracle has spoken.
+
+use super::super::cli::Place;
+use super::super::config::Network;
+use super::super::passphrase::Passphrase;
+use super::super::{run, store};
+use clap::Subcommand;
+use std::path::PathBuf;
+
+/// What can be done with it.
+#[derive(Debug, Subcommand)]
+pub enum Watermark {
+    /// Write it to a file, signed. The oracle may be running. Give the file to `run --watermark`.
+    Export {
+        /// The file to write; replaced if it is there.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+impl Watermark {
+    /// Does it. Blocks.
+    ///
+    /// # Errors
+    /// What failed.
+    pub fn execute(self) -> anyhow::Result<()> {
+        let Watermark::Export { file, place } = self;
+        let said = place.said()?;
+        let (data, network) = (said.data()?, said.network.unwrap_or(Network::Signet));
+        let passphrase = Passphrase { file: said.passphrase_file };
+        let keys = run::keys(&data, network, said.signer.as_deref(), &passphrase)?;
+        let mark = store::export(&data, &keys, &file)?;
+        println!("{} records, final until {}, hash {}", mark.records, mark.frozen_until, mark.hash);
+        Ok(())
+    }
+}

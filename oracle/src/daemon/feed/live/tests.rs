@@ -1,0 +1,293 @@
+//! Stories of the live feed: venues with every fault, gaps, crashes of the price and of the process.
+
+use super::*;
+use crate::daemon::harness::{raw, Answer, World, START};
+use crate::units::Day;
+use std::collections::BTreeSet;
+
+const PRICE: u64 = 800_000;
+
+fn hour(number: u32) -> Time {
+    START.plus(number * HOUR).unwrap()
+}
+
+#[tokio::test]
+async fn five_venues_make_one_price_and_say_how_they_are() {
+    let mut world = World::new().await;
+    world.look();
+    assert_eq!((world.spot(), world.health().tick), (None, None), "no tick before the venues were asked");
+    world.venues.set_all(PRICE);
+    let health = world.ask().await;
+    assert_eq!((health.venues_used, health.median), (5, Some(Cents(PRICE))));
+    assert_eq!((world.spot(), health.range), (Some(Cents(PRICE)), Some(Cents(0))));
+    assert!(health.venues.iter().all(|venue| venue.health.last_good == Some(world.now) && venue.health.failures == 0));
+    world.now = Time(world.now.0 + 4);
+    world.look();
+    assert_eq!((world.health().ticks, world.spot()), (1, Some(Cents(PRICE))), "no second tick before its time");
+}
+
+#[tokio::test]
+async fn every_fault_of_one_venue_is_named_and_the_others_make_the_price() {
+    let html = "<html><body>Just a moment...</body></html>".to_string();
+    let coinbase = r#"{"price":"8000","bid":"8000","ask":"8000","time":"2020-03-11T23:00:00Z"}"#;
+    let gemini = r#"{"bid":"8000","ask":"8000","volume":{"ETH":"1","USD":"1","timestamp":1583967600000}}"#;
+    for (venue, answer, says) in [
+        (Venue::Kraken, Answer::Silence, "did not answer in time"),
+        (Venue::Kraken, Answer::Status(500), "HTTP 500"),
+        (Venue::Coinbase, Answer::Status(429), "429"),
+        (Venue::Coinbase, Answer::Redirect, "HTTP 307"),
+        (Venue::Bitstamp, Answer::Body(html), "usual JSON"),
+        (Venue::Bitfinex, Answer::Body(format!("[{}", " ".repeat(600_000))), "more than 524288 bytes"),
+        (Venue::Gemini, Answer::Body(gemini.to_string()), "BTC and USD"),
+        (Venue::Coinbase, Answer::Body(coinbase.replace("\"8000\"", "NaN")), "usual JSON"),
+        (Venue::Coinbase, Answer::Body(coinbase.replace("\"8000\"", "\"NaN\"")), "NaN"),
+        (Venue::Coinbase, Answer::Body(coinbase.replace("8000", "-8000")), "-8000"),
+        (Venue::Bitstamp, Answer::Quote(PRICE * 4 / 10), "too far from the median"),
+        (Venue::Bitstamp, Answer::At(PRICE, Time(START.0 - 30)), "35 s old"),
+        (Venue::Bitstamp, Answer::At(PRICE, Time(START.0 + 60)), "55 s ahead"),
+        (Venue::Kraken, Answer::Body(String::new()), "usual JSON"),
+    ] {
+        let mut world = World::new().await;
+        world.venues.set_all(PRICE);
+        world.venues.set(venue, answer.clone());
+        let health = world.ask().await;
+        assert_eq!((health.venues_used, health.median), (4, Some(Cents(PRICE))), "{venue} {answer:?}");
+        let status = health.venues.iter().find(|status| status.venue == venue).unwrap();
+        let why = status.why_not.clone().unwrap();
+        assert!(why.contains(says), "{venue}: {why}");
+        assert_eq!(health.below_quorum_since, None);
+    }
+}
+
+#[tokio::test]
+async fn numbers_as_numbers_are_read_like_numbers_as_strings() {
+    let mut world = World::new().await;
+    world.venues.set_all(PRICE);
+    let body = r#"{"price":8000.00,"bid":7999.95,"ask":8000.05,"time":"2020-03-11T23:00:05Z"}"#;
+    world.venues.set(Venue::Coinbase, Answer::Body(body.to_string()));
+    world.venues.set(Venue::Bitfinex, Answer::Body(r#"["7999.95",1,"8000.05",1,1,1,"8000",1,1,1]"#.to_string()));
+    assert_eq!(world.ask().await.venues_used, 5);
+}
+
+#[tokio::test]
+async fn a_venue_that_says_429_is_left_alone_for_a_while() {
+    let mut world = World::new().await;
+    world.venues.set_all(PRICE);
+    world.venues.set(Venue::Coinbase, Answer::Status(429));
+    for _ in 0..6 {
+        world.ask().await;
+    }
+    assert_eq!(world.venues.asked(Venue::Coinbase), 1);
+    assert_eq!(world.venues.asked(Venue::Gemini), 6);
+    world.ask().await;
+    assert_eq!(world.venues.asked(Venue::Coinbase), 2, "thirty seconds later");
+}
+
+#[tokio::test]
+async fn a_failing_venue_counts_until_its_last_answer_is_too_old() {
+    let mut world = World::new().await;
+    world.venues.set_all(PRICE);
+    world.ask().await;
+    world.venues.set(Venue::Gemini, Answer::Status(500));
+    for _ in 0..6 {
+        assert_eq!(world.ask().await.venues_used, 5);
+    }
+    let health = world.ask().await;
+    assert_eq!((health.venues_used, health.venues[4].health.failures), (4, 7));
+    assert_eq!(health.venues[4].health.last_good, Some(Time(START.0 + 5)));
+}
+
+#[tokio::test]
+async fn a_frozen_price_and_a_frozen_clock_are_stale() {
+    let mut world = World::new().await;
+    let frozen = |cents| Answer::Quote(cents);
+    for number in 0..64 {
+        world.venues.set_all(PRICE + number % 2);
+        world.venues.set(Venue::Bitfinex, frozen(PRICE));
+        world.venues.set(Venue::Bitstamp, Answer::At(PRICE, START));
+        world.ask().await;
+    }
+    let health = world.health();
+    assert_eq!(health.venues_used, 3);
+    assert!(health.venues[2].why_not.as_ref().unwrap().contains("320 s old"), "{:?}", health.venues[2]);
+    assert!(health.venues[3].why_not.as_ref().unwrap().contains("not changed for 315 s"), "{:?}", health.venues[3]);
+}
+
+#[tokio::test]
+async fn two_colluding_venues_and_a_wick_liquidate_nobody() {
+    let mut world = World::new().await;
+    world.run(30, PRICE);
+    for number in 0..40 {
+        let honest = PRICE + number % 2;
+        world.venues.set_all(honest);
+        world.venues.set(Venue::Kraken, Answer::Quote(PRICE * 4 / 10));
+        world.venues.set(Venue::Bitfinex, Answer::Quote(PRICE * 4 / 10 + number % 3));
+        let health = world.ask().await;
+        assert_eq!((health.venues_used, health.median), (3, Some(Cents(honest))));
+    }
+    world.run(11, PRICE * 4 / 10);
+    assert_eq!(world.ledger().lows(START.day())[23], Some(Cents(PRICE + 1)), "every venue at once, but for 55 s only");
+    world.run(1, PRICE * 4 / 10);
+    assert!(world.ledger().lows(START.day())[23] < Some(Cents(PRICE / 2)), "after a minute it is the price");
+}
+
+#[tokio::test]
+async fn below_quorum_there_is_no_price_and_nothing_is_attested() {
+    let mut world = World::new().await;
+    world.run(60, PRICE);
+    let before = world.ledger();
+    for venue in [Venue::Kraken, Venue::Coinbase, Venue::Bitstamp] {
+        world.venues.set(venue, Answer::Status(500));
+    }
+    for venue in [Venue::Bitfinex, Venue::Gemini] {
+        world.venues.set(venue, Answer::Quote(PRICE / 2));
+    }
+    // The last answers of the three that fail are good for half a minute, and outvote the two.
+    for _ in 0..6 {
+        assert_eq!(world.ask().await.below_quorum_since, None);
+    }
+    for _ in 0..20 {
+        world.ask().await;
+    }
+    let health = world.health();
+    assert_eq!((world.spot(), health.median, health.venues_used), (None, None, 2));
+    assert_eq!(health.below_quorum_since, Some(Time(START.0 + 67 * 5)));
+    assert_eq!(world.ledger().lows(START.day()), before.lows(START.day()));
+    world.run(1, PRICE);
+    assert_eq!((world.health().below_quorum_since, world.spot().is_some()), (None, true));
+}
+
+#[tokio::test]
+async fn a_price_that_gaps_through_a_hundred_rungs_touches_them_all_at_once() {
+    let mut world = World::new().await;
+    world.run(40, PRICE - 1);
+    assert!(world.is_touched(8_000, "20200311", 23) && !world.is_touched(7_990, "20200311", 0));
+    world.run(11, 690_000);
+    assert!(!world.is_touched(7_990, "20200311", 0), "not before it stood for a minute");
+    world.run(1, 690_000);
+    let touched = |from_hour| {
+        let levels = (6_800..=8_000).step_by(10);
+        levels.filter(|level| world.is_touched(*level, "20200311", from_hour)).collect::<BTreeSet<u32>>()
+    };
+    let all: BTreeSet<u32> = (6_910..=8_000).step_by(10).collect();
+    assert_eq!(touched(0), all, "6,900.01 is above 6,900");
+    assert_eq!(touched(23), all);
+}
+
+#[tokio::test]
+async fn a_day_that_starts_below_a_rung_touches_it_within_its_first_minute() {
+    let mut world = World::new().await;
+    world.run(719, 690_000);
+    assert!(!world.is_touched(7_000, "20200312", 0));
+    world.run(12, 690_000);
+    assert!(world.is_touched(7_000, "20200312", 0) && !world.is_touched(6_890, "20200312", 0));
+    assert!(!world.is_touched(7_000, "20200312", 1), "the hour has not begun");
+    assert_eq!(world.ledger().fixing(hour(1)), Some(Cents(690_000)), "the half hour before midnight");
+}
+
+#[tokio::test]
+async fn an_hour_is_frozen_after_two_minutes_and_never_filled_in() {
+    let mut world = World::new().await;
+    world.run(700, PRICE);
+    world.run_silent(20 + 25);
+    assert_eq!(world.ledger().frozen_until(), hour(1));
+    assert_eq!(world.ledger().fixing(hour(1)), Some(Cents(PRICE)), "said at the first tick of the hour");
+    world.run_silent(720);
+    world.run(30, PRICE / 2);
+    let (ledger, next) = (world.ledger(), Day(START.day().0 + 1));
+    assert_eq!(ledger.frozen_until(), hour(2));
+    assert_eq!((ledger.lows(next)[0], ledger.fixing(hour(2))), (None, None), "an hour without prices is missed");
+    assert!(ledger.lows(next)[1].is_some());
+}
+
+#[tokio::test]
+async fn an_oracle_that_was_off_over_an_hours_end_says_nothing_about_it() {
+    let mut world = World::new().await;
+    world.run(400, PRICE);
+    world.now = Time(hour(1).0 + 600);
+    world.restart();
+    world.run(30, PRICE / 2);
+    let ledger = world.ledger();
+    assert_eq!(ledger.lows(START.day())[23], Some(Cents(PRICE + 1)), "what was seen of the hour stands");
+    assert_eq!(ledger.fixing(hour(1)), None);
+    assert!(ledger.lows(Day(START.day().0 + 1))[0].is_some_and(|low| low < Cents(PRICE / 2 + 5)));
+}
+
+#[tokio::test]
+async fn what_was_logged_before_a_crash_is_said_after_it() {
+    let mut world = World::new().await;
+    world.run(718, PRICE);
+    // Ticks reach the log, among them the fixing's, and the process dies before the ledger is written.
+    world.stop();
+    let mut live = world.live();
+    for number in 1..=25u32 {
+        let now = Time(world.now.0 + 5 * number);
+        Venue::ALL
+            .into_iter()
+            .for_each(|venue| world.table.good(venue, now, raw(venue, 300_000 + u64::from(number), now)));
+        live.poll(Time(0), now).unwrap();
+    }
+    drop(live);
+    world.now = Time(hour(1).0 + 3 * HOUR);
+    world.restart();
+    world.run(1, PRICE);
+    let ledger = world.ledger();
+    assert_eq!(ledger.fixing(hour(1)), Some(Cents(PRICE)));
+    assert_eq!(ledger.lows(START.day())[23], Some(Cents(PRICE + 1)));
+    assert!(ledger.lows(Day(START.day().0 + 1))[0].is_some_and(|low| low < Cents(300_020)), "twelve ticks at 3,000");
+    assert_eq!(ledger.fixing(hour(4)), None);
+    assert_eq!(world.health().ticks, 718 + 25 + 1);
+}
+
+#[tokio::test]
+async fn a_restart_changes_nothing_of_what_is_said() {
+    let (mut steady, mut restarted) = (World::new().await, World::new().await);
+    for number in 0..12u64 {
+        for world in [&mut steady, &mut restarted] {
+            world.run(65, PRICE - number * 2_000);
+        }
+        restarted.restart();
+    }
+    assert_eq!(steady.ledger(), restarted.ledger());
+    let log = |world: &World| std::fs::read(world.data().join("ticks/20200311.log")).unwrap();
+    assert!(log(&steady) == log(&restarted), "the very bytes");
+    let size = log(&steady).len() / 720;
+    assert!((1_000..1_800).contains(&size), "a tick takes {size} bytes; docs say 1.4 kB");
+}
+
+#[tokio::test]
+async fn a_new_policy_counts_from_its_hour_and_the_log_says_which_counted() {
+    let second = Policy { version: 2, effective: hour(1), quorum: 5, freeze_seconds: 60, ..Policy::default() };
+    let mut world = World::with(vec![Policy::default(), second]).await;
+    world.run(715, PRICE);
+    world.venues.set_all(PRICE);
+    world.venues.set(Venue::Gemini, Answer::Quote(PRICE / 2));
+    for _ in 0..4 {
+        assert_eq!(world.ask().await.median, Some(Cents(PRICE)));
+    }
+    assert_eq!(world.health().policy, 1);
+    let health = world.ask().await;
+    assert_eq!((health.policy, health.median, health.venues_used), (2, None, 4));
+    let mut versions = Vec::new();
+    let seen = &mut |entry: Entry| {
+        versions.push(entry.policy);
+        Ok(())
+    };
+    world.log().ticks_from(hour(1), seen).unwrap();
+    assert_eq!(versions, [2]);
+}
+
+#[tokio::test]
+async fn a_log_that_cannot_be_written_leaves_no_price() {
+    let mut world = World::new().await;
+    world.run(2, PRICE);
+    world.stop();
+    let mut live = world.live();
+    live.sign = Box::new(|_, _, _| anyhow::bail!("the signer is away"));
+    let late = hour(1);
+    Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, late, raw(venue, PRICE + 7, late)));
+    assert!(format!("{:#}", live.poll(Time(0), late).unwrap_err()).contains("the signer is away"));
+    let again = hour(1).plus(1).unwrap();
+    live.sign = Box::new(|n, at, hash| Ok(Head::sign(&crate::daemon::harness::keys(), n, at, hash)));
+    assert!(live.poll(Time(0), again).unwrap().spot.is_some(), "and it goes on when it can");
+}

@@ -1,0 +1,155 @@
+//! A throw-away PostgreSQL server: its own folder, its own port, gone afterwards.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
+#![allow(dead_code)] // Each test file uses a part of it.
+
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, Weak};
+use std::time::{Duration, Instant};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A running server.
+pub struct Server {
+    folder: tempfile::TempDir,
+    child: Mutex<Child>,
+    /// Where it listens on the loopback address.
+    pub port: u16,
+    databases: AtomicU32,
+}
+
+/// A program of the server, from the path or from where Debian puts it.
+fn program(name: &str) -> PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let on_path = std::env::split_paths(&path).map(|folder| folder.join(name));
+    let installed = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
+    let installed = installed.map(|version| version.path().join("bin").join(name));
+    let mut found = on_path.chain(installed).filter(|path| path.is_file());
+    found.next().unwrap_or_else(|| panic!("{name} is not installed: `apt-get install -y postgresql`"))
+}
+
+fn is_root() -> bool {
+    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
+}
+
+/// PostgreSQL refuses to run as root.
+fn command(name: &str) -> Command {
+    let program = program(name);
+    if !is_root() {
+        return Command::new(program);
+    }
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid=postgres", "--regid=postgres", "--clear-groups", "--"]).arg(program);
+    command
+}
+
+fn done(output: Output) -> String {
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{says}");
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+impl Server {
+    /// Starts one. `more` are settings such as `ssl=on`.
+    pub fn start(more: &[&str]) -> Server {
+        let folder = tempfile::tempdir().unwrap();
+        if is_root() {
+            done(Command::new("chown").arg("postgres:postgres").arg(folder.path()).output().unwrap());
+        }
+        let data = folder.path().join("data");
+        let init = ["-A", "trust", "-U", "oracle", "-E", "UTF8", "--locale=C", "--no-sync", "-D"];
+        done(command("initdb").args(init).arg(&data).current_dir("/").output().unwrap());
+        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let child = Mutex::new(Server::spawn(folder.path(), port, more));
+        let server = Server { folder, child, port, databases: AtomicU32::new(0) };
+        server.wait();
+        server
+    }
+
+    /// The server that the tests of this process share, as long as one of them runs.
+    pub fn shared() -> Arc<Server> {
+        static SHARED: Mutex<Weak<Server>> = Mutex::new(Weak::new());
+        let mut shared = SHARED.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        shared.upgrade().unwrap_or_else(|| {
+            let server = Arc::new(Server::start(&[]));
+            *shared = Arc::downgrade(&server);
+            server
+        })
+    }
+
+    fn spawn(folder: &Path, port: u16, more: &[&str]) -> Child {
+        let mut server = command("postgres");
+        server.arg("-D").arg(folder.join("data")).arg("-k").arg(folder).args(["-p", &port.to_string()]);
+        for setting in ["listen_addresses=127.0.0.1", "fsync=off", "max_connections=60"].iter().chain(more) {
+            server.args(["-c", setting]);
+        }
+        server.current_dir("/").stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
+    fn wait(&self) {
+        let asked = Instant::now();
+        while !self.psql("postgres", "select 1").status.success() {
+            assert!(asked.elapsed() < PATIENCE, "the PostgreSQL server does not start");
+            assert!(self.child.lock().unwrap().try_wait().unwrap().is_none(), "the PostgreSQL server ended");
+        }
+    }
+
+    fn psql(&self, database: &str, text: &str) -> Output {
+        let port = self.port.to_string();
+        let folder = self.folder.path().to_string_lossy();
+        let place = ["-h", &folder, "-p", &port, "-U", "oracle", "-d", database, "-v", "ON_ERROR_STOP=1", "-Atc"];
+        command("psql").args(place).arg(text).current_dir("/").output().unwrap()
+    }
+
+    /// Runs a statement as the owner and returns what it prints.
+    pub fn sql(&self, database: &str, text: &str) -> String {
+        done(self.psql(database, text)).trim().to_string()
+    }
+
+    /// What a statement that must fail says.
+    pub fn sql_error(&self, database: &str, text: &str) -> String {
+        let output = self.psql(database, text);
+        assert!(!output.status.success(), "{text} was allowed");
+        String::from_utf8_lossy(&output.stderr).into_owned()
+    }
+
+    /// A new, empty database.
+    pub fn database(&self) -> String {
+        let name = format!("oracle{}", self.databases.fetch_add(1, Ordering::Relaxed));
+        self.sql("postgres", &format!("create database {name}"));
+        name
+    }
+
+    /// Its address, over the loopback interface.
+    pub fn url(&self, database: &str) -> String {
+        format!("postgres://oracle@127.0.0.1:{}/{database}", self.port)
+    }
+
+    /// Where it keeps its files.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Ends it at once, as a power cut would end its processes, and starts it again.
+    pub fn crash(&self) {
+        let mut child = self.child.lock().unwrap();
+        done(Command::new("kill").args(["-QUIT", &child.id().to_string()]).output().unwrap());
+        child.wait().unwrap();
+    }
+
+    /// Starts it again.
+    pub fn restart(&self) {
+        *self.child.lock().unwrap() = Server::spawn(self.folder.path(), self.port, &[]);
+        self.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).output();
+        let _ = child.wait();
+    }
+}

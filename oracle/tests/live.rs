@@ -1,0 +1,122 @@
+//! The live oracle as a process: local venues, its own policy file, and a stranger who audits it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+// Helpers outside `#[test]` functions are test code too.
+
+use axum::http::Uri;
+use hypothec_oracle::clock::Clock;
+use hypothec_oracle::price::policy::{PolicyPage, SAMPLE};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// Five venues that agree, on their machine's clock.
+async fn venue(uri: Uri) -> String {
+    let now = Clock::system().now().unwrap();
+    let wiggle = now.0 % 2;
+    match uri.path() {
+        "/0/public/Ticker" => {
+            r#"{"error":[],"result":{"XXBTZUSD":{"a":["64001","1","1"],"b":["63999","1","1"]}}}"#.into()
+        }
+        "/0/public/Trades" => format!(
+            r#"{{"error":[],"result":{{"XXBTZUSD":[["64000.{wiggle}","0.1",{}.5,"b","m","",1]],"last":"1"}}}}"#,
+            now.0
+        ),
+        "/products/BTC-USD/ticker" => {
+            format!(r#"{{"price":"64000.{wiggle}","bid":"63999","ask":"64001","time":"{now}"}}"#)
+        }
+        "/api/v2/ticker/btcusd/" => {
+            format!(r#"{{"last":"64000.{wiggle}","bid":"63999","ask":"64001","timestamp":"{}"}}"#, now.0)
+        }
+        "/v2/ticker/tBTCUSD" => format!("[63999.{wiggle},1,64001.{wiggle},1,1,1,64000,1,1,1]"),
+        "/v1/pubticker/btcusd" => format!(
+            r#"{{"bid":"63999.{wiggle}","ask":"64001.{wiggle}","volume":{{"BTC":"1","USD":"1","timestamp":{}000}},"last":"1"}}"#,
+            now.0
+        ),
+        other => panic!("nobody asks {other}"),
+    }
+}
+
+fn oracle(args: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_hypothec-oracle")).args(args).stdin(Stdio::null()).output().unwrap()
+}
+
+/// Killed with SIGKILL when dropped.
+struct Running(Child, String);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn start(config: &Path) -> Running {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_hypothec-oracle"))
+        .args(["run", "--config", &config.to_string_lossy(), "--listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut line = String::new();
+    BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    let url = line.split_whitespace().last().unwrap().to_string();
+    Running(child, url)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_oracle_serves_a_price_and_passes_a_strangers_audit_before_and_after_a_kill() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let venues = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(venue)).await });
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("oracle");
+    assert!(oracle(&["init", "--data", &data.to_string_lossy()]).status.success());
+    let (policy, config) = (folder.path().join("policy.toml"), folder.path().join("oracle.toml"));
+    std::fs::write(&policy, SAMPLE.replace("tick_seconds = 5", "tick_seconds = 1")).unwrap();
+    let mut text = format!("data = {data:?}\nnetwork = \"regtest\"\nlive = true\npolicy = {policy:?}\n[venue_urls]\n");
+    for name in ["kraken", "coinbase", "bitstamp", "bitfinex", "gemini"] {
+        text += &format!("{name} = {venues:?}\n");
+    }
+    std::fs::write(&config, text).unwrap();
+    for _ in 0..2 {
+        let running = start(&config);
+        let began = Instant::now();
+        let price = loop {
+            assert!(began.elapsed() < Duration::from_secs(30), "no price comes");
+            let answer = reqwest::get(format!("{}/v1/price", running.1)).await.unwrap();
+            if answer.status().is_success() {
+                break answer.json::<serde_json::Value>().await.unwrap();
+            }
+        };
+        assert!((6_400_000..6_400_100).contains(&price["cents"].as_u64().unwrap()), "{price}");
+        let page: PolicyPage = reqwest::get(format!("{}/v1/policy", running.1)).await.unwrap().json().await.unwrap();
+        assert_eq!((page.policies.len(), page.policies[0].policy.tick_seconds), (1, 1));
+        let url = running.1.clone();
+        let audited = tokio::task::spawn_blocking(move || oracle(&["audit", &url])).await.unwrap();
+        let said = String::from_utf8_lossy(&audited.stdout).into_owned();
+        assert!(audited.status.success() && said.contains("everything agrees"), "{said}{audited:?}");
+    }
+    std::fs::write(&policy, SAMPLE).unwrap();
+    let refused = oracle(&["run", "--config", &config.to_string_lossy()]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("make it version 2"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_with_a_test_feed_has_nothing_to_audit_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("oracle");
+    assert!(oracle(&["init", "--data", &data.to_string_lossy()]).status.success());
+    let config = folder.path().join("oracle.toml");
+    std::fs::write(&config, format!("data = {data:?}\nnetwork = \"regtest\"\nmanual = true\n")).unwrap();
+    let running = start(&config);
+    let audited = oracle(&["audit", &running.1]);
+    assert!(!audited.status.success());
+    let said = String::from_utf8_lossy(&audited.stderr).into_owned();
+    assert!(said.contains("the replay and manual feeds keep no tick log"), "{said}");
+    let answer = reqwest::get(format!("{}/v1/log/20200312", running.1)).await.unwrap();
+    assert_eq!(answer.status(), 404);
+    assert!(answer.text().await.unwrap().contains("no_tick_log"));
+}
