@@ -110,18 +110,15 @@ impl TickLog {
     /// Appends a tick, durable when this returns. Closes the hour before with a head signed by `sign`.
     ///
     /// # Errors
-    /// When the disk fails; nothing of the tick counts then, and it may be tried again.
+    /// When the disk or the signer fails; nothing of the tick counts then, and it may be tried again.
     pub fn append(
         &mut self,
         entry: Entry,
         sign: &dyn Fn(u64, Time, bitcoin::hashes::sha256::Hash) -> anyhow::Result<Head>,
     ) -> anyhow::Result<()> {
         if let Some(end) = self.end().filter(|end| !end.headed && end.at.hour_floor() != entry.at.hour_floor()) {
-            // A signer that is away holds no price up: the next head covers this hour too.
-            match sign(end.n, end.at, end.hash) {
-                Ok(head) => self.write(end.at.day(), &Line::Head(head))?,
-                Err(error) => tracing::warn!("the tick log's hour that ended at {} has no head: {error:#}", end.at),
-            }
+            let head = sign(end.n, end.at, end.hash).context("sign the tick log's head")?;
+            self.write(end.at.day(), &Line::Head(head))?;
         }
         self.write(entry.at.day(), &Line::Tick(entry))
     }

@@ -278,7 +278,7 @@ async fn a_new_policy_counts_from_its_hour_and_the_log_says_which_counted() {
 }
 
 #[tokio::test]
-async fn a_signer_that_is_away_holds_no_price_up_and_the_next_head_covers_the_hour() {
+async fn an_hour_whose_log_the_signer_has_not_signed_is_followed_by_no_price_until_it_has() {
     let mut world = World::new().await;
     world.run(2, PRICE);
     world.stop();
@@ -286,7 +286,10 @@ async fn a_signer_that_is_away_holds_no_price_up_and_the_next_head_covers_the_ho
     live.sign = Box::new(|_, _, _| anyhow::bail!("the signer is away"));
     let late = hour(1);
     Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, late, raw(venue, PRICE + 7, late)));
-    assert!(live.poll(Time(0), late).unwrap().spot.is_some());
+    assert!(format!("{:#}", live.poll(Time(0), late).unwrap_err()).contains("the signer is away"));
+    let again = hour(1).plus(1).unwrap();
+    live.sign = Box::new(|n, at, hash| Ok(Head::sign(&crate::daemon::harness::keys(), n, at, hash)));
+    assert!(live.poll(Time(0), again).unwrap().spot.is_some(), "and it goes on when it can");
 }
 
 #[tokio::test]
