@@ -2,20 +2,14 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-#[path = "common/offers.rs"]
-#[allow(dead_code, reason = "other tests use the rest")]
-mod offers;
 mod world;
 
-use bitcoin::Amount;
-use hypothec::contract::{wire, OfferDlc};
 use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{Cents, Time};
 use hypothec::loan::LoanId;
 use hypothec::protocol::messages::{Ready, Refused};
 use hypothec::protocol::{Message, Stage};
-use offers::{Case, DEADLY_OFFERS};
 use std::time::Duration;
 use world::stranger::Stranger;
 use world::World;
@@ -31,41 +25,6 @@ async fn lender_says<T>(world: &World, what: &str, mut pick: impl FnMut(Vec<(Loa
     })
     .await
     .unwrap()
-}
-
-/// A coin of the offer, rewritten to be worth `value`.
-fn revalue(offer: &mut OfferDlc, value: u64) {
-    let input = &mut offer.funding_inputs[0];
-    let mut previous: bitcoin::Transaction = bitcoin::consensus::deserialize(&input.prev_tx).unwrap();
-    previous.output[input.prev_tx_vout as usize].value = Amount::from_sat(value);
-    input.prev_tx = bitcoin::consensus::serialize(&previous);
-}
-
-/// What only a chain can tell.
-const COINS: &[Case<OfferDlc>] = &[
-    ("input values that overflow", "funding_inputs", |o| revalue(o, u64::MAX)),
-    ("a coin worth more than on chain", "coin", |o| revalue(o, 100_200_000)),
-];
-
-#[tokio::test(flavor = "multi_thread")]
-async fn hostile_offers_are_refused() {
-    let world = World::new().await;
-    let mut stranger = Stranger::new(&world, "stranger").await;
-    let table = || DEADLY_OFFERS.iter().chain(COINS);
-    let coins = stranger.coins(&world, table().count()).await;
-    for ((what, field, spoil), coin) in table().zip(coins) {
-        let quoted = stranger.quote(300_000, 2).await;
-        stranger.borrow(&quoted.terms, coin);
-        stranger.until_ready(&world, &quoted.terms).await;
-        let mut offer = stranger.offer(&quoted, coin);
-        spoil(&mut offer);
-        stranger.say(&Message::Offer(wire::write(&offer)));
-        let refused = stranger.refusal(quoted.terms.id().0).await;
-        assert!(refused.message.contains(field), "{what}: {refused:?}");
-    }
-    let ended = lender_says(&world, "all refused", Some).await;
-    assert!(ended.iter().all(|(_, stage)| matches!(stage, Stage::Cancelled { .. })), "{ended:?}");
-    world.open(300_000, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

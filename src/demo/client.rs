@@ -102,6 +102,11 @@ impl Client {
         self.get("/v1/status").await
     }
 
+    /// The oracles it trusts.
+    pub async fn oracles(&self) -> anyhow::Result<Vec<OracleView>> {
+        self.get("/v1/oracles").await
+    }
+
     /// A fresh address of its wallet.
     pub async fn new_address(&self) -> anyhow::Result<AddressView> {
         self.call(reqwest::Method::POST, "/v1/wallet/address", None::<&()>).await

@@ -5,6 +5,12 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod harness;
+#[path = "../common/offers.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod offers;
+#[path = "../world/stranger.rs"]
+#[allow(dead_code, reason = "other tests use the rest")]
+mod stranger;
 
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;
@@ -12,6 +18,7 @@ mod borrower_walks_away_while_the_funding_waits;
 mod borrower_withdraws_a_repayment;
 mod counterparty_settles_first;
 mod funding_is_reorged;
+mod hostile_offers_are_refused;
 mod level_is_touched;
 mod loan_across_a_year_end;
 mod loan_matures;

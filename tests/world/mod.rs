@@ -12,6 +12,7 @@ pub mod lender;
 pub mod liar;
 pub mod stranger;
 
+use bitcoin::key::XOnlyPublicKey;
 use bitcoin::Amount;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::demo::wait::until;
@@ -27,6 +28,7 @@ use hypothec_oracle::daemon;
 use hypothec_oracle::units::Time;
 use std::path::Path;
 use std::time::{Duration, Instant};
+use stranger::Ground;
 use tempfile::TempDir;
 
 /// 9 March 2020, 00:00 UTC.
@@ -188,6 +190,33 @@ impl World {
             }
             assert!(Instant::now() < deadline, "{both:#?}");
         }
+    }
+}
+
+impl Ground for World {
+    fn bitcoind(&self) -> &BitcoindProcess {
+        &self.bitcoind
+    }
+
+    fn folder(&self) -> &Path {
+        self.dir.path()
+    }
+
+    fn now(&self) -> Time {
+        self.now
+    }
+
+    fn lender(&self) -> String {
+        self.lender_address()
+    }
+
+    fn oracle(&self) -> (String, XOnlyPublicKey) {
+        let oracle = self.oracle.as_ref().unwrap();
+        (oracle.url(), oracle.key)
+    }
+
+    async fn stage(&self, id: LoanId) -> Result<Stage, String> {
+        self.lender.handle.loan(id).await.map(|loan| loan.stage).map_err(|error| error.message)
     }
 }
 

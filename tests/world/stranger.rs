@@ -1,7 +1,7 @@
 //! A borrower that is no node: it says whatever a test makes it say, over a real connection, with real coins.
 
-use super::World;
 use bitcoin::hashes::Hash;
+use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{rand, PublicKey, SecretKey, SECP256K1};
 use bitcoin::{Amount, Network, OutPoint, ScriptBuf};
@@ -10,18 +10,36 @@ use hypothec::contract::clauses::{Announcements, OracleAnnouncements};
 use hypothec::contract::offer::{self, FundingCoin, OfferParts};
 use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::{accept, sign, wire, OfferDlc, OracleAnnouncement, Skeleton};
+use hypothec::demo::bitcoind::BitcoindProcess;
 use hypothec::demo::wait::until;
 use hypothec::loan::payout::repayment_ceil;
 use hypothec::loan::terms::Terms;
 use hypothec::loan::units::{Cents, Days, Time};
+use hypothec::loan::LoanId;
 use hypothec::node::data::new_words;
 use hypothec::oracle_client::OracleClient;
 use hypothec::peer::{Frame, Kinds, Limits, PeerEvent, PeerNet};
 use hypothec::protocol::messages::{Borrow, Coin, Fallback, Quote, QuoteRequest, Refused, Repay};
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
+use std::path::Path;
 use std::time::Duration;
 use tokio::sync::mpsc;
+
+/// Where a stranger meets a lender: in one process with it, or beside it.
+#[allow(async_fn_in_trait, reason = "nobody sends it to another thread")]
+pub trait Ground {
+    fn bitcoind(&self) -> &BitcoindProcess;
+    /// Where it may keep its things.
+    fn folder(&self) -> &Path;
+    fn now(&self) -> Time;
+    /// `pubkey@host:port`.
+    fn lender(&self) -> String;
+    /// The oracle's URL and key.
+    fn oracle(&self) -> (String, XOnlyPublicKey);
+    /// Where a loan stands for the lender.
+    async fn stage(&self, id: LoanId) -> Result<Stage, String>;
+}
 
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -55,50 +73,52 @@ pub struct Quoted {
 
 impl Stranger {
     /// Connected to the world's lender.
-    pub async fn new(world: &World, name: &str) -> Stranger {
-        let mut stranger = Stranger::of(world, name, world.lender.node_id).await;
-        stranger.net.connect(world.lender_address().parse().unwrap()).unwrap();
+    pub async fn new(world: &impl Ground, name: &str) -> Stranger {
+        let lender = world.lender();
+        let key = lender.split('@').next().unwrap().parse().unwrap();
+        let mut stranger = Stranger::of(world, name, key).await;
+        stranger.net.connect(lender.parse().unwrap()).unwrap();
         stranger.hear("a connection", |event| matches!(event, PeerEvent::Connected(_)).then_some(())).await;
         stranger
     }
 
     /// With a wallet and a place to be reached at, and nobody to talk to yet.
-    pub async fn of(world: &World, name: &str, peer: PublicKey) -> Stranger {
-        let dir = world.dir.path().join(name);
+    pub async fn of(world: &impl Ground, name: &str, peer: PublicKey) -> Stranger {
+        let dir = world.folder().join(name);
         std::fs::create_dir_all(&dir).unwrap();
         let seed = Seed::from_mnemonic(&new_words().unwrap(), Network::Regtest).unwrap();
         let wallet = Wallet::create_or_load(&dir, &seed, None).unwrap();
-        let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+        let chain = Chain::connect(world.bitcoind().chain_config()).await.unwrap();
         let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
         let kinds = Kinds::new(Message::kinds()).unwrap();
         let identity = SecretKey::new(&mut rand::thread_rng());
         let listen = Some("127.0.0.1:0".parse().unwrap());
         let (net, events) = PeerNet::start(identity, Network::Regtest, listen, kinds, Limits::default()).await.unwrap();
-        let known = world.oracle.as_ref().unwrap();
-        let oracle = OracleClient::new(&known.url(), known.key).unwrap();
+        let (url, key) = world.oracle();
+        let oracle = OracleClient::new(&url, key).unwrap();
         Stranger { net, identity, peer, wallet, events, chain, follower, oracle }
     }
 
     /// So many confirmed coins, each enough for one bitcoin of collateral.
-    pub async fn coins(&mut self, world: &World, count: usize) -> Vec<OutPoint> {
+    pub async fn coins(&mut self, world: &impl Ground, count: usize) -> Vec<OutPoint> {
         let mut coins = Vec::new();
         for _ in 0..count {
             let address = self.wallet.new_address().unwrap();
-            coins.push(world.bitcoind.fund(&address, Amount::from_sat(100_100_000)).await.unwrap());
+            coins.push(world.bitcoind().fund(&address, Amount::from_sat(100_100_000)).await.unwrap());
         }
-        world.bitcoind.mine(1).await.unwrap();
+        world.bitcoind().mine(1).await.unwrap();
         self.catch_up(world).await;
         coins
     }
 
-    pub async fn catch_up(&mut self, world: &World) {
+    pub async fn catch_up(&mut self, world: &impl Ground) {
         loop {
             let events = self.follower.poll().await.unwrap();
             if events.is_empty() {
                 return;
             }
             for event in &events {
-                self.wallet.apply(event, world.now).unwrap();
+                self.wallet.apply(event, world.now()).unwrap();
             }
         }
     }
@@ -197,17 +217,17 @@ impl Stranger {
     }
 
     /// Mines until the lender is ready for the offer.
-    pub async fn until_ready(&mut self, world: &World, terms: &Terms) {
+    pub async fn until_ready(&mut self, world: &impl Ground, terms: &Terms) {
         let id = terms.id();
         until("the lender's coin", PATIENCE, || async {
-            let loan = world.lender.handle.loan(id).await.map_err(|error| error.message)?;
-            if !matches!(loan.stage, Stage::Agreed | Stage::Preparing) {
+            let stage = world.stage(id).await?;
+            if !matches!(stage, Stage::Agreed | Stage::Preparing) {
                 return Ok(());
             }
-            if world.bitcoind.mempool_len().await.unwrap() > 0 {
-                world.bitcoind.mine(1).await.unwrap();
+            if world.bitcoind().mempool_len().await.unwrap() > 0 {
+                world.bitcoind().mine(1).await.unwrap();
             }
-            Err(format!("{:?}", loan.stage))
+            Err(format!("{stage:?}"))
         })
         .await
         .unwrap();
@@ -237,7 +257,13 @@ impl Stranger {
     }
 
     /// An honest negotiation as far as the sign, which the caller sends.
-    pub async fn negotiate(&mut self, world: &World, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
+    pub async fn negotiate(
+        &mut self,
+        world: &impl Ground,
+        principal_cents: u64,
+        days: u32,
+        coin: OutPoint,
+    ) -> Negotiated {
         let quoted = self.quote(principal_cents, days).await;
         let id = quoted.terms.id().0;
         self.borrow(&quoted.terms, coin);
@@ -268,20 +294,20 @@ impl Stranger {
     }
 
     /// An active loan, confirmed.
-    pub async fn open(&mut self, world: &World, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
+    pub async fn open(&mut self, world: &impl Ground, principal_cents: u64, days: u32, coin: OutPoint) -> Negotiated {
         let negotiated = self.negotiate(world, principal_cents, days, coin).await;
         for message in &negotiated.messages {
             self.say(message);
         }
         let id = negotiated.terms.id();
         until("the loan to live", PATIENCE, || async {
-            let loan = world.lender.handle.loan(id).await.unwrap();
-            match loan.stage {
+            let stage = world.stage(id).await?;
+            match stage {
                 Stage::Active => return Ok(()),
-                Stage::Confirming => drop(world.bitcoind.mine(1).await.unwrap()),
+                Stage::Confirming => drop(world.bitcoind().mine(1).await.unwrap()),
                 _ => {}
             }
-            Err(format!("{:?}", loan.stage))
+            Err(format!("{stage:?}"))
         })
         .await
         .unwrap();
