@@ -37,7 +37,7 @@ impl Oracle {
             listen: format!("127.0.0.1:{}", free_port()?),
             running: None,
         };
-        Program::run(&oracle.command(&["init"], &[])).await?;
+        Program::run(&oracle.command(&["init", "--insecure-plain"], &[])).await?;
         oracle.resume().await?;
         Ok(oracle)
     }
