@@ -151,6 +151,15 @@ pub async fn listen(app: axum::Router) -> String {
     format!("http://{address}")
 }
 
+/// Five venues that quote this price, and where each is asked.
+pub async fn street(cents: u64) -> (Venues, BTreeMap<Venue, String>) {
+    let venues = Venues::default();
+    venues.set_all(cents);
+    venues.0.lock().unwrap().1 = START;
+    let url = venues.serve().await;
+    (venues, Venue::ALL.into_iter().map(|venue| (venue, url.clone())).collect())
+}
+
 /// An oracle with a live feed and venues to ask.
 pub struct World {
     pub folder: tempfile::TempDir,

@@ -4,16 +4,19 @@ use crate::clock::Clock;
 use crate::daemon::cli::Place;
 use crate::daemon::config::{Network, Said, LISTEN};
 use crate::daemon::doctor::{
-    look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_mirror, look_at_service, look_at_signer,
-    look_at_venue, Asker, Finding, Level, WebVenue,
+    look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_live, look_at_mirror, look_at_service,
+    look_at_signer, look_at_venue, Asker, Finding, Level, WebVenue,
 };
+use crate::daemon::feed::fetch::PATIENCE;
+use crate::price::policy::Policy;
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What to look at; the config file's `listen`, `signer`, `mirrors`, `venues` and `bitcoind` count too.
+/// What to look at; the config file's `listen`, `signer`, `mirrors`, `venues`, `bitcoind`, and `live` with its `policy`
+/// and `venue_urls`, count too.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     hypothec-oracle doctor --config /etc/hypothec-oracle.toml\n  \
@@ -113,6 +116,16 @@ async fn examine(said: Said) -> anyhow::Result<Vec<Finding>> {
         let (finding, witness) = look_at_venue(&asker, &venue, &clock).await;
         found.push(finding);
         witnesses.extend(witness);
+    }
+    if said.live {
+        let policy = match &said.policy {
+            None => Policy::default(),
+            Some(path) => {
+                let text = std::fs::read_to_string(path).with_context(|| format!("read policy {}", path.display()))?;
+                Policy::parse(&text).with_context(|| format!("understand policy {}", path.display()))?
+            }
+        };
+        found.extend(look_at_live(&policy, &said.venue_urls, PATIENCE, now).await?);
     }
     for mirror in &said.mirrors {
         let mirror = mirror.trim_end_matches('/');
