@@ -429,7 +429,8 @@ fn the_doctor_finds_a_healthy_oracle_healthy_and_names_each_thing_that_is_wrong(
     }
     assert!(found.iter().filter(|one| one["level"] == "trouble").all(|one| one["why"] != "" && one["remedy"] != ""));
     drop(daemon);
-    let (_, found) = doctor(&base);
+    let gone = free_port();
+    let (_, found) = doctor(&[base.as_slice(), &["--listen", &gone]].concat());
     assert!(troubles(&found).iter().any(|one| one.contains("does not answer")));
 }
 

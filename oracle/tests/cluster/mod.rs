@@ -51,6 +51,14 @@ fn done(output: Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// A port below the range of outgoing connections: while the server is down nobody else is given it.
+fn port() -> u16 {
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+    let first = std::process::id().wrapping_mul(7_919);
+    let ports = (0..4_000).map(|_| 6_000 + (first.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 4_000) as u16);
+    ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port")
+}
+
 impl Server {
     /// Starts one. `more` are settings such as `ssl=on`.
     pub fn start(more: &[&str]) -> Server {
@@ -61,7 +69,7 @@ impl Server {
         let data = folder.path().join("data");
         let init = ["-A", "trust", "-U", "oracle", "-E", "UTF8", "--locale=C", "--no-sync", "-D"];
         done(command("initdb").args(init).arg(&data).current_dir("/").output().unwrap());
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = port();
         let child = Mutex::new(Server::spawn(folder.path(), port, more));
         let server = Server { folder, child, port, databases: AtomicU32::new(0) };
         server.wait();
