@@ -90,7 +90,7 @@ fn answer(command: Command) -> Option<Command> {
         Command::Peers { reply } => drop(reply.send(Err(no("unavailable")))),
         Command::Backup { reply, .. } => drop(reply.send(Ok(vec![0, 159, 146, 150]))),
         Command::Events { after: 0, reply, .. } => {
-            let loan_id = LOAN.parse().unwrap();
+            let loan_id = Some(LOAN.parse().unwrap());
             let event = EventView { number: 1, at: 2, loan_id, event: "agreed".into(), text: "Agreed.".into() };
             drop(reply.send(Ok(vec![event])));
         }

@@ -136,7 +136,7 @@ fn loan() -> Value {
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
         "repayment": null, "ended": null, "transactions": [TXID],
-        "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1,
+        "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
     })
 }
 
@@ -160,7 +160,7 @@ fn quote() -> Value {
 #[test]
 fn every_command_has_help_with_an_example() {
     let commands = "init|node|status|wallet address|wallet balance|wallet send|peer connect|peer list|oracle add|\
-        oracle list|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
+        oracle list|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
         loan receipt|events|backup|restore|demo";
     for command in commands.split('|') {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
@@ -497,4 +497,32 @@ fn status_shows_what_is_in_the_way() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert_eq!(stand.json(&["status"]), status);
+}
+
+#[test]
+fn a_proof_against_an_oracle_is_read_from_hex_or_json_and_shown_with_the_oracle_and_its_loans() {
+    let sentence = format!("oracle {ORACLE} signed two outcomes of btcusd1584007200");
+    let taken = json!({ "oracle": ORACLE, "equivocation": sentence, "reveals_the_key": true, "new": true });
+    let oracle = json!({
+        "pubkey": ORACLE, "url": "http://127.0.0.1:3939", "spot_cents": null, "spot_at": null, "trouble": null,
+        "equivocation": sentence,
+    });
+    let mut lent = loan();
+    lent["warnings"] = json!([sentence]);
+    let path = format!("GET /v1/loans/{LOAN}");
+    let stand =
+        Stand::new(vec![("POST /v1/oracles/proof", taken), ("GET /v1/oracles", json!([oracle])), (path.leak(), lent)]);
+    let file = Path::new(&stand.data).parent().unwrap().join("proof");
+    for written in ["00ff\n".to_owned(), json!({ "oracle": ORACLE, "proof": "00ff" }).to_string()] {
+        std::fs::write(&file, written).unwrap();
+        let text = stand.good(&["oracle", "proof", file.to_str().unwrap()]);
+        assert!(text.contains("The proof holds: oracle") && text.contains("every peer is told"), "{text}");
+    }
+    std::fs::write(&file, "{}").unwrap();
+    assert!(stand.bad(&["oracle", "proof", file.to_str().unwrap()]).contains("no `proof`"));
+    let asked = stand.asked();
+    assert!(asked.len() == 2 && asked.iter().all(|(_, body)| *body == json!({ "proof": "00ff" })), "{asked:?}");
+    assert!(stand.good(&["oracle", "list"]).contains("signed two outcomes"));
+    let text = stand.good(&["loan", "show", LOAN]);
+    assert!(text.contains("Warning:") && text.contains("stays as it was signed"), "{text}");
 }

@@ -384,7 +384,7 @@ async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_
                     world.bitcoind.mine(blocks).await.unwrap();
                 }
                 let events = world.borrower.handle.events(0, Duration::ZERO).await.unwrap();
-                let told = events.iter().any(|one| one.loan_id == id && one.event == event);
+                let told = events.iter().any(|one| one.loan_id == Some(id) && one.event == event);
                 told.then_some(()).ok_or_else(|| format!("the events are {events:#?}"))
             })
             .await

@@ -5,18 +5,22 @@
 
 mod world;
 
+use bitcoin::hex::DisplayHex;
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{rand, SecretKey, SECP256K1};
 use dlc_messages::oracle_msgs::{tagged_announcement_msg, OracleAnnouncement};
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::tlv::Bytes;
 use hypothec::loan::LoanId;
-use hypothec::node::view::{LoanView, OracleRequest};
+use hypothec::node::view::{LoanView, OracleRequest, ProofRequest};
 use hypothec::node::Handle;
-use hypothec::protocol::{Exit, Stage};
+use hypothec::protocol::messages::Equivocation;
+use hypothec::protocol::{Exit, Message, Stage};
 use hypothec_oracle::announce::{nonce_proof_message, oracle_event, OracleKeys, ProvenAnnouncement};
 use hypothec_oracle::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage};
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::daemon;
+use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
 use hypothec_oracle::units::{Cents, Day, Time};
@@ -26,6 +30,7 @@ use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 use world::liar::{changed, Liar, Lie};
+use world::stranger::Stranger;
 use world::{loan, start_node, World, HOUR, START};
 
 /// What is done, what is said of it, how it is done.
@@ -133,18 +138,21 @@ fn fixings_of(path: &str) -> Bundle {
     Bundle::Fixings { day: Day::from_yyyymmdd(&day[..8]).unwrap() }
 }
 
+/// Every fixing announced anew.
+fn other_fixings(path: &str, honest: Value, secret: &SecretKey) -> Lie {
+    about("/v1/fixings", path, || {
+        changed::<BundlePage>(honest, |page| {
+            for (packed, event) in page.announcements.iter_mut().zip(fixings_of(path).events()) {
+                *packed = pack_announcement(&other_nonces(secret, event, 20));
+            }
+        })
+    })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nonces_that_change_between_quote_and_signing_end_the_negotiation_before_anybody_signs() {
     let (world, liar) = World::with_liar(false).await;
-    liar.lies(|path, honest, secret| {
-        about("/v1/fixings", path, || {
-            changed::<BundlePage>(honest, |page| {
-                for (packed, event) in page.announcements.iter_mut().zip(fixings_of(path).events()) {
-                    *packed = pack_announcement(&other_nonces(secret, event, 20));
-                }
-            })
-        })
-    });
+    liar.lies(other_fixings);
     let quote = world.quote(300_000, 2).await;
     let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
     let reason = until("the lender to refuse", PATIENCE, || async {
@@ -380,4 +388,115 @@ async fn a_clock_an_hour_off_either_way_is_told_and_the_loan_settles_when_the_or
         assert_eq!(ended.await.unwrap().exit, Some(Exit::Matured));
         drop(oracle);
     }
+}
+
+/// Two prices of one hour, signed with one nonce.
+fn two_prices(secret: SecretKey) -> Proof {
+    let (keys, event) = (OracleKeys::from_secret(secret), Event::Fixing { at: START });
+    let announcement = keys.announcement(event).unwrap().announcement;
+    let say = |cents| keys.attest(event, fixing_digits(Cents(cents))).unwrap();
+    Proof::of_attestations(&announcement, &say(800_000), &say(400_000)).unwrap()
+}
+
+fn secret_of(world: &World) -> SecretKey {
+    std::fs::read_to_string(world.dir.path().join("oracle/secret")).unwrap().trim().parse().unwrap()
+}
+
+/// What a node shows against its one oracle.
+async fn shown(node: &Handle) -> Option<String> {
+    node.oracles().await.unwrap().pop().unwrap().equivocation
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proof_given_to_one_node_reaches_the_other_and_neither_does_anything_new_on_that_oracle() {
+    let mut world = World::new().await;
+    let id = world.open(300_000, 2).await;
+    let open = world.quote(300_000, 2).await;
+    let (proof, key) = (two_prices(secret_of(&world)), world.oracle.as_ref().unwrap().key);
+    let [borrower, lender] = [world.borrower.handle.clone(), world.lender.handle.clone()];
+    let give = |bytes: &[u8]| borrower.give_proof(ProofRequest { proof: bytes.to_lower_hex_string() });
+    let bytes = proof.to_bytes();
+    let refused = give(&bytes[..bytes.len() - 1]).await.unwrap_err();
+    assert!(refused.code == "bad_request" && refused.message.contains("no proof of equivocation"), "{refused:?}");
+    let other = two_prices(SecretKey::from_slice(&[77; 32]).unwrap());
+    let refused = give(&other.to_bytes()).await.unwrap_err();
+    assert!(refused.message.contains(&other.check().unwrap().to_string()), "{refused:?}");
+    assert!(shown(&borrower).await.is_none() && shown(&lender).await.is_none());
+
+    let given = give(&bytes).await.unwrap();
+    assert!(given.new && given.reveals_the_key && given.oracle == key, "{given:?}");
+    assert!(!give(&bytes).await.unwrap().new);
+    let told =
+        until("the lender to show it", PATIENCE, || async { shown(&lender).await.ok_or("nothing yet".to_owned()) });
+    assert_eq!(told.await.unwrap(), given.equivocation);
+    for node in [&borrower, &lender] {
+        let events = node.events(0, Duration::ZERO).await.unwrap();
+        let told: Vec<_> = events.iter().filter(|event| event.event == "oracle_equivocated").collect();
+        assert!(told.len() == 1 && told[0].loan_id.is_none() && told[0].text == given.equivocation, "{told:?}");
+        assert_eq!(loan(node, id).await.warnings, [given.equivocation.clone()]);
+    }
+
+    // Nothing new: neither asked for, nor given, nor taken. Who connects later is told first.
+    let refused = borrower.quote(world.request(300_000, 2)).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), &refused.message), ("refused", &given.equivocation));
+    let refused = borrower.borrow(open.loan_id).await.unwrap_err();
+    assert_eq!(refused.message, given.equivocation);
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let forwarded = stranger.message("the proof", |message| match message {
+        Message::Equivocation(message) => Some(message),
+        _ => None,
+    });
+    assert_eq!(forwarded.await, Equivocation { oracle: key, proof: Bytes(bytes) });
+    let refused = stranger.ask(300_000, 2).await.unwrap_err();
+    assert_eq!((refused.code.as_str(), &refused.message), ("equivocation", &given.equivocation));
+
+    // The open loan keeps its contract, and a restart forgets nothing.
+    for day in 1..=2 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    for view in world.closed(id).await {
+        assert!(view.ended.unwrap().exit == Some(Exit::Matured) && view.warnings.is_empty());
+    }
+    let World { bitcoind, oracle, lender, dir, .. } = world;
+    lender.stop().await.unwrap();
+    let lender = start_node(dir.path(), "lender", &bitcoind, &dir.path().join("clock")).await;
+    assert_eq!(shown(&lender.handle).await, Some(given.equivocation));
+    drop(oracle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_proof_costs_its_sender_the_connection_and_one_about_strangers_is_ignored() {
+    let world = World::new().await;
+    let key = world.oracle.as_ref().unwrap().key;
+    let other = two_prices(SecretKey::from_slice(&[77; 32]).unwrap());
+    let (theirs, bytes) = (other.check().unwrap(), Bytes(other.to_bytes()));
+    let mut spoilt = two_prices(secret_of(&world)).to_bytes();
+    *spoilt.last_mut().unwrap() ^= 1;
+    for (name, wrong) in [("one", Bytes(spoilt)), ("two", bytes.clone())] {
+        let mut stranger = Stranger::new(&world, name).await;
+        stranger.say(&Message::Equivocation(Equivocation { oracle: theirs, proof: bytes.clone() }));
+        stranger.ask(300_000, 2).await.unwrap();
+        stranger.say(&Message::Equivocation(Equivocation { oracle: key, proof: wrong }));
+        stranger.until_cut_off().await;
+    }
+    assert!(shown(&world.lender.handle).await.is_none());
+    world.quote(300_000, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_mirrors_announce_one_hour_twice_proves_it_by_itself_and_tells_its_peer() {
+    let (world, liar) = World::with_liar(false).await;
+    let known = world.oracle.as_ref().unwrap();
+    let request = OracleRequest { url: known.url(), mirrors: vec![liar.url.clone()], pubkey: Some(known.key) };
+    world.borrower.handle.add_oracle(request).await.unwrap();
+    liar.lies(other_fixings);
+    let refused = world.borrower.handle.quote(world.request(300_000, 2)).await.unwrap_err();
+    assert!(refused.message.contains("contradicts itself"), "{refused:?}");
+    for node in [&world.borrower.handle, &world.lender.handle] {
+        let told = until("it to be shown", PATIENCE, || async { shown(node).await.ok_or("nothing yet".to_owned()) });
+        let told = told.await.unwrap();
+        assert!(told.contains("announced btcusd") && told.contains("twice"), "{told}");
+    }
+    let refused = world.borrower.handle.quote(world.request(300_000, 2)).await.unwrap_err();
+    assert!(refused.message.contains("different nonces"), "{refused:?}");
 }

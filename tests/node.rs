@@ -139,7 +139,7 @@ async fn a_proposal_that_a_lender_with_a_wrong_clock_leaves_unanswered_is_taken_
     borrower.handle.connect(ConnectRequest { address }).await.unwrap();
     let told = async |event: &str| {
         let events = borrower.handle.events(0, Duration::ZERO).await.unwrap();
-        let told = events.iter().any(|one| one.loan_id == id && one.event == event);
+        let told = events.iter().any(|one| one.loan_id == Some(id) && one.event == event);
         told.then_some(()).ok_or_else(|| format!("the events are {events:#?}"))
     };
     let proposed = async || borrower.handle.repay(id, Source::Wallet).await.map(drop).map_err(|error| error.message);

@@ -18,9 +18,10 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => {
-                ApiError::new("too_large", format!("the body is longer than {BODY_MAX} bytes; send less"))
-            }
+            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+                "too_large",
+                format!("the body is longer than this route takes, {BODY_MAX} bytes for most; send less"),
+            ),
             _ => ApiError::new("bad_request", format!("the body could not be read: {error}")),
         })?;
         if bytes.is_empty() {

@@ -42,5 +42,6 @@ impl Events {
 }
 
 fn text(event: &EventView) -> String {
-    format!("{}  {}  {:<20} {}", second(event.at), short(&event.loan_id.to_string()), event.event, event.text)
+    let loan = event.loan_id.map_or("–".to_owned(), |id| id.to_string());
+    format!("{}  {}  {:<20} {}", second(event.at), short(&loan), event.event, event.text)
 }

@@ -2,9 +2,15 @@
 
 use super::line::Place;
 use super::out::{item, moment, usd, Grid};
-use crate::api::views::{OracleRequest, OracleView};
+use crate::api::views::{OracleRequest, OracleView, ProofRequest, ProofView};
+use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Subcommand;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+/// The longest proof file read, in bytes: the longest proof as hex, and the JSON around it.
+const LARGEST: u64 = 1024 * 1024;
 
 /// The price oracles the node trusts
 #[derive(Debug, Subcommand)]
@@ -24,6 +30,14 @@ pub(super) enum Oracle {
     /// The oracles trusted, and what they said last
     #[command(after_help = "Example:\n  hypothec oracle list")]
     List,
+    /// Give the node the proof that an oracle contradicted itself
+    ///
+    /// The node checks and keeps it, refuses quotes on that oracle from then on, and tells its peers.
+    #[command(after_help = "Example:\n  hypothec oracle proof proof.hex       as `prove-equivocation` writes it")]
+    Proof {
+        /// The proof's hex, or the JSON that was printed with it
+        file: PathBuf,
+    },
 }
 
 impl Oracle {
@@ -50,6 +64,17 @@ impl Oracle {
                     )
                 })
             }
+            Oracle::Proof { file } => {
+                let proof = proof(&file).with_context(|| format!("proof file {}", file.display()))?;
+                let view: ProofView = client.post("/v1/oracles/proof", &ProofRequest { proof }).await?;
+                place.out().say(&view, |view| {
+                    let done = match view.new {
+                        true => "It is kept, and every peer is told. Nothing new is quoted or signed on this oracle.",
+                        false => "That was known already; the first proof is kept.",
+                    };
+                    format!("The proof holds: {}.\n{done}\n\nNext: {} loan list", view.equivocation, place.again())
+                })
+            }
             Oracle::List => {
                 let oracles: Vec<OracleView> = client.get("/v1/oracles").await?;
                 place.out().say(&oracles, |oracles| list(oracles, &place.again()))
@@ -60,6 +85,21 @@ impl Oracle {
 
 pub(super) fn key(text: &str) -> Result<XOnlyPublicKey, String> {
     text.parse().map_err(|_| "write an oracle's key as 64 hex digits".to_owned())
+}
+
+/// The hex in a file: alone, or as `proof` of a JSON document.
+fn proof(file: &Path) -> anyhow::Result<String> {
+    let mut text = String::new();
+    let read = std::fs::File::open(file)?.take(LARGEST.saturating_add(1)).read_to_string(&mut text)?;
+    if u64::try_from(read).unwrap_or(u64::MAX) > LARGEST {
+        bail!("it is longer than {LARGEST} bytes, and no proof is");
+    }
+    match text.trim() {
+        json if json.starts_with('{') => {
+            Ok(serde_json::from_str::<ProofRequest>(json).context("its JSON has no `proof`")?.proof)
+        }
+        hex => Ok(hex.to_owned()),
+    }
 }
 
 fn url(text: &str) -> Result<String, String> {
@@ -83,7 +123,9 @@ fn list(oracles: &[OracleView], again: &str) -> String {
             oracle.spot_at.map_or("–".to_owned(), moment),
         ]);
     }
-    let said = |oracle: &OracleView| oracle.dropped.iter().chain(&oracle.trouble).cloned().collect::<Vec<_>>();
+    let said = |oracle: &OracleView| {
+        oracle.equivocation.iter().chain(&oracle.dropped).chain(&oracle.trouble).cloned().collect::<Vec<_>>()
+    };
     let troubles: String = oracles.iter().flat_map(said).map(|trouble| item(&trouble)).collect();
     let troubles = if troubles.is_empty() { troubles } else { format!("\nTrouble:\n{troubles}") };
     format!("{}{troubles}", grid.right(&[2]).text())

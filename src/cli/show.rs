@@ -1,6 +1,6 @@
 //! A loan and a day's level, in words.
 
-use super::out::{both, count, date, moment, sats, usd, Grid};
+use super::out::{both, count, date, item, moment, sats, usd, Grid};
 use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, OracleWords, Role, Stage};
 use crate::loan::units::BasisPoints;
 
@@ -130,6 +130,11 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         text.push_str(&format!("\n{heading}:\n{}", ended_text(ended)));
     } else {
         text.push_str(&coming(loan));
+    }
+    if !loan.warnings.is_empty() {
+        let warnings: String = loan.warnings.iter().map(|warning| item(warning)).collect();
+        let advice = "The contract stays as it was signed. Repay early where you can.";
+        text.push_str(&format!("\nWarning:\n{warnings}{advice}\n"));
     }
     let next = next(loan, again);
     if !next.is_empty() {

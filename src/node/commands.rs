@@ -60,6 +60,7 @@ impl Core {
                 let tools = self.tools.clone();
                 self.ask(async move { answer(reply, add_oracle(&tools, request).await) });
             }
+            Command::GiveProof { request, reply } => answer(reply, self.on_given_proof(&request.proof)),
             Command::Policy { reply } => answer(reply, Ok(self.policy.clone())),
             Command::SetPolicy { policy, reply } => answer(reply, self.set_policy(*policy)),
             Command::Quote { request, reply } => {
@@ -161,7 +162,7 @@ impl Core {
     }
 
     fn oracles(&self) -> Vec<OracleView> {
-        lock(&self.tools.oracles).values().map(oracle_view).collect()
+        lock(&self.tools.oracles).values().map(|oracle| oracle_view(&self.tools, oracle)).collect()
     }
 
     fn set_policy(&mut self, policy: Policy) -> Result<Policy, ErrorView> {
@@ -249,7 +250,7 @@ fn answer<T>(reply: Reply<T>, result: Result<T, ErrorView>) {
     let _ = reply.send(result);
 }
 
-fn oracle_view(oracle: &Oracle) -> OracleView {
+fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
     OracleView {
         pubkey: oracle.client.key(),
         url: oracle.client.url().to_owned(),
@@ -258,6 +259,7 @@ fn oracle_view(oracle: &Oracle) -> OracleView {
         spot_cents: oracle.spot.as_ref().map(|spot| spot.cents.0),
         spot_at: oracle.spot.as_ref().map(|spot| spot.unix.0),
         trouble: oracle.trouble.clone(),
+        equivocation: lock(&tools.proofs).of(&oracle.client.key()),
     }
 }
 
@@ -277,7 +279,7 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
     let name = format!("{ORACLES}{}", client.key());
     tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error("internal", e))?;
     let oracle = Oracle { client: Arc::new(client), spot, trouble: None };
-    let view = oracle_view(&oracle);
+    let view = oracle_view(tools, &oracle);
     lock(&tools.oracles).insert(view.pubkey, oracle);
     Ok(view)
 }

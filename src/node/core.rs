@@ -73,6 +73,8 @@ pub struct Core {
     pub started: HashMap<tokio::task::Id, Key>,
     /// Coins that borrowers proved lately, the loans they proved them for, and when.
     pub proven: HashMap<OutPoint, Vec<(LoanId, Time)>>,
+    /// Which peer was told of which oracle's proof on its present connection.
+    pub told: HashSet<(PublicKey, XOnlyPublicKey)>,
     pub asked: u64,
     pub turns: u64,
     pub troubles: BTreeMap<String, String>,
@@ -218,6 +220,7 @@ impl Core {
         self.turns += 1;
         match event {
             PeerEvent::Connected(peer) => {
+                self.forget_told(peer);
                 let theirs: Vec<LoanId> =
                     self.loans.values().filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();
                 for id in theirs {
@@ -225,7 +228,10 @@ impl Core {
                 }
                 Ok(())
             }
-            PeerEvent::Disconnected(_) => Ok(()),
+            PeerEvent::Disconnected(peer) => {
+                self.forget_told(peer);
+                Ok(())
+            }
             PeerEvent::Message(peer, frame) => match Message::read(frame.kind, &frame.bytes) {
                 Ok(message) => self.on_message(peer, message),
                 Err(e) => {
@@ -285,7 +291,8 @@ impl Core {
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
         let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
-        Ok(present::loan(loan, self.moment, self.price_of(loan)))
+        let warnings = if loan.is_over() { Vec::new() } else { self.tools.proved(&loan.terms.oracles) };
+        Ok(LoanView { warnings, ..present::loan(loan, self.moment, self.price_of(loan)) })
     }
 
     /// The price now, as the loan's oracles last said it: the median of the fresh ones.

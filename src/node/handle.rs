@@ -2,7 +2,7 @@
 
 use super::view::{
     AddressView, Balance, ConnectRequest, EffectView, ErrorView, EventView, LoanView, OracleRequest, OracleView,
-    PeerView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
+    PeerView, ProofRequest, ProofView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
@@ -69,6 +69,13 @@ pub enum Command {
         request: OracleRequest,
         /// The answer's place.
         reply: Reply<OracleView>,
+    },
+    /// Take the proof that an oracle contradicted itself.
+    GiveProof {
+        /// Which.
+        request: ProofRequest,
+        /// The answer's place.
+        reply: Reply<ProofView>,
     },
     /// The lender's policy.
     Policy {
@@ -235,6 +242,11 @@ impl Handle {
     /// `POST /v1/oracles`.
     pub async fn add_oracle(&self, request: OracleRequest) -> Result<OracleView, ErrorView> {
         self.ask(|reply| Command::AddOracle { request, reply }).await
+    }
+
+    /// `POST /v1/oracles/proof`.
+    pub async fn give_proof(&self, request: ProofRequest) -> Result<ProofView, ErrorView> {
+        self.ask(|reply| Command::GiveProof { request, reply }).await
     }
 
     /// `GET /v1/policy`.

@@ -91,6 +91,7 @@ impl Core {
                     self.spawn(Key::Loan(id), Some(peer), id.0, work);
                 }
             }
+            Message::Equivocation(message) => self.on_equivocation(peer, &message),
             Message::Receipt(receipt) => {
                 let id = LoanId(receipt.loan);
                 if let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Active) {

@@ -14,6 +14,7 @@ mod jobs;
 mod lending;
 mod outbox;
 pub mod present;
+mod proofs;
 mod record;
 mod results;
 mod start;

@@ -20,6 +20,7 @@ impl Core {
             }
         }
         self.watch_oracles(&loans);
+        self.mind_proofs();
         Ok(())
     }
 

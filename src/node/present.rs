@@ -200,6 +200,7 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         repayment: loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid()),
         ended: ended(loan),
         transactions: transactions(loan),
+        warnings: Vec::new(),
     }
 }
 
@@ -288,7 +289,7 @@ pub fn event(number: u64, loan: &Loan, recorded: &Recorded) -> EventView {
     EventView {
         number,
         at: recorded.at.0,
-        loan_id: loan.id,
+        loan_id: Some(loan.id),
         event: name(&recorded.event),
         text: sentence(loan, &recorded.event),
     }

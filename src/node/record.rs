@@ -109,7 +109,8 @@ impl Core {
     pub(super) fn show(&mut self, view: EventView) {
         self.numbered += 1;
         let view = EventView { number: self.numbered, ..view };
-        tracing::info!(loan = %view.loan_id, "{}: {}", view.event, view.text);
+        let loan = view.loan_id.map(|id| id.to_string());
+        tracing::info!(loan, "{}: {}", view.event, view.text);
         self.events.push_back(view);
         if self.events.len() > EVENTS_KEPT {
             self.events.pop_front();

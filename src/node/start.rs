@@ -5,6 +5,7 @@ use super::config::Config;
 use super::core::Core;
 use super::data::DataFolder;
 use super::handle::Handle;
+use super::proofs::Proofs;
 use super::tools::{Oracle, Tools};
 use crate::chain::Chain;
 use crate::loan::policy::Policy;
@@ -95,6 +96,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         seed,
         net,
         oracles: Mutex::new(oracles(&*store)?),
+        proofs: Mutex::new(Proofs::open(store.clone())?),
         store: store.clone(),
         waiters: Mutex::default(),
     });
@@ -148,6 +150,7 @@ fn new_core(
         running: HashSet::new(),
         started: HashMap::new(),
         proven: HashMap::new(),
+        told: HashSet::new(),
         asked: 0,
         turns: 0,
         troubles: BTreeMap::new(),

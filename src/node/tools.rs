@@ -1,5 +1,6 @@
 //! What jobs work with: the outside, shared and locked where it must be.
 
+use super::proofs::Proofs;
 use super::view::ErrorView;
 use crate::chain::{self, Chain};
 use crate::loan::units::{Cents, SatPerVb, Time};
@@ -51,6 +52,8 @@ pub struct Tools {
     pub store: Arc<dyn Store>,
     /// Our oracles.
     pub oracles: Mutex<BTreeMap<XOnlyPublicKey, Oracle>>,
+    /// What is proved against oracles.
+    pub proofs: Mutex<Proofs>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }

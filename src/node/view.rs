@@ -152,6 +152,29 @@ pub struct OracleView {
     pub spot_at: Option<u32>,
     /// What went wrong last, if anything.
     pub trouble: Option<String>,
+    /// That it contradicted itself, when that is proved: a sentence.
+    #[serde(default)]
+    pub equivocation: Option<String>,
+}
+
+/// `POST /v1/oracles/proof`: the proof that an oracle contradicted itself.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofRequest {
+    /// Hex, as `hypothec-oracle prove-equivocation` writes it.
+    pub proof: String,
+}
+
+/// Answer of `POST /v1/oracles/proof`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofView {
+    /// Against which oracle.
+    pub oracle: XOnlyPublicKey,
+    /// What the proof that is kept says: a sentence.
+    pub equivocation: String,
+    /// Is the oracle's secret key readable from the given proof?
+    pub reveals_the_key: bool,
+    /// Was nothing proved against it before? The first proof is the one that is kept.
+    pub new: bool,
 }
 
 /// `GET /v1/policy` and `PUT /v1/policy`: the lender's policy itself.
@@ -397,6 +420,9 @@ pub struct LoanView {
     pub ended: Option<ExitView>,
     /// Our transactions that prepared, funded, withdrew or ended it.
     pub transactions: Vec<Txid>,
+    /// What is proved against its oracles while it is open: a sentence each.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// One of `GET /v1/events`.
@@ -406,8 +432,8 @@ pub struct EventView {
     pub number: u64,
     /// Node time, unix.
     pub at: u32,
-    /// The loan.
-    pub loan_id: LoanId,
+    /// The loan; absent where it is about the node's oracles.
+    pub loan_id: Option<LoanId>,
     /// The event's name.
     pub event: String,
     /// A sentence.

@@ -9,6 +9,7 @@ use super::OracleError;
 use crate::contract::{OracleAnnouncement, OracleAttestation};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
+use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
 use hypothec_oracle::rotation::Rotation;
@@ -28,6 +29,8 @@ pub struct OracleClient {
     mirrors: Vec<Arc<Mirror>>,
     /// Places that served something else, and what was wrong, by their index.
     dropped: Arc<Mutex<BTreeMap<usize, String>>>,
+    /// The first proof made of what the places served.
+    caught: Arc<Mutex<Option<Proof>>>,
 }
 
 impl OracleClient {
@@ -56,7 +59,7 @@ impl OracleClient {
             let reason = format!("{} are named, and 1 to {MIRRORS_MAX} may be", mirrors.len());
             return Err(OracleError::Url { url: urls.join(", "), reason });
         }
-        Ok(OracleClient { key, mirrors, dropped: Arc::default() })
+        Ok(OracleClient { key, mirrors, dropped: Arc::default(), caught: Arc::default() })
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -65,7 +68,8 @@ impl OracleClient {
     /// When it does not answer.
     pub async fn connect(base_url: &str) -> Result<OracleClient, OracleError> {
         let mirror = Mirror::connect(base_url).await?;
-        Ok(OracleClient { key: mirror.key(), mirrors: vec![Arc::new(mirror)], dropped: Arc::default() })
+        let (dropped, caught) = (Arc::default(), Arc::default());
+        Ok(OracleClient { key: mirror.key(), mirrors: vec![Arc::new(mirror)], dropped, caught })
     }
 
     /// The key everything is verified with.
@@ -88,6 +92,11 @@ impl OracleClient {
         self.dropped_now().values().cloned().collect()
     }
 
+    /// The proof that it contradicted itself, once its places have served two things that make one.
+    pub fn equivocation(&self) -> Option<Proof> {
+        self.caught_now().clone()
+    }
+
     /// Who the oracle says it is. Unsigned, but the key is compared, at every place.
     ///
     /// # Errors
@@ -105,7 +114,8 @@ impl OracleClient {
         let mut answers = self.ask(|mirror| async move { mirror.rotations().await }).await?;
         // A mirror may be behind; what it has must be the beginning of what the others have.
         answers.sort_by_key(|(_, said)| std::cmp::Reverse(said.len()));
-        self.one_answer(answers, |all, some| all.starts_with(some), "its hand-over")
+        let unproved = |_: &Vec<Rotation>, _: &Vec<Rotation>| None;
+        self.one_answer(answers, |all, some| all.starts_with(some), unproved, "its hand-over")
     }
 
     /// How far the oracle has come on its clock, by whichever place is furthest. Unsigned: for people, and for the
@@ -184,7 +194,10 @@ impl OracleClient {
     /// As [`OracleClient::touches`], or when the oracle has announced the event twice.
     pub async fn announcement(&self, event: Event) -> Result<ProvenAnnouncement, OracleError> {
         let answers = self.ask(move |mirror| async move { mirror.announcement(event).await }).await?;
-        self.one_answer(answers, |one, other| one == other, &format!("the announcement of {event}"))
+        let prove = |one: &ProvenAnnouncement, other: &ProvenAnnouncement| {
+            Proof::of_announcements(&one.announcement, &other.announcement).ok()
+        };
+        self.one_answer(answers, |one, other| one == other, prove, &format!("the announcement of {event}"))
     }
 
     /// The attestation of a touch, verified; `None` while it is not true.
@@ -239,7 +252,9 @@ impl OracleClient {
             return Ok(None);
         }
         let same = |one: &OracleAttestation, other: &OracleAttestation| one.outcomes == other.outcomes;
-        self.one_answer(said, same, &format!("the attestation of {event}")).map(Some)
+        let prove =
+            |one: &OracleAttestation, other: &OracleAttestation| Proof::of_attestations(announcement, one, other).ok();
+        self.one_answer(said, same, prove, &format!("the attestation of {event}")).map(Some)
     }
 
     /// Puts a question to every place that is not dropped, at once. The answers with the places' indexes; at least one.
@@ -290,15 +305,22 @@ impl OracleClient {
         self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The first answer, if all are alike.
+    fn caught_now(&self) -> MutexGuard<'_, Option<Proof>> {
+        self.caught.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first answer, if all are alike; two that are not are kept as a proof where they make one.
     fn one_answer<T>(
         &self,
         answers: Vec<(usize, T)>,
         same: impl Fn(&T, &T) -> bool,
+        prove: impl Fn(&T, &T) -> Option<Proof>,
         what: &str,
     ) -> Result<T, OracleError> {
         if let Some((place, one)) = answers.first() {
-            if let Some((other, _)) = answers.iter().find(|(_, other)| !same(one, other)) {
+            if let Some((other, said)) = answers.iter().find(|(_, other)| !same(one, other)) {
+                let mut caught = self.caught_now();
+                *caught = caught.take().or_else(|| prove(one, said));
                 return Err(self.contradiction(*place, *other, what.to_owned()));
             }
         }

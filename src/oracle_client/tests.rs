@@ -359,3 +359,54 @@ async fn an_oracle_that_signed_two_lows_for_one_final_hour_is_caught_by_its_mirr
         assert!(matches!(OracleClient::with_mirrors(&urls, keys.public_key()), Err(OracleError::Url { .. })));
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn mirrors_that_serve_two_fixings_or_two_announcements_of_one_hour_give_a_proof() {
+    use bitcoin::key::Keypair;
+    use bitcoin::secp256k1::{Message, SecretKey, SECP256K1};
+    use hypothec_oracle::announce::{nonce_proof_message, oracle_event, OracleKeys, ProvenAnnouncement};
+    use hypothec_oracle::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage};
+    use hypothec_oracle::verify::fixing_digits;
+    let secret = SecretKey::from_slice(&[9; 32]).unwrap();
+    let (keys, event) = (OracleKeys::from_secret(secret), Event::Fixing { at: hour(3) });
+    let bundle = Bundle::of(event);
+    let index = u32::try_from(bundle.index(event).unwrap()).unwrap();
+    let honest: Vec<_> = bundle.events().into_iter().map(|event| keys.announcement(event).unwrap()).collect();
+    let announcement = honest[index as usize].announcement.clone();
+    let page = |cents, announced: &[ProvenAnnouncement]| {
+        let attestation = keys.attest(event, fixing_digits(Cents(cents))).unwrap();
+        let announcements = announced.iter().map(pack_announcement).collect();
+        let page = BundlePage { announcements, attestations: vec![pack_attestation(index, &attestation)] };
+        impostor("200 OK", serde_json::to_string(&page).unwrap())
+    };
+    let (one, two) = (page(800_000, &honest).await, page(700_000, &honest).await);
+    let client = |urls: [&String; 2]| OracleClient::with_mirrors(&urls.map(Clone::clone), keys.public_key()).unwrap();
+    let agreeing = client([&one, &page(800_000, &honest).await]);
+    assert!(agreeing.fixing_attestation(hour(3)).await.unwrap().is_some() && agreeing.equivocation().is_none());
+    let twice = client([&one, &two]);
+    let shared = twice.clone();
+    let error = twice.attestation(event, &announcement).await.unwrap_err();
+    assert!(matches!(error, OracleError::Contradiction { .. }), "{error}");
+    let proof = shared.equivocation().expect("two outcomes make a proof");
+    assert!(proof.check() == Ok(keys.public_key()) && proof.reveals_the_key());
+
+    // The same hour with other nonces, as well signed and proven.
+    let nonces: Vec<Keypair> =
+        (101..121u8).map(|byte| SecretKey::from_slice(&[byte; 32]).unwrap().keypair(SECP256K1)).collect();
+    let points = nonces.iter().map(|nonce| nonce.x_only_public_key().0).collect();
+    let announced = oracle_event(event, points).unwrap();
+    let message: Message = nonce_proof_message(&keys.public_key(), &announced);
+    let nonce_proofs = nonces.iter().map(|nonce| SECP256K1.sign_schnorr_no_aux_rand(&message, nonce)).collect();
+    let tagged = dlc_messages::oracle_msgs::tagged_announcement_msg(&announced);
+    let again = crate::contract::OracleAnnouncement {
+        announcement_signature: SECP256K1.sign_schnorr_no_aux_rand(&tagged, &secret.keypair(SECP256K1)),
+        oracle_public_key: keys.public_key(),
+        oracle_event: announced,
+    };
+    let mut other = honest.clone();
+    other[index as usize] = ProvenAnnouncement { announcement: again, nonce_proofs };
+    let twice = client([&one, &page(800_000, &other).await]);
+    assert!(matches!(twice.fixing(hour(3)).await, Err(OracleError::Contradiction { .. })));
+    let proof = twice.equivocation().expect("two announcements make a proof");
+    assert!(proof.check() == Ok(keys.public_key()) && !proof.reveals_the_key());
+}

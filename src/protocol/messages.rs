@@ -138,6 +138,16 @@ tlv_struct! {
     }
 }
 
+tlv_struct! {
+    /// Either → other: this oracle contradicted itself, and here is the proof. (33019)
+    pub struct Equivocation {
+        /// The oracle it is against.
+        0 => pub oracle: XOnlyPublicKey,
+        /// The proof's bytes.
+        2 => pub proof: Bytes,
+    }
+}
+
 /// One message, of a known kind, its fields read but not believed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
@@ -159,6 +169,8 @@ pub enum Message {
     Receipt(Receipt),
     /// See [`RepayRequest`].
     RepayRequest(RepayRequest),
+    /// See [`Equivocation`].
+    Equivocation(Equivocation),
     /// A DLC offer, type and all.
     Offer(Vec<u8>),
     /// A DLC accept, type and all.
@@ -226,6 +238,7 @@ kinds! {
     33013 => Repay,
     33015 => Receipt,
     33017 => RepayRequest,
+    33019 => Equivocation,
 }
 
 /// The DLC messages carry their type as their first two bytes; the peer network carries it by itself.

@@ -140,6 +140,11 @@ impl Stranger {
         tokio::time::timeout(PATIENCE, listen).await.unwrap_or_else(|_| panic!("never heard {what}"))
     }
 
+    /// Waits until the other side ends the connection.
+    pub async fn until_cut_off(&mut self) {
+        self.hear("the end of the connection", |event| matches!(event, PeerEvent::Disconnected(_)).then_some(())).await;
+    }
+
     /// The next message that `pick` takes.
     pub async fn message<T>(&mut self, what: &str, mut pick: impl FnMut(Message) -> Option<T>) -> T {
         self.hear(what, |event| match event {

@@ -8,6 +8,7 @@ mod cancel;
 mod connect;
 mod effect;
 mod events;
+mod give_proof;
 mod loan;
 mod loans;
 mod new_address;
@@ -24,6 +25,7 @@ mod withdraw;
 
 use super::error::ApiError;
 use super::serve::Shared;
+use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
 use axum::Router;
@@ -56,6 +58,10 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/wallet/send", post(send::send))
         .route("/v1/peers", get(peers::peers).post(connect::connect))
         .route("/v1/oracles", get(oracles::oracles).post(add_oracle::add_oracle))
+        .route(
+            "/v1/oracles/proof",
+            post(give_proof::give_proof).layer(DefaultBodyLimit::max(give_proof::PROOF_BODY_MAX)),
+        )
         .route("/v1/policy", get(policy::policy).put(set_policy::set_policy))
         .route("/v1/quotes", post(quote::quote))
         .route("/v1/loans", get(loans::loans).post(borrow::borrow))

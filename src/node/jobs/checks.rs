@@ -13,9 +13,11 @@ use bitcoin::{OutPoint, TxOut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Nobody signs after the terms expired, at a price that has moved, or once an oracle has attested any clause.
+/// Nobody signs after the terms expired, at a price that has moved, once an oracle has attested any clause, or on an
+/// oracle that is proved to contradict itself.
 pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
     let terms = &loan.terms;
+    tools.require_sound(&terms.oracles)?;
     let now = tools.now()?;
     if deadline::has_expired(terms, now) {
         return Err(Trouble::refuse("expired", format!("the terms expired at {}; ask for a new quote", terms.expires)));

@@ -58,7 +58,12 @@ pub async fn give(
     if request.chain != tools.chain_hash() {
         return Err(refuse("chain", format!("this lender is on {}", tools.network)));
     }
-    let oracles = policy.choose_oracles(&request.oracles).map_err(|e| refuse("oracle", e.to_string()))?;
+    let (sound, proved): (Vec<_>, Vec<_>) =
+        request.oracles.iter().copied().partition(|oracle| !lock(&tools.proofs).has(oracle));
+    let oracles = policy.choose_oracles(&sound).map_err(|e| {
+        let ours: Vec<_> = proved.into_iter().filter(|oracle| policy.oracles.contains(oracle)).collect();
+        tools.require_sound(&ours).err().unwrap_or_else(|| refuse("oracle", e.to_string()))
+    })?;
     if policy.approval == policy::Approval::Manual {
         // Nobody can be asked yet: better no loan than one nobody approved.
         let text = "this lender approves every loan by hand, and its node cannot ask for that yet".into();
@@ -147,9 +152,13 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse("bad_request", e))?;
     let lender = address.key;
     tools.net.connect(address.clone()).map_err(|e| Trouble::refuse("bad_request", e))?;
-    let oracles: Vec<_> = lock(&tools.oracles).keys().copied().collect();
-    if oracles.is_empty() {
+    let known: Vec<_> = lock(&tools.oracles).keys().copied().collect();
+    if known.is_empty() {
         return Err(Trouble::refuse("no_oracle", "this node knows no oracle: add one with `oracle add`"));
+    }
+    let oracles: Vec<_> = known.iter().copied().filter(|oracle| !lock(&tools.proofs).has(oracle)).collect();
+    if oracles.is_empty() {
+        tools.require_sound(&known)?;
     }
     let (id, borrower_nonce) = (random(), random());
     let principal_script = lock(&tools.wallet).new_address()?.script_pubkey();
@@ -230,6 +239,7 @@ async fn check_quote(
     if let Some((field, _)) = same.iter().find(|(_, same)| !same) {
         return Err(wrong(field, "another".into(), "what was asked".into()));
     }
+    tools.require_sound(&terms.oracles)?;
     if let Some(other) = terms.oracles.iter().find(|oracle| !asked.oracles.contains(oracle)) {
         return Err(wrong("oracle", other.to_string(), "one of ours".into()));
     }
@@ -307,6 +317,7 @@ pub async fn take(tools: Arc<Tools>, got: Got, reply: Reply<view::LoanView>) -> 
 
 async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
     let terms = &got.terms;
+    tools.require_sound(&terms.oracles)?;
     if deadline::has_expired(terms, tools.now()?) {
         return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
     }
@@ -359,6 +370,7 @@ pub fn borrow(tools: &Tools, loan: &Loan) -> Result<Message, Trouble> {
 /// Lender: the borrower agreed; its coins must be there and cover the collateral.
 pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
     let terms = given.terms;
+    tools.require_sound(&terms.oracles)?;
     if deadline::has_expired(&terms, tools.now()?) {
         return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
     }
