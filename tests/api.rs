@@ -4,6 +4,7 @@
 
 use hypothec::api::views::{Balance, ErrorView, EventView, PolicyView as Policy};
 use hypothec::api::{bind, serve};
+use hypothec::loan::units::Days;
 use hypothec::node::data::Token;
 use hypothec::node::handle::{Command, Handle};
 use reqwest::{Method, StatusCode};
@@ -151,6 +152,8 @@ async fn what_the_node_refuses_has_a_fitting_status() {
 async fn a_wrong_request_is_told_what_is_wrong_and_never_reaches_the_node() {
     let served = Served::start().await;
     let long = "x".repeat(70_000);
+    let endless = Policy { days_max: Days(0), ..Policy::default() };
+    let endless = serde_json::to_string(&endless).unwrap();
     for (method, path, body, status, code, word) in [
         (Method::GET, "/v1/nothing", "", 404, "not_found", "/v1/nothing"),
         (Method::GET, "/", "", 404, "not_found", "/v1/status"),
@@ -167,7 +170,9 @@ async fn a_wrong_request_is_told_what_is_wrong_and_never_reaches_the_node() {
         (Method::GET, "/v1/events?after=-1", "", 400, "bad_request", "after"),
         (Method::GET, "/v1/events?since=1", "", 400, "bad_request", "since"),
         (Method::PUT, "/v1/policy", "{\"apr\":8}", 400, "bad_request", "apr"),
-        (Method::PUT, "/v1/policy", "{\"days_max\":0}", 400, "bad_request", "days_min"),
+        (Method::PUT, "/v1/policy", "{\"days_max\":7}", 400, "bad_request", "missing field `principal_min`"),
+        (Method::PUT, "/v1/policy", endless.as_str(), 400, "bad_request", "days_min"),
+        (Method::POST, "/v1/peers", "{\"address\":\"x\",\"more\":1}", 400, "bad_request", "unknown field `more`"),
         (Method::POST, "/v1/backup", "{\"pass\":\"x\"}", 400, "bad_request", "passphrase"),
     ] {
         let (found, said, message) = served.refused(method, path, body.to_owned()).await;

@@ -6,7 +6,7 @@ mod world;
 
 use hypothec::contract::repay::Source;
 use hypothec::demo::wait::{until, PATIENCE};
-use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
+use hypothec::node::view::{Balance, ConnectRequest, OracleRequest, SendRequest};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
 use std::time::Duration;
@@ -27,6 +27,52 @@ async fn the_borrower_repays_early_from_its_wallet_and_both_record_the_same_exit
         assert_eq!(ended.returned_to_borrower_sats, 100_000_000);
         assert!(ended.price_cents.is_some());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_that_named_its_lender_only_in_a_quote_finds_it_again_after_a_restart() {
+    let world = World::new().await;
+    let clock = world.dir.path().join("clock");
+    let start = || start_node(world.dir.path(), "newcomer", &world.bitcoind, &clock);
+    let newcomer = start().await;
+    let url = world.oracle.as_ref().unwrap().url();
+    newcomer.handle.add_oracle(OracleRequest { url, mirrors: Vec::new(), pubkey: None }).await.unwrap();
+    let address = newcomer.handle.new_address().await.unwrap().address;
+    let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+    world.bitcoind.fund(&address.assume_checked(), bitcoin::Amount::from_sat(150_000_000)).await.unwrap();
+    world.mine(1).await;
+    let quote = until("a quote", PATIENCE, || async {
+        newcomer.handle.quote(world.request(300_000, 30)).await.map_err(|error| error.message)
+    });
+    let quote = quote.await.unwrap();
+    newcomer.handle.borrow(quote.loan_id).await.unwrap();
+    newcomer.stop().await.unwrap();
+    let newcomer = start().await;
+    until("the lender to be there", PATIENCE, || async {
+        let peers = newcomer.handle.peers().await.map_err(|error| error.message)?;
+        let there = peers.iter().any(|peer| peer.node_id == world.lender.node_id && peer.connected);
+        if there {
+            Ok(())
+        } else {
+            Err(format!("{peers:?}"))
+        }
+    })
+    .await
+    .unwrap();
+    // Gone for longer, the lender is missed by name.
+    let World { lender, .. } = world;
+    let away = lender.node_id;
+    lender.stop().await.unwrap();
+    until("the lender to be missed", PATIENCE, || async {
+        let troubles = newcomer.handle.status().await.map_err(|error| error.message)?.troubles.join("; ");
+        if troubles.contains(&format!("peer {away}: not connected")) {
+            Ok(())
+        } else {
+            Err(troubles)
+        }
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,11 +4,14 @@ use super::amount::{bitcoins, days, dollars, peer};
 use super::line::Place;
 use super::out::{both, count, date, item, moment, sats, usd, Grid};
 use super::show;
-use crate::api::views::{GapView, LevelView, QuoteRequest, QuoteView, SpreadView};
-use crate::loan::units::{BasisPoints, Day, WHOLE};
+use crate::api::views::{GapView, QuoteRequest, QuoteView, SpreadView};
+use crate::loan::units::{BasisPoints, WHOLE};
 use bitcoin::Amount;
 use clap::Args;
 use hypothec_oracle::units::Cents;
+
+/// How many levels a person is shown when the term is long: the first and the last.
+const LEVELS_SHOWN: usize = 7;
 
 /// Ask a lender what a loan would cost; binds nobody
 #[derive(Debug, Args)]
@@ -80,27 +83,26 @@ fn summary(quote: &QuoteView) -> String {
 }
 
 fn levels(quote: &QuoteView) -> String {
-    let cut = match quote.levels.as_slice() {
-        [.., before, last] if !follows(before, last) => {
-            format!(
-                "(The days between {} and {} are left out; a level never falls.)\n",
-                date(&before.day),
+    // Of a long term a person is shown the first days and the last.
+    let (shown, cut) = match quote.levels.as_slice() {
+        [first @ .., last] if quote.levels.len() > LEVELS_SHOWN => {
+            let mut shown: Vec<_> = first.iter().take(LEVELS_SHOWN - 1).cloned().collect();
+            let before = shown.last().map(|level| date(&level.day)).unwrap_or_default();
+            shown.push(last.clone());
+            let text = format!(
+                "(The days between {before} and {} are left out; a level never falls. `--json` has all.)\n",
                 date(&last.day)
-            )
+            );
+            (shown, text)
         }
-        _ => String::new(),
+        all => (all.to_vec(), String::new()),
     };
     format!(
         "Liquidation: if the price touches the day's level at any time that day, the loan ends there and then.\n{}{cut}\
          A touch takes {} of what is owed, on top, out of what would come back to you: the cushion for the sale.\n",
-        show::levels(&quote.levels),
+        show::levels(&shown),
         BasisPoints(quote.cushion_bp)
     )
-}
-
-/// Is the one level the day after the other?
-fn follows(before: &LevelView, last: &LevelView) -> bool {
-    Day::from_yyyymmdd(&before.day).and_then(Day::next) == Day::from_yyyymmdd(&last.day)
 }
 
 fn gaps(quote: &QuoteView) -> String {

@@ -98,10 +98,12 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     row("rate", format!("{} a year", BasisPoints(loan.apr_bp)));
     row("from", moment(loan.start));
     match loan.ended {
+        _ if matches!(loan.stage, Stage::Cancelled { .. }) => row("due", moment(loan.due)),
         Some(_) => row("due", moment(loan.due)),
         None => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
     }
-    if loan.ended.is_none() {
+    let cancelled = matches!(loan.stage, Stage::Cancelled { .. });
+    if loan.ended.is_none() && !cancelled {
         row("owed today", usd(loan.owed_now_cents));
         row("owed at due", usd(loan.owed_at_due_cents));
         row("price now", loan.price_cents.map_or("unknown: the oracle is silent".to_owned(), usd));
@@ -171,6 +173,9 @@ fn confirmed(loan: &LoanView) -> String {
 fn coming(loan: &LoanView) -> String {
     let mut text = String::new();
     let coming: Vec<LevelView> = [&loan.level_today, &loan.level_next].into_iter().flatten().cloned().collect();
+    if matches!(loan.stage, Stage::Cancelled { .. }) {
+        return text;
+    }
     if !coming.is_empty() {
         text.push_str(&format!("\nToday's level and the next:\n{}", levels(&coming)));
     }

@@ -26,9 +26,10 @@ pub enum Approval {
     Manual,
 }
 
-/// A lender's limits and prices. The default allows no oracle: name one before quoting.
+/// A lender's limits and prices. The default allows no oracle: name one before quoting. Written whole: a field left out is
+/// an error, never its default, for a limit forgotten would be a limit lifted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(deny_unknown_fields)]
 pub struct Policy {
     /// The smallest and the largest loan, in cents.
     pub principal_min: Cents,

@@ -73,8 +73,13 @@ pub enum CurveError {
     Order { line: &'static str, previous: u64, found: u64 },
     #[error("{line}: {found} basis points at {at}; -10000 to 10000 are right")]
     Rate { line: &'static str, at: u64, found: i32 },
-    #[error("the rate would reach {found} basis points; it must stay from {} to {}", APR_MIN.0, APR_MAX.0)]
+    #[error("the rate would reach {}; it must stay from {APR_MIN} to {APR_MAX} a year", percent(*found))]
     Range { found: i64 },
+}
+
+/// Basis points as people say them.
+fn percent(found: i64) -> String {
+    u32::try_from(found).map_or_else(|_| format!("{found} basis points"), |found| BasisPoints(found).to_string())
 }
 
 impl AprCurve {

@@ -21,7 +21,9 @@ use crate::oracle_client::OracleClient;
 use crate::peer::PeerAddress;
 use crate::protocol::messages::Receipt;
 use crate::protocol::{Input, Message, Stage};
+use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, Txid};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -126,7 +128,10 @@ impl Core {
             turns: self.turns,
             loans,
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
-            troubles: self.troubles.iter().map(|(about, text)| format!("{about}: {text}")).collect(),
+            troubles: {
+                let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
+                own.chain(self.away()).collect()
+            },
         }
     }
 
@@ -161,6 +166,29 @@ impl Core {
         Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected })
     }
 
+    /// Writes down where a peer is reached, so that it is dialled again after a restart and after a restore.
+    fn remember(&self, peer: PublicKey) -> Result<(), ErrorView> {
+        let known = self.tools.net.peers().into_iter().find(|known| known.key == peer);
+        let Some(address) = known.and_then(|known| known.address) else { return Ok(()) };
+        let (name, store) = (format!("{PEERS}{peer}"), self.tools.store.clone());
+        tokio::task::block_in_place(|| store.put(&name, address.to_string().as_bytes()))
+            .map_err(|e| error("internal", e))
+    }
+
+    /// Peers that open loans are with and that are not connected, a sentence for each.
+    fn away(&self) -> Vec<String> {
+        let mut away: BTreeMap<PublicKey, u32> = BTreeMap::new();
+        let open = self.loans.values().filter(|loan| present::phase(&loan.stage) != 2);
+        for loan in open.filter(|loan| !self.tools.net.is_connected(loan.peer)) {
+            let count = away.entry(loan.peer).or_default();
+            *count = count.saturating_add(1);
+        }
+        let sentence = |(peer, loans): (PublicKey, u32)| {
+            format!("peer {peer}: not connected, and open loans with it: {loans}; if it has moved, `peer connect {peer}@host:port`")
+        };
+        away.into_iter().map(sentence).collect()
+    }
+
     fn oracles(&self) -> Vec<OracleView> {
         lock(&self.tools.oracles).values().map(|oracle| oracle_view(&self.tools, oracle)).collect()
     }
@@ -175,11 +203,20 @@ impl Core {
     }
 
     fn borrow(&mut self, quote: LoanId, reply: Reply<LoanView>) {
-        if self.loans.contains_key(&quote) {
-            return answer(reply, self.view(quote));
+        match self.loans.get(&quote).map(|loan| &loan.stage) {
+            Some(Stage::Cancelled { .. }) => {
+                let over = format!("quote {quote} was taken and its loan cancelled; ask for a new quote");
+                return answer(reply, Err(error("refused", over)));
+            }
+            Some(_) => return answer(reply, self.view(quote)),
+            None => {}
         }
         match self.got.get(&quote).cloned() {
             Some(got) => {
+                // A loan needs its lender again after a restart, whoever dialled whom and however it was named.
+                if let Err(trouble) = self.remember(got.peer) {
+                    return answer(reply, Err(trouble));
+                }
                 let work = quote::take(self.tools.clone(), got, reply);
                 self.spawn(Key::Loan(quote), None, quote.0, work);
             }

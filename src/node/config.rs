@@ -81,8 +81,8 @@ impl FromStr for Chain {
         match text {
             "regtest" => Ok(Chain::Regtest),
             "signet" => Ok(Chain::Signet),
-            "bitcoin" | "mainnet" | "main" => Err("mainnet is refused: this version has no oracle with live prices, \
-                and nobody's money may hang on test prices; use \"regtest\" or \"signet\""
+            "bitcoin" | "mainnet" | "main" => Err("mainnet is refused: nobody but its authors has reviewed \
+                this version, and nobody's money may hang on it yet; use \"regtest\" or \"signet\""
                 .into()),
             _ => Err("it is \"regtest\" or \"signet\"".into()),
         }
@@ -466,7 +466,7 @@ mod tests {
     fn mainnet_is_refused_with_the_reason() {
         for name in ["mainnet", "bitcoin", "main"] {
             let said = error(&format!("network = \"{name}\""));
-            assert!(said.contains(name) && said.contains("no oracle with live prices"), "{said}");
+            assert!(said.contains(name) && said.contains("nobody but its authors"), "{said}");
         }
         assert!(error("network = \"testnet\"").contains("\"testnet\": it is \"regtest\" or \"signet\""));
     }

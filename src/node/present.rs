@@ -22,9 +22,6 @@ use crate::settlement::deadline;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Txid;
 
-/// How many levels a quote lists when the term is long: the first and the last.
-const LEVELS_SHOWN: usize = 7;
-
 /// What remains, in plain words; shown to both before signing.
 pub const WARNINGS: [&str; 6] = [
     "What you receive is bitcoin worth dollars, and the debt is counted in dollars: if bitcoin rises you owe fewer sats, if it falls you owe more.",
@@ -50,10 +47,6 @@ fn level(terms: &Terms, day: &TouchDay) -> Option<LevelView> {
 /// Everything about a quote before commitment.
 pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractError> {
     let days = terms.touch_days();
-    let shown: Vec<&TouchDay> = match days.len() <= LEVELS_SHOWN {
-        true => days.iter().collect(),
-        false => days.iter().take(LEVELS_SHOWN - 1).chain(days.last()).collect(),
-    };
     let curve = curve::fixing_curve(terms);
     let error = curve::achieved_error(terms, &curve.intervals);
     let quorum = Quorum::of(terms);
@@ -77,7 +70,7 @@ pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractErro
         owed_at_least_cents: terms.repayment_at(terms.start).0,
         expires: terms.expires.0,
         cushion_bp: terms.cushion.0,
-        levels: shown.into_iter().filter_map(|day| level(terms, day)).collect(),
+        levels: days.iter().filter_map(|day| level(terms, day)).collect(),
         gaps: risk::quoted_gaps(terms).iter().map(gap).collect(),
         fees: fees(terms)?,
         needs_sats: needs.to_sat(),
@@ -180,7 +173,8 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         apr_bp: terms.apr.0,
         start: terms.start.0,
         due: terms.due().0,
-        days_left: Days::covering_ceil(terms.due().since(moment.now)).0,
+        // A loan begins at the next full hour: until then a day more would be counted than it has.
+        days_left: Days::covering_ceil(terms.due().since(moment.now.max(terms.start))).0,
         owed_now_cents: terms.repayment_at(owed_at).0,
         owed_at_due_cents: terms.owed_at_due().0,
         price_cents: price.map(|price| price.0),

@@ -172,7 +172,14 @@ fn replay(store: &dyn Store, stream: crate::store::StreamId) -> anyhow::Result<L
 
 fn policy(store: &dyn Store) -> anyhow::Result<Policy> {
     match store.get(POLICY)? {
-        Some(bytes) => serde_json::from_slice(&bytes).context("read the stored policy"),
+        Some(bytes) => {
+            let mut stored: serde_json::Value = serde_json::from_slice(&bytes).context("read the stored policy")?;
+            // Policies were written before thresholds were.
+            if let Some(fields) = stored.as_object_mut() {
+                fields.entry("threshold").or_insert_with(|| 1.into());
+            }
+            serde_json::from_value(stored).context("read the stored policy")
+        }
         None => Ok(Policy::default()),
     }
 }

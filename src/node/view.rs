@@ -78,6 +78,7 @@ pub struct AddressView {
 
 /// `POST /v1/wallet/send`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct SendRequest {
     /// Where to.
     pub address: String,
@@ -105,6 +106,7 @@ pub struct EffectView {
 
 /// `POST /v1/peers`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct ConnectRequest {
     /// `pubkey@host:port`.
     pub address: String,
@@ -123,6 +125,7 @@ pub struct PeerView {
 
 /// `POST /v1/oracles`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OracleRequest {
     /// Base URL.
     pub url: String,
@@ -157,7 +160,7 @@ pub struct OracleView {
     pub equivocation: Option<String>,
 }
 
-/// `POST /v1/oracles/proof`: the proof that an oracle contradicted itself.
+/// `POST /v1/oracles/proof`: the proof that an oracle contradicted itself. What `prove-equivocation` prints has more fields.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProofRequest {
     /// Hex, as `hypothec-oracle prove-equivocation` writes it.
@@ -182,6 +185,7 @@ pub type PolicyView = Policy;
 
 /// `POST /v1/quotes`: ask a lender.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct QuoteRequest {
     /// `pubkey@host:port`.
     pub lender: String,
@@ -294,7 +298,7 @@ pub struct QuoteView {
     pub expires: u32,
     /// Taken from the surplus on a touch, basis points of what is owed.
     pub cushion_bp: u32,
-    /// First, last and (when few) every day's level.
+    /// Every day's level, in order.
     pub levels: Vec<LevelView>,
     /// What gaps of 10 and 15 % would do.
     pub gaps: Vec<GapView>,
@@ -319,6 +323,7 @@ pub struct QuoteView {
 
 /// `POST /v1/loans`: take a quote.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BorrowRequest {
     /// The quote's loan id.
     pub quote: LoanId,
@@ -326,6 +331,7 @@ pub struct BorrowRequest {
 
 /// `POST /v1/loans/{id}/repay`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct RepayRequest {
     /// Where the sats come from.
     pub from: Source,

@@ -69,8 +69,12 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
         return Err(Trouble::refuse("repaying", message));
     }
     if !tools.net.is_connected(loan.peer) {
-        let message = "the lender's node is not connected, and must sign too: try again when `peer list` shows it";
-        return Err(Trouble::Later(message.into()));
+        let message = format!(
+            "the lender's node is not connected, and must sign too: try again when `peer list` shows it; if it has \
+             moved, `peer connect {}@host:port`",
+            loan.peer
+        );
+        return Err(Trouble::Later(message));
     }
     let without_coin = lock(&tools.wallet).free_coins().is_empty();
     if source == Source::Collateral && without_coin {
