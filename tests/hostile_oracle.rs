@@ -433,7 +433,7 @@ async fn a_proof_given_to_one_node_reaches_the_other_and_neither_does_anything_n
         let events = node.events(0, Duration::ZERO).await.unwrap();
         let told: Vec<_> = events.iter().filter(|event| event.event == "oracle_equivocated").collect();
         assert!(told.len() == 1 && told[0].loan_id.is_none() && told[0].text == given.equivocation, "{told:?}");
-        assert_eq!(loan(node, id).await.warnings, [given.equivocation.clone()]);
+        assert_eq!(loan(node, id).await.warnings, std::slice::from_ref(&given.equivocation));
     }
 
     // Nothing new: neither asked for, nor given, nor taken. Who connects later is told first.
