@@ -358,9 +358,18 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_file_needs_only_what_differs_and_refuses_what_it_does_not_know() {
-        let policy: Policy = serde_json::from_str(r#"{"principal_max": 2000000}"#).unwrap();
-        assert_eq!(policy, Policy { principal_max: Cents(2_000_000), ..Policy::default() });
-        assert!(serde_json::from_str::<Policy>(r#"{"principal_maximum": 1}"#).is_err());
+    fn a_policy_is_written_whole_and_what_is_missing_or_unknown_is_named() {
+        let policy = Policy { principal_max: Cents(2_000_000), ..Policy::default() };
+        let whole = serde_json::to_value(&policy).unwrap();
+        assert_eq!(serde_json::from_value::<Policy>(whole.clone()).unwrap(), policy);
+        for field in whole.as_object().unwrap().keys() {
+            let mut part = whole.clone();
+            part.as_object_mut().unwrap().remove(field);
+            let refused = serde_json::from_value::<Policy>(part).unwrap_err().to_string();
+            assert!(refused.contains(&format!("missing field `{field}`")), "{refused}");
+        }
+        let mut more = whole;
+        more["principal_maximum"] = 1.into();
+        assert!(serde_json::from_value::<Policy>(more).unwrap_err().to_string().contains("principal_maximum"));
     }
 }
