@@ -206,6 +206,14 @@ fn init_restores_words_from_standard_input_and_refuses_wrong_ones() {
 }
 
 #[test]
+fn a_line_that_cannot_be_read_is_told_as_json_where_json_was_asked_for() {
+    let said = bad(&["loan", "show", "z", "--json"]);
+    let said: serde_json::Value = serde_json::from_str(&said).unwrap();
+    assert_eq!(said["code"], "usage");
+    assert!(said["message"].as_str().unwrap().contains("invalid value 'z'"), "{said}");
+}
+
+#[test]
 fn init_refuses_mainnet_and_settings_that_the_node_would_refuse() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("node").display().to_string();

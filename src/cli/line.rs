@@ -122,7 +122,10 @@ enum Command {
 
 /// Parses the command line, does what it says, and tells errors on standard error.
 pub async fn main() -> ExitCode {
-    let Cli { place, command } = Cli::parse();
+    let Cli { place, command } = match Cli::try_parse() {
+        Ok(line) => line,
+        Err(error) => return misread(&error),
+    };
     match run(&place, command).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -130,6 +133,19 @@ pub async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A line that cannot be read: as clap says it, or as JSON where JSON was asked for. Help and version are no errors.
+fn misread(error: &clap::Error) -> ExitCode {
+    if !error.use_stderr() || !std::env::args_os().any(|word| word == "--json") {
+        error.exit();
+    }
+    let said = error.render().to_string();
+    let message = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    let message = message.trim_start_matches("error: ").to_owned();
+    let view = ErrorView { code: "usage".into(), message };
+    eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
+    ExitCode::from(2)
 }
 
 async fn run(place: &Place, command: Command) -> anyhow::Result<()> {

@@ -322,10 +322,15 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
 }
 
 async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
-    let address: Address<bitcoin::address::NetworkUnchecked> = request
-        .address
-        .parse()
-        .map_err(|e| error("bad_request", format!("address {:?} cannot be read: {e}", request.address)))?;
+    let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|e| {
+        error(
+            "bad_request",
+            format!(
+                "address {:?} cannot be read ({e}); write one of the node's network, as `wallet address` shows them",
+                request.address
+            ),
+        )
+    })?;
     let unavailable = |e: Trouble| e.view();
     let fee_rate = tools.chain.fee_rate().await.map_err(|e| unavailable(e.into()))?;
     let now = tools.now().map_err(unavailable)?;

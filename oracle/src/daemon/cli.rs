@@ -73,6 +73,9 @@ pub struct Place {
 
 /// Where the key is made, and what protects it.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hypothec-oracle init --data ~/.hypothec-oracle                      asks for a passphrase\n  \
+    hypothec-oracle init --data /tmp/oracle --insecure-plain            for regtest")]
 pub struct Init {
     #[command(flatten)]
     place: Place,
@@ -153,6 +156,7 @@ pub struct Status {
 #[derive(Debug, Subcommand)]
 pub enum Price {
     /// Set the price of a bitcoin, in US cents; it stands until the next.
+    #[command(after_help = "Example:\n  hypothec-oracle price set 798765 --data ~/.hypothec-oracle")]
     Set {
         /// Cents per bitcoin, for example 798765 for $7,987.65.
         cents: u64,
