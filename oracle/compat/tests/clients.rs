@@ -54,6 +54,8 @@ impl World {
             feed: FeedChoice::Replay(CSV.into()),
             clock: Clock::file(&clock),
             limits: Limits::default(),
+            operating: daemon::Operating::default(),
+            replicas: daemon::Replicas::default(),
         };
         World { oracle: daemon::start(config).await.unwrap(), folder }
     }
