@@ -97,13 +97,12 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     row("collateral", both(loan.collateral_sats));
     row("rate", format!("{} a year", BasisPoints(loan.apr_bp)));
     row("from", moment(loan.start));
-    match loan.ended {
-        _ if matches!(loan.stage, Stage::Cancelled { .. }) => row("due", moment(loan.due)),
-        Some(_) => row("due", moment(loan.due)),
-        None => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
+    let lives = loan.ended.is_none() && !matches!(loan.stage, Stage::Cancelled { .. });
+    match lives {
+        true => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
+        false => row("due", moment(loan.due)),
     }
-    let cancelled = matches!(loan.stage, Stage::Cancelled { .. });
-    if loan.ended.is_none() && !cancelled {
+    if lives {
         row("owed today", usd(loan.owed_now_cents));
         row("owed at due", usd(loan.owed_at_due_cents));
         row("price now", loan.price_cents.map_or("unknown: the oracle is silent".to_owned(), usd));
