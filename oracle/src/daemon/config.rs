@@ -300,7 +300,7 @@ impl Config {
     /// Refuses what may not go together.
     ///
     /// # Errors
-    /// When a clock file is given outside regtest or to the live feed, a test feed on mainnet, or a venue's URL is unsafe.
+    /// When a clock file is given outside regtest or with real venues, a test feed on mainnet, or a venue's URL is unsafe.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
@@ -321,7 +321,11 @@ impl Config {
             return Ok(());
         };
         if self.clock.is_file() {
-            bail!("--regtest-clock is refused with the live feed: venues know only the real time; use --replay or --manual");
+            // Of real venues every quote would be years ahead or behind.
+            let is_told = |venue: &Venue| live.venue_urls.contains_key(venue);
+            if let Some(real) = Venue::ALL.iter().find(|venue| !is_told(venue)) {
+                bail!("--regtest-clock is refused with the live feed unless venue_urls names a stand-in for every venue; {real} knows only the real time");
+            }
         }
         for (venue, url) in &live.venue_urls {
             let is_safe =

@@ -168,7 +168,7 @@ fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Resul
         Ok(Head { n, at, hash, signature })
     });
     let mut live = Live::new(policies, Table::default(), log, sign);
-    live.start_asking(&choice.venue_urls)?;
+    live.start_asking(&choice.venue_urls, config.clock.clone())?;
     Ok(live)
 }
 
