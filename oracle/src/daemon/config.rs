@@ -263,7 +263,11 @@ impl Said {
         Ok(config)
     }
 
-    fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
+    /// Where the ledger is and what guards it.
+    ///
+    /// # Errors
+    /// When a number or a URL is out of bounds.
+    pub fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
         let lease = self.postgres_lease_ms.unwrap_or(LEASE);
         if !LEASES.contains(&lease) {
             bail!("postgres_lease_ms is {lease}; it must lie between {} and {}", LEASES.start(), LEASES.end());

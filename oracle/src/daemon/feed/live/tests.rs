@@ -344,7 +344,7 @@ async fn a_signer_that_hangs_costs_no_tick() {
     let began = Instant::now();
     for number in 0..24u32 {
         let now = hour(1).plus(5 * number).unwrap();
-        let cents = PRICE + u64::from(number % 2);
+        let cents = PRICE + 7 + u64::from(number % 2);
         Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, now, raw(venue, cents, now)));
         assert!(live.poll(Time(0), now).unwrap().spot.is_some(), "tick {number}");
     }
