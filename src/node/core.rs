@@ -64,6 +64,8 @@ pub struct Core {
     pub wishes: HashMap<LoanId, Instant>,
     pub tried: HashMap<Key, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
+    /// When each oracle was asked for hand-overs, and whether it answered.
+    pub rotations_asked: HashMap<XOnlyPublicKey, (Looked, bool)>,
     pub events: VecDeque<EventView>,
     pub numbered: u64,
     pub event_waiters: Vec<EventWaiter>,
@@ -291,7 +293,11 @@ impl Core {
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
         let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
-        let warnings = if loan.is_over() { Vec::new() } else { self.tools.proved(&loan.terms.oracles) };
+        let oracles = &loan.terms.oracles;
+        let mut warnings = Vec::new();
+        if !loan.is_over() {
+            warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
+        }
         Ok(LoanView { warnings, ..present::loan(loan, self.moment, self.price_of(loan)) })
     }
 

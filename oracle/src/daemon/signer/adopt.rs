@@ -150,17 +150,37 @@ mod tests {
             change(&mut signed);
             check(&signed, &ledger, &none)
         };
-        assert_eq!(tried(&|signed| drop(signed.fixings.remove(&hour(23)))), Ok(()));
+        let behind = tried(&|signed| {
+            signed.fixings.remove(&hour(23));
+        });
+        assert_eq!(behind, Ok(()));
         // A higher low told of the hour that still runs: it fell since.
-        assert_eq!(tried(&|signed| drop(signed.lows.insert(hour(25), Cents(800_000)))), Ok(()));
+        let fallen = tried(&|signed| {
+            signed.lows.insert(hour(25), Cents(800_000));
+        });
+        assert_eq!(fallen, Ok(()));
         let wrong: [&dyn Fn(&mut Signed); 7] = [
-            &|signed| drop(signed.fixings.insert(hour(23), 7_601)),
-            &|signed| drop(signed.fixings.insert(hour(22), 7_600)),
-            &|signed| drop(signed.lows.insert(hour(23), Cents(700_000))),
-            &|signed| drop(signed.lows.insert(hour(22), Cents(700_000))),
-            &|signed| drop(signed.lows.insert(hour(23), Cents(800_000))),
-            &|signed| drop(signed.lows.remove(&hour(20))),
-            &|signed| drop(signed.closed.insert(Day(DAY.0 + 1), hour(26))),
+            &|signed| {
+                signed.fixings.insert(hour(23), 7_601);
+            },
+            &|signed| {
+                signed.fixings.insert(hour(22), 7_600);
+            },
+            &|signed| {
+                signed.lows.insert(hour(23), Cents(700_000));
+            },
+            &|signed| {
+                signed.lows.insert(hour(22), Cents(700_000));
+            },
+            &|signed| {
+                signed.lows.insert(hour(23), Cents(800_000));
+            },
+            &|signed| {
+                signed.lows.remove(&hour(20));
+            },
+            &|signed| {
+                signed.closed.insert(Day(DAY.0 + 1), hour(26));
+            },
         ];
         for (number, change) in wrong.into_iter().enumerate() {
             let refused = tried(&change).unwrap_err();
