@@ -190,11 +190,19 @@ mod tests {
         let other = Rotation::sign(&first, &third, FROM).unwrap();
         assert_eq!(follow(first.public_key(), &[one, other]), Err(RotationError::Conflict(first.public_key())));
         let parted = Succession::of(first.public_key(), &[one, other, two]).unwrap();
-        assert_eq!((parted.steps.len(), parted.conflict), (0, Some((one, other))), "what follows is followed by nobody");
+        assert_eq!(
+            (parted.steps.len(), parted.conflict),
+            (0, Some((one, other))),
+            "what follows is followed by nobody"
+        );
         assert_eq!(Succession::of(first.public_key(), &parted.statements()).unwrap(), parted);
         let later = Rotation::sign(&second, &third, Time(FROM.0 + 1)).unwrap();
         let parted = Succession::of(first.public_key(), &[one, two, later]).unwrap();
-        assert_eq!((parted.steps, parted.conflict), (vec![one], Some((two, later))), "another time is another hand-over");
+        assert_eq!(
+            (parted.steps, parted.conflict),
+            (vec![one], Some((two, later))),
+            "another time is another hand-over"
+        );
         let round = Rotation::sign(&second, &first, FROM).unwrap();
         assert_eq!(follow(first.public_key(), &[one, round]), Err(RotationError::TooMany));
     }

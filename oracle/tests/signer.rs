@@ -181,7 +181,9 @@ fn an_import_that_is_killed_leaves_a_signer_that_does_not_start_until_it_is_repe
     let world = World::new();
     world.init("daemon");
     drop(world.daemon("daemon", &["--replay", CSV]));
-    for (with_record, point) in [(true, "record-begun"), (true, "record-chunk"), (false, "record-making"), (false, "record-made")] {
+    for (with_record, point) in
+        [(true, "record-begun"), (true, "record-chunk"), (false, "record-making"), (false, "record-made")]
+    {
         let name = format!("{point}-{with_record}");
         world.move_key("daemon", &name, with_record);
         let killed = world.import(&name, "daemon").env(hypothec_oracle::crash::VARIABLE, point).status().unwrap();

@@ -288,6 +288,10 @@ fn answer<T>(reply: Reply<T>, result: Result<T, ErrorView>) {
 }
 
 fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
+    let (rotation, rotation_conflict) = {
+        let rotations = lock(&tools.rotations);
+        (rotations.of(&oracle.client.key()), rotations.conflict(&oracle.client.key()))
+    };
     OracleView {
         pubkey: oracle.client.key(),
         url: oracle.client.url().to_owned(),
@@ -297,8 +301,8 @@ fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
         spot_at: oracle.spot.as_ref().map(|spot| spot.unix.0),
         trouble: oracle.trouble.clone(),
         equivocation: lock(&tools.proofs).of(&oracle.client.key()),
-        rotation: lock(&tools.rotations).of(&oracle.client.key()),
-        rotation_conflict: lock(&tools.rotations).conflict(&oracle.client.key()),
+        rotation,
+        rotation_conflict,
     }
 }
 

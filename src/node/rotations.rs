@@ -216,7 +216,11 @@ mod tests {
         let rotations = Rotations::open(store).unwrap();
         let view = rotations.of(&old).unwrap();
         assert_eq!((view.new_key, view.from), (new, FROM.0));
-        assert!(view.text.contains("Open loans stay on the old key") && view.text.contains("oracle add"), "{}", view.text);
+        assert!(
+            view.text.contains("Open loans stay on the old key") && view.text.contains("oracle add"),
+            "{}",
+            view.text
+        );
         assert_eq!(rotations.of(&new), None);
     }
 

@@ -221,7 +221,10 @@ impl Press {
     }
 
     /// As [`Press::attested`]; waits for a signer that is away. `None` at a shutdown.
-    pub async fn attested_in_time(self: Arc<Self>, events: Vec<Event>) -> Option<anyhow::Result<Vec<(Event, Arc<str>)>>> {
+    pub async fn attested_in_time(
+        self: Arc<Self>,
+        events: Vec<Event>,
+    ) -> Option<anyhow::Result<Vec<(Event, Arc<str>)>>> {
         loop {
             let (press, asked) = (Arc::clone(&self), events.clone());
             let done = tokio::task::spawn_blocking(move || press.attested(&asked)).await.ok()?;

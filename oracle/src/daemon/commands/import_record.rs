@@ -158,7 +158,8 @@ fn remove(place: &Path) -> anyhow::Result<()> {
 fn hold(ledger: &Path) -> anyhow::Result<File> {
     let path = ledger.join("ledger").join("db");
     let opened = OpenOptions::new().read(true).open(&path);
-    let file = opened.with_context(|| format!("no ledger in {}: {} cannot be read", ledger.display(), path.display()))?;
+    let file =
+        opened.with_context(|| format!("no ledger in {}: {} cannot be read", ledger.display(), path.display()))?;
     if file.try_lock_exclusive().is_err() {
         bail!("the daemon runs on the ledger in {}; stop it first", ledger.display());
     }

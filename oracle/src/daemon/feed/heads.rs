@@ -90,7 +90,9 @@ impl Heads {
                     }
                     break;
                 }
-                Err(RecvTimeoutError::Disconnected) => anyhow::bail!("the thread that signs the tick log's heads ended"),
+                Err(RecvTimeoutError::Disconnected) => {
+                    anyhow::bail!("the thread that signs the tick log's heads ended")
+                }
             }
         }
         self.waiting = log.unsigned_hours(now);

@@ -5,8 +5,8 @@
 //! about the time it was off. Below quorum it says nothing, and warns. While the signer is away hours close all the same,
 //! and their heads follow when it is back.
 
-use super::heads::{HeadSigner, Heads};
 use super::fetch::{Fetcher, Table, VenueHealth, PATIENCE};
+use super::heads::{HeadSigner, Heads};
 use super::{Feed, News, Venues};
 use crate::clock::Clock;
 use crate::daemon::log::{LogReader, TickLog};

@@ -134,7 +134,11 @@ mod tests {
         let mut signed = Signed::default();
         entries(&ledger(), &paid).into_iter().for_each(|entry| signed.apply(entry));
         assert_eq!((signed.fixings.len(), signed.fixings[&hour(23)]), (5, 7_600));
-        assert_eq!((signed.lows.len(), signed.lows[&hour(25)]), (5, Cents(750_025)), "the open hour's low was told too");
+        assert_eq!(
+            (signed.lows.len(), signed.lows[&hour(25)]),
+            (5, Cents(750_025)),
+            "the open hour's low was told too"
+        );
         assert_eq!(signed.closed, BTreeMap::from([(DAY, hour(24)), (Day(DAY.0 + 1), hour(25))]));
         assert_eq!(signed.payments, paid);
         assert_eq!(check(&signed, &ledger(), &paid), Ok(()));

@@ -1,7 +1,7 @@
+use super::super::ledger::{Ledger, Record as Said};
 use super::super::socket::Door;
 use super::ask::{Answer, Ask, Say};
 use super::vault::{Refusal, Vault};
-use super::super::ledger::{Ledger, Record as Said};
 use super::{begin_record, check, entries, import_record, leave_record, Keys, SignerClient};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::bundle::Bundle;
@@ -213,7 +213,10 @@ fn a_key_that_signed_in_a_daemon_opens_only_with_the_daemons_ledger_and_is_held_
     other.apply(Said::Fixing { at: hour(10), cents: Cents(760_000) }).unwrap();
     assert_eq!(import(&data, &other).unwrap(), 1, "what came since");
     let older = format!("{:#}", import(&data, &ledger()).unwrap_err());
-    assert!(older.contains("the fixing of 2020-03-12T10:00:00Z was signed as 7600 dollars, the ledger none"), "{older}");
+    assert!(
+        older.contains("the fixing of 2020-03-12T10:00:00Z was signed as 7600 dollars, the ledger none"),
+        "{older}"
+    );
     // Another key's record beside a key is no record of it.
     let strange = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap());
     leave_record(&data, &strange.public_key()).unwrap();

@@ -319,9 +319,8 @@ async fn hours_close_without_the_signer_and_their_heads_follow_in_order_when_it_
     }
     assert_eq!(live.health().unwrap().heads_trouble, None);
     drop(live);
-    let log = [START.day(), hour(1).day()].map(|day| {
-        std::fs::read_to_string(world.data().join(format!("ticks/{day}.log"))).unwrap_or_default()
-    });
+    let log = [START.day(), hour(1).day()]
+        .map(|day| std::fs::read_to_string(world.data().join(format!("ticks/{day}.log"))).unwrap_or_default());
     let mut chain = crate::ticklog::chain::Chain::from_start();
     log.iter().flat_map(|day| day.lines()).for_each(|line| drop(chain.follow(line).unwrap()));
     assert_eq!(chain.waiting().len(), 0, "every hour has its head");
