@@ -12,12 +12,17 @@ use crate::wire::{Info, SignedLows, Status};
 use anyhow::{bail, ensure, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Longest wait for one answer. Real time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often in a row an oracle may say that it was asked too much.
+const REFUSALS: u32 = 20;
 /// Largest answer read, in bytes: a month of a band has some 1.4 million.
 const LARGEST: usize = 8 * 1024 * 1024;
 
@@ -72,8 +77,9 @@ fn day_of(text: &str) -> Result<Day, String> {
 /// The first disagreement, or that the oracle cannot be read.
 pub async fn run(audit: Audit) -> anyhow::Result<()> {
     let scope = Scope { from: audit.from, to: audit.to, every_rung: audit.every_rung };
-    let report = audit_oracle(&audit.url, &audit.replicas, scope, audit.key).await?;
-    println!("{report}");
+    let report = audit_oracle(&audit.url, &audit.replicas, scope, audit.key).await;
+    progress("");
+    println!("{}", report?);
     Ok(())
 }
 
@@ -168,6 +174,7 @@ async fn read_log(
         auditor.promise(head)?;
     }
     for day in read {
+        progress(&format!("making the prices of {day} again from {}", reader.base));
         follow(reader, &mut auditor, day).await?;
     }
     Ok(auditor)
@@ -196,6 +203,7 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bo
         touches: Vec::new(),
     };
     for day in days {
+        progress(&format!("reading what was said on {day}"));
         let lows: SignedLows = reader.json(&format!("/v1/lows/{day}")).await?;
         ensure!(lows.day == *day, "asked for the lows of {day}, the oracle answered those of {}", lows.day);
         lows.verify(&key)?;
@@ -207,7 +215,9 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bo
             }
         }
     }
-    for bundle in touch_bundles(&said.lows, every_rung) {
+    let bundles = touch_bundles(&said.lows, every_rung);
+    for (number, bundle) in bundles.iter().copied().enumerate() {
+        progress(&format!("reading touches: page {} of {}", number + 1, bundles.len()));
         for (event, attested) in attested(reader, bundle, &key, days).await? {
             said.touches.push((event, attested.is_some()));
         }
@@ -346,6 +356,13 @@ impl Reader {
     async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}{path}", self.base);
         let mut answer = self.client.get(&url).send().await.with_context(|| format!("ask {url}"))?;
+        for _ in 0..REFUSALS {
+            if answer.status() != StatusCode::TOO_MANY_REQUESTS {
+                break;
+            }
+            tokio::time::sleep(asked_to_wait(answer.headers())).await;
+            answer = self.client.get(&url).send().await.with_context(|| format!("ask {url}"))?;
+        }
         ensure!(answer.status().is_success(), "{url} answers HTTP {}", answer.status().as_u16());
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await.with_context(|| format!("read {url}"))? {
@@ -358,6 +375,21 @@ impl Reader {
     async fn json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let body = self.bytes(path).await?;
         serde_json::from_slice(&body).with_context(|| format!("understand {}{path}", self.base))
+    }
+}
+
+/// How long an oracle that was asked too much wants to be left alone.
+fn asked_to_wait(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.map_or(Duration::from_secs(1), Duration::from_secs).min(PATIENCE)
+}
+
+/// What is being done, on a terminal: an audit of a year takes a while.
+fn progress(what: &str) {
+    let mut screen = std::io::stderr();
+    if screen.is_terminal() {
+        // Nobody is worse off when it cannot be shown.
+        let _ = write!(screen, "\r\x1b[K{what}");
     }
 }
 

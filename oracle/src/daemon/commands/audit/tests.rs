@@ -108,6 +108,31 @@ async fn an_honest_oracle_passes_its_audit() {
     assert!(other.unwrap_err().to_string().contains("right would be"));
 }
 
+#[tokio::test]
+async fn an_audit_that_asks_too_much_comes_back_when_it_is_told_to() {
+    let world = world().await;
+    let url = world.serve(world.ledger()).await;
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let busy = move |uri: axum::http::Uri| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let url = format!("{url}{uri}");
+        async move {
+            if number % 3 == 1 {
+                return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], Default::default());
+            }
+            let answer = reqwest::get(url).await.unwrap();
+            (answer.status(), [("retry-after", "9")], answer.bytes().await.unwrap())
+        }
+    };
+    let front = crate::daemon::harness::listen(axum::Router::new().fallback(busy)).await;
+    assert!(audited(&front).await.ends_with("everything agrees"));
+    assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 20);
+    let never = || async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]) };
+    let front = crate::daemon::harness::listen(axum::Router::new().fallback(never)).await;
+    assert!(audited(&front).await.contains("answers HTTP 429"));
+}
+
 #[test]
 fn an_audit_looks_below_the_least_low_from_every_hour_and_at_every_rung_from_midnight() {
     let day = Day::from_yyyymmdd("20200312").unwrap();
