@@ -387,10 +387,58 @@ mod tests {
         }
     }
 
+    const SAMPLE: &str = include_str!("../../dist/hypothec-oracle.toml");
+
     #[test]
     fn the_sample_is_understood() {
-        let config = said(include_str!("../../dist/hypothec-oracle.toml")).unwrap();
+        let config = said(SAMPLE).unwrap();
         assert_eq!(config.operating.signer, Some("/run/hypothec-signer/signer.sock".into()));
+        assert!(matches!(config.feed, FeedChoice::Live(_)));
+    }
+
+    #[test]
+    fn the_sample_names_every_key_there_is() {
+        // Lines that are commented out are settings too; sentences are not.
+        let is_setting =
+            |line: &&str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        let bare = SAMPLE.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        let text: String = bare.filter(is_setting).map(|line| format!("{line}\n")).collect();
+        let all: Said = toml::from_str(&text).unwrap();
+        // Without `..`: a new key does not compile until the sample names it.
+        let Said {
+            data,
+            listen,
+            network,
+            replay,
+            manual,
+            live,
+            policy,
+            venue_urls,
+            regtest_clock,
+            limits,
+            signer,
+            passphrase_file,
+            webhook_listen,
+            webhook_secret_file,
+            mirrors,
+            venues,
+            bitcoind,
+            postgres,
+            postgres_ca,
+            postgres_lease_ms,
+            peers,
+            watermark,
+        } = all;
+        assert!(data.is_some() && listen.is_some() && network.is_some() && replay.is_some() && manual && live);
+        assert!(policy.is_some() && !venue_urls.is_empty() && regtest_clock.is_some());
+        assert!(signer.is_some() && passphrase_file.is_some());
+        assert!(webhook_listen.is_some() && webhook_secret_file.is_some());
+        assert!(mirrors.is_empty() && !venues.is_empty() && bitcoind.is_some());
+        assert!(postgres.is_some() && postgres_ca.is_some() && postgres_lease_ms.is_some());
+        assert!(!peers.is_empty() && watermark.is_some());
+        let limits = limits.unwrap();
+        assert_eq!((limits.requests_per_second, limits.proxies.len()), (Some(USUAL), 1));
+        assert_eq!(Limits { requests_per_second: None, proxies: Vec::new(), ..limits }, Limits::default());
     }
 
     #[test]

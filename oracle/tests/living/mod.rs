@@ -43,7 +43,11 @@ pub struct Place {
 impl Place {
     pub fn new() -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
-        assert!(oracle(&["init", "--data", &place.data().to_string_lossy()]).output().unwrap().status.success());
+        assert!(oracle(&["init", "--insecure-plain", "--data", &place.data().to_string_lossy()])
+            .output()
+            .unwrap()
+            .status
+            .success());
         place.set(START);
         place
     }

@@ -26,7 +26,7 @@ pub struct Signer {
     /// A user, by name or number, who may ask besides the signer's own; the socket's group may then open it.
     #[arg(long, value_name = "USER")]
     client: Vec<String>,
-    /// regtest or signet [default: signet].
+    /// regtest, signet or bitcoin [default: signet].
     #[arg(long)]
     network: Option<Network>,
     /// File with the key's passphrase, closed to others (mode 600).
