@@ -64,6 +64,8 @@ pub struct Core {
     pub wishes: HashMap<LoanId, Instant>,
     pub tried: HashMap<Key, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
+    /// When each oracle was asked for hand-overs, and whether it answered.
+    pub rotations_asked: HashMap<XOnlyPublicKey, (Looked, bool)>,
     pub events: VecDeque<EventView>,
     pub numbered: u64,
     pub event_waiters: Vec<EventWaiter>,
@@ -291,10 +293,13 @@ impl Core {
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
         let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
-        let price = self.price_of(loan);
-        let mut warnings = if loan.is_over() { Vec::new() } else { self.tools.proved(&loan.terms.oracles) };
-        if let (false, Err(why @ NoSpot::Apart { .. })) = (loan.is_over(), price) {
-            warnings.push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
+        let (price, oracles) = (self.price_of(loan), &loan.terms.oracles);
+        let mut warnings = Vec::new();
+        if !loan.is_over() {
+            warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
+            if let Err(why @ NoSpot::Apart { .. }) = price {
+                warnings.push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
+            }
         }
         Ok(LoanView { warnings, ..present::loan(loan, self.moment, price.ok()) })
     }

@@ -1,6 +1,7 @@
 //! What jobs work with: the outside, shared and locked where it must be.
 
 use super::proofs::Proofs;
+use super::rotations::Rotations;
 use super::view::ErrorView;
 use crate::chain::{self, Chain};
 use crate::loan::units::{Cents, SatPerVb, Time};
@@ -54,6 +55,8 @@ pub struct Tools {
     pub oracles: Mutex<BTreeMap<XOnlyPublicKey, Oracle>>,
     /// What is proved against oracles.
     pub proofs: Mutex<Proofs>,
+    /// What oracles said of their next keys.
+    pub rotations: Mutex<Rotations>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }

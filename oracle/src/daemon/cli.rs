@@ -30,6 +30,8 @@ pub enum Command {
     EncryptKey(EncryptKey),
     /// Hold the key and sign what policy allows, for a daemon that asks over a Unix socket.
     Signer(commands::signer::Signer),
+    /// Fill a signer's record from the ledger of a daemon that spoke with the same key.
+    ImportRecord(commands::import_record::ImportRecord),
     /// Hand over to a new key: a statement signed by the old key and the new.
     Rotate(commands::rotate::Rotate),
     /// Make and list payment events, and attest them.
@@ -208,6 +210,7 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Init(line) => tokio::task::spawn_blocking(move || make_key(line)).await?,
         Command::EncryptKey(line) => tokio::task::spawn_blocking(move || encrypt_key(line)).await?,
         Command::Signer(signer) => signer.run(told_to_stop()).await,
+        Command::ImportRecord(import) => tokio::task::spawn_blocking(move || import.run()).await?,
         Command::Rotate(rotate) => tokio::task::spawn_blocking(move || rotate.run()).await?,
         Command::Payment(payment) => tokio::task::spawn_blocking(move || payment.run()).await?,
         Command::Doctor(doctor) => doctor.run().await,
@@ -260,7 +263,7 @@ fn make_key(line: Init) -> anyhow::Result<()> {
         )?),
     };
     let key = keyfile::init_with(&data, passphrase.as_ref())?;
-    // A signer will want its record; a daemon that holds the key itself does not look at it.
+    // A signer will want its record; a daemon that holds the key itself notes in it that it signs without.
     super::signer::begin_record(&data, &key)?;
     if passphrase.is_none() {
         eprintln!(

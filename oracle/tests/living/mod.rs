@@ -171,6 +171,16 @@ impl Running {
     }
 }
 
+/// One answer's text.
+pub fn text(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: oracle\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
+}
+
 /// One answer, `None` when the process is gone.
 pub fn ask(address: SocketAddr, path: &str) -> Option<(u16, Value)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE).ok()?;

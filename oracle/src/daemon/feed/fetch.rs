@@ -51,6 +51,8 @@ struct Seat {
 struct Seats {
     seats: BTreeMap<Venue, Seat>,
     rounds: u64,
+    /// When the last round was.
+    asked: Time,
 }
 
 /// The last answers; fetchers write, the desk reads.
@@ -65,6 +67,11 @@ impl Table {
     /// Has every venue been asked once?
     pub fn is_ready(&self) -> bool {
         self.lock().rounds > 0
+    }
+
+    /// Has every venue been asked at this time or later?
+    pub fn is_asked(&self, now: Time) -> bool {
+        self.lock().asked >= now
     }
 
     /// What is known of each venue at `now`, at most `max_age` seconds old.
@@ -179,6 +186,7 @@ impl Fetcher {
             });
         }
         while asked.join_next().await.is_some() {}
+        self.table.lock().asked = now;
         self.table.round_done();
     }
 

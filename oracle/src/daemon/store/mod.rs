@@ -17,7 +17,7 @@ mod conformance;
 pub use book::{Book, Said};
 pub use log::{Log, LogError};
 pub(super) use mark::replace;
-pub use mark::{export, read_signed};
+pub use mark::{export, has_watermark, read_signed};
 #[cfg(test)]
 pub use memory::Memory;
 pub use postgres::{Postgres, Server};
