@@ -142,7 +142,7 @@ impl Core {
             .values()
             .filter(of_several)
             .filter(|loan| !loan.is_over())
-            .filter_map(|loan| Some((loan.id, self.price_of(loan)?)))
+            .filter_map(|loan| Some((loan.id, self.price_of(loan).ok()?)))
             .collect();
         told.into_iter().try_for_each(|(id, price)| self.tell(id, Input::Price(price)))
     }

@@ -9,7 +9,7 @@ use crate::oracle_client::OracleClient;
 use crate::peer::PeerNet;
 use crate::protocol::messages::{Quote, Refused};
 use crate::settlement::deadline;
-use crate::settlement::spot::median_floor;
+use crate::settlement::spot::{agreed_floor, NoSpot};
 use crate::store::Store;
 use crate::wallet::{Seed, Wallet};
 use bitcoin::key::XOnlyPublicKey;
@@ -175,7 +175,7 @@ impl Tools {
         keys.iter().map(|key| self.oracle(key)).collect()
     }
 
-    /// The median of these oracles' fresh signed prices, asked for now; at least `threshold` of them must be there.
+    /// The price that these oracles' fresh signed prices make, asked for now; `threshold` of them must agree.
     pub async fn spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
         let asked = ask_all(self.clients(keys)?, move |client| async move {
@@ -191,8 +191,10 @@ impl Tools {
         let answers = asked.await;
         let fresh: Vec<Cents> = answers.iter().filter_map(|answer| answer.as_ref().ok()).copied().collect();
         let first_trouble = || answers.iter().find_map(|answer| answer.as_ref().err().cloned());
-        median_floor(&fresh, threshold)
-            .ok_or_else(|| first_trouble().unwrap_or_else(|| Trouble::later("no oracle is named")))
+        agreed_floor(&fresh, threshold).map_err(|why| match (why, first_trouble()) {
+            (NoSpot::Silent { .. }, Some(trouble)) => trouble,
+            _ => Trouble::later(format!("there is no price: {why}")),
+        })
     }
 
     /// The estimate, in whole sat/vB, rounded up.
