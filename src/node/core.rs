@@ -298,7 +298,8 @@ impl Core {
         if !loan.is_over() {
             warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
             if let Err(why @ NoSpot::Apart { .. }) = price {
-                warnings.push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
+                warnings
+                    .push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
             }
         }
         Ok(LoanView { warnings, ..present::loan(loan, self.moment, price.ok()) })
