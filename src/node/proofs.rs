@@ -96,7 +96,12 @@ impl Proofs {
 }
 
 fn sentence(oracle: &XOnlyPublicKey, proof: &Proof) -> String {
-    let event: String = proof.event_id().chars().filter(|c| !c.is_control()).take(EVENT_SHOWN).collect();
+    let event: String = proof.about().chars().filter(|c| !c.is_control()).take(EVENT_SHOWN).collect();
+    if let Proof::Statements { .. } = proof {
+        return format!(
+            "oracle {oracle} signed two different accounts of {event}, which is proved: it changes what it has said"
+        );
+    }
     match proof.reveals_the_key() {
         true => format!(
             "oracle {oracle} signed two outcomes of {event}, which is proved and makes its secret key public: nothing it says can be relied on"

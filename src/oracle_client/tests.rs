@@ -345,15 +345,19 @@ async fn an_oracle_that_signed_two_lows_for_one_final_hour_is_caught_by_its_mirr
     lows[5] = Some(Cents(700_000));
     let two = SignedLows::sign(&keys, DAY_OF_CRASH, hour(26), lows);
     // Not final there: the hour may still fall.
+    lows[5] = Some(Cents(900_000));
     let early = SignedLows::sign(&keys, DAY_OF_CRASH, hour(5), lows);
     let serve = |lows: SignedLows| async move { impostor("200 OK", serde_json::to_string(&lows).unwrap()).await };
     let (one, two, early) = (serve(one).await, serve(two).await, serve(early).await);
     let ask = |urls: [&String; 2]| {
         let client = OracleClient::with_mirrors(&urls.map(Clone::clone), keys.public_key()).unwrap();
-        async move { client.lows(DAY_OF_CRASH).await }
+        async move { (client.lows(DAY_OF_CRASH).await, client.equivocation()) }
     };
-    assert!(ask([&early, &one]).await.unwrap().is_closed());
-    let error = ask([&one, &two]).await.unwrap_err().to_string();
+    let (agreed, proof) = ask([&early, &one]).await;
+    assert!(agreed.unwrap().is_closed() && proof.is_none());
+    let (refused, proof) = ask([&one, &two]).await;
+    let (error, proof) = (refused.unwrap_err().to_string(), proof.expect("two lows make a proof"));
+    assert!(proof.check() == Ok(keys.public_key()) && proof.about().contains("2020-03-12T05:00:00Z"), "{proof:?}");
     assert!(error.contains("contradicts itself") && error.contains(&one) && error.contains(&two), "{error}");
     for urls in [vec![], vec![one.clone(), one.clone()], vec![one; 9]] {
         assert!(matches!(OracleClient::with_mirrors(&urls, keys.public_key()), Err(OracleError::Url { .. })));

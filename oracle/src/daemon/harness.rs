@@ -206,7 +206,7 @@ impl World {
     }
 
     pub fn live(&self) -> Live {
-        let sign = Box::new(|n, at, hash| Ok(Head::sign(&keys(), n, at, hash)));
+        let sign = Box::new(|end| Ok(Head::sign(&keys(), end)));
         Live::new(self.policies.clone(), self.table.clone(), TickLog::open(self.data()).unwrap(), sign)
     }
 

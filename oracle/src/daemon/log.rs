@@ -5,7 +5,7 @@
 //! an oracle has a log of its own in its own data folder, and keeps it whether or not it is the one that speaks.
 
 use crate::ticklog::chain::{Chain, End};
-use crate::ticklog::entry::{Entry, Head, Line, LONGEST_LINE};
+use crate::ticklog::entry::{Entry, Head, Line, LogId, LONGEST_LINE};
 use crate::units::{Day, Time};
 use anyhow::{bail, Context};
 use rustix::fs::{flock, FlockOperation};
@@ -31,6 +31,8 @@ pub struct TickLog {
     folder: PathBuf,
     file: Option<(Day, File, u64)>,
     chain: Chain,
+    /// The log's id, or what it will be from the next tick on.
+    id: LogId,
     durable: Arc<RwLock<Durable>>,
     /// Held as long as the log is open: two writers would cut off each other's lines.
     _lock: File,
@@ -73,8 +75,8 @@ impl TickLog {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!("the tick log in {} is being written by another oracle; give each a data folder", folder.display());
         }
-        let (chain, durable) = (Chain::from_start(), Arc::default());
-        let mut log = TickLog { folder, file: None, chain, durable, _lock: lock };
+        let (chain, durable, id) = (Chain::from_start(), Arc::default(), LogId(rand::random()));
+        let mut log = TickLog { folder, file: None, chain, id, durable, _lock: lock };
         // A day's file may be empty: its first line never became durable.
         for day in days(&log.folder)?.into_iter().rev() {
             let path = path_of(&log.folder, day);
@@ -82,7 +84,8 @@ impl TickLog {
             let file = OpenOptions::new().append(true).open(&path)?;
             file.set_len(bytes)?;
             file.sync_all()?;
-            if chain.end().is_some() {
+            if let Some(end) = chain.end() {
+                log.id = end.log.unwrap_or(log.id);
                 log.chain = chain;
                 log.file = Some((day, file, bytes));
                 break;
@@ -107,20 +110,21 @@ impl TickLog {
         self.chain.next()
     }
 
-    /// Appends a tick, durable when this returns. Closes the hour before with a head signed by `sign`.
+    /// Appends a tick, durable when this returns; where the log's id belongs it is put. Closes the hour before with a head signed by `sign`.
     ///
     /// # Errors
     /// When the disk or the signer fails; nothing of the tick counts then, and it may be tried again.
     pub fn append(
         &mut self,
         entry: Entry,
-        sign: &dyn Fn(u64, Time, bitcoin::hashes::sha256::Hash) -> anyhow::Result<Head>,
+        sign: &dyn Fn(End) -> anyhow::Result<Head>,
     ) -> anyhow::Result<()> {
         if let Some(end) = self.end().filter(|end| !end.headed && end.at.hour_floor() != entry.at.hour_floor()) {
-            let head = sign(end.n, end.at, end.hash).context("sign the tick log's head")?;
+            let head = sign(end).context("sign the tick log's head")?;
             self.write(end.at.day(), &Line::Head(head))?;
         }
-        self.write(entry.at.day(), &Line::Tick(entry))
+        let is_named = self.end().is_some_and(|end| end.log.is_some() && end.at.day() == entry.at.day());
+        self.write(entry.at.day(), &Line::Tick(Entry { log: (!is_named).then_some(self.id), ..entry }))
     }
 
     fn write(&mut self, day: Day, line: &Line) -> anyhow::Result<()> {
@@ -261,12 +265,12 @@ mod tests {
 
     fn entry(log: &TickLog, at: u32) -> Entry {
         let (n, prev) = log.next();
-        Entry { n, prev, at: Time(at), policy: 1, inputs: Vec::new(), median: None, held: None }
+        Entry { n, prev, log: None, at: Time(at), policy: 1, inputs: Vec::new(), median: None, held: None }
     }
 
     fn append(log: &mut TickLog, at: u32) -> anyhow::Result<()> {
         let keys = OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap());
-        log.append(entry(log, at), &|n, at, hash| Ok(Head::sign(&keys, n, at, hash)))
+        log.append(entry(log, at), &|end| Ok(Head::sign(&keys, end)))
     }
 
     fn all(log: &TickLog) -> Vec<u32> {

@@ -22,6 +22,7 @@ use super::store::{read_signed, Book, Log, Postgres, Sled};
 use super::{private, rotation, webhook};
 use crate::announce::AnnounceError;
 use crate::clock::Clock;
+use crate::ticklog::chain::End;
 use crate::ticklog::entry::Head;
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
@@ -163,10 +164,8 @@ fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Resul
     let log = TickLog::open(&config.data)?;
     let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
     let keys = Arc::clone(keys);
-    let sign = Box::new(move |n, at, hash| {
-        let signature = keys.state(&Head::statement(n, at, hash)).map_err(AnnounceError::from)?;
-        Ok(Head { n, at, hash, signature })
-    });
+    let sign =
+        Box::new(move |end: End| Ok(Head::of(end, keys.state(&end.statement()).map_err(AnnounceError::from)?)));
     let mut live = Live::new(policies, Table::default(), log, sign);
     live.start_asking(&choice.venue_urls)?;
     Ok(live)

@@ -1,7 +1,8 @@
 //! The chain: each tick names the one before, so nothing can be changed, dropped or moved without breaking it.
 
-use super::entry::{hash_of, Head, Line, LONGEST_LINE};
+use super::entry::{hash_of, named, Entry, Head, Line, LogId, LONGEST_LINE};
 use crate::price::decimal::shortened;
+use crate::statement::{Statement, LOG_HEAD};
 use crate::units::Time;
 use bitcoin::hashes::{sha256, Hash};
 
@@ -26,6 +27,12 @@ pub enum ChainError {
     /// A head that is not of the tick before it.
     #[error("the head of tick {n} does not sign for the tick before it")]
     Head { n: u64 },
+    /// A line of another log: an address that speaks for several replicas in turn serves such.
+    #[error("the line of tick {n} is of log {found}, the lines before it are of log {right}")]
+    OtherLog { n: u64, found: String, right: String },
+    /// A day that does not say whose it is.
+    #[error("tick {n} is the first of its day and does not name its log, which is {right}")]
+    Unnamed { n: u64, right: String },
 }
 
 /// The last tick of a chain.
@@ -37,8 +44,20 @@ pub struct End {
     pub at: Time,
     /// Its hash.
     pub hash: sha256::Hash,
+    /// The log's id, if it has one.
+    pub log: Option<LogId>,
     /// Does a head follow it?
     pub headed: bool,
+}
+
+impl End {
+    /// What a head signs for everything up to this tick.
+    pub fn statement(&self) -> Statement {
+        let End { n, at, hash, log, .. } = self;
+        let log = log.as_ref().map_or(&[][..], |log| &log.0);
+        let data = [n.to_be_bytes().as_slice(), &at.0.to_be_bytes(), hash.as_byte_array(), log].concat();
+        Statement { tag: LOG_HEAD, data }
+    }
 }
 
 /// A chain as far as it was followed.
@@ -104,14 +123,33 @@ impl Chain {
                         return Err(ChainError::NoHead { n, at: entry.at });
                     }
                 }
-                self.end = Some(End { n, at: entry.at, hash: hash_of(text), headed: false });
+                let log = self.log_after(entry)?;
+                self.end = Some(End { n, at: entry.at, hash: hash_of(text), log, headed: false });
             }
         }
         Ok(line)
     }
 
+    /// The log's id after this tick: the one known, or the one that the tick names for the first time.
+    fn log_after(&self, entry: &Entry) -> Result<Option<LogId>, ChainError> {
+        let known = self.end.and_then(|end| end.log);
+        let is_first_of_its_day = self.end.is_none_or(|end| end.at.day() != entry.at.day());
+        match (known, entry.log) {
+            (Some(right), Some(found)) if found != right => {
+                Err(ChainError::OtherLog { n: entry.n, found: found.to_string(), right: right.to_string() })
+            }
+            (Some(right), None) if is_first_of_its_day => {
+                Err(ChainError::Unnamed { n: entry.n, right: right.to_string() })
+            }
+            (known, said) => Ok(known.or(said)),
+        }
+    }
+
     fn head(&mut self, head: &Head) -> Result<(), ChainError> {
         match &mut self.end {
+            Some(end) if end.log != head.log => {
+                Err(ChainError::OtherLog { n: head.n, found: named(head.log), right: named(end.log) })
+            }
             Some(end) if (end.n, end.at, end.hash) == (head.n, head.at, head.hash) => {
                 end.headed = true;
                 Ok(())

@@ -11,17 +11,17 @@ use crate::daemon::log::{LogReader, TickLog};
 use crate::price::policy::{Policies, Policy, LOOKBACK};
 use crate::price::reckon::{Reckoner, Tick};
 use crate::price::venue::Venue;
+use crate::ticklog::chain::End;
 use crate::ticklog::entry::{Entry, Head};
 use crate::units::{Cents, Time, HOUR};
 use anyhow::Context;
-use bitcoin::hashes::sha256;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
 /// Signs a head of the tick log.
-pub type HeadSigner = Box<dyn Fn(u64, Time, sha256::Hash) -> anyhow::Result<Head> + Send>;
+pub type HeadSigner = Box<dyn Fn(End) -> anyhow::Result<Head> + Send>;
 
 /// One venue, as metrics and pages show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -172,7 +172,7 @@ impl Live {
         let tick = reckoner.step(policy, now, &inputs);
         let (n, prev) = self.log.next();
         let (median, held) = (tick.aggregate.median, tick.held);
-        let entry = Entry { n, prev, at: now, policy: policy.version, inputs, median, held };
+        let entry = Entry { n, prev, log: None, at: now, policy: policy.version, inputs, median, held };
         self.log.append(entry, &self.sign)?;
         self.reckoner = reckoner;
         self.lows.extend(tick.low);

@@ -5,6 +5,7 @@ use crate::daemon::harness::{keys, World, START};
 use crate::daemon::ledger::{Ledger, Record};
 use crate::daemon::store::Memory;
 use crate::price::reckon::Input;
+use crate::ticklog::chain::End;
 use crate::ticklog::entry::{hash_of, Line};
 use crate::units::{Cents, HOUR};
 use bitcoin::hashes::{sha256, Hash};
@@ -62,7 +63,7 @@ fn falsified(honest: &Ledger, drop: &dyn Fn(&Record) -> bool, more: &[Record]) -
 
 /// The ticks of a log with other content, chained and signed again by the oracle itself.
 fn forged(text: &str, first_prev: sha256::Hash, change: &dyn Fn(&mut crate::ticklog::entry::Entry)) -> String {
-    let (mut prev, mut out, mut last) = (first_prev, String::new(), None);
+    let (mut prev, mut out, mut last, mut log) = (first_prev, String::new(), None, None);
     for line in text.lines() {
         let line = match serde_json::from_str(line).unwrap() {
             Line::Tick(mut entry) => {
@@ -71,11 +72,12 @@ fn forged(text: &str, first_prev: sha256::Hash, change: &dyn Fn(&mut crate::tick
                 let line = Line::Tick(entry.clone());
                 prev = hash_of(&line.text());
                 last = Some((entry.n, entry.at));
+                log = entry.log.or(log);
                 line
             }
             Line::Head(_) => {
                 let (n, at) = last.unwrap();
-                Line::Head(Head::sign(&keys(), n, at, prev))
+                Line::Head(Head::sign(&keys(), End { n, at, hash: prev, log, headed: false }))
             }
         };
         out += &format!("{}\n", line.text());

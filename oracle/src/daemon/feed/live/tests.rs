@@ -283,12 +283,12 @@ async fn an_hour_whose_log_the_signer_has_not_signed_is_followed_by_no_price_unt
     world.run(2, PRICE);
     world.stop();
     let mut live = world.live();
-    live.sign = Box::new(|_, _, _| anyhow::bail!("the signer is away"));
+    live.sign = Box::new(|_| anyhow::bail!("the signer is away"));
     let late = hour(1);
     Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, late, raw(venue, PRICE + 7, late)));
     assert!(format!("{:#}", live.poll(Time(0), late).unwrap_err()).contains("the signer is away"));
     let again = hour(1).plus(1).unwrap();
-    live.sign = Box::new(|n, at, hash| Ok(Head::sign(&crate::daemon::harness::keys(), n, at, hash)));
+    live.sign = Box::new(|end| Ok(Head::sign(&crate::daemon::harness::keys(), end)));
     assert!(live.poll(Time(0), again).unwrap().spot.is_some(), "and it goes on when it can");
 }
 
