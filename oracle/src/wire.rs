@@ -230,6 +230,9 @@ pub struct Status {
     /// What is wrong, if anything is: while it is, nothing new is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+    /// Seconds that its clock is ahead of the database it shares with its replicas; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead: Option<i64>,
 }
 
 /// One entry of `GET /list-events`, in kormir's shape.

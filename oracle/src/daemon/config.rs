@@ -300,7 +300,7 @@ impl Config {
     /// Refuses what may not go together.
     ///
     /// # Errors
-    /// When a clock file is given outside regtest or to the live feed, a test feed on mainnet, or a venue's URL is unsafe.
+    /// When a clock file is given outside regtest or to a live feed with real venues, a test feed on mainnet, or a venue's URL is unsafe.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
@@ -320,8 +320,11 @@ impl Config {
             }
             return Ok(());
         };
-        if self.clock.is_file() {
-            bail!("--regtest-clock is refused with the live feed: venues know only the real time; use --replay or --manual");
+        if self.clock.is_file() && !Venue::ALL.iter().all(|venue| live.venue_urls.contains_key(venue)) {
+            bail!(
+                "--regtest-clock is refused with the live feed: venues know only the real time; use --replay or \
+                 --manual, or name venue_urls of your own for every venue"
+            );
         }
         for (venue, url) in &live.venue_urls {
             let is_safe =

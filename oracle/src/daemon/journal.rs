@@ -44,6 +44,20 @@ impl Journal {
         sync_folder_of(path)
     }
 
+    /// Is there a journal that begins with `name`?
+    ///
+    /// # Errors
+    /// When there is a file that cannot be read.
+    pub fn is_named(path: &Path, name: &str) -> anyhow::Result<bool> {
+        let mut start = Vec::new();
+        match File::open(path) {
+            Ok(file) => file.take(u64::try_from(LONGEST)?).read_to_end(&mut start)?,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+        };
+        Ok(start.starts_with(line(0, name)?.as_bytes()))
+    }
+
     /// Opens a journal that begins with `name` and reads its lines, without the first.
     ///
     /// # Errors

@@ -44,6 +44,8 @@ struct Seat {
 struct Seats {
     seats: BTreeMap<Venue, Seat>,
     rounds: u64,
+    /// The time of the last round.
+    asked: Option<Time>,
 }
 
 /// The last answers; fetchers write, the desk reads.
@@ -106,6 +108,11 @@ impl Table {
     pub fn round_done(&self) {
         let mut table = self.lock();
         table.rounds = table.rounds.saturating_add(1);
+    }
+
+    /// Has every venue been asked at `now` or later?
+    pub fn is_asked(&self, now: Time) -> bool {
+        self.lock().asked.is_some_and(|asked| asked >= now)
     }
 
     fn is_paused(&self, venue: Venue, now: Time) -> bool {
@@ -172,6 +179,7 @@ impl Fetcher {
             });
         }
         while asked.join_next().await.is_some() {}
+        self.table.lock().asked = Some(now);
         self.table.round_done();
     }
 

@@ -20,6 +20,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
+/// How often a clock file is looked at. Real time.
+const FILE_PACE: Duration = Duration::from_millis(20);
+
 /// Signs a head of the tick log.
 pub type HeadSigner = Box<dyn Fn(End) -> anyhow::Result<Head> + Send>;
 
@@ -75,6 +78,8 @@ pub struct Live {
     grace: u32,
     below_since: Option<Time>,
     polling: Option<AbortHandle>,
+    /// Time is moved by hand: a tick waits until the venues have been asked at its very moment.
+    in_step: bool,
 }
 
 impl Drop for Live {
@@ -102,26 +107,32 @@ impl Live {
             grace: newest,
             below_since: None,
             polling: None,
+            in_step: false,
         }
     }
 
-    /// Starts asking the venues in the background, on the machine's clock, until the feed is dropped.
+    /// Starts asking the venues in the background until the feed is dropped: at the policy's pace, or once each time
+    /// that a clock file is moved.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn start_asking(&mut self, bases: &BTreeMap<Venue, String>) -> anyhow::Result<()> {
+    pub fn start_asking(&mut self, bases: &BTreeMap<Venue, String>, clock: Clock) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Handle::try_current().context("ask venues without a runtime")?;
         let mut venues: Vec<Venue> = self.policies.all().iter().flat_map(|policy| policy.venues.clone()).collect();
         venues.sort_unstable();
         venues.dedup();
         let fetcher = Fetcher::new(&venues, bases, PATIENCE, self.table.clone())?;
         let pace = self.policies.all().iter().map(|policy| policy.tick_seconds).min().unwrap_or(5);
+        self.in_step = clock.is_file();
+        let pace = if self.in_step { FILE_PACE } else { Duration::from_secs(u64::from(pace.max(1))) };
+        let table = self.table.clone();
         let asking = async move {
-            let mut beat = tokio::time::interval(Duration::from_secs(u64::from(pace.max(1))));
+            let mut beat = tokio::time::interval(pace);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 beat.tick().await;
-                match Clock::System.now() {
+                match clock.now() {
+                    Ok(now) if clock.is_file() && table.is_asked(now) => {}
                     Ok(now) => fetcher.round(now).await,
                     Err(error) => tracing::warn!("venues are not asked: {error:#}"),
                 }
@@ -162,7 +173,8 @@ impl Live {
     /// Is the next tick due, and have the venues been asked?
     fn is_due(&self, policy: &Policy, now: Time) -> bool {
         let slot = |at: Time| at.0 / policy.tick_seconds.max(1);
-        self.table.is_ready() && self.log.end().is_none_or(|end| now > end.at && slot(now) > slot(end.at))
+        let is_asked = self.table.is_ready() && (!self.in_step || self.table.is_asked(now));
+        is_asked && self.log.end().is_none_or(|end| now > end.at && slot(now) > slot(end.at))
     }
 
     fn tick(&mut self, policy: &Policy, now: Time) -> anyhow::Result<()> {

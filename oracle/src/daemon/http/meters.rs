@@ -53,6 +53,7 @@ struct ShownMeters {
     clock: Gauge,
     trouble: Gauge,
     followers: Gauge,
+    clock_ahead: Gauge,
 }
 
 impl Default for Meters {
@@ -146,6 +147,10 @@ impl ShownMeters {
         let lag = seconds("lag", "How far the ledger is behind the clock; -1 when the clock cannot be read");
         let frozen_until = seconds("frozen_until", "Everything up to this unix time is final");
         let clock = seconds("clock", "Everything up to this unix time is in the ledger");
+        let clock_ahead = seconds(
+            "clock_ahead_of_database",
+            "How far the clock here is ahead of the shared ledger's; 0 where they are not compared",
+        );
         let (venue_used, ticks) = (Family::<At, Gauge>::default(), Counter::default());
         registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
         registry.register("ticks", "How often there was a price, since start", ticks.clone());
@@ -165,6 +170,7 @@ impl ShownMeters {
             clock,
             trouble,
             followers,
+            clock_ahead,
         }
     }
 
@@ -186,6 +192,7 @@ impl ShownMeters {
         self.clock.set(i64::from(shown.clock.0));
         self.trouble.set(i64::from(!shown.complaint.is_empty()));
         self.followers.set(whole(followers));
+        self.clock_ahead.set(shown.clock_ahead.unwrap_or(0));
     }
 }
 
@@ -213,6 +220,7 @@ mod tests {
             spot: Some(Cents(800_500)),
             clock: Time(1_584_000_000),
             ticks: 7,
+            clock_ahead: Some(-9),
             venues: Venues { list, quorum: 3 },
             ..Shown::default()
         };
@@ -237,6 +245,7 @@ mod tests {
             "hypothec_oracle_refused_total{kind=\"rate\"} 1",
             "hypothec_oracle_attestations_total{kind=\"fixing\"} 1",
             "hypothec_oracle_event_followers 3",
+            "hypothec_oracle_clock_ahead_of_database_seconds -9",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
         }
