@@ -273,6 +273,25 @@ mod tests {
     }
 
     #[test]
+    fn two_lows_of_a_final_hour_are_kept_and_told_like_any_other_contradiction() {
+        use hypothec_oracle::wire::SignedLows;
+        let until = Time(1_583_971_200 + 3_600);
+        let say = |cents| {
+            let mut lows = [None; 24];
+            lows[0] = Some(Cents(cents));
+            SignedLows::sign(&keys(3), until.day(), until, lows)
+        };
+        let key = keys(3).public_key();
+        let proof = Proof::of_lows(key, &say(798_700), &say(798_600)).unwrap();
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        assert!(Proofs::open(store.clone()).unwrap().take(proof.clone(), |_| true).unwrap());
+        let proofs = Proofs::open(store).unwrap();
+        assert_eq!(proofs.known.get(&key), Some(&proof));
+        let said = proofs.of(&key).unwrap();
+        assert!(said.contains("the final hour from 2020-03-12T00:00:00Z") && !said.contains("secret"), "{said}");
+    }
+
+    #[test]
     fn a_wrong_proof_and_one_that_concerns_nobody_here_are_refused_by_name_and_not_kept() {
         let store: Arc<dyn Store> = Arc::new(Memory::default());
         let mut proofs = Proofs::open(store.clone()).unwrap();

@@ -307,6 +307,16 @@ impl World {
         listen(app.fallback_service(self.router(ledger))).await
     }
 
+    /// Serves what this oracle would, but the head of another replica's tick log.
+    pub async fn serve_with_the_head_of(&self, other: &World) -> String {
+        let elsewhere = other.serve(other.ledger()).await;
+        let head = move || async move {
+            reqwest::get(format!("{elsewhere}/v1/log/head")).await.unwrap().bytes().await.unwrap()
+        };
+        let app = axum::Router::new().route("/v1/log/head", axum::routing::get(head));
+        listen(app.fallback_service(self.router(self.ledger()))).await
+    }
+
     fn router(&self, ledger: Ledger) -> axum::Router {
         let press = Arc::new(Press::new(Arc::new(keys().into()), Window::showing(ledger)));
         let info = info_of(&press, "regtest", "live");

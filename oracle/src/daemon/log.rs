@@ -324,4 +324,45 @@ mod tests {
         let error = TickLog::open(folder.path()).map(drop).unwrap_err();
         assert!(format!("{error:#}").contains("was changed"), "{error:#}");
     }
+
+    #[test]
+    fn a_log_keeps_its_id_and_one_of_an_older_version_takes_an_id_where_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = 1_583_971_200;
+        let mut log = TickLog::open(folder.path()).unwrap();
+        append(&mut log, day).unwrap();
+        append(&mut log, day + 5).unwrap();
+        let id = log.end().unwrap().log;
+        assert!(id.is_some());
+        drop(log);
+        let path = folder.path().join("ticks/20200312.log");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("\"log\"").count(), 1, "the day's first tick names it");
+        let mut log = TickLog::open(folder.path()).unwrap();
+        append(&mut log, day + HOUR).unwrap();
+        assert_eq!(log.end().unwrap().log, id);
+        drop(log);
+        let named = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(named.matches(&id.unwrap().to_string()).count(), 2, "and every head");
+        std::fs::write(&path, named.replacen(&id.unwrap().to_string(), &"ab".repeat(16), 1)).unwrap();
+        assert!(TickLog::open(folder.path()).is_err(), "a line of another log");
+        // As an older version wrote it.
+        let old = Line::Tick(Entry { log: None, ..first_entry(&text) }).text();
+        std::fs::write(&path, format!("{old}\n")).unwrap();
+        let mut log = TickLog::open(folder.path()).unwrap();
+        assert_eq!(log.end().unwrap().log, None);
+        append(&mut log, day + 5).unwrap();
+        let taken = log.end().unwrap().log;
+        assert!(taken.is_some() && taken != id);
+        append(&mut log, day + HOUR).unwrap();
+        drop(log);
+        assert_eq!(TickLog::open(folder.path()).unwrap().end().unwrap().log, taken);
+    }
+
+    fn first_entry(text: &str) -> Entry {
+        match serde_json::from_str(text.lines().next().unwrap()).unwrap() {
+            Line::Tick(entry) => entry,
+            Line::Head(_) => panic!("a tick comes first"),
+        }
+    }
 }
