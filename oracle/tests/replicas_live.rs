@@ -104,8 +104,7 @@ impl World {
             std::fs::write(place.data().join("oracle.toml"), text).unwrap();
         }
         let now = hour(0);
-        let mut world =
-            World { runtime, street, places, replicas: [None, None], urls, server, database, cable, now };
+        let mut world = World { runtime, street, places, replicas: [None, None], urls, server, database, cable, now };
         world.street.dollars.store(8_000, Ordering::SeqCst);
         world.street.now.store(now.0, Ordering::SeqCst);
         world.places.iter().for_each(|place| place.set(now));
@@ -155,7 +154,8 @@ impl World {
             assert_eq!(one.fixing(at), two.fixing(at), "{at}");
             assert_eq!(one.fixing(at).is_some(), at > hour(0), "{at}");
         }
-        let lows = |one: &Running| one.json("/v1/lows/20200312")["lows"].as_array().unwrap()[..number as usize].to_vec();
+        let lows =
+            |one: &Running| one.json("/v1/lows/20200312")["lows"].as_array().unwrap()[..number as usize].to_vec();
         assert!(lows(one) == lows(two) && lows(one).iter().all(|low| low.is_u64()), "{:?}", lows(one));
     }
 

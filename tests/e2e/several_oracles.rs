@@ -45,7 +45,7 @@ async fn two_of_three_touch_hours_apart_is_one_touch() {
     let quote = theatre.quote(400_000, BTC, 3).await.unwrap();
     assert_eq!((quote.oracles.len(), quote.threshold), (3, 2));
     let spread = quote.spread.unwrap();
-    assert_eq!((spread.always_usd, spread.never_usd, spread.never_bp), (512, 1_024, 1_024));
+    assert_eq!((spread.always_usd, spread.never_usd, spread.never_bp), (64, 128, 128));
     let id = theatre.borrow(&quote).await.unwrap().loan_id;
     theatre.walk_to(after(NOON, 5), 3_600).await.unwrap();
     let both = theatre.both(id).await;

@@ -114,11 +114,7 @@ impl TickLog {
     ///
     /// # Errors
     /// When the disk or the signer fails; nothing of the tick counts then, and it may be tried again.
-    pub fn append(
-        &mut self,
-        entry: Entry,
-        sign: &dyn Fn(End) -> anyhow::Result<Head>,
-    ) -> anyhow::Result<()> {
+    pub fn append(&mut self, entry: Entry, sign: &dyn Fn(End) -> anyhow::Result<Head>) -> anyhow::Result<()> {
         if let Some(end) = self.end().filter(|end| !end.headed && end.at.hour_floor() != entry.at.hour_floor()) {
             let head = sign(end).context("sign the tick log's head")?;
             self.write(end.at.day(), &Line::Head(head))?;

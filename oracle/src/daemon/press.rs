@@ -18,8 +18,10 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::Semaphore;
 
-/// Sheets kept: some 700 kB each for a month of a band.
+/// Sheets with announcements kept: some 700 kB each for a month of a band.
 const KEPT: usize = 48;
+/// Sheets of which only attestations were asked for: some 200 kB each for a month of a band.
+const KEPT_BARE: usize = 64;
 /// Printed pages kept, at most 850 kB each: all who are being sent one share it, so slow readers cost no memory.
 const KEPT_PRINTS: usize = 24;
 /// Attestations kept as the JSON they are told in: a crash through all there is, some 600 bytes each.
@@ -29,10 +31,10 @@ const TURN: usize = 512;
 /// How often a day's lows are looked at again when the signer has meanwhile been told newer ones.
 const LOOKS: usize = 5;
 
-/// A bundle's announcements, and its attestations as they come true.
+/// A bundle's announcements, made when they are first asked for, and its attestations as they come true.
 struct Sheet {
     events: Vec<Event>,
-    announcements: Vec<String>,
+    announcements: OnceLock<Vec<String>>,
     attestations: Vec<OnceLock<PackedAttestation>>,
 }
 
@@ -122,6 +124,11 @@ impl Press {
     /// # Errors
     /// When the event cannot be signed.
     pub fn attestation(&self, event: Event) -> Result<Option<OracleAttestation>, AnnounceError> {
+        // Told before: it needs no signer.
+        let told = self.told().by_event.get(&event).cloned();
+        if let Some(attestation) = told.and_then(|text| serde_json::from_str(&text).ok()) {
+            return Ok(Some(attestation));
+        }
         let Some(say) = self.grounds(event) else { return Ok(None) };
         Ok(self.keys.attest(&[say])?.pop())
     }
@@ -249,7 +256,7 @@ impl Press {
     /// # Errors
     /// When an event matures after 2106, or the work was cut off by a shutdown.
     pub async fn page(self: &Arc<Self>, bundle: Bundle, parts: Parts) -> anyhow::Result<Bytes> {
-        let sheet = self.sheet(bundle).await?;
+        let sheet = self.sheet(bundle, parts != Parts::Attestations).await?;
         let press = Arc::clone(self);
         tokio::task::spawn_blocking(move || press.print(bundle, parts, &sheet)).await?
     }
@@ -262,7 +269,10 @@ impl Press {
         if let Some(print) = prints().iter().find(|print| same(print) && print.attested == attested) {
             return Ok(print.text.clone());
         }
-        let announcements = if parts == Parts::Attestations { Vec::new() } else { sheet.announcements.clone() };
+        let announcements = match parts {
+            Parts::Attestations => Vec::new(),
+            Parts::Both | Parts::Announcements => sheet.announcements.get().cloned().unwrap_or_default(),
+        };
         let mut text = serde_json::to_vec(&BundlePage { announcements, attestations })?;
         text.push(b'\n');
         let text = Bytes::from(text);
@@ -291,42 +301,54 @@ impl Press {
         Ok(sheet.attestations.iter().filter_map(|kept| kept.get().cloned()).collect())
     }
 
-    async fn sheet(self: &Arc<Self>, bundle: Bundle) -> anyhow::Result<Arc<Sheet>> {
-        if let Some(sheet) = self.kept(bundle) {
-            return Ok(sheet);
-        }
-        let _turn = self.making.acquire().await?;
-        if let Some(sheet) = self.kept(bundle) {
-            return Ok(sheet);
-        }
-        let press = Arc::clone(self);
-        let sheet = Arc::new(tokio::task::spawn_blocking(move || press.make(bundle)).await??);
-        if matches!(bundle, Bundle::Payment { .. }) {
-            // Asked for once or twice in its life: it must not push a month of a band out.
-            return Ok(sheet);
-        }
-        let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
-        sheets.push_back((bundle, Arc::clone(&sheet)));
-        while sheets.len() > KEPT {
-            sheets.pop_front();
+    /// A bundle's sheet, with its announcements if they are wanted.
+    async fn sheet(self: &Arc<Self>, bundle: Bundle, announced: bool) -> anyhow::Result<Arc<Sheet>> {
+        let sheet = self.kept(bundle);
+        if announced && sheet.announcements.get().is_none() {
+            let _turn = self.making.acquire().await?;
+            if sheet.announcements.get().is_none() {
+                let (press, sheet) = (Arc::clone(self), Arc::clone(&sheet));
+                tokio::task::spawn_blocking(move || press.announce(&sheet)).await??;
+            }
         }
         Ok(sheet)
     }
 
-    /// A sheet made before; it moves to the end of the queue of those to be forgotten.
-    fn kept(&self, bundle: Bundle) -> Option<Arc<Sheet>> {
+    /// The sheet of a bundle, made before or begun; it moves to the end of the queue of those to be forgotten.
+    fn kept(&self, bundle: Bundle) -> Arc<Sheet> {
         let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = sheets.iter().position(|(one, _)| *one == bundle)?;
-        let entry = sheets.remove(place)?;
-        let sheet = Arc::clone(&entry.1);
-        sheets.push_back(entry);
-        Some(sheet)
+        let place = sheets.iter().position(|(one, _)| *one == bundle);
+        let sheet = match place.and_then(|place| sheets.remove(place)) {
+            Some((_, sheet)) => sheet,
+            None => Arc::new(Sheet::blank(bundle)),
+        };
+        if matches!(bundle, Bundle::Payment { .. }) {
+            // Asked for once or twice in its life: it must not push a month of a band out.
+            return sheet;
+        }
+        sheets.push_back((bundle, Arc::clone(&sheet)));
+        for (is_bare, most) in [(true, KEPT_BARE), (false, KEPT)] {
+            let alike = |(_, sheet): &(Bundle, Arc<Sheet>)| sheet.announcements.get().is_none() == is_bare;
+            if sheets.iter().filter(|one| alike(one)).count() > most {
+                if let Some(oldest) = sheets.iter().position(alike) {
+                    sheets.remove(oldest);
+                }
+            }
+        }
+        sheet
     }
 
-    fn make(&self, bundle: Bundle) -> Result<Sheet, AnnounceError> {
+    fn announce(&self, sheet: &Sheet) -> Result<(), AnnounceError> {
+        let made = self.announcements(&sheet.events)?;
+        sheet.announcements.get_or_init(|| made.iter().map(pack_announcement).collect());
+        Ok(())
+    }
+}
+
+impl Sheet {
+    fn blank(bundle: Bundle) -> Sheet {
         let events = bundle.events();
-        let announcements = self.announcements(&events)?.iter().map(pack_announcement).collect();
         let attestations = events.iter().map(|_| OnceLock::new()).collect();
-        Ok(Sheet { events, announcements, attestations })
+        Sheet { events, announcements: OnceLock::new(), attestations }
     }
 }

@@ -195,8 +195,7 @@ fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Resul
     let log = TickLog::open(&config.data)?;
     let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
     let keys = Arc::clone(keys);
-    let sign =
-        Box::new(move |end: End| Ok(Head::of(end, keys.state(&end.statement()).map_err(AnnounceError::from)?)));
+    let sign = Box::new(move |end: End| Ok(Head::of(end, keys.state(&end.statement()).map_err(AnnounceError::from)?)));
     let mut live = Live::new(policies, Table::default(), log, sign);
     live.start_asking(&choice.venue_urls, config.clock.clone())?;
     Ok(live)

@@ -1,10 +1,10 @@
 //! `hypothec-oracle prove-equivocation A B`: from two things an oracle said, the proof that it may not have said both.
 
 use crate::equivocation::Proof;
-use anyhow::{bail, Context};
 use crate::price::policy::PolicyPage;
 use crate::ticklog::entry::Head;
 use crate::wire::{Pubkey, SignedLows};
+use anyhow::{bail, Context};
 use bitcoin::hex::DisplayHex;
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;

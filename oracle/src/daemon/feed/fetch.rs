@@ -34,6 +34,13 @@ pub struct VenueHealth {
     pub paused_until: Option<Time>,
 }
 
+impl VenueHealth {
+    /// What is wrong at the moment: how it failed since its last good answer.
+    pub fn trouble(&self) -> Option<&str> {
+        self.last_error.as_ref().filter(|_| self.failures > 0).map(|(_, why)| why.as_str())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Seat {
     good: Option<(Time, String)>,

@@ -248,7 +248,7 @@ impl Feed for Live {
             price: status.price,
             age: status.health.last_good.map(|at| now.since(at)),
             used: status.price.is_some() && status.why_not.is_none(),
-            trouble: status.why_not.clone().or(status.health.last_error.as_ref().map(|(_, why)| why.clone())),
+            trouble: status.why_not.clone().or_else(|| status.health.trouble().map(str::to_owned)),
         };
         Venues {
             list: health.venues.iter().map(one).collect(),

@@ -200,7 +200,12 @@ fn notes_are_written_behind_all_that_was_read<B: Backend>() {
     let lines = |from: u32, to: u32| (from..to).map(|n| format!("heard {n} {}", "ab".repeat(32))).collect::<Vec<_>>();
     let mut first = book(&backend, data.path()).unwrap();
     says(&mut first, &[fixing(1, 798_765)]);
-    let log = if B::SHARED { backend.open() } else { drop(first); backend.open() };
+    let log = if B::SHARED {
+        backend.open()
+    } else {
+        drop(first);
+        backend.open()
+    };
     let mut notes = log.notes().unwrap();
     assert_eq!((notes.is_shared(), notes.read().unwrap()), (B::SHARED, Vec::<String>::new()));
     assert_eq!(notes.append(&lines(0, 3)), Ok(Appended::Durable));

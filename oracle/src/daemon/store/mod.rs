@@ -20,6 +20,7 @@ mod conformance;
 pub use book::{Book, Said};
 pub use connection::Server;
 pub use log::{Appended, Log, LogError, Notes};
+pub(super) use mark::replace;
 pub use mark::{export, read_signed};
 #[cfg(test)]
 pub use memory::Memory;

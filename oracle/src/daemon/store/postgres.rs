@@ -157,7 +157,8 @@ impl Log for Postgres {
             return Ok(Appended::Durable);
         }
         let columns = Columns::of(records, self.next)?;
-        let (token, ttl, next, told, asked) = (self.token, self.ttl(), signed(self.next)?, Instant::now(), self.here()?);
+        let (token, ttl, next, told, asked) =
+            (self.token, self.ttl(), signed(self.next)?, Instant::now(), self.here()?);
         let answer = self.connection.ask(
             // The clock is compared before anything is written.
             &format!(
@@ -220,7 +221,8 @@ impl Log for Postgres {
     fn close(&mut self) {
         if let Some(token) = self.token.take() {
             // Nobody waits for the lease to run out after an orderly end; after any other, they do.
-            if let Err(error) = self.connection.ask("update lease set until = '-infinity' where token = $1", &[&token]) {
+            if let Err(error) = self.connection.ask("update lease set until = '-infinity' where token = $1", &[&token])
+            {
                 tracing::warn!("the lease was not given back: {error}");
             }
         }

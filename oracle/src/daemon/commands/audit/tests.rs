@@ -29,7 +29,7 @@ fn log_of(world: &World, day: &str) -> PathBuf {
 }
 
 async fn audited(url: &str) -> String {
-    match audit_oracle(url, &[], None, None, None).await {
+    match audit_oracle(url, &[], Scope::default(), None).await {
         Ok(report) => report,
         Err(error) => format!("{error:#}"),
     }
@@ -37,7 +37,7 @@ async fn audited(url: &str) -> String {
 
 async fn audited_together(first: &World, second: &World, ledger: Ledger) -> String {
     let (url, replica) = (first.serve(ledger.clone()).await, second.serve(ledger).await);
-    match audit_oracle(&url, &[replica], None, None, None).await {
+    match audit_oracle(&url, &[replica], Scope::default(), None).await {
         Ok(report) => report,
         Err(error) => format!("{error:#}"),
     }
@@ -94,13 +94,13 @@ async fn an_honest_oracle_passes_its_audit() {
     assert!(report.contains("ticks    1465, 1465 with a median, 2 signed heads"), "{report}");
     assert!(report.contains("lows     3\nfixings  2 attested"), "{report}");
     let day = Day::from_yyyymmdd("20200312");
-    let second = audit_oracle(&url, &[], day, None, Some(keys().public_key())).await.unwrap();
+    let second =
+        audit_oracle(&url, &[], Scope { from: day, ..Scope::default() }, Some(keys().public_key())).await.unwrap();
     assert!(second.contains("days     20200312 to 20200312"), "{second}");
     let other = audit_oracle(
         &url,
         &[],
-        None,
-        None,
+        Scope::default(),
         Some(
             crate::announce::OracleKeys::from_secret(secp256k1_zkp::SecretKey::from_slice(&[8; 32]).unwrap())
                 .public_key(),
@@ -108,6 +108,51 @@ async fn an_honest_oracle_passes_its_audit() {
     )
     .await;
     assert!(other.unwrap_err().to_string().contains("right would be"));
+}
+
+#[tokio::test]
+async fn an_audit_that_asks_too_much_comes_back_when_it_is_told_to() {
+    let world = world().await;
+    let url = world.serve(world.ledger()).await;
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let busy = move |uri: axum::http::Uri| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let url = format!("{url}{uri}");
+        async move {
+            if number % 3 == 1 {
+                return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], Default::default());
+            }
+            let answer = reqwest::get(url).await.unwrap();
+            (answer.status(), [("retry-after", "9")], answer.bytes().await.unwrap())
+        }
+    };
+    let front = crate::daemon::harness::listen(axum::Router::new().fallback(busy)).await;
+    assert!(audited(&front).await.ends_with("everything agrees"));
+    assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 20);
+    let never = || async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]) };
+    let front = crate::daemon::harness::listen(axum::Router::new().fallback(never)).await;
+    assert!(audited(&front).await.contains("answers HTTP 429"));
+}
+
+#[test]
+fn an_audit_looks_below_the_least_low_from_every_hour_and_at_every_rung_from_midnight() {
+    let day = Day::from_yyyymmdd("20200312").unwrap();
+    let mut lows = [None; 24];
+    (lows[0], lows[13], lows[20]) = (Some(Cents(9_000_000)), Some(Cents(6_000_000)), Some(Cents(8_000_000)));
+    let lows = [SignedLows::sign(&keys(), day, day.end().unwrap(), lows)];
+    let level = |dollars| Level::at_or_below(dollars).unwrap();
+    let looks = |every_rung, dollars, from_hour| {
+        let event = Event::Touch { level: level(dollars), day, from_hour };
+        touch_bundles(&lows, every_rung).contains(&Bundle::of(event))
+    };
+    for dollars in [1_000, 10_000, 29_000, 60_000, 90_000] {
+        assert!(looks(false, dollars, 0), "{dollars} from midnight");
+        assert!(looks(true, dollars, 13), "{dollars} from the 13th hour, every rung");
+        assert_eq!(looks(false, dollars, 13), dollars >= 30_000 - 64 * 50, "{dollars} from the 13th hour");
+        assert_eq!(looks(false, dollars, 14), dollars >= 40_000 - 64 * 50, "{dollars} from the 14th hour");
+        assert!(looks(true, dollars, 21), "{dollars} from an hour after the last low: nothing may be attested there");
+    }
 }
 
 #[tokio::test]
