@@ -49,7 +49,7 @@ pub struct ProveEquivocation {
 enum Heard {
     Attestation(OracleAttestation),
     Announcement(OracleAnnouncement),
-    Lows(SignedLows),
+    Lows(Box<SignedLows>),
     Head(Head),
     Policies(PolicyPage),
 }
