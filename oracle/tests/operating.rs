@@ -280,7 +280,10 @@ fn webhook_story(hook: &str) {
     assert_eq!(request(hook, "POST", "/payments", &[], make).1["code"], "bad_signature");
     assert_eq!(order(r#"{"do":"list"}"#, now, &secret).1["code"], "no_list");
     assert_eq!(order("{", now, &secret).1["code"], "bad_order");
-    assert_eq!(order(&" ".repeat(5_000), now, &secret).0, 413);
+    let (status, said) = order(&" ".repeat(5_000), now, &secret);
+    assert_eq!((status, &said["code"]), (413, &"too_large".into()));
+    assert_eq!(request(hook, "POST", "/elsewhere", &[], make).1["code"], "no_such_route");
+    assert_eq!(request(hook, "GET", "/payments", &[], "").1["code"], "only_post");
     let attest = |event: &serde_json::Value, at| {
         order(&serde_json::json!({"do": "attest", "event": event}).to_string(), at, &secret)
     };

@@ -180,6 +180,22 @@ impl Payments {
         self.notes().is_shared()
     }
 
+    /// What was attested of each payment, by the notes and by an older version's book in the data folder. Writes nothing.
+    ///
+    /// # Errors
+    /// When they cannot be read, or contradict each other.
+    pub fn attested(data: &Path, notes: Box<dyn Notes>) -> anyhow::Result<BTreeMap<PaymentId, PaymentWord>> {
+        let payments = Payments(Arc::new(Shared { notes: Mutex::new(notes), book: RwLock::default() }));
+        payments.hear()?;
+        let path = data.join("payments");
+        if path.exists() && Journal::is_named(&path, OLD)? {
+            let missing = payments.book().missing(&Journal::open(&path, OLD)?.1)?;
+            payments.apply(&missing)?;
+        }
+        let book = payments.book();
+        Ok(book.made.iter().filter_map(|(id, (_, said))| Some((*id, (*said)?))).collect())
+    }
+
     /// Was this event made, here or at another replica?
     pub fn is_made(&self, event: Event) -> bool {
         matches!(event, Event::Payment { id, day, .. } if self.book().made.get(&id).is_some_and(|(on, _)| *on == day))
@@ -246,7 +262,7 @@ impl Payments {
     /// version of this program that is started again refuses the new one.
     fn take_in(&self, path: &Path) -> anyhow::Result<()> {
         let shown = path.display();
-        if Journal::is_named(path, OLD)? {
+        if path.exists() && Journal::is_named(path, OLD)? {
             let (journal, lines) = Journal::open(path, OLD)?;
             let mut notes = self.notes();
             loop {

@@ -16,6 +16,7 @@ use dlc_messages::oracle_msgs::OracleAttestation;
 use hyper::body::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
 /// Sheets with announcements kept: some 700 kB each for a month of a band.
@@ -28,6 +29,8 @@ const KEPT_PRINTS: usize = 24;
 const KEPT_SAID: usize = 4_096;
 /// Events signed ahead in one request.
 const TURN: usize = 512;
+/// When a signer that is away is asked again. Real time.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a day's lows are looked at again when the signer has meanwhile been told newer ones.
 const LOOKS: usize = 5;
 
@@ -101,7 +104,7 @@ impl Press {
     /// When the event matures after 2106, is a payment that nobody made here, or the signer is away.
     pub fn announcement(&self, event: Event) -> Result<ProvenAnnouncement, AnnounceError> {
         let mut made = self.announcements(&[event])?;
-        made.pop().ok_or_else(|| AnnounceError::Signer { why: "it made nothing".into() })
+        made.pop().ok_or_else(|| AnnounceError::Signer { why: "it made nothing".into(), away: false })
     }
 
     /// The announcements of events, in order: one round trip to the signer.
@@ -224,6 +227,22 @@ impl Press {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As [`Press::attested`]; waits for a signer that is away. `None` at a shutdown.
+    pub async fn attested_in_time(
+        self: Arc<Self>,
+        events: Vec<Event>,
+    ) -> Option<anyhow::Result<Vec<(Event, Arc<str>)>>> {
+        loop {
+            let (press, asked) = (Arc::clone(&self), events.clone());
+            let done = tokio::task::spawn_blocking(move || press.attested(&asked)).await.ok()?;
+            let error = done.as_ref().err().and_then(|error| error.downcast_ref::<AnnounceError>());
+            match error {
+                Some(AnnounceError::Signer { away: true, .. }) => tokio::time::sleep(AGAIN).await,
+                _ => return Some(done),
+            }
+        }
+    }
+
     /// Signs ahead whatever becomes true, so that those who follow need not wait; calls `counted` with each event.
     /// Ends when the desk does.
     pub async fn work_ahead(self: Arc<Self>, counted: impl Fn(Event)) {
@@ -240,12 +259,11 @@ impl Press {
             let events: Vec<Event> = fixing.into_iter().chain(said.touches()).collect();
             // A gap through the whole ladder is a few thousand events: each turn holds what one frame can.
             for turn in events.chunks(TURN) {
-                let (press, turn) = (Arc::clone(&self), turn.to_vec());
                 let first = turn.first().copied();
-                match tokio::task::spawn_blocking(move || press.attested(&turn)).await {
-                    Ok(Ok(signed)) => signed.into_iter().for_each(|(event, _)| counted(event)),
-                    Ok(Err(error)) => tracing::error!("{first:?} and what follows cannot be signed: {error:#}"),
-                    Err(_) => return,
+                match Arc::clone(&self).attested_in_time(turn.to_vec()).await {
+                    Some(Ok(signed)) => signed.into_iter().for_each(|(event, _)| counted(event)),
+                    Some(Err(error)) => tracing::error!("{first:?} and what follows cannot be signed: {error:#}"),
+                    None => return,
                 }
             }
         }

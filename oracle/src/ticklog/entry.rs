@@ -6,7 +6,7 @@
 //! The hash of a tick is `tagged("hypothec/tick/v0", the line's bytes without its end)`; `prev` is the hash of the tick
 //! before, zeros for the first. A head names the last tick and signs for everything up to it: BIP340 by the oracle key
 //! over `tagged("hypothec/log-head/v0", n (8) || at (4) || hash (32) || log (16))`, big endian. A head stands after the
-//! last tick of every hour that has one, before the next tick.
+//! last tick of every hour that has one: before the next tick, or later, in order, when the signer was away at that moment.
 //!
 //! `log` is the log's id ([`LogId`]): the first tick of a log and the first of each UTC day name it, and every head. Each
 //! replica of an oracle keeps a log of its own, all signed by one key: two heads of different logs say nothing about each

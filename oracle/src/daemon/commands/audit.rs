@@ -190,7 +190,7 @@ async fn read_log(
 ) -> anyhow::Result<Auditor> {
     let days = reader.log_days().await?;
     let start = from.start().context("the day is after 2106")?;
-    let mut auditor = Auditor::new(key, policies.clone(), start);
+    let mut auditor = Auditor::new(key, policies.clone(), start).until(to.end());
     let read: Vec<Day> = days.iter().copied().filter(|day| day.next() >= Some(from) && *day <= to).collect();
     if read.is_empty() {
         return Ok(auditor);
@@ -205,6 +205,13 @@ async fn read_log(
     }
     for day in read {
         progress(&format!("making the prices of {day} again from {}", reader.base));
+        follow(reader, &mut auditor, day).await?;
+    }
+    // Heads of the last hours may stand in later days' logs: the signer was away.
+    for day in days.into_iter().filter(|day| *day > to) {
+        if !auditor.awaits_heads() {
+            break;
+        }
         follow(reader, &mut auditor, day).await?;
     }
     Ok(auditor)

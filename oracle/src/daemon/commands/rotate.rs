@@ -24,7 +24,7 @@ pub struct Rotate {
     /// Unix seconds from which new loans should name the new key.
     #[arg(long, value_name = "UNIX")]
     from: u32,
-    /// regtest or signet [default: signet].
+    /// regtest, signet or bitcoin [default: signet].
     #[arg(long)]
     network: Option<Network>,
     /// File with the old key's passphrase.

@@ -51,8 +51,8 @@ struct Seat {
 struct Seats {
     seats: BTreeMap<Venue, Seat>,
     rounds: u64,
-    /// The time of the last round.
-    asked: Option<Time>,
+    /// When the last round was.
+    asked: Time,
 }
 
 /// The last answers; fetchers write, the desk reads.
@@ -67,6 +67,11 @@ impl Table {
     /// Has every venue been asked once?
     pub fn is_ready(&self) -> bool {
         self.lock().rounds > 0
+    }
+
+    /// Has every venue been asked at this time or later?
+    pub fn is_asked(&self, now: Time) -> bool {
+        self.lock().asked >= now
     }
 
     /// What is known of each venue at `now`, at most `max_age` seconds old.
@@ -115,11 +120,6 @@ impl Table {
     pub fn round_done(&self) {
         let mut table = self.lock();
         table.rounds = table.rounds.saturating_add(1);
-    }
-
-    /// Has every venue been asked at `now` or later?
-    pub fn is_asked(&self, now: Time) -> bool {
-        self.lock().asked.is_some_and(|asked| asked >= now)
     }
 
     fn is_paused(&self, venue: Venue, now: Time) -> bool {
@@ -186,7 +186,7 @@ impl Fetcher {
             });
         }
         while asked.join_next().await.is_some() {}
-        self.table.lock().asked = Some(now);
+        self.table.lock().asked = now;
         self.table.round_done();
     }
 

@@ -2,17 +2,18 @@
 //!
 //! At each tick it takes what the table holds, appends it to the tick log, syncs, and only then says what follows. All it
 //! says follows from the log: after a restart it reads the log again and says what had been decided before, and nothing
-//! about the time it was off. Below quorum it says nothing, and warns.
+//! about the time it was off. Below quorum it says nothing, and warns. While the signer is away hours close all the same,
+//! and their heads follow when it is back.
 
 use super::fetch::{Fetcher, Table, VenueHealth, PATIENCE};
+use super::heads::{HeadSigner, Heads};
 use super::{Feed, News, Venues};
 use crate::clock::Clock;
 use crate::daemon::log::{LogReader, TickLog};
 use crate::price::policy::{Policies, Policy, LOOKBACK};
 use crate::price::reckon::{Reckoner, Tick};
 use crate::price::venue::Venue;
-use crate::ticklog::chain::End;
-use crate::ticklog::entry::{Entry, Head};
+use crate::ticklog::entry::Entry;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::Context;
 use serde::Serialize;
@@ -20,11 +21,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// How often a clock file is looked at. Real time.
-const FILE_PACE: Duration = Duration::from_millis(20);
-
-/// Signs a head of the tick log.
-pub type HeadSigner = Box<dyn Fn(End) -> anyhow::Result<Head> + Send>;
+/// How often a clock file is looked at for a new time to ask at. Real time.
+const PLAYED_PACE: Duration = Duration::from_millis(20);
 
 /// One venue, as metrics and pages show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -60,6 +58,10 @@ pub struct Health {
     pub quorum: u32,
     /// Since when there has been no median: the alarm.
     pub below_quorum_since: Option<Time>,
+    /// Hours of the tick log that are over and wait for their signed head.
+    pub heads_waiting: usize,
+    /// Why they wait; `None` while the signer answers.
+    pub heads_trouble: Option<String>,
     /// Each venue of the policy.
     pub venues: Vec<VenueStatus>,
 }
@@ -69,7 +71,7 @@ pub struct Live {
     policies: Policies,
     table: Table,
     log: TickLog,
-    sign: HeadSigner,
+    heads: Heads,
     reckoner: Reckoner,
     is_rebuilt: bool,
     lows: BTreeMap<Time, Cents>,
@@ -78,8 +80,7 @@ pub struct Live {
     grace: u32,
     below_since: Option<Time>,
     polling: Option<AbortHandle>,
-    /// Time is moved by hand: a tick waits until the venues have been asked at its very moment.
-    in_step: bool,
+    is_played: bool,
 }
 
 impl Drop for Live {
@@ -98,7 +99,7 @@ impl Live {
             policies,
             table,
             log,
-            sign,
+            heads: Heads::new(sign),
             reckoner: Reckoner::default(),
             is_rebuilt: false,
             lows: BTreeMap::new(),
@@ -107,12 +108,12 @@ impl Live {
             grace: newest,
             below_since: None,
             polling: None,
-            in_step: false,
+            is_played: false,
         }
     }
 
-    /// Starts asking the venues in the background until the feed is dropped: at the policy's pace, or once each time
-    /// that a clock file is moved.
+    /// Starts asking the venues in the background until the feed is dropped. On a played clock they are asked once at each
+    /// of its times, and no tick is made before they have answered.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
@@ -123,16 +124,16 @@ impl Live {
         venues.dedup();
         let fetcher = Fetcher::new(&venues, bases, PATIENCE, self.table.clone())?;
         let pace = self.policies.all().iter().map(|policy| policy.tick_seconds).min().unwrap_or(5);
-        self.in_step = clock.is_file();
-        let pace = if self.in_step { FILE_PACE } else { Duration::from_secs(u64::from(pace.max(1))) };
-        let table = self.table.clone();
+        self.is_played = clock.is_file();
+        let pace = if self.is_played { PLAYED_PACE } else { Duration::from_secs(u64::from(pace.max(1))) };
+        let table = self.is_played.then(|| self.table.clone());
         let asking = async move {
             let mut beat = tokio::time::interval(pace);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 beat.tick().await;
                 match clock.now() {
-                    Ok(now) if clock.is_file() && table.is_asked(now) => {}
+                    Ok(now) if table.as_ref().is_some_and(|table| table.is_asked(now)) => {}
                     Ok(now) => fetcher.round(now).await,
                     Err(error) => tracing::warn!("venues are not asked: {error:#}"),
                 }
@@ -173,7 +174,7 @@ impl Live {
     /// Is the next tick due, and have the venues been asked?
     fn is_due(&self, policy: &Policy, now: Time) -> bool {
         let slot = |at: Time| at.0 / policy.tick_seconds.max(1);
-        let is_asked = self.table.is_ready() && (!self.in_step || self.table.is_asked(now));
+        let is_asked = self.table.is_ready() && (!self.is_played || self.table.is_asked(now));
         is_asked && self.log.end().is_none_or(|end| now > end.at && slot(now) > slot(end.at))
     }
 
@@ -185,7 +186,7 @@ impl Live {
         let (n, prev) = self.log.next();
         let (median, held) = (tick.aggregate.median, tick.held);
         let entry = Entry { n, prev, log: None, at: now, policy: policy.version, inputs, median, held };
-        self.log.append(entry, &self.sign)?;
+        self.log.append(entry)?;
         self.reckoner = reckoner;
         self.lows.extend(tick.low);
         self.fixings.extend(tick.fixing);
@@ -231,6 +232,7 @@ impl Feed for Live {
         self.fixings.retain(|at, _| *at > frozen_until);
         let policy = self.policies.at(now).with_context(|| format!("no policy counts at {now}"))?.clone();
         self.grace = policy.freeze_seconds;
+        self.heads.look(&mut self.log, now)?;
         if self.is_due(&policy, now) {
             self.tick(&policy, now)?;
         }
@@ -283,6 +285,8 @@ impl Feed for Live {
             venues_used: last.and_then(|tick| u32::try_from(tick.aggregate.used()).ok()).unwrap_or(0),
             quorum: policy.quorum,
             below_quorum_since: self.below_since,
+            heads_waiting: self.heads.waiting(),
+            heads_trouble: self.heads.trouble().map(str::to_owned),
             venues: policy.venues.iter().map(venue).collect(),
         })
     }

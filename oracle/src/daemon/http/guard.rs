@@ -26,6 +26,8 @@ const REMEMBERED: usize = 10_000;
 const AT_MOST: usize = 100_000;
 /// Looking through all of them is not done for every request. Real time.
 const BETWEEN_TIDYING: Duration = Duration::from_secs(1);
+/// The longest refusal of a library's that is passed on, in bytes.
+const WORDS: usize = 1_024;
 /// What a month of a band costs: a second of work when it is not kept.
 const BUNDLE: u32 = 4;
 /// What a year of a band costs.
@@ -210,12 +212,34 @@ pub async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next
             too_many(seconds)
         }
     };
+    if is_plain(&response) {
+        response = in_our_words(response).await;
+    }
     guard.meters.answered(&route, response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // All of it is public: a page of anybody's may read it.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
+}
+
+/// Is it a refusal by the library that read the request, before anything of ours saw it?
+fn is_plain(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    response.status().is_client_error() && kind.is_none_or(|kind| kind.starts_with("text/plain"))
+}
+
+/// The same refusal as all of ours are written.
+async fn in_our_words(response: Response) -> Response {
+    let status = response.status();
+    let said = axum::body::to_bytes(response.into_body(), WORDS).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::NOT_FOUND => "not_found",
+        _ => "bad_request",
+    };
+    Refusal(status, code, if said.is_empty() { status.to_string() } else { said }).into_response()
 }
 
 fn too_many(seconds: u64) -> Response {

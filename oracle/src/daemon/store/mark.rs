@@ -29,6 +29,14 @@ pub fn read(data: &Path) -> anyhow::Result<Option<Watermark>> {
     mark.map(Some).with_context(|| format!("{} is not a watermark; put back a copy of it", path.display()))
 }
 
+/// Is there a watermark in a data folder?
+///
+/// # Errors
+/// As [`read`].
+pub fn has_watermark(data: &Path) -> anyhow::Result<bool> {
+    Ok(read(data)?.is_some())
+}
+
 /// Replaces the watermark of a data folder; durable when it returns.
 ///
 /// # Errors

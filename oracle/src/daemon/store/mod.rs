@@ -21,7 +21,7 @@ pub use book::{Book, Said};
 pub use connection::Server;
 pub use log::{Appended, Log, LogError, Notes};
 pub(super) use mark::replace;
-pub use mark::{export, read_signed};
+pub use mark::{export, has_watermark, read_signed};
 #[cfg(test)]
 pub use memory::Memory;
 pub use postgres::{Postgres, MOST_OFF};

@@ -196,7 +196,7 @@ async fn a_log_that_was_changed_cut_or_moved_is_found() {
         (joined(dropped), "tick 301 stands where tick 300 belongs"),
         (joined(lines[10..].to_vec()), "tick 10 stands where tick 0 belongs"),
         (joined(swapped), "tick 301 stands where tick 300 belongs"),
-        (joined(headless), "no signed head closes the hour before"),
+        (joined(headless), "stands where that of tick 718 belongs: heads are signed in order"),
         (median, "the log says median $1,000.00, its inputs make $1,102.0"),
         (held, "the log says held price $1,000.00"),
         (policy, "names policy version 2; the published version then was 1"),
@@ -221,6 +221,45 @@ async fn a_log_that_was_changed_cut_or_moved_is_found() {
     std::fs::write(&second, &honest[1]).unwrap();
     assert!(audited(&url).await.ends_with("everything agrees"));
     world.stop();
+}
+
+#[tokio::test]
+async fn a_late_head_is_right_and_a_missing_one_is_not_unless_it_is_the_newest() {
+    let world = world().await;
+    let days = ["20200311", "20200312"].map(|day| (Day::from_yyyymmdd(day).unwrap(), log_of(&world, day)));
+    let texts = days.clone().map(|(_, path)| std::fs::read_to_string(path).unwrap());
+    let mut lines: Vec<(Day, &str)> =
+        texts.iter().zip(&days).flat_map(|(text, (day, _))| text.lines().map(|line| (*day, line))).collect();
+    let is_head = |line: &(Day, &str)| line.1.starts_with("{\"head\"");
+    let places: Vec<usize> = lines.iter().enumerate().filter(|(_, line)| is_head(line)).map(|(at, _)| at).collect();
+    assert_eq!(places.len(), 2);
+    let [newest, oldest] = [lines.remove(places[1]), lines.remove(places[0])];
+    let first_day = days[0].0;
+    let audit = |lines: &[(Day, &str)], until: Option<Day>| {
+        let from = first_day.start().unwrap();
+        let auditor = Auditor::new(keys().public_key(), world.policies.clone(), from).from_the_first_tick();
+        let mut auditor = auditor.until(until.and_then(Day::end));
+        for (day, line) in lines {
+            auditor.line(*day, line)?;
+        }
+        Ok::<_, crate::ticklog::audit::Disagreement>(auditor)
+    };
+    let missing = audit(&lines, None).unwrap().end().unwrap_err().to_string();
+    assert!(missing.contains("no signed head closes the hour whose last tick is 718"), "{missing}");
+    // Signed long after: in the file of another day, behind its ticks.
+    let late = [lines.clone(), vec![(days[1].0, oldest.1)]].concat();
+    assert_eq!(audit(&late, None).unwrap().end().unwrap().heads, 1, "the newest may wait");
+    let late = [late, vec![(days[1].0, newest.1)]].concat();
+    assert_eq!(audit(&late, None).unwrap().end().unwrap().heads, 2);
+    let disordered = [lines.clone(), vec![(days[1].0, newest.1)]].concat();
+    assert!(audit(&disordered, None).is_err());
+    // Of the first day alone: its last hour waits for a head that stands in the second day's file.
+    let ticks_of_first = lines.iter().filter(|(day, _)| *day == first_day).count();
+    let alone = audit(&lines[..ticks_of_first], Some(first_day)).unwrap();
+    assert!(alone.awaits_heads());
+    let read_on = audit(&late, Some(first_day)).unwrap();
+    assert!(!read_on.awaits_heads());
+    assert_eq!(read_on.end().unwrap().ticks, u64::try_from(ticks_of_first).unwrap(), "the next day's are not its own");
 }
 
 #[tokio::test]
