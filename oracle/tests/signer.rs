@@ -111,7 +111,8 @@ fn says(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-const PATHS: [&str; 3] = ["/attestation/btcusd1584003600", "/v1/lows/20200312", "/v1/fixings/20200312"];
+const PATHS: [&str; 3] =
+    ["/attestation/btcusd1584003600", "/v1/lows/20200312", "/attestation/btcusd-touch-7800-20200312-h00"];
 
 #[test]
 fn a_key_that_spoke_in_a_daemon_moves_to_a_signer_with_the_daemons_ledger_and_says_the_same() {

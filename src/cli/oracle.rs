@@ -158,7 +158,7 @@ mod tests {
             rotation: Some(RotationView { new_key: new, from: 0, text: "it hands over; pin the new key".into() }),
             rotation_conflict: None,
         };
-        let shown = list(&[oracle.clone()], "hypothec");
+        let shown = list(std::slice::from_ref(&oracle), "hypothec");
         assert!(shown.contains("Hand-overs:") && shown.contains("pin the new key"), "{shown}");
         assert!(!shown.contains("Trouble:"), "{shown}");
         let conflict = Some("it signed two hand-overs".to_owned());

@@ -91,7 +91,7 @@ pub enum Outcome {
     },
     /// An oracle was asked for hand-overs, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.
-    Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Succession, Option<String>> },
+    Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<Succession>, Option<String>> },
     /// Nothing for the core to do.
     Nothing,
 }
