@@ -1,7 +1,10 @@
 //! One connection to a relay: a websocket that carries JSON, bounded in time and size.
 
+use super::note::{Note, NoteId, ANNOUNCEMENT, ATTESTATION};
+use crate::units::Time;
+use bitcoin::key::XOnlyPublicKey;
 use futures_util::{SinkExt, StreamExt};
-use nostr::{ClientMessage, JsonUtil, RelayMessage};
+use nostr::{ClientMessage, Filter, JsonUtil, Kind, PublicKey, RelayMessage, SubscriptionId, Timestamp};
 use std::time::Duration;
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -32,11 +35,21 @@ pub enum LineError {
     Unreadable(String),
 }
 
-/// What came in.
+/// What came in. Texts are a stranger's, shortened and without control characters.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
-    /// A message.
-    Message(RelayMessage<'static>),
+    /// A note, for the subscription of this name. Nothing of it is verified.
+    Note(String, Box<Note>),
+    /// All stored notes of this subscription have come; what follows is new.
+    Stored(String),
+    /// The relay has ended this subscription, and why.
+    Ended(String, String),
+    /// Whether it took a note, and what it says about it.
+    Taken(NoteId, bool, String),
+    /// Something for people.
+    Notice(String),
+    /// It wants to know who is asking. Nobody here tells.
+    Login,
     /// A sign of life that says nothing, or a message of a kind that this program does not know.
     Pulse,
     /// Nothing, for as long as was waited.
@@ -81,11 +94,47 @@ impl Line {
         }
     }
 
-    /// Sends a message.
+    /// Subscribes to all words of an oracle from `since` to `until`, under a name: at most `limit` stored ones, the newest
+    /// first, and then the new ones. There is no way to ask for a single event.
     ///
     /// # Errors
-    /// When it does not leave in time.
-    pub async fn say(&mut self, message: &ClientMessage<'_>) -> Result<(), LineError> {
+    /// When the request does not leave in time.
+    pub async fn subscribe(
+        &mut self,
+        name: &str,
+        oracle: &XOnlyPublicKey,
+        (since, until): (Time, Option<Time>),
+        limit: usize,
+    ) -> Result<(), LineError> {
+        let filter = Filter::new()
+            .author(PublicKey::from_byte_array(oracle.serialize()))
+            .kinds([Kind::from(ANNOUNCEMENT), Kind::from(ATTESTATION)])
+            .since(Timestamp::from(u64::from(since.0)))
+            .limit(limit);
+        let filter = match until {
+            Some(until) => filter.until(Timestamp::from(u64::from(until.0))),
+            None => filter,
+        };
+        self.say(&ClientMessage::req(SubscriptionId::new(name), filter)).await
+    }
+
+    /// Ends a subscription.
+    ///
+    /// # Errors
+    /// As [`Line::subscribe`].
+    pub async fn unsubscribe(&mut self, name: &str) -> Result<(), LineError> {
+        self.say(&ClientMessage::close(SubscriptionId::new(name))).await
+    }
+
+    /// Gives the relay a note.
+    ///
+    /// # Errors
+    /// As [`Line::subscribe`].
+    pub async fn give(&mut self, note: Note) -> Result<(), LineError> {
+        self.say(&ClientMessage::event(note)).await
+    }
+
+    async fn say(&mut self, message: &ClientMessage<'_>) -> Result<(), LineError> {
         let text = message.try_as_json().map_err(|error| LineError::Away(error.to_string()))?;
         self.send(Message::text(text)).await
     }
@@ -131,7 +180,19 @@ fn broken(error: Error) -> LineError {
 
 fn read(text: &str) -> Result<Heard, LineError> {
     if let Ok(message) = RelayMessage::from_json(text) {
-        return Ok(Heard::Message(message));
+        return Ok(match message {
+            RelayMessage::Event { subscription_id, event } => {
+                Heard::Note(shortened(subscription_id.as_str()), Box::new(event.into_owned()))
+            }
+            RelayMessage::EndOfStoredEvents(id) => Heard::Stored(shortened(id.as_str())),
+            RelayMessage::Closed { subscription_id, message } => {
+                Heard::Ended(shortened(subscription_id.as_str()), shortened(&message))
+            }
+            RelayMessage::Ok { event_id, status, message } => Heard::Taken(event_id, status, shortened(&message)),
+            RelayMessage::Notice(text) => Heard::Notice(shortened(&text)),
+            RelayMessage::Auth { .. } => Heard::Login,
+            _ => Heard::Pulse,
+        });
     }
     // Relays may say more than this program knows; what it knows must be well said.
     let known = ["EVENT", "OK", "EOSE", "CLOSED", "NOTICE"];
@@ -166,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_is_no_message_is_told_from_one_that_is_not_known() {
-        assert!(matches!(read(r#"["NOTICE","hello"]"#), Ok(Heard::Message(RelayMessage::Notice(_)))));
+        assert!(matches!(read(r#"["NOTICE","hello"]"#), Ok(Heard::Notice(_))));
         assert_eq!(read(r#"["NEWS",{"a":1}]"#), Ok(Heard::Pulse));
         for text in ["", "{}", "[]", "[1]", r#"["EVENT","x",{}]"#, r#"["OK",1]"#, "<html>"] {
             assert!(matches!(read(text), Err(LineError::Unreadable(_))), "{text}");

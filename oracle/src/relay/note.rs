@@ -27,7 +27,7 @@ use bitcoin::hex::DisplayHex;
 use bitcoin::key::XOnlyPublicKey;
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use dlc_messages::TlvRecord;
-use nostr::{EventId, Filter, Kind, PublicKey, Tag, Tags, Timestamp};
+use nostr::{EventId, Kind, PublicKey, Tag, Tags, Timestamp};
 use secp256k1_zkp::schnorr::Signature;
 use secp256k1_zkp::Message;
 use std::str::FromStr;
@@ -107,14 +107,6 @@ pub fn dated(kind: u16, event: Event) -> Option<Time> {
     }
 }
 
-/// All of one oracle's words since a moment. The only filter there is: nobody asks for a single event.
-pub fn filter(oracle: &XOnlyPublicKey, since: Time) -> Filter {
-    Filter::new()
-        .author(PublicKey::from_byte_array(oracle.serialize()))
-        .kinds([Kind::from(ANNOUNCEMENT), Kind::from(ATTESTATION)])
-        .since(Timestamp::from(u64::from(since.0)))
-}
-
 /// A note that lacks its signature.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Draft {
@@ -176,6 +168,11 @@ fn draft(event: Event, oracle: &XOnlyPublicKey, kind: u16, tags: Vec<Tag>, tlv: 
 
 fn tag(words: impl IntoIterator<Item = String>) -> Option<Tag> {
     Tag::parse(words).ok()
+}
+
+/// When a note says that it was made; the end of time for what lies beyond.
+pub fn date(note: &Note) -> Time {
+    Time(u32::try_from(note.created_at.as_secs()).unwrap_or(u32::MAX))
 }
 
 /// What a note says, if this oracle says it.

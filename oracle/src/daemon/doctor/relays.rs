@@ -2,12 +2,11 @@
 
 use super::finding::Finding;
 use crate::daemon::nostr::Cursor;
-use crate::relay::note::{filter, read};
+use crate::relay::note::{date, read};
 use crate::relay::{Heard, Line};
 use crate::units::{Time, HOUR};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
-use nostr::{ClientMessage, RelayMessage, SubscriptionId};
 use std::path::Path;
 use std::time::Duration;
 
@@ -51,22 +50,18 @@ pub async fn look_at_relay(data: &Path, relay: &str, key: XOnlyPublicKey, now: T
 /// The newest note of the oracle that a relay shows.
 async fn newest(relay: &str, key: XOnlyPublicKey) -> anyhow::Result<Option<Time>> {
     let mut line = Line::open(relay).await.context("does not answer")?;
-    let asked = SubscriptionId::new("doctor");
-    line.say(&ClientMessage::req(asked, vec![filter(&key, Time(0)).limit(1)])).await?;
+    line.subscribe("doctor", &key, (Time(0), None), 1).await?;
     let mut newest = None;
     for _ in 0..MOST {
         match line.hear(PATIENCE).await? {
-            Heard::Message(RelayMessage::Event { event, .. }) => {
-                read(&event, &key).with_context(|| format!("serves note {} as this oracle's", event.id))?;
-                let at = u32::try_from(event.created_at.as_secs()).ok().map(Time);
-                newest = newest.max(at);
+            Heard::Note(_, note) => {
+                read(&note, &key).with_context(|| format!("serves note {} as this oracle's", note.id))?;
+                newest = newest.max(Some(date(&note)));
             }
-            Heard::Message(RelayMessage::EndOfStoredEvents(_)) => return Ok(newest),
-            Heard::Message(RelayMessage::Closed { message, .. }) => {
-                bail!("does not answer: {}", message.chars().filter(|c| !c.is_control()).take(200).collect::<String>())
-            }
+            Heard::Stored(_) => return Ok(newest),
+            Heard::Ended(_, why) => bail!("does not answer: {why}"),
             Heard::Nothing => break,
-            Heard::Message(_) | Heard::Pulse => {}
+            _ => {}
         }
     }
     bail!("does not answer within {} s", PATIENCE.as_secs())

@@ -9,7 +9,6 @@ use crate::relay::note::{Note, NoteId};
 use crate::relay::{Heard, Line};
 use crate::units::Time;
 use anyhow::{bail, Context};
-use nostr::{ClientMessage, RelayMessage};
 use std::collections::HashSet;
 use std::convert::Infallible;
 use std::path::PathBuf;
@@ -24,8 +23,6 @@ const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often a silent connection is looked after, and the clock with it. Real time.
 const PULSE: Duration = Duration::from_secs(30);
-/// Longest text of a relay's in a message of ours.
-const SHOWN: usize = 200;
 
 /// Publishes what a press makes.
 #[derive(Clone)]
@@ -126,30 +123,24 @@ impl Publisher {
         let mut open = HashSet::new();
         for note in notes.into_iter().filter(|note| !relay.taken.contains(&note.id)) {
             open.insert(note.id);
-            line.say(&ClientMessage::event(note)).await?;
+            line.give(note).await?;
         }
         let mut hint = String::new();
         let mut refused = None;
         while !open.is_empty() {
-            let answer = match line.hear(PATIENCE).await? {
-                Heard::Message(answer) => answer,
-                Heard::Pulse => continue,
-                Heard::Nothing => bail!("it did not say within {} s that it took a note{hint}", PATIENCE.as_secs()),
-            };
-            match answer {
-                RelayMessage::Ok { event_id, status, message } if open.remove(&event_id) => {
-                    if status || message.starts_with("duplicate:") {
-                        relay.taken.insert(event_id);
+            match line.hear(PATIENCE).await? {
+                Heard::Taken(id, taken, message) if open.remove(&id) => {
+                    if taken || message.starts_with("duplicate:") {
+                        relay.taken.insert(id);
                         relay.went_on = true;
                         self.board.note(&relay.url, |state| state.taken = state.taken.saturating_add(1));
                     } else {
-                        refused = refused.or(Some(format!("it refuses note {event_id}: {}", shortened(&message))));
+                        refused = refused.or(Some(format!("it refuses note {id}: {message}")));
                     }
                 }
-                RelayMessage::Notice(text) => hint = format!("; it says: {}", shortened(&text)),
-                RelayMessage::Auth { .. } => {
-                    hint = "; it wants its writers to log in, which this oracle does not".into()
-                }
+                Heard::Notice(text) => hint = format!("; it says: {text}"),
+                Heard::Login => hint = "; it wants its writers to log in, which this oracle does not".into(),
+                Heard::Nothing => bail!("it did not say within {} s that it took a note{hint}", PATIENCE.as_secs()),
                 _ => {}
             }
         }
@@ -165,19 +156,14 @@ async fn wait(line: &mut Line, news: &mut watch::Receiver<u64>) -> anyhow::Resul
     tokio::select! {
         more = news.changed() => more.context("the oracle is stopping"),
         heard = line.hear(PULSE) => match heard? {
-            Heard::Message(_) | Heard::Pulse => Ok(()),
             Heard::Nothing => {
                 line.ping().await?;
                 match line.hear(PATIENCE).await? {
                     Heard::Nothing => bail!("it answered no ping within {} s", PATIENCE.as_secs()),
-                    Heard::Message(_) | Heard::Pulse => Ok(()),
+                    _ => Ok(()),
                 }
             }
+            _ => Ok(()),
         },
     }
-}
-
-/// A stranger's text, short enough for a log line and without control characters.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }

@@ -59,7 +59,7 @@ fn what_an_oracle_writes_on_a_note_is_read_back_and_is_the_same_for_ever() {
         assert_eq!(read_back, Word::Announced(event, Box::new(proven)));
         let said = oracle.attest(event, outcomes).unwrap();
         assert_eq!(read(&attested, &key), Ok(Word::Attested(event, said, announced.id)));
-        assert!(filter(&key, Time(0)).match_event(&announced, nostr::filter::MatchEventOptions::default()));
+        assert_eq!(Some(date(&announced)), dated(ANNOUNCEMENT, event));
     }
     // Pinned: a change here means that every relay would be given every word a second time.
     let [announced, attested] = notes(&oracle, touch(7_490, 9), vec![touch(7_490, 9).to_string()]);
