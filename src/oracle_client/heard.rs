@@ -103,8 +103,12 @@ impl Words {
         while self.by_age.len() > EVENTS {
             let Some((_, event)) = self.by_age.pop_first() else { return };
             let Some(said) = self.said.remove(&event) else { continue };
-            said.notes.iter().for_each(|id| drop(self.notes.remove(id)));
-            said.attestations.iter().for_each(|(names, _)| drop(self.named.remove(names)));
+            for id in &said.notes {
+                self.notes.remove(id);
+            }
+            for (names, _) in &said.attestations {
+                self.named.remove(names);
+            }
         }
     }
 

@@ -336,3 +336,6 @@ impl Shared {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -80,8 +80,15 @@ impl Publisher {
     /// One connection, until it fails.
     async fn session(&self, relay: &mut Relay) -> anyhow::Result<Infallible> {
         let key = self.press.keys().public_key();
-        let begin = || Cursor::begin(&relay.url, key, self.clock());
-        let mut cursor = Cursor::read(&self.data, &relay.url, &key)?.unwrap_or_else(begin);
+        let mut cursor = match Cursor::read(&self.data, &relay.url, &key)? {
+            Some(cursor) => cursor,
+            None => {
+                // On disk before the relay is reached: what is said while it is away is not forgotten.
+                let begun = Cursor::begin(&relay.url, key, self.clock());
+                begun.write(&self.data)?;
+                begun
+            }
+        };
         let mut news = self.press.window().follow();
         let mut line = Line::open(&relay.url).await?;
         self.board.note(&relay.url, |state| {
