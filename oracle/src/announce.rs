@@ -63,7 +63,12 @@ pub enum AnnounceError {
     NoPayment { event: Event },
     /// The process that holds the key refused, or did not answer.
     #[error("the signer did not sign: {why}")]
-    Signer { why: String },
+    Signer {
+        /// One sentence.
+        why: String,
+        /// It could not be asked: asking again helps once it is back.
+        away: bool,
+    },
 }
 
 /// The secret key of an oracle and what follows from it.

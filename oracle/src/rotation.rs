@@ -89,30 +89,62 @@ impl Rotation {
     }
 }
 
+/// Where statements lead from a pinned key, and where they part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Succession {
+    /// The hand-overs from the pinned key on, oldest first.
+    pub steps: Vec<Rotation>,
+    /// Two different ones by the last key: it cannot be believed any more, and `steps` end before it.
+    pub conflict: Option<(Rotation, Rotation)>,
+}
+
+impl Succession {
+    /// Follows `rotations` from a pinned key. Ones of keys that it does not lead to are left out.
+    ///
+    /// # Errors
+    /// When one that counts is not valid, or there are too many.
+    pub fn of(pinned: XOnlyPublicKey, rotations: &[Rotation]) -> Result<Succession, RotationError> {
+        let mut steps: Vec<Rotation> = Vec::new();
+        let mut key = pinned;
+        loop {
+            let mut next: Option<Rotation> = None;
+            let mut conflict = None;
+            for one in rotations.iter().filter(|one| one.old_key == key) {
+                one.verify(&key)?;
+                match next {
+                    None => next = Some(*one),
+                    Some(other) if (other.new_key, other.from) == (one.new_key, one.from) => {}
+                    Some(other) => conflict = conflict.or(Some((other, *one))),
+                }
+            }
+            match next {
+                None => return Ok(Succession { steps, conflict: None }),
+                Some(_) if conflict.is_some() => return Ok(Succession { steps, conflict }),
+                Some(_) if steps.len() >= LONGEST => return Err(RotationError::TooMany),
+                Some(one) => {
+                    key = one.new_key;
+                    steps.push(one);
+                }
+            }
+        }
+    }
+
+    /// All of its statements.
+    pub fn statements(&self) -> Vec<Rotation> {
+        let parting = self.conflict.iter().flat_map(|(one, other)| [*one, *other]);
+        self.steps.iter().copied().chain(parting).collect()
+    }
+}
+
 /// Where `rotations` lead from a pinned key: those that count, oldest first. Ones of other keys are left out.
 ///
 /// # Errors
 /// When one that counts is not valid, or a key handed over to two keys or at two times.
 pub fn follow(pinned: XOnlyPublicKey, rotations: &[Rotation]) -> Result<Vec<Rotation>, RotationError> {
-    let mut path: Vec<Rotation> = Vec::new();
-    let mut key = pinned;
-    loop {
-        let mut next: Option<Rotation> = None;
-        for one in rotations.iter().filter(|one| one.old_key == key) {
-            one.verify(&key)?;
-            if next.is_some_and(|other| (other.new_key, other.from) != (one.new_key, one.from)) {
-                return Err(RotationError::Conflict(key));
-            }
-            next = Some(*one);
-        }
-        match next {
-            None => return Ok(path),
-            Some(_) if path.len() >= LONGEST => return Err(RotationError::TooMany),
-            Some(one) => {
-                key = one.new_key;
-                path.push(one);
-            }
-        }
+    let Succession { steps, conflict } = Succession::of(pinned, rotations)?;
+    match conflict {
+        None => Ok(steps),
+        Some((one, _)) => Err(RotationError::Conflict(one.old_key)),
     }
 }
 
@@ -157,6 +189,20 @@ mod tests {
         assert!(follow(third.public_key(), &[one, two]).unwrap().is_empty());
         let other = Rotation::sign(&first, &third, FROM).unwrap();
         assert_eq!(follow(first.public_key(), &[one, other]), Err(RotationError::Conflict(first.public_key())));
+        let parted = Succession::of(first.public_key(), &[one, other, two]).unwrap();
+        assert_eq!(
+            (parted.steps.len(), parted.conflict),
+            (0, Some((one, other))),
+            "what follows is followed by nobody"
+        );
+        assert_eq!(Succession::of(first.public_key(), &parted.statements()).unwrap(), parted);
+        let later = Rotation::sign(&second, &third, Time(FROM.0 + 1)).unwrap();
+        let parted = Succession::of(first.public_key(), &[one, two, later]).unwrap();
+        assert_eq!(
+            (parted.steps, parted.conflict),
+            (vec![one], Some((two, later))),
+            "another time is another hand-over"
+        );
         let round = Rotation::sign(&second, &first, FROM).unwrap();
         assert_eq!(follow(first.public_key(), &[one, round]), Err(RotationError::TooMany));
     }

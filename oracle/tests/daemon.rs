@@ -105,6 +105,9 @@ fn the_operator_is_told_plainly_what_is_wrong() {
     let nowhere = Path::new(&data).join("nowhere").to_string_lossy().into_owned();
     for (args, says_so) in [
         (vec!["init", "--data", &data], "never replaced"),
+        (vec!["init", "--data", &nowhere], "--insecure-plain"),
+        (vec!["encrypt-key", "--data", &nowhere], "there is no key"),
+        (vec!["price", "set", "1000.00", "--data", &data], "whole US cents"),
         (vec!["run", "--data", &data], "--replay FILE.csv or --manual"),
         (vec!["run", "--manual"], "--data DIR"),
         (vec!["run", "--data", &nowhere, "--manual"], "init --data"),

@@ -73,7 +73,7 @@ async fn a_live_oracle_serves_a_price_and_passes_a_strangers_audit_before_and_af
     tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(venue)).await });
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("oracle");
-    assert!(oracle(&["init", "--data", &data.to_string_lossy()]).status.success());
+    assert!(oracle(&["init", "--insecure-plain", "--data", &data.to_string_lossy()]).status.success());
     let (policy, config) = (folder.path().join("policy.toml"), folder.path().join("oracle.toml"));
     std::fs::write(&policy, SAMPLE.replace("tick_seconds = 5", "tick_seconds = 1")).unwrap();
     let mut text = format!("data = {data:?}\nnetwork = \"regtest\"\nlive = true\npolicy = {policy:?}\n[venue_urls]\n");
@@ -108,7 +108,7 @@ async fn a_live_oracle_serves_a_price_and_passes_a_strangers_audit_before_and_af
 async fn an_oracle_with_a_test_feed_has_nothing_to_audit_and_says_so() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path().join("oracle");
-    assert!(oracle(&["init", "--data", &data.to_string_lossy()]).status.success());
+    assert!(oracle(&["init", "--insecure-plain", "--data", &data.to_string_lossy()]).status.success());
     let config = folder.path().join("oracle.toml");
     std::fs::write(&config, format!("data = {data:?}\nnetwork = \"regtest\"\nmanual = true\n")).unwrap();
     let running = start(&config);

@@ -280,7 +280,10 @@ fn webhook_story(hook: &str) {
     assert_eq!(request(hook, "POST", "/payments", &[], make).1["code"], "bad_signature");
     assert_eq!(order(r#"{"do":"list"}"#, now, &secret).1["code"], "no_list");
     assert_eq!(order("{", now, &secret).1["code"], "bad_order");
-    assert_eq!(order(&" ".repeat(5_000), now, &secret).0, 413);
+    let (status, said) = order(&" ".repeat(5_000), now, &secret);
+    assert_eq!((status, &said["code"]), (413, &"too_large".into()));
+    assert_eq!(request(hook, "POST", "/elsewhere", &[], make).1["code"], "no_such_route");
+    assert_eq!(request(hook, "GET", "/payments", &[], "").1["code"], "only_post");
     let attest = |event: &serde_json::Value, at| {
         order(&serde_json::json!({"do": "attest", "event": event}).to_string(), at, &secret)
     };
@@ -311,7 +314,12 @@ fn an_old_key_hands_over_to_a_new_one_and_both_oracles_show_it() {
     assert_eq!(daemon.get("/v1/rotation").1["code"], "no_rotation");
     let said: Rotation = serde_json::from_str(&good(&rotate)).unwrap();
     assert_eq!((said.old_key.to_string(), said.new_key.to_string()), (old, new));
-    assert!(bad(&rotate).contains("never replaced"));
+    assert_eq!(serde_json::from_str::<Rotation>(&good(&rotate)).unwrap(), said, "said again, the same");
+    let (third, copy) = (world.init("third"), world.path("copy.json"));
+    let other = ["--from", "1585699200", "--network", "regtest", "--to", &world.path("third"), "--out", &copy];
+    let refused = bad(&[&["rotate", "--data", &data], other.as_slice()].concat());
+    assert!(refused.contains("never replaced") && !refused.contains(&third), "{refused}");
+    assert!(!std::path::Path::new(&copy).exists(), "nothing is signed into another file either");
     let (status, served) = daemon.get("/v1/rotation");
     assert_eq!(status, 200);
     let served: Vec<Rotation> = serde_json::from_value(served).unwrap();
@@ -320,7 +328,6 @@ fn an_old_key_hands_over_to_a_new_one_and_both_oracles_show_it() {
     let successor = world.daemon("new", &[]);
     assert_eq!(successor.get("/v1/rotation").1, daemon.get("/v1/rotation").1);
     // A daemon does not start with a statement that is not its own.
-    world.init("third");
     std::fs::copy(world.path("old/rotation.json"), world.path("third/rotation.json")).unwrap();
     let third = world.path("third");
     assert!(bad(&["run", "--data", &third, "--network", "regtest", "--replay", CSV]).contains("about other keys"));

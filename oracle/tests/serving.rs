@@ -156,6 +156,16 @@ fn who_follows_hears_everything_once_also_across_a_kill() {
     assert_eq!(gap.data["next"], first.id.as_str(), "{first:?}");
     assert_eq!(running.ask("/v1/events", &[("last-event-id", "yesterday")]).0, 400);
     assert_eq!(running.ask("/v1/events?after=1.x", &[]).0, 400);
+    for path in
+        ["/v1/bands/0/202003?only=attestations&only=announcements", "/announcement/%ff", "/v1/prices", "/v1/bands/0/2"]
+    {
+        let (status, _, body) = running.ask(path, &[]);
+        let said: Value = serde_json::from_str(&body).unwrap_or_else(|_| panic!("{path}: {body}"));
+        assert!(
+            (400..500).contains(&status) && said["code"].is_string() && said["message"].is_string(),
+            "{path}: {said}"
+        );
+    }
 }
 
 #[test]
@@ -169,7 +179,8 @@ fn strangers_meet_limits_and_nothing_they_send_is_an_order() {
         assert!(status == 404 || status == 405, "{method} {path}: {status}");
     }
     let large = running.send("POST", "/v1/price", &[("content-length", "100000")]);
-    assert_eq!(answer(large).0, 413);
+    let (status, _, body) = answer(large);
+    assert_eq!((status, serde_json::from_str::<Value>(&body).unwrap()["code"].clone()), (413, "too_large".into()));
     let long = "x".repeat(40_000);
     let mut stream = running.send("GET", "/v1/info", &[("x-long", &long)]);
     let mut said = Vec::new();

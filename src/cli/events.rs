@@ -18,8 +18,13 @@ pub(super) struct Events {
     #[arg(long)]
     follow: bool,
     /// Only events after this number
-    #[arg(long, value_name = "NUMBER", default_value_t = 0)]
+    #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number)]
     after: u64,
+}
+
+/// An event's number.
+fn number(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write the number that an event is shown with, for example 17".to_owned())
 }
 
 impl Events {

@@ -128,9 +128,46 @@ fn list(oracles: &[OracleView], again: &str) -> String {
         ]);
     }
     let said = |oracle: &OracleView| {
-        oracle.equivocation.iter().chain(&oracle.dropped).chain(&oracle.trouble).cloned().collect::<Vec<_>>()
+        let proved = oracle.equivocation.iter().chain(&oracle.rotation_conflict);
+        proved.chain(&oracle.dropped).chain(&oracle.trouble).cloned().collect::<Vec<_>>()
     };
     let troubles: String = oracles.iter().flat_map(said).map(|trouble| item(&trouble)).collect();
     let troubles = if troubles.is_empty() { troubles } else { format!("\nTrouble:\n{troubles}") };
-    format!("{}{troubles}", grid.right(&[2]).text())
+    let rotations = oracles.iter().filter_map(|oracle| oracle.rotation.as_ref());
+    let rotations: String = rotations.map(|rotation| item(&rotation.text)).collect();
+    let rotations = if rotations.is_empty() { rotations } else { format!("\nHand-overs:\n{rotations}") };
+    format!("{}{rotations}{troubles}", grid.right(&[2]).text())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::views::RotationView;
+
+    #[test]
+    fn a_hand_over_and_a_contradiction_are_shown_below_the_list() {
+        let [old, new] = [1u8, 2].map(|byte| {
+            let secret = bitcoin::secp256k1::SecretKey::from_slice(&[byte; 32]).unwrap();
+            secret.x_only_public_key(bitcoin::secp256k1::SECP256K1).0
+        });
+        let oracle = OracleView {
+            pubkey: old,
+            url: "http://127.0.0.1:3939".into(),
+            mirrors: Vec::new(),
+            dropped: Vec::new(),
+            spot_cents: None,
+            spot_at: None,
+            trouble: None,
+            equivocation: None,
+            rotation: Some(RotationView { new_key: new, from: 0, text: "it hands over; pin the new key".into() }),
+            rotation_conflict: None,
+        };
+        let shown = list(std::slice::from_ref(&oracle), "hypothec");
+        assert!(shown.contains("Hand-overs:") && shown.contains("pin the new key"), "{shown}");
+        assert!(!shown.contains("Trouble:"), "{shown}");
+        let conflict = Some("it signed two hand-overs".to_owned());
+        let shown = list(&[OracleView { rotation: None, rotation_conflict: conflict, ..oracle }], "hypothec");
+        assert!(!shown.contains("Hand-overs:") && shown.contains("Trouble:"), "{shown}");
+        assert!(shown.contains("signed two hand-overs"), "{shown}");
+    }
 }

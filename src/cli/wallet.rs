@@ -25,7 +25,7 @@ pub(super) enum Wallet {
         /// Whom
         address: String,
         /// How much, in bitcoin or with `sat`
-        #[arg(value_name = "AMOUNT", value_parser = bitcoins, required_unless_present = "all")]
+        #[arg(value_name = "AMOUNT", value_parser = bitcoins, required_unless_present = "all", allow_negative_numbers = true)]
         amount: Option<Amount>,
         /// Everything that is free, less the fee
         #[arg(long, conflicts_with = "amount")]

@@ -8,7 +8,7 @@ use super::error::{require, ContractError};
 use super::receipt;
 use crate::loan::curve::{self, Interval};
 use crate::loan::payout::{self, Payout};
-use crate::loan::quorum::{Quorum, ERROR_EXP, SUPPORT_EXP};
+use crate::loan::quorum::Quorum;
 use crate::loan::terms::{Terms, TouchDay};
 use bitcoin::Amount;
 use dlc_messages::contract_msgs::{
@@ -196,7 +196,6 @@ pub fn contract_info(payouts: &Payouts, announcements: &Announcements) -> Result
     // The receipt is the lender's word alone, however many oracles there are.
     let receipt = announcements.of(Clause::Receipt);
     contract_infos.push(single_outcome(&payouts.receipt, oracle_info(&receipt, 1, None)?, &receipt)?);
-    let differ = OracleParams { max_error_exp: ERROR_EXP, min_fail_exp: SUPPORT_EXP, maximize_coverage: true };
     contract_infos.push(ContractInfoInner {
         contract_descriptor: ContractDescriptor::NumericOutcomeContractDescriptor(NumericOutcomeContractDescriptor {
             num_digits: FIXING_DIGITS,
@@ -205,9 +204,14 @@ pub fn contract_info(payouts: &Payouts, announcements: &Announcements) -> Result
                 intervals: vec![RoundingInterval { begin_interval: 0, rounding_mod: 1 }],
             },
         }),
-        oracle_info: oracle_info(&announcements.of(Clause::Fixing), threshold, Some(differ))?,
+        oracle_info: oracle_info(&announcements.of(Clause::Fixing), threshold, Some(differ(payouts.quorum)))?,
     });
     Ok(ContractInfo::DisjointContractInfo(DisjointContractInfo { total_collateral: payouts.total, contract_infos }))
+}
+
+/// The difference parameters of a fixing several oracles settle.
+pub fn differ(quorum: Quorum) -> OracleParams {
+    OracleParams { max_error_exp: quorum.error_exp(), min_fail_exp: quorum.support_exp, maximize_coverage: true }
 }
 
 /// The bytes two contract infos are compared by.

@@ -1,13 +1,13 @@
 //! The fixing of several oracles: which prices count as agreeing, and where each agreement's signature is.
 //!
 //! The DLC library's scheme: the oracle of lowest index in a group says the price that pays, and what the others may
-//! say beside it is covered by blocks of prices around that. Prices at most 2^9 dollars apart always agree, prices
-//! 2^10 or more apart never do. In between it depends on where the blocks lie.
+//! say beside it is covered by blocks of prices around that. Prices at most [`Quorum::always`] dollars apart always
+//! agree, prices [`Quorum::never`] or more apart never do. In between it depends on where the blocks lie.
 
 use super::adaptor::prefixes;
 use super::error::{guarded, ContractError};
 use crate::loan::curve::Interval;
-use crate::loan::quorum::{groups_among, Quorum, ERROR_EXP, SUPPORT_EXP};
+use crate::loan::quorum::{groups_among, Quorum};
 use ddk_trie::multi_oracle::compute_outcome_combinations;
 use hypothec_oracle::event::FIXING_DIGITS;
 
@@ -21,7 +21,7 @@ pub fn agreements(quorum: Quorum, prefix: &[usize]) -> Result<Vec<Vec<Prefix>>, 
         return Ok(vec![vec![prefix.to_vec()]]);
     }
     let digits = vec![usize::from(FIXING_DIGITS); quorum.threshold];
-    let (error, support) = (usize::from(ERROR_EXP), usize::from(SUPPORT_EXP));
+    let (error, support) = (usize::from(quorum.error_exp()), usize::from(quorum.support_exp));
     // Prefixes come from our own curve; the guard is for the library's asserts.
     guarded(|| Ok(compute_outcome_combinations(&digits, prefix, error, support, true)))
 }
@@ -108,7 +108,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn quorum(threshold: usize, oracles: usize) -> Quorum {
-        Quorum { oracles, threshold }
+        Quorum { oracles, threshold, support_exp: 9 }
     }
 
     fn steps() -> Vec<Interval> {
@@ -162,8 +162,9 @@ mod tests {
     }
 
     /// Agreements as the protocol's document describes them, block by block.
-    fn as_documented(t: usize, a: u32, b: u32) -> Vec<Vec<(u32, u32)>> {
+    fn as_documented(t: usize, near: u32, a: u32, b: u32) -> Vec<Vec<(u32, u32)>> {
         type Block = (u32, u32);
+        let wide = 2 * near;
         let top = (1u32 << 20) - 1;
         let mix = |m: Block, x: Block, y: Block| -> Vec<Vec<Block>> {
             let one =
@@ -171,25 +172,25 @@ mod tests {
             (0..1 << (t - 1)).map(|i| one(i).collect()).collect()
         };
         let all = |m: Block, x: Block| vec![[vec![m], vec![x; t - 1]].concat()];
-        if b - a + 1 < 1_024 {
-            let w = (a & !1_023, a | 1_023);
-            return match a & 1_023 < 512 {
+        if b - a + 1 < wide {
+            let w = (a & !(wide - 1), a | (wide - 1));
+            return match a & (wide - 1) < near {
                 true if w.0 == 0 => all((a, b), w),
-                true => mix((a, b), (w.0 - 512, w.0 - 1), w),
+                true => mix((a, b), (w.0 - near, w.0 - 1), w),
                 false if w.1 == top => all((a, b), w),
-                false => mix((a, b), w, (w.1 + 1, w.1 + 512)),
+                false => mix((a, b), w, (w.1 + 1, w.1 + near)),
             };
         }
         let mut list = Vec::new();
         if a > 0 {
-            let m = (a, a + 511);
-            list.extend(mix(m, (a - 512, a - 1), m));
+            let m = (a, a + near - 1);
+            list.extend(mix(m, (a - near, a - 1), m));
             list.pop();
         }
         list.extend(all((a, b), (a, b)));
         if b < top {
-            let m = (b - 511, b);
-            list.extend(mix(m, m, (b + 1, b + 512)).split_off(1));
+            let m = (b - (near - 1), b);
+            list.extend(mix(m, m, (b + 1, b + near)).split_off(1));
         }
         list
     }
@@ -201,15 +202,17 @@ mod tests {
             let first = prefix.iter().fold(0u32, |sum, digit| sum << 1 | u32::try_from(*digit).unwrap()) << rest;
             (first, first + ((1 << rest) - 1))
         };
-        for oracles in 2..=5 {
+        for (threshold, support_exp) in (2..=5).flat_map(|threshold| [(threshold, 9), (threshold, 3), (threshold, 12)])
+        {
+            let quorum = Quorum { oracles: 5, threshold, support_exp };
             for prefix in steps().iter().flat_map(|step| prefixes(step.first, step.last)) {
                 let (a, b) = block(&prefix);
-                let found: Vec<Vec<(u32, u32)>> = agreements(quorum(oracles, 5), &prefix)
+                let found: Vec<Vec<(u32, u32)>> = agreements(quorum, &prefix)
                     .unwrap()
                     .iter()
                     .map(|paths| paths.iter().map(block).collect())
                     .collect();
-                assert_eq!(found, as_documented(oracles, a, b), "{oracles} oracles, {a} to {b}");
+                assert_eq!(found, as_documented(threshold, quorum.always(), a, b), "{quorum:?}, {a} to {b}");
             }
         }
     }
@@ -226,12 +229,12 @@ mod tests {
             let indexes = quorum.groups()[group].clone();
             let agreed = find(quorum, &steps(), &[(indexes[0], one), (indexes[1], other)]).unwrap();
             let distance = one.abs_diff(other);
-            if distance <= 1 << SUPPORT_EXP {
+            if distance <= quorum.always() {
                 prop_assert_eq!(agreed.as_ref().map(|agreed| agreed.dollars), Some(one));
             }
             // Both inside one wide block of a flat part of the curve agree too: they are paid alike.
             let paid = |dollars: u32| steps().iter().find(|step| step.last >= dollars).map(|step| step.lender);
-            if distance >= 1 << ERROR_EXP && paid(one) != paid(other) {
+            if distance >= quorum.never() && paid(one) != paid(other) {
                 prop_assert_eq!(agreed, None);
             }
         }

@@ -3,20 +3,20 @@
 //! It knows no terms and holds no key. Whoever holds the messages can complete the exit that was attested, and no
 //! other: both adaptor signatures of that outcome open with the oracles' signatures, and with nothing else.
 
-use super::clauses::Clause;
+use super::clauses::{differ, Clause};
 use super::error::{guarded, require, ContractError};
 use super::settle::{settle_without_keys, Place, Plan, VerifiedAttestation};
 use super::skeleton::Skeleton;
 use super::wire;
 use crate::loan::curve::Interval;
 use crate::loan::payout::Payout;
-use crate::loan::quorum::{Quorum, ERROR_EXP, SUPPORT_EXP};
+use crate::loan::quorum::Quorum;
 use bitcoin::{Amount, Transaction};
 use ddk::contract as stateless;
 use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner, PayoutFunction};
-use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation, OracleInfo, OracleParams};
+use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation, OracleInfo};
 use dlc_messages::{AcceptDlc, OfferDlc, SignDlc};
-use hypothec_oracle::event::FIXING_MAX;
+use hypothec_oracle::event::{FIXING_DIGITS, FIXING_MAX};
 use secp256k1_zkp::EcdsaAdaptorSignature;
 
 /// The signed transaction that attestations of one event unlock, from the messages' bytes alone. With several oracles
@@ -88,10 +88,17 @@ fn announced(clause: &ContractInfoInner) -> Vec<&OracleAnnouncement> {
 
 /// How many oracles settle the fixing, and so every touch. Only our own way of letting prices differ is known here.
 fn quorum(fixing: &ContractInfoInner) -> Result<Quorum, ContractError> {
-    let OracleInfo::Multi(several) = &fixing.oracle_info else { return Ok(Quorum { oracles: 1, threshold: 1 }) };
-    let ours = OracleParams { max_error_exp: ERROR_EXP, min_fail_exp: SUPPORT_EXP, maximize_coverage: true };
-    require("contract_info", "oracle_params", several.oracle_params.as_ref(), Some(&ours))?;
-    Ok(Quorum { oracles: several.oracle_announcements.len(), threshold: usize::from(several.threshold) })
+    let OracleInfo::Multi(several) = &fixing.oracle_info else {
+        return Ok(Quorum { oracles: 1, threshold: 1, support_exp: 0 });
+    };
+    let params = several.oracle_params.as_ref();
+    let quorum = Quorum {
+        oracles: several.oracle_announcements.len(),
+        threshold: usize::from(several.threshold),
+        support_exp: params.map_or(0, |params| params.min_fail_exp).min(FIXING_DIGITS - 2),
+    };
+    require("contract_info", "oracle_params", params, Some(&differ(quorum)))?;
+    Ok(quorum)
 }
 
 /// The steps of a step function: neighbours that pay alike are one.

@@ -1,31 +1,51 @@
 //! How many of a loan's oracles must agree, and which groups of them can.
 
 use super::terms::Terms;
-use super::units::Days;
+use super::units::{Cents, Days};
 
 /// The most oracles of one loan.
 pub const ORACLES_MAX: usize = 5;
 /// Touches of a loan of several oracles times its groups (or its oracles, if those are more): an adaptor signature and
 /// an announcement each. With those of the fixing, up to 9,000, both sides' signatures must fit into one record of a log.
 pub const TOUCHES_MAX: u64 = 3_000;
-/// A fixing of several oracles: prices no further apart than two to this, in dollars, always settle it.
-pub const SUPPORT_EXP: u16 = 9;
-/// Prices further apart than two to this, in dollars, never settle it together.
-pub const ERROR_EXP: u16 = 10;
+/// Prices of several oracles always agree when they differ by no more than the greatest power of two dollars that is
+/// not above this part of the reference price: 0.39 to 0.78 % of it.
+const SUPPORT_PART: u64 = 128;
 
-/// `threshold` of `oracles`.
+/// `threshold` of `oracles`, and how near their prices must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Quorum {
     /// How many are named.
     pub oracles: usize,
     /// How many must agree.
     pub threshold: usize,
+    /// Prices that settle a fixing together: see [`always`](Quorum::always) and [`never`](Quorum::never).
+    pub support_exp: u16,
 }
 
 impl Quorum {
     /// Of these terms.
     pub fn of(terms: &Terms) -> Quorum {
-        Quorum { oracles: terms.oracles.len(), threshold: usize::from(terms.threshold) }
+        Quorum {
+            oracles: terms.oracles.len(),
+            threshold: usize::from(terms.threshold),
+            support_exp: support_exp_floor(terms.reference_price),
+        }
+    }
+
+    /// Exponent of the distance from which prices never agree: twice the distance within which they always do.
+    pub fn error_exp(self) -> u16 {
+        self.support_exp.saturating_add(1)
+    }
+
+    /// Prices at most this many dollars apart always settle a fixing together.
+    pub fn always(self) -> u32 {
+        1u32.checked_shl(u32::from(self.support_exp)).unwrap_or(u32::MAX)
+    }
+
+    /// Prices this many dollars apart, or more, never settle a fixing together, unless it pays both alike.
+    pub fn never(self) -> u32 {
+        1u32.checked_shl(u32::from(self.error_exp())).unwrap_or(u32::MAX)
     }
 
     /// Is it at least one oracle, at most five, and between one and all of them that must agree?
@@ -58,6 +78,12 @@ impl Quorum {
     }
 }
 
+/// The greatest power of two dollars that is not above a 128th of `reference`, as its exponent; 0 below $256.
+fn support_exp_floor(reference: Cents) -> u16 {
+    let dollars = reference.0 / (100 * SUPPORT_PART);
+    dollars.checked_ilog2().and_then(|exp| u16::try_from(exp).ok()).unwrap_or(0)
+}
+
 /// Every group of `size` of `members`, in lexicographic order of their places.
 pub fn groups_among<T: Copy>(members: &[T], size: usize) -> Vec<Vec<T>> {
     if size == 0 {
@@ -78,7 +104,7 @@ mod tests {
 
     #[test]
     fn groups_come_in_lexicographic_order() {
-        let quorum = |threshold, oracles| Quorum { oracles, threshold };
+        let quorum = |threshold, oracles| Quorum { oracles, threshold, support_exp: 9 };
         assert_eq!(quorum(1, 1).groups(), [[0]]);
         assert_eq!(quorum(2, 3).groups(), [[0, 1], [0, 2], [1, 2]]);
         assert_eq!(quorum(3, 3).groups(), [[0, 1, 2]]);
@@ -89,10 +115,24 @@ mod tests {
     }
 
     #[test]
+    fn prices_agree_within_about_half_a_percent_whatever_a_bitcoin_costs() {
+        use crate::loan::fixtures::reference;
+        let at = |dollars: u64| Quorum::of(&Terms { reference_price: Cents(dollars * 100), ..reference() });
+        assert_eq!((at(100_000).always(), at(100_000).never()), (512, 1_024));
+        assert_eq!((at(10_000).always(), at(10_000).never()), (64, 128));
+        assert_eq!((at(65_535).support_exp, at(65_536).support_exp), (8, 9));
+        for dollars in (2_000..=900_000).step_by(97) {
+            let always = u64::from(at(dollars).always());
+            assert!(always * 128 <= dollars && always * 256 > dollars, "{dollars}: {always}");
+        }
+    }
+
+    #[test]
     fn the_more_groups_the_shorter_the_longest_term() {
-        assert_eq!(Quorum { oracles: 1, threshold: 1 }.days_max(), Days(u32::MAX));
-        assert_eq!(Quorum { oracles: 3, threshold: 2 }.days_max(), Days(1_000));
-        assert_eq!(Quorum { oracles: 5, threshold: 5 }.days_max(), Days(600));
-        assert_eq!(Quorum { oracles: 5, threshold: 3 }.days_max(), Days(300));
+        let quorum = |threshold, oracles| Quorum { oracles, threshold, support_exp: 9 };
+        assert_eq!(quorum(1, 1).days_max(), Days(u32::MAX));
+        assert_eq!(quorum(2, 3).days_max(), Days(1_000));
+        assert_eq!(quorum(5, 5).days_max(), Days(600));
+        assert_eq!(quorum(3, 5).days_max(), Days(300));
     }
 }

@@ -130,7 +130,7 @@ impl Core {
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
             troubles: {
                 let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
-                own.chain(self.away()).collect()
+                own.chain(self.away()).chain(self.rotation_troubles()).collect()
             },
         }
     }
@@ -288,6 +288,10 @@ fn answer<T>(reply: Reply<T>, result: Result<T, ErrorView>) {
 }
 
 fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
+    let (rotation, rotation_conflict) = {
+        let rotations = lock(&tools.rotations);
+        (rotations.of(&oracle.client.key()), rotations.conflict(&oracle.client.key()))
+    };
     OracleView {
         pubkey: oracle.client.key(),
         url: oracle.client.url().to_owned(),
@@ -297,6 +301,8 @@ fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
         spot_at: oracle.spot.as_ref().map(|spot| spot.unix.0),
         trouble: oracle.trouble.clone(),
         equivocation: lock(&tools.proofs).of(&oracle.client.key()),
+        rotation,
+        rotation_conflict,
     }
 }
 
@@ -313,6 +319,10 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
         return Err(error("bad_request", message));
     }
     let spot = client.spot().await.ok();
+    // So that a key that stops is not pinned unawares. One that does not answer is asked again with every look.
+    if let Ok(served) = client.rotations().await {
+        lock(&tools.rotations).take(client.key(), &served).map_err(|e| error("internal", e))?;
+    }
     let name = format!("{ORACLES}{}", client.key());
     tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error("internal", e))?;
     let oracle = Oracle { client: Arc::new(client), spot, trouble: None };

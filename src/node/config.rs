@@ -140,7 +140,7 @@ impl Config {
     /// # Errors
     /// What is wrong with it.
     pub fn parse(data: &Path, text: &str) -> Result<Config, ConfigError> {
-        let file: File = toml::from_str(text).map_err(|error| ConfigError::Text(error.to_string().trim().into()))?;
+        let file: File = toml::from_str(text).map_err(|error| ConfigError::Text(in_words(&error.to_string())))?;
         let chain: Chain = file.network.parse().map_err(|remedy| wrong("network", quoted(&file.network), remedy))?;
         let network = chain.network();
         let (bitcoind, peers) = (file.bitcoind, file.peers);
@@ -411,6 +411,19 @@ fn as_u64(number: usize) -> u64 {
     u64::try_from(number).unwrap_or(u64::MAX)
 }
 
+/// The reader's complaint, without the names that only programs know types by.
+fn in_words(complaint: &str) -> String {
+    let types = [
+        ("expected u16", "expected a whole number from 0 to 65535"),
+        ("expected u32", "expected a whole number from 0 to 4294967295"),
+        ("expected u64", "expected a whole number, 0 or more"),
+        ("expected usize", "expected a whole number, 0 or more"),
+        ("expected a string", "expected a text in quotes"),
+        ("expected a boolean", "expected true or false"),
+    ];
+    types.iter().fold(complaint.trim().to_owned(), |text, (name, words)| text.replace(name, words))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -490,8 +503,8 @@ mod tests {
             ("fees.cap = 0", "fees.cap", "0", "1 to 10000"),
             ("fees.target_blocks = 0", "fees.target_blocks", "0", "1 to 1008"),
             ("fees.flor = 1", "flor", "fees.flor = 1", "expected one of `floor`"),
-            ("fees.floor = \"one\"", "floor", "one", "expected u32"),
-            ("fees.floor = -1", "floor", "-1", "expected u32"),
+            ("fees.floor = \"one\"", "floor", "one", "expected a whole number from 0 to 4294967295"),
+            ("fees.floor = -1", "floor", "-1", "expected a whole number from 0 to 4294967295"),
             ("regtest_clock = \"clock\"", "regtest_clock", "clock", "expected one of `network`"),
         ] {
             let said = error(text);

@@ -12,7 +12,7 @@ use crate::loan::terms::LoanId;
 use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::{Block, Input, Loan, Message, Moment};
-use crate::settlement::spot::median_floor;
+use crate::settlement::spot::{agreed_floor, NoSpot};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -64,6 +64,8 @@ pub struct Core {
     pub wishes: HashMap<LoanId, Instant>,
     pub tried: HashMap<Key, (Option<BlockHash>, Instant)>,
     pub looked: HashMap<XOnlyPublicKey, Looked>,
+    /// When each oracle was asked for hand-overs, and whether it answered.
+    pub rotations_asked: HashMap<XOnlyPublicKey, (Looked, bool)>,
     pub events: VecDeque<EventView>,
     pub numbered: u64,
     pub event_waiters: Vec<EventWaiter>,
@@ -291,17 +293,28 @@ impl Core {
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
         let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
-        let warnings = if loan.is_over() { Vec::new() } else { self.tools.proved(&loan.terms.oracles) };
-        Ok(LoanView { warnings, ..present::loan(loan, self.moment, self.price_of(loan)) })
+        let (price, oracles) = (self.price_of(loan), &loan.terms.oracles);
+        let mut warnings = Vec::new();
+        if !loan.is_over() {
+            warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
+            if let Err(why @ NoSpot::Apart { .. }) = price {
+                warnings
+                    .push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
+            }
+        }
+        Ok(LoanView { warnings, ..present::loan(loan, self.moment, price.ok()) })
     }
 
-    /// The price now, as the loan's oracles last said it: the median of the fresh ones.
-    pub fn price_of(&self, loan: &Loan) -> Option<Cents> {
+    /// The price now, as the loan's oracles last said it.
+    ///
+    /// # Errors
+    /// When too few have a fresh one, or they do not agree.
+    pub fn price_of(&self, loan: &Loan) -> Result<Cents, NoSpot> {
         let oracles = lock(&self.tools.oracles);
         let last = |key| oracles.get(key).and_then(|oracle| oracle.spot.as_ref());
         let fresh = |key| present::fresh_price(last(key), self.moment.now);
         let prices: Vec<Cents> = loan.terms.oracles.iter().filter_map(fresh).collect();
-        median_floor(&prices, loan.payouts.quorum.threshold)
+        agreed_floor(&prices, loan.payouts.quorum.threshold)
     }
 
     fn answer_waiters(&mut self) {

@@ -17,6 +17,7 @@ pub mod present;
 mod proofs;
 mod record;
 mod results;
+mod rotations;
 mod start;
 #[cfg(test)]
 mod tests;

@@ -4,10 +4,15 @@ use super::core::{checks, coin, quote, watch, Core, AGAIN};
 use super::jobs::{Key, Outcome};
 use super::tools::lock;
 use crate::loan::terms::LoanId;
+use crate::loan::units::HOUR;
 use crate::protocol::{todo, Action, Loan, Message};
 use bitcoin::Transaction;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often, in real time, an oracle is asked for hand-overs, and how soon again when it did not answer.
+const ROTATIONS_AGAIN: Duration = Duration::from_secs(600);
+const ROTATIONS_RETRY: Duration = Duration::from_secs(30);
 
 impl Core {
     /// Goes through every loan and does what is to be done and is not being done.
@@ -20,6 +25,7 @@ impl Core {
             }
         }
         self.watch_oracles(&loans);
+        self.ask_for_rotations();
         self.mind_proofs();
         Ok(())
     }
@@ -113,6 +119,23 @@ impl Core {
         self.broadcast.insert(txid, Instant::now());
         let work = coin::broadcast(self.tools.clone(), transaction);
         self.spawn(Key::Broadcast(txid), None, [0; 32], work);
+    }
+
+    /// Asks every oracle for hand-overs now and then: they come once in years.
+    fn ask_for_rotations(&mut self) {
+        let oracles: Vec<_> = lock(&self.tools.oracles).keys().copied().collect();
+        let at = self.moment.now;
+        for oracle in oracles {
+            let fresh = self.rotations_asked.get(&oracle).is_some_and(|(asked, answered)| {
+                let rest = if *answered { ROTATIONS_AGAIN } else { ROTATIONS_RETRY };
+                at.since(asked.at) < HOUR && asked.when.elapsed() < rest
+            });
+            if !fresh && !self.running.contains(&Key::Rotations(oracle)) {
+                let tools = self.tools.clone();
+                let work = async move { Ok(watch::rotations(tools, oracle, at).await) };
+                self.spawn(Key::Rotations(oracle), None, [0; 32], work);
+            }
+        }
     }
 
     /// Looks at every oracle when time has moved, and again when it was silent or some real time has passed.

@@ -11,7 +11,7 @@ use crate::loan::curve;
 use crate::loan::fees::TxKind;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::payout::{self, Payout};
-use crate::loan::quorum::{Quorum, ERROR_EXP, SUPPORT_EXP};
+use crate::loan::quorum::Quorum;
 use crate::loan::risk;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::{Cents, Days, Time, WHOLE};
@@ -88,7 +88,8 @@ fn spread(terms: &Terms) -> Option<SpreadView> {
     if terms.threshold <= 1 {
         return None;
     }
-    let (always, never) = (1u32 << SUPPORT_EXP, 1u32 << ERROR_EXP);
+    let quorum = Quorum::of(terms);
+    let (always, never) = (quorum.always(), quorum.never());
     let reference = terms.reference_price.0.max(1);
     let share = u64::from(never).saturating_mul(100 * u64::from(WHOLE)).div_ceil(reference);
     Some(SpreadView { always_usd: always, never_usd: never, never_bp: u32::try_from(share).unwrap_or(u32::MAX) })

@@ -2,6 +2,7 @@
 
 use super::core::{refused, Core, Looked};
 use super::jobs::{Done, Key, Outcome};
+use super::rotations;
 use super::tools::{lock, Trouble};
 use crate::chain::ChainEvent;
 use crate::loan::units::Time;
@@ -22,6 +23,9 @@ impl Core {
         // A watch that was cut off waits its turn like one that was answered.
         if let Key::Watch(oracle) = key {
             self.looked.insert(oracle, Looked { at: Time(0), when: Instant::now() });
+        }
+        if let Key::Rotations(oracle) = key {
+            self.rotations_asked.insert(oracle, (Looked { at: self.moment.now, when: Instant::now() }, false));
         }
         self.trouble(&format!("{key:?}"), format!("ended in disorder: {failed}"));
     }
@@ -95,6 +99,19 @@ impl Core {
                     self.send(peer, &refused(id.0, &refusal.code, &refusal.message));
                 }
             }
+            Outcome::Rotations { oracle, at, served } => {
+                let asked = Looked { at, when: Instant::now() };
+                self.rotations_asked.insert(oracle, (asked, served.is_ok()));
+                let key = rotations::about(&oracle);
+                match served {
+                    Ok(served) => {
+                        self.troubles.remove(&key);
+                        self.on_rotations(oracle, &served);
+                    }
+                    Err(Some(wrong)) => self.trouble(&key, wrong),
+                    Err(None) => {}
+                }
+            }
             Outcome::Watched { oracle, at, spot, inputs, trouble } => {
                 self.looked.insert(oracle, Looked { at, when: Instant::now() });
                 let key = format!("oracle {oracle}");
@@ -125,7 +142,7 @@ impl Core {
             .values()
             .filter(of_several)
             .filter(|loan| !loan.is_over())
-            .filter_map(|loan| Some((loan.id, self.price_of(loan)?)))
+            .filter_map(|loan| Some((loan.id, self.price_of(loan).ok()?)))
             .collect();
         told.into_iter().try_for_each(|(id, price)| self.tell(id, Input::Price(price)))
     }

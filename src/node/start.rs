@@ -6,6 +6,7 @@ use super::core::Core;
 use super::data::DataFolder;
 use super::handle::Handle;
 use super::proofs::Proofs;
+use super::rotations::Rotations;
 use super::tools::{Oracle, Tools};
 use crate::chain::Chain;
 use crate::loan::policy::Policy;
@@ -97,6 +98,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         net,
         oracles: Mutex::new(oracles(&*store)?),
         proofs: Mutex::new(Proofs::open(store.clone())?),
+        rotations: Mutex::new(Rotations::open(store.clone())?),
         store: store.clone(),
         waiters: Mutex::default(),
     });
@@ -143,6 +145,7 @@ fn new_core(
         wishes: HashMap::new(),
         tried: HashMap::new(),
         looked: HashMap::new(),
+        rotations_asked: HashMap::new(),
         events: VecDeque::new(),
         numbered: 0,
         event_waiters: Vec::new(),

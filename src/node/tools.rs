@@ -1,6 +1,7 @@
 //! What jobs work with: the outside, shared and locked where it must be.
 
 use super::proofs::Proofs;
+use super::rotations::Rotations;
 use super::view::ErrorView;
 use crate::chain::{self, Chain};
 use crate::loan::units::{Cents, SatPerVb, Time};
@@ -8,7 +9,7 @@ use crate::oracle_client::OracleClient;
 use crate::peer::PeerNet;
 use crate::protocol::messages::{Quote, Refused};
 use crate::settlement::deadline;
-use crate::settlement::spot::median_floor;
+use crate::settlement::spot::{agreed_floor, NoSpot};
 use crate::store::Store;
 use crate::wallet::{Seed, Wallet};
 use bitcoin::key::XOnlyPublicKey;
@@ -54,6 +55,8 @@ pub struct Tools {
     pub oracles: Mutex<BTreeMap<XOnlyPublicKey, Oracle>>,
     /// What is proved against oracles.
     pub proofs: Mutex<Proofs>,
+    /// What oracles said of their next keys.
+    pub rotations: Mutex<Rotations>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }
@@ -172,7 +175,7 @@ impl Tools {
         keys.iter().map(|key| self.oracle(key)).collect()
     }
 
-    /// The median of these oracles' fresh signed prices, asked for now; at least `threshold` of them must be there.
+    /// The price that these oracles' fresh signed prices make, asked for now; `threshold` of them must agree.
     pub async fn spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
         let asked = ask_all(self.clients(keys)?, move |client| async move {
@@ -188,8 +191,10 @@ impl Tools {
         let answers = asked.await;
         let fresh: Vec<Cents> = answers.iter().filter_map(|answer| answer.as_ref().ok()).copied().collect();
         let first_trouble = || answers.iter().find_map(|answer| answer.as_ref().err().cloned());
-        median_floor(&fresh, threshold)
-            .ok_or_else(|| first_trouble().unwrap_or_else(|| Trouble::later("no oracle is named")))
+        agreed_floor(&fresh, threshold).map_err(|why| match (why, first_trouble()) {
+            (NoSpot::Silent { .. }, Some(trouble)) => trouble,
+            _ => Trouble::later(format!("there is no price: {why}")),
+        })
     }
 
     /// The estimate, in whole sat/vB, rounded up.

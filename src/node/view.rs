@@ -158,6 +158,23 @@ pub struct OracleView {
     /// That it contradicted itself, when that is proved: a sentence.
     #[serde(default)]
     pub equivocation: Option<String>,
+    /// Its hand-over to a new key, once it has signed one.
+    #[serde(default)]
+    pub rotation: Option<RotationView>,
+    /// That it signed two that contradict each other: a sentence. Then `rotation` is absent.
+    #[serde(default)]
+    pub rotation_conflict: Option<String>,
+}
+
+/// The hand-over of an oracle to a new key, signed by both.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RotationView {
+    /// The key for new loans.
+    pub new_key: XOnlyPublicKey,
+    /// Unix time at which the pinned key stops for new loans: none may end later.
+    pub from: u32,
+    /// What it means and what to do, in sentences.
+    pub text: String,
 }
 
 /// `POST /v1/oracles/proof`: the proof that an oracle contradicted itself. What `prove-equivocation` prints has more fields.

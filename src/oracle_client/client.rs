@@ -13,7 +13,7 @@ use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
-use hypothec_oracle::rotation::Rotation;
+use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::{Day, Time, HOUR};
 use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status};
 use std::collections::BTreeMap;
@@ -122,17 +122,17 @@ impl OracleClient {
         first(self.ask(|mirror| async move { mirror.info().await }).await?, &self.mirrors)
     }
 
-    /// The hand-overs that lead from the pinned key to another, oldest first, each signed by both its keys; empty while
-    /// no place serves one. For people to look at: nothing switches by itself, and open loans keep their key.
+    /// The hand-overs that lead from the pinned key to another, each signed by both its keys, as all places together tell
+    /// them; empty while none serves one. Two that one key signed are shown as what they are. For people to look at:
+    /// nothing switches by itself, and open loans keep their key.
     ///
     /// # Errors
-    /// When none answers, a statement cannot be believed, or the key was handed over twice.
-    pub async fn rotations(&self) -> Result<Vec<Rotation>, OracleError> {
-        let mut answers = self.ask(|mirror| async move { mirror.rotations().await }).await?;
-        // A mirror may be behind; what it has must be the beginning of what the others have.
-        answers.sort_by_key(|(_, said)| std::cmp::Reverse(said.len()));
-        let unproved = |_: &Vec<Rotation>, _: &Vec<Rotation>| None;
-        self.one_answer(answers, |all, some| all.starts_with(some), unproved, "its hand-over")
+    /// When none answers, or a statement cannot be believed.
+    pub async fn rotations(&self) -> Result<Succession, OracleError> {
+        let answers = self.ask(|mirror| async move { mirror.rotations().await }).await?;
+        let said: Vec<Rotation> = answers.into_iter().flat_map(|(_, said)| said).collect();
+        let url = self.url().to_owned();
+        Succession::of(self.key, &said).map_err(|source| OracleError::Rotation { url, source })
     }
 
     /// How far the oracle has come on its clock, by whichever place is furthest. Unsigned: for people, and for the

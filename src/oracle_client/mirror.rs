@@ -7,7 +7,7 @@ use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;
-use hypothec_oracle::rotation::{follow, Rotation};
+use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::Day;
 use hypothec_oracle::verify::{verify_announcement, verify_attestation, VerifyError};
 use hypothec_oracle::wire::{BadSignature, Info, Pubkey, SignedLows, SignedPrice, Status};
@@ -77,7 +77,7 @@ impl Mirror {
         Ok(info)
     }
 
-    /// The hand-overs that lead from the pinned key to another, oldest first; empty while it serves none.
+    /// The hand-overs that lead from the pinned key to another, two contrary ones among them; empty while it serves none.
     ///
     /// # Errors
     /// When the answer cannot be had, or a statement in it cannot be believed.
@@ -86,7 +86,9 @@ impl Mirror {
             Err(OracleError::Refused { status: 404, .. }) => return Ok(Vec::new()),
             answer => answer?,
         };
-        follow(self.key, &said).map_err(|source| OracleError::Rotation { url: self.url().to_string(), source })
+        let found = Succession::of(self.key, &said);
+        let found = found.map_err(|source| OracleError::Rotation { url: self.url().to_string(), source })?;
+        Ok(found.statements())
     }
 
     /// How far the oracle has come on its clock. Unsigned: for people, and for the conductor of fast time.

@@ -294,14 +294,20 @@ async fn a_hand_over_is_shown_only_as_both_keys_signed_it() {
         let client = OracleClient::new(&impostor("200 OK", body).await, old.public_key()).unwrap();
         client.rotations().await
     };
-    assert_eq!(ask(served(vec![said])).await.unwrap(), [said]);
+    assert_eq!(ask(served(vec![said])).await.unwrap().steps, [said]);
     let forged = Rotation { from: hour(2), ..said };
     let refused = ask(served(vec![forged])).await;
     assert!(matches!(refused, Err(OracleError::Rotation { source: RotationError::Signature { .. }, .. })));
-    let two = ask(served(vec![said, Rotation::sign(&old, &keys(3), hour(1)).unwrap()])).await;
-    assert!(matches!(two, Err(OracleError::Rotation { source: RotationError::Conflict(_), .. })));
+    let other = Rotation::sign(&old, &keys(3), hour(1)).unwrap();
+    let two = ask(served(vec![said, other])).await.unwrap();
+    assert_eq!((two.steps.len(), two.conflict), (0, Some((said, other))));
+    // From two places, one of which is dropped by neither: both are the key's own words.
+    let urls = [impostor("200 OK", served(vec![said])).await, impostor("200 OK", served(vec![other])).await];
+    let client = OracleClient::with_mirrors(&urls, old.public_key()).unwrap();
+    assert_eq!(client.rotations().await.unwrap().conflict, Some((said, other)));
+    assert!(client.dropped().is_empty());
     let none = impostor("404 Not Found", r#"{"code":"no_rotation","message":"none"}"#.to_string()).await;
-    assert!(OracleClient::new(&none, old.public_key()).unwrap().rotations().await.unwrap().is_empty());
+    assert!(OracleClient::new(&none, old.public_key()).unwrap().rotations().await.unwrap().statements().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

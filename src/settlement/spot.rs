@@ -1,15 +1,70 @@
 //! The price now, where several oracles say one.
+//!
+//! Fewer oracles than the threshold may lie, and others may be silent at the same time. So a price counts only with as
+//! many others beside it as could settle the loan together: then an honest one is among them, and the price is near what
+//! it says. A plain median of those that answer would not do: of two it lies wherever one of them wants it.
 
 use crate::loan::units::Cents;
 
-/// The median of the prices; of an even number the middle of the two in the middle, rounded down. `None` when fewer
-/// than `threshold` are there: fewer than that could not settle the loan either.
-pub fn median_floor(prices: &[Cents], threshold: usize) -> Option<Cents> {
-    if prices.len() < threshold.max(1) {
-        return None;
-    }
-    let mut sorted = prices.to_vec();
+/// How far apart the prices of one group may be, in parts of the highest: 1 %.
+const APART_PARTS: u64 = 100;
+
+/// Why there is no price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoSpot {
+    /// Too few say one.
+    #[error("{fresh} of its oracles have a fresh price, {threshold} must")]
+    Silent { fresh: usize, threshold: usize },
+    /// They do not agree.
+    #[error(
+        "its oracles say prices from {lowest} to {highest}, and no {threshold} of them lie within 1 % of each other"
+    )]
+    Apart { lowest: Cents, highest: Cents, threshold: usize },
+}
+
+/// The price that fresh prices make: the median of those that lie in some group of `threshold` within 1 % of each other;
+/// of an even number the middle of the two in the middle, rounded down.
+///
+/// # Errors
+/// When there is no such group, or there are two that say different things.
+pub fn agreed_floor(fresh: &[Cents], threshold: usize) -> Result<Cents, NoSpot> {
+    let threshold = threshold.max(1);
+    let mut sorted = fresh.to_vec();
     sorted.sort_unstable();
+    let (Some(&lowest), Some(&highest)) = (sorted.first(), sorted.last()) else {
+        return Err(NoSpot::Silent { fresh: 0, threshold });
+    };
+    if sorted.len() < threshold {
+        return Err(NoSpot::Silent { fresh: sorted.len(), threshold });
+    }
+    let apart = NoSpot::Apart { lowest, highest, threshold };
+    if threshold == 1 {
+        // Any one of them settles the loan alone: none can be told from a liar.
+        return median_floor(&sorted).ok_or(apart);
+    }
+    let mut agreed = Vec::with_capacity(sorted.len());
+    for (place, group) in sorted.windows(threshold).enumerate() {
+        if is_near(group) {
+            // Groups overlap: what the one before took is not taken twice.
+            let new = agreed.last().map_or(0, |(last, _): &(usize, Cents)| (last + 1).saturating_sub(place));
+            agreed.extend((place..).zip(group.iter().copied()).skip(new));
+        }
+    }
+    let agreed: Vec<Cents> = agreed.into_iter().map(|(_, cents)| cents).collect();
+    // Two groups without an oracle in common are two stories, each by enough oracles to settle.
+    let is_one = agreed.windows(2).all(is_near);
+    median_floor(&agreed).filter(|_| is_one).ok_or(apart)
+}
+
+/// Do these, in order, lie within 1 % of each other?
+fn is_near(group: &[Cents]) -> bool {
+    match (group.first(), group.last()) {
+        (Some(low), Some(high)) => high.0.saturating_sub(low.0) <= high.0 / APART_PARTS,
+        _ => false,
+    }
+}
+
+fn median_floor(sorted: &[Cents]) -> Option<Cents> {
     let middle = sorted.len() / 2;
     let high = sorted.get(middle)?.0;
     match sorted.len() % 2 {
@@ -24,18 +79,63 @@ pub fn median_floor(prices: &[Cents], threshold: usize) -> Option<Cents> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    fn of(prices: &[u64], threshold: usize) -> Option<u64> {
+        let prices: Vec<Cents> = prices.iter().copied().map(Cents).collect();
+        agreed_floor(&prices, threshold).map(|price| price.0).ok()
+    }
 
     #[test]
-    fn the_median_takes_no_notice_of_one_that_lies() {
-        let of = |prices: &[u64], threshold| {
-            let prices: Vec<Cents> = prices.iter().copied().map(Cents).collect();
-            median_floor(&prices, threshold).map(|price| price.0)
-        };
-        assert_eq!(of(&[7], 1), Some(7));
-        assert_eq!(of(&[7], 2), None);
+    fn two_of_three_near_each_other_make_the_price() {
+        assert_eq!(of(&[100_000, 100_200, 100_300], 2), Some(100_200));
+        assert_eq!(of(&[100_000, 1, 100_300], 2), Some(100_150), "one that lies is left out");
+        assert_eq!(of(&[100_300, 100_000], 2), Some(100_150), "one is silent");
+        assert_eq!(of(&[100_000, 100_900, 101_800], 2), Some(100_900), "two groups with one in common");
+    }
+
+    #[test]
+    fn one_that_lies_while_another_is_silent_makes_no_price() {
+        for lie in [1, 50_000, 98_900, 101_200, 100_000_000, u64::MAX] {
+            assert_eq!(of(&[100_000, lie], 2), None, "{lie}");
+        }
+        assert_eq!(of(&[100_000, 200_000, 300_000], 2), None);
+        assert_eq!(of(&[100_000, 100_100, 200_000, 200_100], 2), None, "two stories");
+        assert_eq!(of(&[100_000, 100_100, 200_000, 200_100], 3), None);
+        assert_eq!(of(&[100_000], 2), None);
         assert_eq!(of(&[], 0), None);
-        assert_eq!(of(&[100, 1, 103], 2), Some(100));
-        assert_eq!(of(&[100, 103], 2), Some(101));
-        assert_eq!(of(&[u64::MAX, u64::MAX - 1], 2), Some(u64::MAX - 1));
+    }
+
+    #[test]
+    fn where_one_oracle_is_enough_the_median_is_what_can_be_had() {
+        assert_eq!(of(&[7], 1), Some(7));
+        assert_eq!(of(&[1, 100, 103], 1), Some(100));
+        assert_eq!(of(&[u64::MAX, u64::MAX - 1], 1), Some(u64::MAX - 1));
+    }
+
+    #[test]
+    fn what_is_missing_is_said() {
+        let said = |prices: &[u64]| {
+            let prices: Vec<Cents> = prices.iter().copied().map(Cents).collect();
+            agreed_floor(&prices, 2).unwrap_err().to_string()
+        };
+        assert!(said(&[100]).contains("1 of its oracles have a fresh price, 2 must"), "{}", said(&[100]));
+        assert!(said(&[685_930, 685_930_000]).contains("from $6,859.30 to $6,859,300.00"));
+    }
+
+    proptest! {
+        #[test]
+        fn fewer_liars_than_the_threshold_never_move_the_price_far(
+            honest in prop::collection::vec(99_800u64..100_200, 1..5), lies in prop::collection::vec(any::<u64>(), 0..5), threshold in 2usize..5,
+        ) {
+            let lies = &lies[..lies.len().min(threshold - 1)];
+            let all: Vec<u64> = honest.iter().chain(lies).copied().collect();
+            if let Some(price) = of(&all, threshold) {
+                prop_assert!((98_000..=102_500).contains(&price), "{price} of {all:?}");
+            }
+            if honest.len() >= threshold && lies.iter().all(|lie| !(95_000..105_000).contains(lie)) {
+                prop_assert!(of(&all, threshold).is_some_and(|price| (99_800..100_200).contains(&price)));
+            }
+        }
     }
 }

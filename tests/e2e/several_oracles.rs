@@ -1,8 +1,9 @@
 //! Loans on two of three oracles: three real oracle processes, each with prices of its own.
 
 use crate::harness::{after, sats_ceil, Theatre, BTC, NOON};
+use hypothec::contract::repay::Source;
 use hypothec::demo::prices::Prices;
-use hypothec::node::view::LoanView;
+use hypothec::node::view::{LoanView, RepayRequest};
 use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::units::{Cents, Time};
 
@@ -45,7 +46,7 @@ async fn two_of_three_touch_hours_apart_is_one_touch() {
     let quote = theatre.quote(400_000, BTC, 3).await.unwrap();
     assert_eq!((quote.oracles.len(), quote.threshold), (3, 2));
     let spread = quote.spread.unwrap();
-    assert_eq!((spread.always_usd, spread.never_usd, spread.never_bp), (512, 1_024, 1_024));
+    assert_eq!((spread.always_usd, spread.never_usd, spread.never_bp), (64, 128, 128));
     let id = theatre.borrow(&quote).await.unwrap().loan_id;
     theatre.walk_to(after(NOON, 5), 3_600).await.unwrap();
     let both = theatre.both(id).await;
@@ -96,6 +97,28 @@ async fn one_is_silent() {
     assert_eq!(line.price_cents, PRICE.0);
     assert_eq!(words(&theatre.both(id).await).iter().filter(|said| **said == 0).count(), 1);
     theatre.nothing_else_happened(&[line]).await;
+}
+
+#[tokio::test]
+async fn one_lies_while_one_is_silent_and_nothing_is_priced_by_it() {
+    // A price a thousand times too high would buy the collateral back for next to nothing; one near zero would halve a
+    // debt. Of two that answer a median is wherever one of them wants it.
+    for lie in [Cents(1_000_000_000 / 2), Cents(1_000)] {
+        let apart = Prices::flat(NOON, 4, PRICE).then(Prices::flat(after(NOON, 4), 24 * 60, lie));
+        let mut theatre = Theatre::of_three(NOON, [rest(), apart, rest()]).await;
+        let id = theatre.lent(4_000, 1).await;
+        theatre.further[1].stop().await.unwrap();
+        theatre.walk_to(after(NOON, 5), 3_600).await.unwrap();
+        for view in theatre.both(id).await {
+            assert!(view.stage == Stage::Active && view.price_cents.is_none(), "{view:?}");
+            assert!(view.warnings.iter().any(|warning| warning.contains("no 2 of them lie within 1 %")), "{view:?}");
+        }
+        let from = RepayRequest { from: Source::Collateral };
+        let refused = theatre.borrower.client().unwrap().repay(id, &from).await.unwrap_err().to_string();
+        assert!(refused.contains("within 1 %"), "{refused}");
+        let refused = theatre.quote(4_000, BTC, 1).await.unwrap_err().to_string();
+        assert!(refused.contains("cannot quote right now"), "{refused}");
+    }
 }
 
 #[tokio::test]

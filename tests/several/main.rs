@@ -11,7 +11,7 @@ use common::{negotiate, Cast, Negotiated};
 use hypothec::contract::clauses::{check_announcements, Clause, Payouts};
 use hypothec::contract::settle::{place, settle, settle_without_keys, VerifiedAttestation};
 use hypothec::contract::{difference, fallback, offer, receipt, watcher, wire, ContractError, OracleAttestation, Role};
-use hypothec::loan::quorum::Quorum;
+use hypothec::loan::terms::Terms;
 use hypothec::loan::units::Cents;
 use hypothec_oracle::announce::OracleKeys;
 use hypothec_oracle::verify::fixing_digits;
@@ -63,7 +63,11 @@ fn fixing(oracle: &OracleKeys, n: &Negotiated, dollars: u64) -> OracleAttestatio
 /// Settles by both sides and by a watcher without keys, and requires that all of them, and the library given the same
 /// words, make one transaction.
 fn settles(clause: Clause, words: Vec<OracleAttestation>) -> Result<Transaction, ContractError> {
-    let Scene { cast, n, payouts } = scene();
+    settles_in(scene(), clause, words)
+}
+
+fn settles_in(scene: &Scene, clause: Clause, words: Vec<OracleAttestation>) -> Result<Transaction, ContractError> {
+    let Scene { cast, n, payouts } = scene;
     let attested = VerifiedAttestation::check_all(&n.announcements, clause, words)?;
     let spot = place(&n.terms, payouts, &attested)?;
     let (borrowers, lenders) =
@@ -92,7 +96,7 @@ fn the_library_agrees_that_what_we_negotiated_is_one_signed_contract() {
     let Scene { n, payouts, .. } = scene();
     let verified = ddk::contract::verify_signed_contract(&n.offer, &n.accepted.accept, &n.signed.sign).unwrap();
     assert_eq!(verified.transactions().fund.compute_txid(), n.funding.compute_txid());
-    let fixing = difference::signatures(Quorum { oracles: 3, threshold: 2 }, &payouts.fixing).unwrap();
+    let fixing = difference::signatures(payouts.quorum, &payouts.fixing).unwrap();
     let all = sigs(&n.signed.sign.cet_adaptor_signatures).len();
     assert_eq!(all, 3 * payouts.touches.len() + 1 + fixing);
 }
@@ -149,6 +153,27 @@ fn every_pair_is_tried_and_the_price_of_the_lower_index_pays() {
     let apart = settles(Clause::Fixing, said(&[(0, 90_000), (1, 95_000), (2, 100_000)])).unwrap_err().to_string();
     assert!(apart.contains("no two prices are near enough"), "{apart}");
     assert!(settles(Clause::Fixing, said(&[(2, 100_000)])).unwrap_err().to_string().contains("2 must"));
+}
+
+#[test]
+fn at_a_tenth_of_the_price_the_oracles_must_be_ten_times_nearer() {
+    let cast = Cast::of(2, 3);
+    let hundred = cast.terms(1);
+    let ten = |cents: Cents| Cents(cents.0 / 10);
+    let terms = Terms { reference_price: ten(hundred.reference_price), principal: ten(hundred.principal), ..hundred };
+    let n = negotiate(&cast, terms);
+    let payouts = Payouts::of(&n.terms).unwrap();
+    assert_eq!((payouts.quorum.always(), payouts.quorum.never()), (64, 128));
+    let scene = Scene { cast, n, payouts };
+    let said = |prices: [u64; 2]| {
+        let words = prices.iter().zip(scene.cast.oracles()).map(|(price, oracle)| fixing(oracle, &scene.n, *price));
+        settles_in(&scene, Clause::Fixing, words.collect())
+    };
+    said([10_000, 10_064]).unwrap();
+    said([10_064, 10_000]).unwrap();
+    for apart in [[10_000, 10_128], [10_128, 10_000], [10_000, 10_400]] {
+        assert!(said(apart).unwrap_err().to_string().contains("near enough"), "{apart:?}");
+    }
 }
 
 #[test]

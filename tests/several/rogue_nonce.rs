@@ -22,7 +22,7 @@ use hypothec::loan::Payout;
 use hypothec_oracle::announce::{nonce_proof_message, oracle_event, ProvenAnnouncement};
 use hypothec_oracle::event::Event;
 
-const QUORUM: Quorum = Quorum { oracles: 3, threshold: 2 };
+const QUORUM: Quorum = Quorum { oracles: 3, threshold: 2, support_exp: 9 };
 /// The price the attacker would like, in dollars: the lender takes everything.
 const PRICE: u32 = 30_000;
 

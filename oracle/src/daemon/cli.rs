@@ -4,6 +4,7 @@ use super::config::{Network, Said};
 use super::passphrase::Passphrase;
 use super::{commands, keyfile, run};
 use crate::units::Cents;
+use anyhow::Context;
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -26,9 +27,11 @@ pub enum Command {
     /// Without one it is not, and only regtest will use it.
     Init(Init),
     /// Encrypt the key of a data folder that was made without a passphrase.
-    EncryptKey(Init),
+    EncryptKey(EncryptKey),
     /// Hold the key and sign what policy allows, for a daemon that asks over a Unix socket.
     Signer(commands::signer::Signer),
+    /// Fill a signer's record from the ledger of a daemon that spoke with the same key.
+    ImportRecord(commands::import_record::ImportRecord),
     /// Hand over to a new key: a statement signed by the old key and the new.
     Rotate(commands::rotate::Rotate),
     /// Make and list payment events, and attest them.
@@ -85,6 +88,20 @@ pub struct Init {
     /// Do not encrypt the key, and do not ask: for regtest.
     #[arg(long, conflicts_with = "passphrase_file")]
     insecure_plain: bool,
+}
+
+/// Which key is encrypted, and with what.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    hypothec-oracle encrypt-key --data ~/.hypothec-oracle                      asks for a passphrase\n  \
+    hypothec-oracle encrypt-key --data ~/.hypothec-oracle --passphrase-file FILE\n\n\
+    The old file's blocks may stay readable on the disk: for anything serious make a new key.")]
+pub struct EncryptKey {
+    #[command(flatten)]
+    place: Place,
+    /// File with the new passphrase, closed to others (mode 600).
+    #[arg(long, value_name = "FILE")]
+    passphrase_file: Option<PathBuf>,
 }
 
 /// How to run it; what is said here wins over the config file.
@@ -159,6 +176,7 @@ pub enum Price {
     #[command(after_help = "Example:\n  hypothec-oracle price set 798765 --data ~/.hypothec-oracle")]
     Set {
         /// Cents per bitcoin, for example 798765 for $7,987.65.
+        #[arg(value_parser = whole_cents, allow_negative_numbers = true)]
         cents: u64,
         #[command(flatten)]
         place: Place,
@@ -192,6 +210,7 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Init(line) => tokio::task::spawn_blocking(move || make_key(line)).await?,
         Command::EncryptKey(line) => tokio::task::spawn_blocking(move || encrypt_key(line)).await?,
         Command::Signer(signer) => signer.run(told_to_stop()).await,
+        Command::ImportRecord(import) => tokio::task::spawn_blocking(move || import.run()).await?,
         Command::Rotate(rotate) => tokio::task::spawn_blocking(move || rotate.run()).await?,
         Command::Payment(payment) => tokio::task::spawn_blocking(move || payment.run()).await?,
         Command::Doctor(doctor) => doctor.run().await,
@@ -227,15 +246,24 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
     }
 }
 
+/// An amount of whole cents.
+fn whole_cents(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| "write whole US cents without a point, for example 798765 for $7,987.65".to_owned())
+}
+
 fn make_key(line: Init) -> anyhow::Result<()> {
     let said = Said { passphrase_file: line.passphrase_file, ..Said::default() }.over(line.place.said()?);
     let data = said.data()?;
+    keyfile::refuse_to_replace(&data)?;
     let passphrase = match line.insecure_plain {
         true => None,
-        false => Passphrase { file: said.passphrase_file }.get(true)?,
+        false => Some(Passphrase { file: said.passphrase_file }.get(true)?.context(
+            "there is no passphrase for the key: say --passphrase-file FILE, or start it at a terminal and it asks; \
+             for regtest an unencrypted key will do: say --insecure-plain",
+        )?),
     };
     let key = keyfile::init_with(&data, passphrase.as_ref())?;
-    // A signer will want its record; a daemon that holds the key itself does not look at it.
+    // A signer will want its record; a daemon that holds the key itself notes in it that it signs without.
     super::signer::begin_record(&data, &key)?;
     if passphrase.is_none() {
         eprintln!(
@@ -248,13 +276,17 @@ fn make_key(line: Init) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn encrypt_key(line: Init) -> anyhow::Result<()> {
+fn encrypt_key(line: EncryptKey) -> anyhow::Result<()> {
     let said = Said { passphrase_file: line.passphrase_file, ..Said::default() }.over(line.place.said()?);
-    let passphrase = Passphrase { file: said.passphrase_file.clone() }.get(true)?;
+    let data = said.data()?;
+    if keyfile::held(&data) == keyfile::Held::Nowhere {
+        anyhow::bail!("there is no key in {}; make one with `hypothec-oracle init`", data.display());
+    }
+    let passphrase = Passphrase { file: said.passphrase_file }.get(true)?;
     let passphrase = passphrase.ok_or_else(|| {
         anyhow::anyhow!("there is no passphrase; say --passphrase-file FILE or start it at a terminal")
     })?;
-    println!("{}", keyfile::seal(&said.data()?, &passphrase)?);
+    println!("{}", keyfile::seal(&data, &passphrase)?);
     Ok(())
 }
 

@@ -279,7 +279,11 @@ impl Said {
         Ok(config)
     }
 
-    fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
+    /// Where the ledger is and what guards it.
+    ///
+    /// # Errors
+    /// When a number or a URL is out of bounds.
+    pub fn replicas(&self, network: Network) -> anyhow::Result<Replicas> {
         let lease = self.postgres_lease_ms.unwrap_or(LEASE);
         if !LEASES.contains(&lease) {
             bail!("postgres_lease_ms is {lease}; it must lie between {} and {}", LEASES.start(), LEASES.end());
@@ -338,7 +342,7 @@ impl Config {
     /// Refuses what may not go together.
     ///
     /// # Errors
-    /// When a clock file is given outside regtest or to the live feed, a test feed on mainnet, or a venue's URL is unsafe.
+    /// When a clock file is given outside regtest or with real venues, a test feed on mainnet, or a venue's URL is unsafe.
     pub fn check(&self) -> anyhow::Result<()> {
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
@@ -359,7 +363,11 @@ impl Config {
             return Ok(());
         };
         if self.clock.is_file() {
-            bail!("--regtest-clock is refused with the live feed: venues know only the real time; use --replay or --manual");
+            // Of real venues every quote would be years ahead or behind.
+            let is_told = |venue: &Venue| live.venue_urls.contains_key(venue);
+            if let Some(real) = Venue::ALL.iter().find(|venue| !is_told(venue)) {
+                bail!("--regtest-clock is refused with the live feed unless venue_urls names a stand-in for every venue; {real} knows only the real time");
+            }
         }
         for (venue, url) in &live.venue_urls {
             let is_safe =
@@ -420,10 +428,58 @@ mod tests {
         }
     }
 
+    const SAMPLE: &str = include_str!("../../dist/hypothec-oracle.toml");
+
     #[test]
     fn the_sample_is_understood() {
-        let config = said(include_str!("../../dist/hypothec-oracle.toml")).unwrap();
+        let config = said(SAMPLE).unwrap();
         assert_eq!(config.operating.signer, Some("/run/hypothec-signer/signer.sock".into()));
+        assert!(matches!(config.feed, FeedChoice::Live(_)));
+    }
+
+    #[test]
+    fn the_sample_names_every_key_there_is() {
+        // Lines that are commented out are settings too; sentences are not.
+        let is_setting =
+            |line: &&str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(key, _)| !key.contains(' '));
+        let bare = SAMPLE.lines().map(|line| line.strip_prefix("# ").unwrap_or(line));
+        let text: String = bare.filter(is_setting).map(|line| format!("{line}\n")).collect();
+        let all: Said = toml::from_str(&text).unwrap();
+        // Without `..`: a new key does not compile until the sample names it.
+        let Said {
+            data,
+            listen,
+            network,
+            replay,
+            manual,
+            live,
+            policy,
+            venue_urls,
+            regtest_clock,
+            limits,
+            signer,
+            passphrase_file,
+            webhook_listen,
+            webhook_secret_file,
+            mirrors,
+            venues,
+            bitcoind,
+            postgres,
+            postgres_ca,
+            postgres_lease_ms,
+            peers,
+            watermark,
+        } = all;
+        assert!(data.is_some() && listen.is_some() && network.is_some() && replay.is_some() && manual && live);
+        assert!(policy.is_some() && !venue_urls.is_empty() && regtest_clock.is_some());
+        assert!(signer.is_some() && passphrase_file.is_some());
+        assert!(webhook_listen.is_some() && webhook_secret_file.is_some());
+        assert!(mirrors.is_empty() && !venues.is_empty() && bitcoind.is_some());
+        assert!(postgres.is_some() && postgres_ca.is_some() && postgres_lease_ms.is_some());
+        assert!(!peers.is_empty() && watermark.is_some());
+        let limits = limits.unwrap();
+        assert_eq!((limits.requests_per_second, limits.proxies.len()), (Some(USUAL), 1));
+        assert_eq!(Limits { requests_per_second: None, proxies: Vec::new(), ..limits }, Limits::default());
     }
 
     #[test]

@@ -245,8 +245,9 @@ impl Desk {
         let frozen_until = self.book.ledger().frozen_until();
         let blind =
             self.feed.is_blind().then(|| format!("feed {}: no price here, by too few sources", self.feed.name()));
-        let alarm = self.refused.values().next_back().map(Conflict::to_string).or(blind);
         let (health, venues) = (self.feed.health(), self.feed.venues());
+        let unsigned = health.as_ref().and_then(unsigned_hours);
+        let alarm = self.refused.values().next_back().map(Conflict::to_string).or(blind).or(unsigned);
         self.refused.retain(|at, _| *at > frozen_until);
         self.window.show(|shown| {
             apply(shown, records)?;
@@ -337,6 +338,13 @@ impl Desk {
             Ok(())
         })
     }
+}
+
+/// That hours of the tick log wait for the signer, in a sentence.
+fn unsigned_hours(health: &Health) -> Option<String> {
+    let why = health.heads_trouble.as_ref().filter(|_| health.heads_waiting > 0)?;
+    let hours = health.heads_waiting;
+    Some(format!("{hours} of the tick log's hours wait for the signer; prices are kept, nothing new is signed: {why}"))
 }
 
 fn apply(shown: &mut Shown, records: &[Record]) -> anyhow::Result<()> {

@@ -7,7 +7,7 @@
 use anyhow::{bail, Context};
 use fs2::FileExt;
 use std::fs::{File, OpenOptions};
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::{BufRead, BufReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
@@ -34,14 +34,38 @@ impl Journal {
     /// # Errors
     /// When there is one already, or it cannot be written.
     pub fn create(path: &Path, name: &str) -> anyhow::Result<()> {
+        Journal::create_with(path, name, &[])
+    }
+
+    /// The same, with its first lines: all of them are there, or no journal.
+    ///
+    /// # Errors
+    /// As [`Journal::create`].
+    pub fn create_with(path: &Path, name: &str, texts: &[String]) -> anyhow::Result<()> {
         let beside = path.with_extension("new");
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        file.write_all(line(0, name)?.as_bytes())?;
+        let mut bytes = line(0, name)?;
+        for (number, text) in (1u64..).zip(texts) {
+            bytes.push_str(&line(number, text)?);
+        }
+        file.write_all(bytes.as_bytes())?;
         file.sync_all()?;
         // A link, not a rename: it fails where there is one already.
         std::fs::hard_link(&beside, path).with_context(|| format!("make {} (it is never replaced)", path.display()))?;
         std::fs::remove_file(&beside)?;
         sync_folder_of(path)
+    }
+
+    /// Does the journal at `path` begin with `name`? Reads nothing else of it.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_named(path: &Path, name: &str) -> anyhow::Result<bool> {
+        let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
+        let mut first = Vec::new();
+        let file = File::open(path).with_context(|| format!("open {}", path.display()))?;
+        BufReader::new(file.take(most)).read_until(b'\n', &mut first)?;
+        Ok(first == line(0, name)?.as_bytes())
     }
 
     /// Opens a journal that begins with `name` and reads its lines, without the first.

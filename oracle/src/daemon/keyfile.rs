@@ -62,12 +62,21 @@ pub fn init(data: &Path) -> anyhow::Result<XOnlyPublicKey> {
 /// When the folder already holds a key, or cannot be written.
 pub fn init_with(data: &Path, passphrase: Option<&SecretString>) -> anyhow::Result<XOnlyPublicKey> {
     make_folder(data)?;
-    if let Held::Sealed(path) | Held::Plain(path) = held(data) {
-        bail!("make key file {}: it exists, and an existing key is never replaced", path.display());
-    }
+    refuse_to_replace(data)?;
     let secret = SecretKey::new(&mut OsRng);
     write(data, &secret, passphrase, WORK)?;
     Ok(OracleKeys::from_secret(secret).public_key())
+}
+
+/// A key folder gets one key in its life.
+///
+/// # Errors
+/// When there is one.
+pub fn refuse_to_replace(data: &Path) -> anyhow::Result<()> {
+    if let Held::Sealed(path) | Held::Plain(path) = held(data) {
+        bail!("make key file {}: it exists, and an existing key is never replaced", path.display());
+    }
+    Ok(())
 }
 
 /// Makes a private data folder where there is none.

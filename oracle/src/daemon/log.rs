@@ -24,6 +24,8 @@ struct Durable {
     /// The newest day and the bytes of its file.
     newest: Option<(Day, u64)>,
     end: Option<End>,
+    /// Hours before the running one that wait for their head.
+    waiting: usize,
 }
 
 /// The one writer.
@@ -75,21 +77,44 @@ impl TickLog {
         }
         let (chain, durable) = (Chain::from_start(), Arc::default());
         let mut log = TickLog { folder, file: None, chain, durable, _lock: lock };
+        let days = days(&log.folder)?;
         // A day's file may be empty: its first line never became durable.
-        for day in days(&log.folder)?.into_iter().rev() {
-            let path = path_of(&log.folder, day);
-            let (chain, bytes) = read_chain(&path).with_context(|| format!("read the tick log {}", path.display()))?;
+        for day in days.iter().rev() {
+            let path = path_of(&log.folder, *day);
+            let mut chain = Chain::from_middle();
+            let bytes = read_chain(&path, &mut chain)?;
             let file = OpenOptions::new().append(true).open(&path)?;
             file.set_len(bytes)?;
             file.sync_all()?;
             if chain.end().is_some() {
-                log.chain = chain;
-                log.file = Some((day, file, bytes));
+                log.chain = log.with_its_heads(chain, &days, *day)?;
+                log.file = Some((*day, file, bytes));
                 break;
             }
         }
         log.publish();
         Ok(log)
+    }
+
+    /// The newest day's chain, read again from as far back as it takes to know which hours wait for a head: a signer may
+    /// have been away for days.
+    fn with_its_heads(&self, mut chain: Chain, days: &[Day], newest: Day) -> anyhow::Result<Chain> {
+        let before: Vec<Day> = days.iter().copied().filter(|day| *day < newest).collect();
+        let mut back = before.len();
+        while !chain.knows_its_heads() {
+            chain = match back.checked_sub(1) {
+                Some(day) => {
+                    back = day;
+                    Chain::from_middle()
+                }
+                // Days that were put away cannot be signed for here any more.
+                None => return Ok(chain),
+            };
+            for day in before.iter().skip(back).chain([&newest]) {
+                read_chain(&path_of(&self.folder, *day), &mut chain)?;
+            }
+        }
+        Ok(chain)
     }
 
     /// A reader.
@@ -107,25 +132,39 @@ impl TickLog {
         self.chain.next()
     }
 
-    /// Appends a tick, durable when this returns. Closes the hour before with a head signed by `sign`.
+    /// Appends a tick, durable when this returns. Asks nobody: an hour that it begins closes the one before, whether or
+    /// not that has its head yet.
     ///
     /// # Errors
-    /// When the disk or the signer fails; nothing of the tick counts then, and it may be tried again.
-    pub fn append(
-        &mut self,
-        entry: Entry,
-        sign: &dyn Fn(u64, Time, bitcoin::hashes::sha256::Hash) -> anyhow::Result<Head>,
-    ) -> anyhow::Result<()> {
-        if let Some(end) = self.end().filter(|end| !end.headed && end.at.hour_floor() != entry.at.hour_floor()) {
-            let head = sign(end.n, end.at, end.hash).context("sign the tick log's head")?;
-            self.write(end.at.day(), &Line::Head(head))?;
-        }
+    /// When the disk fails; nothing of the tick counts then, and it may be tried again.
+    pub fn append(&mut self, entry: Entry) -> anyhow::Result<()> {
         self.write(entry.at.day(), &Line::Tick(entry))
+    }
+
+    /// The oldest tick that a head is to sign for at `now`: the last of an hour that is over.
+    pub fn unsigned(&self, now: Time) -> Option<End> {
+        let is_over = |end: &End| !end.headed && end.at.hour_floor() < now.hour_floor();
+        self.chain.waiting().next().copied().or_else(|| self.end().filter(is_over))
+    }
+
+    /// How many hours that are over wait for a head at `now`.
+    pub fn unsigned_hours(&self, now: Time) -> usize {
+        let last = self.end().filter(|end| !end.headed && end.at.hour_floor() < now.hour_floor());
+        self.chain.waiting().len().saturating_add(usize::from(last.is_some()))
+    }
+
+    /// Appends a head, durable when this returns: behind the last line there is, for nothing is rewritten.
+    ///
+    /// # Errors
+    /// When it is not the one that is next, or the disk fails.
+    pub fn sign(&mut self, head: Head) -> anyhow::Result<()> {
+        let day = self.end().context("an empty log has no head")?.at.day();
+        self.write(day, &Line::Head(head))
     }
 
     fn write(&mut self, day: Day, line: &Line) -> anyhow::Result<()> {
         let text = line.text();
-        let mut chain = self.chain;
+        let mut chain = self.chain.clone();
         chain.follow(&text).context("the tick log would not follow from itself")?;
         let (mut file, bytes) = match self.file.take() {
             Some((open, file, bytes)) if open == day => (file, bytes),
@@ -162,25 +201,27 @@ impl TickLog {
     fn publish(&self) {
         let newest = self.file.as_ref().map(|(day, _, bytes)| (*day, *bytes));
         let mut durable = self.durable.write().unwrap_or_else(PoisonError::into_inner);
-        *durable = Durable { newest, end: self.chain.end() };
+        *durable = Durable { newest, end: self.chain.end(), waiting: self.chain.waiting().len() };
     }
 }
 
-/// Follows a file's chain as far as whole lines go.
-fn read_chain(path: &Path) -> anyhow::Result<(Chain, u64)> {
-    let mut reader = BufReader::new(File::open(path)?);
-    let (mut chain, mut bytes) = (Chain::from_middle(), 0u64);
+/// Follows a file's lines as far as they are whole; how many bytes that is.
+fn read_chain(path: &Path, chain: &mut Chain) -> anyhow::Result<u64> {
+    let reading = || format!("read the tick log {}", path.display());
+    let mut reader = BufReader::new(File::open(path).with_context(reading)?);
+    let mut bytes = 0u64;
     loop {
         let mut line = String::new();
         let most = u64::try_from(LONGEST_LINE).unwrap_or(u64::MAX).saturating_add(1);
         let read = reader.by_ref().take(most).read_line(&mut line);
         let whole = read.is_ok() && line.ends_with('\n');
-        let is_last = reader.fill_buf()?.is_empty();
+        let is_last = reader.fill_buf().with_context(reading)?.is_empty();
         if !whole && is_last {
-            return Ok((chain, bytes));
+            return Ok(bytes);
         }
-        read?;
-        chain.follow(line.trim_end_matches('\n')).context("it is damaged; restore it from a copy")?;
+        read.with_context(reading)?;
+        let damaged = || format!("read the tick log {}: it is damaged; restore it from a copy", path.display());
+        chain.follow(line.trim_end_matches('\n')).with_context(damaged)?;
         bytes = bytes.saturating_add(u64::try_from(line.len()).unwrap_or(u64::MAX));
     }
 }
@@ -189,6 +230,11 @@ impl LogReader {
     /// The last durable tick.
     pub fn end(&self) -> Option<End> {
         self.durable.read().unwrap_or_else(PoisonError::into_inner).end
+    }
+
+    /// Hours before the running one that wait for their head.
+    pub fn waiting(&self) -> usize {
+        self.durable.read().unwrap_or_else(PoisonError::into_inner).waiting
     }
 
     /// The days that have a log, oldest first.
@@ -265,8 +311,15 @@ mod tests {
     }
 
     fn append(log: &mut TickLog, at: u32) -> anyhow::Result<()> {
+        while let Some(end) = log.unsigned(Time(at)) {
+            log.sign(head(end)).unwrap();
+        }
+        log.append(entry(log, at))
+    }
+
+    fn head(end: End) -> Head {
         let keys = OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap());
-        log.append(entry(log, at), &|n, at, hash| Ok(Head::sign(&keys, n, at, hash)))
+        Head::sign(&keys, end.n, end.at, end.hash)
     }
 
     fn all(log: &TickLog) -> Vec<u32> {
@@ -304,6 +357,39 @@ mod tests {
         assert_eq!((page.len() as u64, page.lines().count()), (size, 4), "two ticks, a head, a tick");
         assert!(log.reader().page(Day(18_333), 3).is_err());
         assert_eq!(log.reader().page(Day(18_334), 0).unwrap(), None);
+    }
+
+    #[test]
+    fn hours_that_wait_for_a_head_are_known_after_a_restart_however_many_days_they_have_waited() {
+        let folder = tempfile::tempdir().unwrap();
+        let start = 1_583_971_200;
+        let mut log = TickLog::open(folder.path()).unwrap();
+        append(&mut log, start - HOUR).unwrap();
+        append(&mut log, start - 5).unwrap();
+        for hour in 0..50 {
+            log.append(entry(&log, start + hour * HOUR)).unwrap();
+        }
+        let now = Time(start + 50 * HOUR);
+        let waiting = |log: &TickLog| (log.unsigned(now).unwrap().n, log.unsigned_hours(now), log.reader().waiting());
+        assert_eq!(waiting(&log), (1, 51, 50), "the reader does not know that the last hour is over");
+        drop(log);
+        let mut log = TickLog::open(folder.path()).unwrap();
+        assert_eq!(waiting(&log), (1, 51, 50));
+        // Two are signed, and the process dies: the next one goes on with the third.
+        for _ in 0..2 {
+            log.sign(head(log.unsigned(now).unwrap())).unwrap();
+        }
+        assert!(log.sign(head(log.end().unwrap())).is_err(), "in order");
+        drop(log);
+        let mut log = TickLog::open(folder.path()).unwrap();
+        let next = log.unsigned(now).unwrap();
+        assert_eq!((next.n, next.at.0, log.unsigned_hours(now)), (3, start + HOUR, 49));
+        while let Some(end) = log.unsigned(now) {
+            log.sign(head(end)).unwrap();
+        }
+        assert_eq!(log.unsigned_hours(now), 0);
+        drop(log);
+        assert_eq!(TickLog::open(folder.path()).unwrap().unsigned(now), None);
     }
 
     #[test]

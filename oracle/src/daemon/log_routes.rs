@@ -81,13 +81,18 @@ fn unreadable() -> Response {
     refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the tick log cannot be read")
 }
 
-/// The last durable tick, signed for now.
+/// The last durable tick, signed for now; not before the hours that are over are signed for in the log, all but the
+/// newest.
 async fn head(State(counter): State<Counter>) -> Response {
     let published = match published(&counter) {
         Ok(published) => published,
         Err(refusal) => return *refusal,
     };
     match published.log.end() {
+        Some(_) if published.log.waiting() > 1 => {
+            let message = "hours of the tick log wait for the oracle's signer; ask again later";
+            refuse(StatusCode::SERVICE_UNAVAILABLE, "no_signature", message)
+        }
         Some(end) => {
             let sign = move |press: &Press| -> Result<Head, AnnounceError> {
                 let signature = press.keys().state(&Head::statement(end.n, end.at, end.hash))?;

@@ -131,6 +131,19 @@ impl Payments {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// What was attested of each payment of a data folder's book; nothing where there is none.
+    ///
+    /// # Errors
+    /// When the book cannot be read, or a daemon has it open.
+    pub fn attested(data: &Path) -> anyhow::Result<BTreeMap<PaymentId, PaymentWord>> {
+        if !data.join("payments").exists() {
+            return Ok(BTreeMap::new());
+        }
+        let payments = Payments::open(data)?;
+        let book = payments.book();
+        Ok(book.made.iter().filter_map(|(id, (_, said))| Some((*id, (*said)?))).collect())
+    }
+
     /// Was this event made here?
     pub fn is_made(&self, event: Event) -> bool {
         matches!(event, Event::Payment { id, day, .. } if self.book().made.get(&id).is_some_and(|(on, _)| *on == day))

@@ -17,23 +17,28 @@ use dlc_messages::oracle_msgs::OracleAttestation;
 use hyper::body::Bytes;
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Duration;
 use tokio::sync::Semaphore;
 
-/// Sheets kept: some 700 kB each for a month of a band.
+/// Sheets with announcements kept: some 700 kB each for a month of a band.
 const KEPT: usize = 48;
+/// Sheets of which only attestations were asked for: some 200 kB each for a month of a band.
+const KEPT_BARE: usize = 64;
 /// Printed pages kept, at most 850 kB each: all who are being sent one share it, so slow readers cost no memory.
 const KEPT_PRINTS: usize = 24;
 /// Attestations kept as the JSON they are told in: a crash through all there is, some 600 bytes each.
 const KEPT_SAID: usize = 4_096;
 /// Events signed ahead in one request.
 const TURN: usize = 512;
+/// When a signer that is away is asked again. Real time.
+const AGAIN: Duration = Duration::from_secs(1);
 /// How often a day's lows are looked at again when the signer has meanwhile been told newer ones.
 const LOOKS: usize = 5;
 
-/// A bundle's announcements, and its attestations as they come true.
+/// A bundle's announcements, made when they are first asked for, and its attestations as they come true.
 struct Sheet {
     events: Vec<Event>,
-    announcements: Vec<String>,
+    announcements: OnceLock<Vec<String>>,
     attestations: Vec<OnceLock<PackedAttestation>>,
 }
 
@@ -100,7 +105,7 @@ impl Press {
     /// When the event matures after 2106, is a payment that nobody made here, or the signer is away.
     pub fn announcement(&self, event: Event) -> Result<ProvenAnnouncement, AnnounceError> {
         let mut made = self.announcements(&[event])?;
-        made.pop().ok_or_else(|| AnnounceError::Signer { why: "it made nothing".into() })
+        made.pop().ok_or_else(|| AnnounceError::Signer { why: "it made nothing".into(), away: false })
     }
 
     /// The announcements of events, in order: one round trip to the signer.
@@ -123,6 +128,11 @@ impl Press {
     /// # Errors
     /// When the event cannot be signed.
     pub fn attestation(&self, event: Event) -> Result<Option<OracleAttestation>, AnnounceError> {
+        // Told before: it needs no signer.
+        let told = self.told().by_event.get(&event).cloned();
+        if let Some(attestation) = told.and_then(|text| serde_json::from_str(&text).ok()) {
+            return Ok(Some(attestation));
+        }
         let Some(say) = self.grounds(event) else { return Ok(None) };
         Ok(self.keys.attest(&[say])?.pop())
     }
@@ -228,6 +238,22 @@ impl Press {
         self.said.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// As [`Press::attested`]; waits for a signer that is away. `None` at a shutdown.
+    pub async fn attested_in_time(
+        self: Arc<Self>,
+        events: Vec<Event>,
+    ) -> Option<anyhow::Result<Vec<(Event, Arc<str>)>>> {
+        loop {
+            let (press, asked) = (Arc::clone(&self), events.clone());
+            let done = tokio::task::spawn_blocking(move || press.attested(&asked)).await.ok()?;
+            let error = done.as_ref().err().and_then(|error| error.downcast_ref::<AnnounceError>());
+            match error {
+                Some(AnnounceError::Signer { away: true, .. }) => tokio::time::sleep(AGAIN).await,
+                _ => return Some(done),
+            }
+        }
+    }
+
     /// Signs ahead whatever becomes true, so that those who follow need not wait; calls `counted` with each event.
     /// Ends when the desk does.
     pub async fn work_ahead(self: Arc<Self>, counted: impl Fn(Event)) {
@@ -244,12 +270,11 @@ impl Press {
             let events: Vec<Event> = fixing.into_iter().chain(said.touches()).collect();
             // A gap through the whole ladder is a few thousand events: each turn holds what one frame can.
             for turn in events.chunks(TURN) {
-                let (press, turn) = (Arc::clone(&self), turn.to_vec());
                 let first = turn.first().copied();
-                match tokio::task::spawn_blocking(move || press.attested(&turn)).await {
-                    Ok(Ok(signed)) => signed.into_iter().for_each(|(event, _)| counted(event)),
-                    Ok(Err(error)) => tracing::error!("{first:?} and what follows cannot be signed: {error:#}"),
-                    Err(_) => return,
+                match Arc::clone(&self).attested_in_time(turn.to_vec()).await {
+                    Some(Ok(signed)) => signed.into_iter().for_each(|(event, _)| counted(event)),
+                    Some(Err(error)) => tracing::error!("{first:?} and what follows cannot be signed: {error:#}"),
+                    None => return,
                 }
             }
         }
@@ -260,7 +285,7 @@ impl Press {
     /// # Errors
     /// When an event matures after 2106, or the work was cut off by a shutdown.
     pub async fn page(self: &Arc<Self>, bundle: Bundle, parts: Parts) -> anyhow::Result<Bytes> {
-        let sheet = self.sheet(bundle).await?;
+        let sheet = self.sheet(bundle, parts != Parts::Attestations).await?;
         let press = Arc::clone(self);
         tokio::task::spawn_blocking(move || press.print(bundle, parts, &sheet)).await?
     }
@@ -273,7 +298,10 @@ impl Press {
         if let Some(print) = prints().iter().find(|print| same(print) && print.attested == attested) {
             return Ok(print.text.clone());
         }
-        let announcements = if parts == Parts::Attestations { Vec::new() } else { sheet.announcements.clone() };
+        let announcements = match parts {
+            Parts::Attestations => Vec::new(),
+            Parts::Both | Parts::Announcements => sheet.announcements.get().cloned().unwrap_or_default(),
+        };
         let mut text = serde_json::to_vec(&BundlePage { announcements, attestations })?;
         text.push(b'\n');
         let text = Bytes::from(text);
@@ -302,42 +330,54 @@ impl Press {
         Ok(sheet.attestations.iter().filter_map(|kept| kept.get().cloned()).collect())
     }
 
-    async fn sheet(self: &Arc<Self>, bundle: Bundle) -> anyhow::Result<Arc<Sheet>> {
-        if let Some(sheet) = self.kept(bundle) {
-            return Ok(sheet);
-        }
-        let _turn = self.making.acquire().await?;
-        if let Some(sheet) = self.kept(bundle) {
-            return Ok(sheet);
-        }
-        let press = Arc::clone(self);
-        let sheet = Arc::new(tokio::task::spawn_blocking(move || press.make(bundle)).await??);
-        if matches!(bundle, Bundle::Payment { .. }) {
-            // Asked for once or twice in its life: it must not push a month of a band out.
-            return Ok(sheet);
-        }
-        let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
-        sheets.push_back((bundle, Arc::clone(&sheet)));
-        while sheets.len() > KEPT {
-            sheets.pop_front();
+    /// A bundle's sheet, with its announcements if they are wanted.
+    async fn sheet(self: &Arc<Self>, bundle: Bundle, announced: bool) -> anyhow::Result<Arc<Sheet>> {
+        let sheet = self.kept(bundle);
+        if announced && sheet.announcements.get().is_none() {
+            let _turn = self.making.acquire().await?;
+            if sheet.announcements.get().is_none() {
+                let (press, sheet) = (Arc::clone(self), Arc::clone(&sheet));
+                tokio::task::spawn_blocking(move || press.announce(&sheet)).await??;
+            }
         }
         Ok(sheet)
     }
 
-    /// A sheet made before; it moves to the end of the queue of those to be forgotten.
-    fn kept(&self, bundle: Bundle) -> Option<Arc<Sheet>> {
+    /// The sheet of a bundle, made before or begun; it moves to the end of the queue of those to be forgotten.
+    fn kept(&self, bundle: Bundle) -> Arc<Sheet> {
         let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = sheets.iter().position(|(one, _)| *one == bundle)?;
-        let entry = sheets.remove(place)?;
-        let sheet = Arc::clone(&entry.1);
-        sheets.push_back(entry);
-        Some(sheet)
+        let place = sheets.iter().position(|(one, _)| *one == bundle);
+        let sheet = match place.and_then(|place| sheets.remove(place)) {
+            Some((_, sheet)) => sheet,
+            None => Arc::new(Sheet::blank(bundle)),
+        };
+        if matches!(bundle, Bundle::Payment { .. }) {
+            // Asked for once or twice in its life: it must not push a month of a band out.
+            return sheet;
+        }
+        sheets.push_back((bundle, Arc::clone(&sheet)));
+        for (is_bare, most) in [(true, KEPT_BARE), (false, KEPT)] {
+            let alike = |(_, sheet): &(Bundle, Arc<Sheet>)| sheet.announcements.get().is_none() == is_bare;
+            if sheets.iter().filter(|one| alike(one)).count() > most {
+                if let Some(oldest) = sheets.iter().position(alike) {
+                    sheets.remove(oldest);
+                }
+            }
+        }
+        sheet
     }
 
-    fn make(&self, bundle: Bundle) -> Result<Sheet, AnnounceError> {
+    fn announce(&self, sheet: &Sheet) -> Result<(), AnnounceError> {
+        let made = self.announcements(&sheet.events)?;
+        sheet.announcements.get_or_init(|| made.iter().map(pack_announcement).collect());
+        Ok(())
+    }
+}
+
+impl Sheet {
+    fn blank(bundle: Bundle) -> Sheet {
         let events = bundle.events();
-        let announcements = self.announcements(&events)?.iter().map(pack_announcement).collect();
         let attestations = events.iter().map(|_| OnceLock::new()).collect();
-        Ok(Sheet { events, announcements, attestations })
+        Sheet { events, announcements: OnceLock::new(), attestations }
     }
 }

@@ -1,7 +1,8 @@
 //! The daemon's side of rotation: the statements in its data folder, and their route.
 
-use super::http::Counter;
+use super::{http::Counter, store};
 use crate::rotation::{follow, Rotation};
+use crate::units::Time;
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
 use axum::extract::State;
@@ -46,19 +47,45 @@ pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<Rotation>> 
     Ok(said)
 }
 
-/// Writes one statement. Never replaces one: a key that signs two different ones cannot be believed.
+/// What a data folder says already of this key's hand-over. Asked before a statement is signed: whoever holds two of one
+/// key can believe neither.
 ///
 /// # Errors
-/// When the file exists or cannot be written.
-pub fn write(path: &Path, rotation: &Rotation) -> anyhow::Result<()> {
+/// When it names another key or moment than these, or the file is not one of statements.
+pub fn before(data: &Path, old: &XOnlyPublicKey, new: &XOnlyPublicKey, from: Time) -> anyhow::Result<Option<Rotation>> {
+    let said = read(data, old)?.into_iter().find(|one| one.old_key == *old);
+    match said {
+        Some(said) if said.new_key != *new || said.from != from => bail!(
+            "{} hands this key over to {} from {} on: a rotation is signed once and never replaced",
+            path(data).display(),
+            said.new_key,
+            said.from
+        ),
+        said => Ok(said),
+    }
+}
+
+/// Adds a statement to those of a data folder, and writes all of them to `copy` too. A statement is in the folder before
+/// it is anywhere else, so no second one is ever signed. Adding it again changes nothing.
+///
+/// # Errors
+/// When a file cannot be read or written, or `copy` is there already.
+pub fn add(data: &Path, rotation: &Rotation, copy: Option<&Path>) -> anyhow::Result<()> {
+    let mut said = read(data, &rotation.old_key)?;
+    if !said.contains(rotation) {
+        said.push(*rotation);
+    }
+    let text = format!("{}\n", serde_json::to_string_pretty(&said)?);
+    store::replace(&path(data), &text).with_context(|| format!("write {}", path(data).display()))?;
+    let Some(copy) = copy else { return Ok(()) };
     let mut file = OpenOptions::new()
         .write(true)
         .create_new(true)
-        .open(path)
-        .with_context(|| format!("write {} (a rotation is signed once and never replaced)", path.display()))?;
-    writeln!(file, "{}", serde_json::to_string_pretty(&[rotation])?)?;
+        .open(copy)
+        .with_context(|| format!("write {}, which must not be there yet", copy.display()))?;
+    file.write_all(text.as_bytes())?;
     file.sync_all()?;
-    super::journal::sync_folder_of(path)
+    super::journal::sync_folder_of(copy)
 }
 
 /// `GET /v1/rotation`: the statements, oldest first; 404 while there is none.
@@ -85,7 +112,6 @@ pub async fn serve(State(counter): State<Counter>) -> Response {
 mod tests {
     use super::*;
     use crate::announce::OracleKeys;
-    use crate::units::Time;
     use secp256k1_zkp::SecretKey;
 
     fn keys(byte: u8) -> OracleKeys {
@@ -98,11 +124,23 @@ mod tests {
         let (old, new) = (keys(1), keys(2));
         assert!(read(folder.path(), &old.public_key()).unwrap().is_empty());
         let said = Rotation::sign(&old, &new, Time(3_600)).unwrap();
-        write(&path(folder.path()), &said).unwrap();
+        assert_eq!(before(folder.path(), &old.public_key(), &new.public_key(), said.from).unwrap(), None);
+        add(folder.path(), &said, None).unwrap();
         assert_eq!(read(folder.path(), &old.public_key()).unwrap(), [said]);
         assert_eq!(read(folder.path(), &new.public_key()).unwrap(), [said], "the new oracle shows it too");
         assert!(read(folder.path(), &keys(3).public_key()).unwrap_err().to_string().contains("other keys"));
-        assert!(format!("{:#}", write(&path(folder.path()), &said).unwrap_err()).contains("never replaced"));
+        let again = |new: &OracleKeys, from| before(folder.path(), &old.public_key(), &new.public_key(), from);
+        assert_eq!(again(&new, said.from).unwrap(), Some(said));
+        assert!(again(&keys(3), said.from).unwrap_err().to_string().contains("never replaced"));
+        assert!(again(&new, Time(7_200)).unwrap_err().to_string().contains("never replaced"));
+        // The new key hands over in its turn; its oracle shows both statements.
+        let next = Rotation::sign(&new, &keys(3), Time(9_000)).unwrap();
+        assert_eq!(before(folder.path(), &new.public_key(), &keys(3).public_key(), next.from).unwrap(), None);
+        let copy = folder.path().join("copy.json");
+        add(folder.path(), &next, Some(&copy)).unwrap();
+        assert_eq!(read(folder.path(), &old.public_key()).unwrap(), [said, next]);
+        assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(path(folder.path())).unwrap());
+        assert!(format!("{:#}", add(folder.path(), &next, Some(&copy)).unwrap_err()).contains("must not be there"));
         let forged = Rotation { from: Time(7_200), ..said };
         std::fs::write(path(folder.path()), serde_json::to_string(&[forged]).unwrap()).unwrap();
         assert!(format!("{:#}", read(folder.path(), &old.public_key()).unwrap_err()).contains("did not sign"));

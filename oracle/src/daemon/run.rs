@@ -17,7 +17,7 @@ use super::payments::{Order, Payments, Told};
 use super::peers::Peers;
 use super::policies;
 use super::press::Press;
-use super::signer::{Keys, SignerClient};
+use super::signer::{leave_record, Keys, SignerClient};
 use super::socket::Door;
 use super::store::{read_signed, Book, Log, Postgres, Sled};
 use super::{private, rotation, webhook};
@@ -141,6 +141,9 @@ fn open(config: Config) -> anyhow::Result<Opened> {
     let operating = &config.operating;
     let keys = keys(&config.data, config.network, operating.signer.as_deref(), &operating.passphrase)?;
     let keys = Arc::new(keys);
+    if let Keys::Here(keys) = &*keys {
+        leave_record(&config.data, &keys.public_key()).context("sign without the signer's record")?;
+    }
     rotation::read(&config.data, &keys.public_key())?;
     // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
     let book = open_book(&config, keys.public_key())?;
@@ -176,7 +179,7 @@ fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Resul
         Ok(Head { n, at, hash, signature })
     });
     let mut live = Live::new(policies, Table::default(), log, sign);
-    live.start_asking(&choice.venue_urls)?;
+    live.start_asking(&choice.venue_urls, config.clock.clone())?;
     Ok(live)
 }
 

@@ -8,7 +8,7 @@ use anyhow::{bail, Context};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::io::{Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -42,7 +42,11 @@ impl Door {
     /// # Errors
     /// When somebody answers there already, or the socket cannot be made.
     pub fn open(path: &Path, others: &[u32]) -> anyhow::Result<Door> {
-        if path.exists() {
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            // A slip of the pen must not cost a key: only a socket is ever taken away.
+            if !found.file_type().is_socket() {
+                bail!("{} is there and is no socket; name a path for the socket that nothing has", path.display());
+            }
             if BlockingStream::connect(path).is_ok() {
                 bail!("another process answers at {}; only one may", path.display());
             }
@@ -179,4 +183,29 @@ pub fn user_id(user: &str) -> anyhow::Result<u32> {
     entries
         .find_map(|mut entry| (entry.next()? == user).then(|| entry.nth(1)?.parse().ok())?)
         .with_context(|| format!("there is no user {user:?}; make it, or give its number"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_old_socket_is_taken_away_and_nothing_else_ever_is() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret.age");
+        std::fs::write(&path, "a key").unwrap();
+        let refused = Door::open(&path, &[]).err().unwrap().to_string();
+        assert!(refused.contains("is no socket"), "{refused}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "a key");
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(Door::open(&link, &[]).is_err() && link.exists());
+
+        let socket = folder.path().join("signer.sock");
+        drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+        assert!(socket.exists(), "a killed process leaves its socket");
+        let door = Door::open(&socket, &[]).unwrap();
+        assert!(Door::open(&socket, &[]).err().unwrap().to_string().contains("only one may"));
+        drop(door);
+    }
 }

@@ -12,6 +12,7 @@ use crate::units::Time;
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
 use axum::body::Bytes;
+use axum::extract::rejection::BytesRejection;
 use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -57,13 +58,33 @@ impl Ear {
 
 /// The one route.
 pub fn router(ear: Ear) -> Router {
-    Router::new().route("/payments", post(hear)).layer(DefaultBodyLimit::max(LONGEST)).with_state(ear)
+    Router::new()
+        .route("/payments", post(hear))
+        .fallback(nowhere)
+        .method_not_allowed_fallback(only_post)
+        .layer(DefaultBodyLimit::max(LONGEST))
+        .with_state(ear)
 }
 
-async fn hear(State(ear): State<Ear>, headers: HeaderMap, body: Bytes) -> Response {
-    let refuse = |status: StatusCode, code: &str, message: String| {
-        tracing::warn!("webhook: {message}");
-        (status, Json(ErrorBody { code: code.into(), message })).into_response()
+fn refuse(status: StatusCode, code: &str, message: String) -> Response {
+    tracing::warn!("webhook: {message}");
+    (status, Json(ErrorBody { code: code.into(), message })).into_response()
+}
+
+async fn nowhere() -> Response {
+    refuse(StatusCode::NOT_FOUND, "no_such_route", "orders go to POST /payments".into())
+}
+
+async fn only_post() -> Response {
+    refuse(StatusCode::METHOD_NOT_ALLOWED, "only_post", "orders go to POST /payments".into())
+}
+
+async fn hear(State(ear): State<Ear>, headers: HeaderMap, body: Result<Bytes, BytesRejection>) -> Response {
+    let body = match body {
+        Ok(body) => body,
+        Err(error) => {
+            return refuse(error.status(), "too_large", format!("an order has {LONGEST} bytes at most: {error}"))
+        }
     };
     let now = match ear.clock.now() {
         Ok(now) => now,

@@ -8,7 +8,7 @@
 //! spoke when is not published, so with several logs each thing said must follow from one of them, and an hour's low may
 //! not lie above all of their lows. With one log that means: exactly what it makes.
 
-use super::chain::{Chain, ChainError};
+use super::chain::{Chain, ChainError, End};
 use super::entry::{Entry, Head, Line};
 use crate::event::Event;
 use crate::price::policy::Policies;
@@ -84,6 +84,8 @@ pub struct Auditor {
     oracle: XOnlyPublicKey,
     policies: Policies,
     from: Time,
+    /// Ticks from here on are followed only for the heads between them.
+    until: Option<Time>,
     chain: Chain,
     reckoner: Reckoner,
     first: Option<Time>,
@@ -106,6 +108,7 @@ impl Auditor {
             oracle,
             policies,
             from,
+            until: None,
             chain: Chain::from_middle(),
             reckoner: Reckoner::default(),
             first: None,
@@ -123,6 +126,18 @@ impl Auditor {
     pub fn from_the_first_tick(mut self) -> Auditor {
         self.chain = Chain::from_start();
         self
+    }
+
+    /// Lines of days after the audited ones may be fed too: for the heads that came late.
+    pub fn until(self, end: Option<Time>) -> Auditor {
+        Auditor { until: end, ..self }
+    }
+
+    /// Does an hour of the audited days wait for its head, as far as the lines go?
+    pub fn awaits_heads(&self) -> bool {
+        let is_audited = |end: &End| self.until.is_some_and(|until| end.at < until);
+        let last = self.chain.end().filter(|end| !end.headed && is_audited(end));
+        last.is_some() || self.chain.waiting().any(is_audited)
     }
 
     /// A head that the oracle signed before the lines were fetched: they must reach it.
@@ -150,7 +165,9 @@ impl Auditor {
                 if entry.at.day() != day {
                     return Err(Disagreement::Day { n: entry.n, at: entry.at, day });
                 }
-                self.tick(&entry)?;
+                if self.until.is_none_or(|until| entry.at < until) {
+                    self.tick(&entry)?;
+                }
                 let hash = self.chain.end().map(|end| end.hash);
                 self.compare_promise(entry.n, hash)
             }
@@ -206,11 +223,17 @@ impl Auditor {
         }
     }
 
-    /// After the last line: did the log reach the head that was promised? Not asked for logs that end before it.
+    /// After the last line: did the log reach the head that was promised (not asked for logs that end before it), and is
+    /// every hour that was over before it signed for? Late is right, and the newest may still wait.
     ///
     /// # Errors
-    /// When ticks are missing at the end.
+    /// When ticks are missing at the end, or a head.
     pub fn end(&self) -> Result<Covered, Disagreement> {
+        let over = |end: &&End| self.promised.is_none_or(|head| end.n < head.n);
+        let mut waiting = self.chain.waiting().filter(over);
+        if let (Some(End { n, at, .. }), Some(_)) = (waiting.next(), waiting.next()) {
+            return Err(ChainError::NoHead { n: *n, at: *at }.into());
+        }
         match self.promised {
             Some(head) if !self.kept_promise => {
                 Err(Disagreement::Head { n: head.n, why: "the log ends before it; ticks at its end were dropped" })

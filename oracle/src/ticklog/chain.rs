@@ -1,9 +1,13 @@
 //! The chain: each tick names the one before, so nothing can be changed, dropped or moved without breaking it.
+//!
+//! Each hour's last tick is signed for by a head: right after it, or later, when the signer was away. Heads come in the
+//! order of their ticks, none twice.
 
 use super::entry::{hash_of, Head, Line, LONGEST_LINE};
 use crate::price::decimal::shortened;
 use crate::units::Time;
 use bitcoin::hashes::{sha256, Hash};
+use std::collections::VecDeque;
 
 /// Where the chain breaks.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -21,11 +25,14 @@ pub enum ChainError {
     #[error("tick {n} is at {at}, not after the tick before it at {before}")]
     Time { n: u64, at: Time, before: Time },
     /// An hour's last tick is not signed for.
-    #[error("tick {n} at {at} begins an hour, but no signed head closes the hour before")]
+    #[error("no signed head closes the hour whose last tick is {n} at {at}, and later hours are over")]
     NoHead { n: u64, at: Time },
-    /// A head that is not of the tick before it.
-    #[error("the head of tick {n} does not sign for the tick before it")]
+    /// A head of no tick that waits for one.
+    #[error("the head of tick {n} signs for no hour's last tick, for another hash, or a second time")]
     Head { n: u64 },
+    /// A head before that of an earlier hour.
+    #[error("the head of tick {found} stands where that of tick {right} belongs: heads are signed in order")]
+    HeadOrder { found: u64, right: u64 },
 }
 
 /// The last tick of a chain.
@@ -42,9 +49,15 @@ pub struct End {
 }
 
 /// A chain as far as it was followed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Chain {
     end: Option<End>,
+    /// The number of its first tick.
+    first: Option<u64>,
+    /// The tick that the newest head signs for.
+    headed: Option<u64>,
+    /// The last ticks of hours that are over and not signed for, oldest first.
+    waiting: VecDeque<End>,
     /// The first tick is taken as it comes: the log is read from its middle.
     from_middle: bool,
 }
@@ -57,12 +70,23 @@ impl Chain {
 
     /// A chain that is read from some tick on, which is believed.
     pub fn from_middle() -> Chain {
-        Chain { end: None, from_middle: true }
+        Chain { from_middle: true, ..Chain::default() }
     }
 
     /// The last tick.
     pub fn end(&self) -> Option<End> {
         self.end
+    }
+
+    /// The last ticks of hours that are over and that no head signs for yet, oldest first.
+    pub fn waiting(&self) -> impl ExactSizeIterator<Item = &End> {
+        self.waiting.iter()
+    }
+
+    /// Do the lines reach back far enough to know every hour that waits for a head? They do from the log's first tick on,
+    /// and when one of them is signed for: heads come in order.
+    pub fn knows_its_heads(&self) -> bool {
+        self.first.is_some_and(|first| first == 0 || self.headed.is_some_and(|headed| headed >= first))
     }
 
     /// What the next tick must be numbered and name.
@@ -96,14 +120,13 @@ impl Chain {
                 if entry.prev != prev {
                     return Err(ChainError::Prev { n });
                 }
-                if let Some(End { at: before, headed, .. }) = self.end {
-                    if entry.at <= before {
-                        return Err(ChainError::Time { n, at: entry.at, before });
-                    }
-                    if !headed && entry.at.hour_floor() != before.hour_floor() {
-                        return Err(ChainError::NoHead { n, at: entry.at });
-                    }
+                if let Some(End { at: before, .. }) = self.end.filter(|end| entry.at <= end.at) {
+                    return Err(ChainError::Time { n, at: entry.at, before });
                 }
+                if let Some(end) = self.end.filter(|end| !end.headed && end.at.hour_floor() != entry.at.hour_floor()) {
+                    self.waiting.push_back(end);
+                }
+                self.first.get_or_insert(n);
                 self.end = Some(End { n, at: entry.at, hash: hash_of(text), headed: false });
             }
         }
@@ -111,12 +134,88 @@ impl Chain {
     }
 
     fn head(&mut self, head: &Head) -> Result<(), ChainError> {
-        match &mut self.end {
-            Some(end) if (end.n, end.at, end.hash) == (head.n, head.at, head.hash) => {
-                end.headed = true;
-                Ok(())
-            }
-            _ => Err(ChainError::Head { n: head.n }),
+        let of = |end: &End| (end.n, end.at, end.hash) == (head.n, head.at, head.hash);
+        if self.headed.is_some_and(|headed| head.n <= headed) {
+            return Err(ChainError::Head { n: head.n });
         }
+        // Of a tick before the lines that are read: it cannot be compared.
+        let is_before = self.from_middle && self.first.is_none_or(|first| head.n < first);
+        match self.waiting.front() {
+            _ if is_before => {}
+            Some(oldest) if of(oldest) => drop(self.waiting.pop_front()),
+            Some(oldest) if head.n > oldest.n => {
+                return Err(ChainError::HeadOrder { found: head.n, right: oldest.n });
+            }
+            Some(_) => return Err(ChainError::Head { n: head.n }),
+            None => match self.end.as_mut().filter(|end| of(end)) {
+                Some(end) => end.headed = true,
+                None => return Err(ChainError::Head { n: head.n }),
+            },
+        }
+        self.headed = Some(head.n);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::entry::Entry;
+    use super::*;
+    use crate::announce::OracleKeys;
+    use crate::units::HOUR;
+    use secp256k1_zkp::SecretKey;
+
+    /// A log of one tick an hour, and the heads of its ticks.
+    fn hours(count: u32) -> (Vec<String>, Vec<String>) {
+        let keys = OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap());
+        let (mut chain, mut ticks, mut heads) = (Chain::from_start(), Vec::new(), Vec::new());
+        for hour in 0..count {
+            let (n, prev) = chain.next();
+            let at = Time(1_583_967_600 + hour * HOUR);
+            let entry = Entry { n, prev, at, policy: 1, inputs: Vec::new(), median: None, held: None };
+            let text = Line::Tick(entry).text();
+            chain.follow(&text).unwrap();
+            heads.push(Line::Head(Head::sign(&keys, n, at, hash_of(&text))).text());
+            ticks.push(text);
+        }
+        (ticks, heads)
+    }
+
+    fn follow(mut chain: Chain, lines: &[&String]) -> Result<Chain, ChainError> {
+        lines.iter().try_for_each(|line| chain.follow(line).map(drop))?;
+        Ok(chain)
+    }
+
+    fn waiting(chain: &Chain) -> Vec<u64> {
+        chain.waiting().map(|end| end.n).collect()
+    }
+
+    #[test]
+    fn heads_come_at_once_or_late_but_in_order_and_each_once() {
+        let (t, h) = hours(4);
+        let on_time = follow(Chain::from_start(), &[&t[0], &h[0], &t[1], &h[1], &t[2]]).unwrap();
+        assert_eq!(waiting(&on_time), [0u64; 0]);
+        let away = follow(Chain::from_start(), &[&t[0], &h[0], &t[1], &t[2], &t[3]]).unwrap();
+        assert_eq!(waiting(&away), [1, 2]);
+        let back = follow(away.clone(), &[&h[1], &h[2], &h[3]]).unwrap();
+        assert!(waiting(&back).is_empty() && back.end().unwrap().headed);
+        assert_eq!(follow(away.clone(), &[&h[2]]), Err(ChainError::HeadOrder { found: 2, right: 1 }));
+        assert_eq!(follow(away.clone(), &[&h[3]]), Err(ChainError::HeadOrder { found: 3, right: 1 }));
+        assert_eq!(follow(away.clone(), &[&h[0]]), Err(ChainError::Head { n: 0 }), "a second time");
+        assert_eq!(follow(away, &[&h[1], &h[1]]), Err(ChainError::Head { n: 1 }));
+        let forged = h[1].replace(&t[2][t[2].find("prev").unwrap() + 7..][..64], &"0".repeat(64));
+        assert_ne!(forged, h[1]);
+        assert!(follow(Chain::from_start(), &[&t[0], &h[0], &t[1], &forged]).is_err(), "another hash");
+    }
+
+    #[test]
+    fn a_log_read_from_its_middle_takes_late_heads_of_ticks_it_has_not_seen_and_says_so() {
+        let (t, h) = hours(5);
+        let chain = follow(Chain::from_middle(), &[&t[2], &t[3], &h[0], &h[1]]).unwrap();
+        assert!(!chain.knows_its_heads());
+        assert_eq!(waiting(&chain), [2]);
+        let chain = follow(chain, &[&h[2]]).unwrap();
+        assert!(chain.knows_its_heads());
+        assert_eq!(follow(chain, &[&h[1]]), Err(ChainError::Head { n: 1 }), "too late for it now");
     }
 }

@@ -6,7 +6,7 @@
 //! The hash of a tick is `tagged("hypothec/tick/v0", the line's bytes without its end)`; `prev` is the hash of the tick
 //! before, zeros for the first. A head names the last tick and signs for everything up to it: BIP340 by the oracle key
 //! over `tagged("hypothec/log-head/v0", n (8) || at (4) || hash (32))`, big endian. A head stands after the last tick of
-//! every hour that has one, before the next tick.
+//! every hour that has one: before the next tick, or later, in order, when the signer was away at that moment.
 
 use crate::announce::{tagged, OracleKeys};
 use crate::price::reckon::Input;

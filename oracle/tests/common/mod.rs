@@ -33,7 +33,7 @@ pub struct World {
 impl World {
     pub fn new() -> World {
         let world = World { folder: tempfile::tempdir().unwrap() };
-        assert!(oracle(&["init", "--data", &world.data()]).output().unwrap().status.success());
+        assert!(oracle(&["init", "--insecure-plain", "--data", &world.data()]).output().unwrap().status.success());
         world.set(START);
         world
     }

@@ -43,7 +43,11 @@ pub struct Place {
 impl Place {
     pub fn new() -> Place {
         let place = Place { folder: tempfile::tempdir().unwrap() };
-        assert!(oracle(&["init", "--data", &place.data().to_string_lossy()]).output().unwrap().status.success());
+        assert!(oracle(&["init", "--insecure-plain", "--data", &place.data().to_string_lossy()])
+            .output()
+            .unwrap()
+            .status
+            .success());
         place.set(START);
         place
     }
@@ -165,6 +169,16 @@ impl Running {
     pub fn fixing(&self, at: Time) -> Option<Value> {
         self.get(&format!("/attestation/btcusd{}", at.0)).filter(|(status, _)| *status == 200).map(|(_, body)| body)
     }
+}
+
+/// One answer's text.
+pub fn text(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect_timeout(&address, PATIENCE).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    write!(stream, "GET {path} HTTP/1.0\r\nhost: oracle\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer.split_once("\r\n\r\n").unwrap().1.to_owned()
 }
 
 /// One answer, `None` when the process is gone.

@@ -14,10 +14,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Nobody signs after the terms expired, at a price that has moved, once an oracle has attested any clause, or on an
-/// oracle that is proved to contradict itself.
+/// oracle that is proved to contradict itself or hands over before the loan ends.
 pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
     let terms = &loan.terms;
-    tools.require_sound(&terms.oracles)?;
+    tools.require_usable(&terms.oracles, terms.due())?;
     let now = tools.now()?;
     if deadline::has_expired(terms, now) {
         return Err(Trouble::refuse("expired", format!("the terms expired at {}; ask for a new quote", terms.expires)));

@@ -19,6 +19,7 @@ use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, Txid};
+use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::wire::SignedPrice;
 
 /// What may run once at a time.
@@ -32,6 +33,8 @@ pub enum Key {
     Broadcast(Txid),
     /// A look at an oracle.
     Watch(XOnlyPublicKey),
+    /// A question for an oracle's hand-overs.
+    Rotations(XOnlyPublicKey),
     /// A request of a peer.
     Peer(PublicKey),
     /// A request of the API: any number.
@@ -86,6 +89,9 @@ pub enum Outcome {
         inputs: Vec<(LoanId, Input)>,
         trouble: Option<String>,
     },
+    /// An oracle was asked for hand-overs, at this time of ours. What it served, or what is false about that; neither
+    /// when it did not answer.
+    Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<Succession>, Option<String>> },
     /// Nothing for the core to do.
     Nothing,
 }

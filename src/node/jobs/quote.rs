@@ -13,6 +13,7 @@ use crate::loan::tlv::Bytes;
 use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days, Time};
 use crate::node::handle::Reply;
 use crate::node::present;
+use crate::node::rotations::end_of;
 use crate::node::tools::{ask_all, lock, Tools, Trouble};
 use crate::node::view::{self, QuoteView};
 use crate::oracle_client::OracleClient;
@@ -58,11 +59,12 @@ pub async fn give(
     if request.chain != tools.chain_hash() {
         return Err(refuse("chain", format!("this lender is on {}", tools.network)));
     }
-    let (sound, proved): (Vec<_>, Vec<_>) =
-        request.oracles.iter().copied().partition(|oracle| !lock(&tools.proofs).has(oracle));
-    let oracles = policy.choose_oracles(&sound).map_err(|e| {
-        let ours: Vec<_> = proved.into_iter().filter(|oracle| policy.oracles.contains(oracle)).collect();
-        tools.require_sound(&ours).err().unwrap_or_else(|| refuse("oracle", e.to_string()))
+    let due = end_of(tools.now()?, request.days);
+    let (usable, others): (Vec<_>, Vec<_>) =
+        request.oracles.iter().copied().partition(|oracle| tools.is_usable(oracle, due));
+    let oracles = policy.choose_oracles(&usable).map_err(|e| {
+        let ours: Vec<_> = others.into_iter().filter(|oracle| policy.oracles.contains(oracle)).collect();
+        tools.require_usable(&ours, due).err().unwrap_or_else(|| refuse("oracle", e.to_string()))
     })?;
     if policy.approval == policy::Approval::Manual {
         // Nobody can be asked yet: better no loan than one nobody approved.
@@ -156,9 +158,10 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     if known.is_empty() {
         return Err(Trouble::refuse("no_oracle", "this node knows no oracle: add one with `oracle add`"));
     }
-    let oracles: Vec<_> = known.iter().copied().filter(|oracle| !lock(&tools.proofs).has(oracle)).collect();
+    let due = end_of(tools.now()?, Days(request.days));
+    let oracles: Vec<_> = known.iter().copied().filter(|oracle| tools.is_usable(oracle, due)).collect();
     if oracles.is_empty() {
-        tools.require_sound(&known)?;
+        tools.require_usable(&known, due)?;
     }
     let (id, borrower_nonce) = (random(), random());
     let principal_script = lock(&tools.wallet).new_address()?.script_pubkey();
@@ -239,7 +242,7 @@ async fn check_quote(
     if let Some((field, _)) = same.iter().find(|(_, same)| !same) {
         return Err(wrong(field, "another".into(), "what was asked".into()));
     }
-    tools.require_sound(&terms.oracles)?;
+    tools.require_usable(&terms.oracles, terms.due())?;
     if let Some(other) = terms.oracles.iter().find(|oracle| !asked.oracles.contains(oracle)) {
         return Err(wrong("oracle", other.to_string(), "one of ours".into()));
     }
@@ -317,7 +320,7 @@ pub async fn take(tools: Arc<Tools>, got: Got, reply: Reply<view::LoanView>) -> 
 
 async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
     let terms = &got.terms;
-    tools.require_sound(&terms.oracles)?;
+    tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(terms, tools.now()?) {
         return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
     }
@@ -370,7 +373,7 @@ pub fn borrow(tools: &Tools, loan: &Loan) -> Result<Message, Trouble> {
 /// Lender: the borrower agreed; its coins must be there and cover the collateral.
 pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
     let terms = given.terms;
-    tools.require_sound(&terms.oracles)?;
+    tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(&terms, tools.now()?) {
         return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
     }

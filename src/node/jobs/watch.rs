@@ -66,6 +66,15 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
     Outcome::Watched { oracle, at, spot, inputs, trouble }
 }
 
+/// Asks an oracle for its hand-overs. Beside a look and not in it: nothing about a loan waits for them.
+pub async fn rotations(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time) -> Outcome {
+    let served = match tools.oracle(&oracle) {
+        Ok(client) => client.rotations().await.map(Box::new).map_err(|e| e.is_false().then(|| e.to_string())),
+        Err(_) => Err(None),
+    };
+    Outcome::Rotations { oracle, at, served }
+}
+
 /// The lows of the days asked about in one look, each asked for once whether it could be had or not.
 struct Lows<'a> {
     client: &'a OracleClient,

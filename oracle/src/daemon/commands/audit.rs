@@ -2,22 +2,27 @@
 
 use crate::bundle::{Bundle, BundlePage};
 use crate::event::Event;
-use crate::ladder::{Level, BAND};
+use crate::ladder::Level;
 use crate::price::policy::{Policies, PolicyPage};
 use crate::ticklog::audit::{Auditor, Covered, Logs};
 use crate::ticklog::entry::Head;
-use crate::units::{Day, Time};
+use crate::units::{Cents, Day, Time};
 use crate::verify::{fixing_dollars, verify_announcement, verify_attestation};
 use crate::wire::{Info, SignedLows, Status};
 use anyhow::{bail, ensure, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
+use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::StatusCode;
 use serde::de::DeserializeOwned;
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{IsTerminal, Write};
 use std::time::Duration;
 
 /// Longest wait for one answer. Real time.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// How often in a row an oracle may say that it was asked too much.
+const REFUSALS: u32 = 20;
 /// Largest answer read, in bytes: a month of a band has some 1.4 million.
 const LARGEST: usize = 8 * 1024 * 1024;
 
@@ -45,6 +50,21 @@ pub struct Audit {
     /// The oracle's key, if you know it from elsewhere; hex.
     #[arg(long)]
     key: Option<XOnlyPublicKey>,
+    /// Look at every rung from every hour of a day, not only at those down to half of the least low: a thousand and more
+    /// pages a day.
+    #[arg(long)]
+    every_rung: bool,
+}
+
+/// Which days are audited, and how widely.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Scope {
+    /// First day; the log's first unless named.
+    pub from: Option<Day>,
+    /// Last day; the log's last unless named.
+    pub to: Option<Day>,
+    /// Every rung from every hour.
+    pub every_rung: bool,
 }
 
 fn day_of(text: &str) -> Result<Day, String> {
@@ -56,8 +76,10 @@ fn day_of(text: &str) -> Result<Day, String> {
 /// # Errors
 /// The first disagreement, or that the oracle cannot be read.
 pub async fn run(audit: Audit) -> anyhow::Result<()> {
-    let report = audit_oracle(&audit.url, &audit.replicas, audit.from, audit.to, audit.key).await?;
-    println!("{report}");
+    let scope = Scope { from: audit.from, to: audit.to, every_rung: audit.every_rung };
+    let report = audit_oracle(&audit.url, &audit.replicas, scope, audit.key).await;
+    progress("");
+    println!("{}", report?);
     Ok(())
 }
 
@@ -70,15 +92,14 @@ struct Said {
     touches: Vec<(Event, bool)>,
 }
 
-/// Audits the days `from` to `to` of an oracle, all that it has unless they are named, with the logs of its replicas.
+/// Audits the days of `scope` of an oracle, with the logs of its replicas.
 ///
 /// # Errors
 /// The first disagreement, or that the oracle cannot be read.
 pub async fn audit_oracle(
     url: &str,
     replicas: &[String],
-    from: Option<Day>,
-    to: Option<Day>,
+    scope: Scope,
     key: Option<XOnlyPublicKey>,
 ) -> anyhow::Result<String> {
     let reader = Reader::new(url)?;
@@ -86,9 +107,9 @@ pub async fn audit_oracle(
     let policies = policies(&reader, &key).await?;
     let days = reader.log_days().await?;
     let (Some(first), Some(last)) = (days.first(), days.last()) else { bail!("the oracle's tick log is empty") };
-    let (from, to) = (from.unwrap_or(*first).max(*first), to.unwrap_or(*last).min(*last));
+    let (from, to) = (scope.from.unwrap_or(*first).max(*first), scope.to.unwrap_or(*last).min(*last));
     ensure!(from <= to, "the oracle has no tick log of these days; it has {first} to {last}");
-    let said = said(&reader, key, &days_between(from, to)).await?;
+    let said = said(&reader, key, &days_between(from, to), scope.every_rung).await?;
     let mut logs = vec![read_log(&reader, key, &policies, from, to).await?];
     for url in replicas {
         logs.push(read_replica(url, key, &policies, from, to).await.with_context(|| format!("replica {url}"))?);
@@ -139,7 +160,7 @@ async fn read_log(
 ) -> anyhow::Result<Auditor> {
     let days = reader.log_days().await?;
     let start = from.start().context("the day is after 2106")?;
-    let mut auditor = Auditor::new(key, policies.clone(), start);
+    let mut auditor = Auditor::new(key, policies.clone(), start).until(to.end());
     let read: Vec<Day> = days.iter().copied().filter(|day| day.next() >= Some(from) && *day <= to).collect();
     if read.is_empty() {
         return Ok(auditor);
@@ -153,6 +174,14 @@ async fn read_log(
         auditor.promise(head)?;
     }
     for day in read {
+        progress(&format!("making the prices of {day} again from {}", reader.base));
+        follow(reader, &mut auditor, day).await?;
+    }
+    // Heads of the last hours may stand in later days' logs: the signer was away.
+    for day in days.into_iter().filter(|day| *day > to) {
+        if !auditor.awaits_heads() {
+            break;
+        }
         follow(reader, &mut auditor, day).await?;
     }
     Ok(auditor)
@@ -171,7 +200,7 @@ async fn policies(reader: &Reader, key: &XOnlyPublicKey) -> anyhow::Result<Polic
 }
 
 /// Lows, fixings and touches of the days.
-async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day]) -> anyhow::Result<Said> {
+async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bool) -> anyhow::Result<Said> {
     let status: Status = reader.json("/v1/status").await?;
     let mut said = Said {
         key,
@@ -181,6 +210,7 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day]) -> anyhow::Res
         touches: Vec::new(),
     };
     for day in days {
+        progress(&format!("reading what was said on {day}"));
         let lows: SignedLows = reader.json(&format!("/v1/lows/{day}")).await?;
         ensure!(lows.day == *day, "asked for the lows of {day}, the oracle answered those of {}", lows.day);
         lows.verify(&key)?;
@@ -192,7 +222,9 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day]) -> anyhow::Res
             }
         }
     }
-    for bundle in touch_bundles(&said.lows) {
+    let bundles = touch_bundles(&said.lows, every_rung);
+    for (number, bundle) in bundles.iter().copied().enumerate() {
+        progress(&format!("reading touches: page {} of {}", number + 1, bundles.len()));
         for (event, attested) in attested(reader, bundle, &key, days).await? {
             said.touches.push((event, attested.is_some()));
         }
@@ -200,22 +232,26 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day]) -> anyhow::Res
     Ok(said)
 }
 
-/// Every band from the ladder's foot to above the highest low, from h00; and from every other hour the band in which
-/// the least low from then on lies.
-fn touch_bundles(lows: &[SignedLows]) -> BTreeSet<Bundle> {
-    let mut bundles = BTreeSet::new();
-    let rung = |cents: crate::units::Cents| {
+/// Every band up to above the day's highest low: from h00 from the ladder's foot on; from every other hour, of which
+/// only loans that began in it speak, from half of the least low from then on, or from the foot with `every_rung`.
+fn touch_bundles(lows: &[SignedLows], every_rung: bool) -> BTreeSet<Bundle> {
+    let rung = |cents: Cents| {
         let dollars = u32::try_from(cents.dollars_floor()).unwrap_or(u32::MAX);
         Level::at_or_above(dollars).or_else(|| Level::at_or_below(dollars))
     };
+    let mut bundles = BTreeSet::new();
+    let of_all = || lows.iter().flat_map(|day| day.lows.iter().flatten().copied());
+    let (Some(lowest), Some(highest)) = (of_all().min(), of_all().max()) else { return bundles };
     for day in lows {
-        let Some(highest) = day.lows.iter().flatten().max().and_then(|cents| rung(*cents)) else { continue };
-        let top = (highest.index() / BAND).saturating_add(1);
-        for level in (0..=top).filter_map(|band| Level::of_band(band).first().copied()) {
-            bundles.insert(Bundle::of(Event::Touch { level, day: day.day, from_hour: 0 }));
-        }
-        for from_hour in 1..24 {
-            if let Some(level) = day.least_from(from_hour).and_then(rung) {
+        // A day or an hour without a low has no true event, and is looked at all the more.
+        let highest = day.lows.iter().flatten().max().copied().unwrap_or(highest);
+        let Some(top) = rung(highest) else { continue };
+        for from_hour in 0..24 {
+            let least = day.least_from(from_hour).or_else(|| day.least_from(0)).unwrap_or(lowest);
+            let half = rung(Cents(least.0 / 2)).map_or(0, Level::band);
+            let foot = if from_hour == 0 || every_rung { 0 } else { half };
+            for level in (foot..=top.band().saturating_add(1)).filter_map(|band| Level::of_band(band).first().copied())
+            {
                 bundles.insert(Bundle::of(Event::Touch { level, day: day.day, from_hour }));
             }
         }
@@ -230,14 +266,21 @@ async fn attested(
     key: &XOnlyPublicKey,
     days: &[Day],
 ) -> anyhow::Result<Vec<(Event, Option<u32>)>> {
-    let page: BundlePage = reader.json(&bundle.to_string()).await?;
     let in_days = |event: &Event| match event {
         Event::Fixing { at } => days.contains(&at.day()),
         Event::Touch { day, .. } | Event::Payment { day, .. } => days.contains(day),
     };
-    let said: BTreeSet<usize> = page.attestations.iter().filter_map(|one| usize::try_from(one.index).ok()).collect();
+    let events: Vec<(usize, Event)> = bundle.events().into_iter().enumerate().filter(|one| in_days(&one.1)).collect();
+    // Most of what an audit looks at was never said: announcements, by far the greater part, are read where it was.
+    let words: BundlePage = reader.json(&format!("{bundle}?only=attestations")).await?;
+    let said: BTreeSet<usize> = words.attestations.iter().filter_map(|one| usize::try_from(one.index).ok()).collect();
+    if events.iter().all(|(index, _)| !said.contains(index)) {
+        return Ok(events.into_iter().map(|(_, event)| (event, None)).collect());
+    }
+    let announced: BundlePage = reader.json(&format!("{bundle}?only=announcements")).await?;
+    let page = BundlePage { announcements: announced.announcements, ..words };
     let mut all = Vec::new();
-    for (index, event) in bundle.events().into_iter().enumerate().filter(|(_, event)| in_days(event)) {
+    for (index, event) in events {
         if !said.contains(&index) {
             all.push((event, None));
             continue;
@@ -320,6 +363,13 @@ impl Reader {
     async fn bytes(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         let url = format!("{}{path}", self.base);
         let mut answer = self.client.get(&url).send().await.with_context(|| format!("ask {url}"))?;
+        for _ in 0..REFUSALS {
+            if answer.status() != StatusCode::TOO_MANY_REQUESTS {
+                break;
+            }
+            tokio::time::sleep(asked_to_wait(answer.headers())).await;
+            answer = self.client.get(&url).send().await.with_context(|| format!("ask {url}"))?;
+        }
         ensure!(answer.status().is_success(), "{url} answers HTTP {}", answer.status().as_u16());
         let mut body = Vec::new();
         while let Some(part) = answer.chunk().await.with_context(|| format!("read {url}"))? {
@@ -332,6 +382,21 @@ impl Reader {
     async fn json<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         let body = self.bytes(path).await?;
         serde_json::from_slice(&body).with_context(|| format!("understand {}{path}", self.base))
+    }
+}
+
+/// How long an oracle that was asked too much wants to be left alone.
+fn asked_to_wait(headers: &HeaderMap) -> Duration {
+    let seconds = headers.get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+    seconds.map_or(Duration::from_secs(1), Duration::from_secs).min(PATIENCE)
+}
+
+/// What is being done, on a terminal: an audit of a year takes a while.
+fn progress(what: &str) {
+    let mut screen = std::io::stderr();
+    if screen.is_terminal() {
+        // Nobody is worse off when it cannot be shown.
+        let _ = write!(screen, "\r\x1b[K{what}");
     }
 }
 

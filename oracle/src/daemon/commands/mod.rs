@@ -3,6 +3,7 @@
 pub mod audit;
 pub mod backtest;
 pub mod doctor;
+pub mod import_record;
 pub mod payment;
 pub mod price;
 pub mod prove_equivocation;

@@ -13,8 +13,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
     hypothec-oracle rotate --data /var/lib/hypothec-signer --to /var/lib/hypothec-signer-2 --from 1798761600\n\n\
-    Both keys must be on this machine while it runs. Put the file it writes into the daemon's data folder as \
-    rotation.json: /v1/rotation serves it. The old key goes on attesting for the loans that name it.")]
+    Both keys must be on this machine while it runs. It writes rotation.json in the old key's folder; copy that into \
+    both daemons' data folders: /v1/rotation serves it. The old key goes on attesting for the loans that name it.")]
 pub struct Rotate {
     #[command(flatten)]
     place: Place,
@@ -24,7 +24,7 @@ pub struct Rotate {
     /// Unix seconds from which new loans should name the new key.
     #[arg(long, value_name = "UNIX")]
     from: u32,
-    /// regtest or signet [default: signet].
+    /// regtest, signet or bitcoin [default: signet].
     #[arg(long)]
     network: Option<Network>,
     /// File with the old key's passphrase.
@@ -33,7 +33,7 @@ pub struct Rotate {
     /// File with the new key's passphrase [default: as the old key's].
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
-    /// Where to write the statement [default: rotation.json in the data folder]; an existing file is never replaced.
+    /// Where to write a copy of rotation.json, which itself always lies in the data folder: a key hands over once.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
 }
@@ -49,16 +49,25 @@ impl Rotate {
         let (data, network) = (said.data()?, said.network.unwrap_or(Network::Signet));
         let old_passphrase = Passphrase { file: said.passphrase_file };
         let new_passphrase = Passphrase { file: self.new_passphrase_file.or_else(|| old_passphrase.file.clone()) };
-        let out = self.out.unwrap_or_else(|| rotation::path(&data));
-        if out.exists() {
-            anyhow::bail!("{} exists: a rotation is signed once and never replaced", out.display());
+        if let Some(out) = self.out.as_ref().filter(|out| out.exists()) {
+            anyhow::bail!("{} exists; name a file that is not there yet, or leave --out away", out.display());
         }
         let old = keyfile::load(&data, network, &old_passphrase)?;
         let new = keyfile::load(&self.to, network, &new_passphrase)?;
-        let statement = Rotation::sign(&old, &new, Time(self.from))?;
-        rotation::write(&out, &statement)?;
+        let from = Time(self.from);
+        let statement = match rotation::before(&data, &old.public_key(), &new.public_key(), from)? {
+            Some(signed) => signed,
+            None => Rotation::sign(&old, &new, from)?,
+        };
+        rotation::add(&data, &statement, self.out.as_deref())?;
         println!("{}", serde_json::to_string_pretty(&statement)?);
-        eprintln!("written to {}; from {} new loans should name {}", out.display(), statement.from, statement.new_key);
+        let place = rotation::path(&data);
+        eprintln!(
+            "written to {}; from {} new loans should name {}",
+            place.display(),
+            statement.from,
+            statement.new_key
+        );
         Ok(())
     }
 }

@@ -5,7 +5,7 @@ use crate::daemon::cli::Place;
 use crate::daemon::config::{Network, Said};
 use crate::daemon::keyfile;
 use crate::daemon::passphrase::Passphrase;
-use crate::daemon::signer::{begin_record, Vault};
+use crate::daemon::signer::Vault;
 use crate::daemon::socket::{user_id, Door};
 use anyhow::bail;
 use clap::Args;
@@ -26,7 +26,7 @@ pub struct Signer {
     /// A user, by name or number, who may ask besides the signer's own; the socket's group may then open it.
     #[arg(long, value_name = "USER")]
     client: Vec<String>,
-    /// regtest or signet [default: signet].
+    /// regtest, signet or bitcoin [default: signet].
     #[arg(long)]
     network: Option<Network>,
     /// File with the key's passphrase, closed to others (mode 600).
@@ -35,9 +35,6 @@ pub struct Signer {
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
-    /// Begin an empty record of what was signed: only for a key that has never signed anything.
-    #[arg(long)]
-    begin_record: bool,
 }
 
 impl Signer {
@@ -61,12 +58,8 @@ impl Signer {
         let others = self.client.iter().map(|user| user_id(user)).collect::<anyhow::Result<Vec<u32>>>()?;
         let socket = self.listen_at.unwrap_or_else(|| data.join("signer.sock"));
         let passphrase = Passphrase { file: said.passphrase_file };
-        let begin = self.begin_record;
         let vault = tokio::task::spawn_blocking(move || {
             let keys = keyfile::load(&data, network, &passphrase)?;
-            if begin {
-                begin_record(&data, &keys.public_key())?;
-            }
             Vault::open(&data, keys, clock)
         });
         let vault = vault.await??;

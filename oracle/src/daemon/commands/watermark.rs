@@ -12,7 +12,7 @@ use std::path::PathBuf;
 pub enum Watermark {
     /// Write it to a file, signed. The oracle may be running. Give the file to `run --watermark`.
     Export {
-        /// The file to write; replaced if it is there.
+        /// The file to write; an older watermark of this oracle there is replaced, anything else is not.
         file: PathBuf,
         #[command(flatten)]
         place: Place,

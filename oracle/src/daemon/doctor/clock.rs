@@ -28,17 +28,20 @@ impl Witness {
     }
 }
 
-/// Judges the clock by the median of what others say: one wrong server proves nothing.
-pub fn look_at_clock(witnesses: &[Witness]) -> Finding {
+/// Judges the clock by the median of what others say: one wrong server proves nothing. An oracle that people rely on
+/// must have somebody to ask.
+pub fn look_at_clock(witnesses: &[Witness], relied_on: bool) -> Finding {
     let mut ahead: Vec<i64> = witnesses.iter().map(Witness::ahead).collect();
     ahead.sort_unstable();
     let Some(median) = ahead.get(ahead.len() / 2).copied() else {
-        return Finding::note(
-            "clock",
+        let (what, remedy) = (
             "nobody was there to compare the clock with",
-            WHY,
-            "name venues, mirrors or a bitcoind in the config file, and see `timedatectl`",
+            "name venues or a bitcoind in the config file, and see `timedatectl`",
         );
+        return match relied_on {
+            true => Finding::trouble("clock", what, WHY, remedy),
+            false => Finding::note("clock", what, WHY, remedy),
+        };
     };
     let named: Vec<&str> = witnesses.iter().map(|witness| witness.name.as_str()).collect();
     let named = named.join(", ");
@@ -95,7 +98,9 @@ mod tests {
 
     #[test]
     fn one_wrong_server_proves_nothing_and_most_of_them_do() {
-        assert_eq!(look_at_clock(&[]).level, Level::Note);
+        assert_eq!(look_at_clock(&[], false).level, Level::Note);
+        assert_eq!(look_at_clock(&[], true).level, Level::Trouble);
+        let look_at_clock = |witnesses: &[Witness]| look_at_clock(witnesses, true);
         assert_eq!(look_at_clock(&[witness(1), witness(-2), witness(4_000)]).level, Level::Fine);
         let found = look_at_clock(&[witness(90), witness(88), witness(0)]);
         assert_eq!(found.level, Level::Trouble);

@@ -34,6 +34,13 @@ pub struct VenueHealth {
     pub paused_until: Option<Time>,
 }
 
+impl VenueHealth {
+    /// What is wrong at the moment: how it failed since its last good answer.
+    pub fn trouble(&self) -> Option<&str> {
+        self.last_error.as_ref().filter(|_| self.failures > 0).map(|(_, why)| why.as_str())
+    }
+}
+
 #[derive(Debug, Default)]
 struct Seat {
     good: Option<(Time, String)>,
@@ -44,6 +51,8 @@ struct Seat {
 struct Seats {
     seats: BTreeMap<Venue, Seat>,
     rounds: u64,
+    /// When the last round was.
+    asked: Time,
 }
 
 /// The last answers; fetchers write, the desk reads.
@@ -58,6 +67,11 @@ impl Table {
     /// Has every venue been asked once?
     pub fn is_ready(&self) -> bool {
         self.lock().rounds > 0
+    }
+
+    /// Has every venue been asked at this time or later?
+    pub fn is_asked(&self, now: Time) -> bool {
+        self.lock().asked >= now
     }
 
     /// What is known of each venue at `now`, at most `max_age` seconds old.
@@ -172,6 +186,7 @@ impl Fetcher {
             });
         }
         while asked.join_next().await.is_some() {}
+        self.table.lock().asked = now;
         self.table.round_done();
     }
 

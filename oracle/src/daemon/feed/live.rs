@@ -2,26 +2,27 @@
 //!
 //! At each tick it takes what the table holds, appends it to the tick log, syncs, and only then says what follows. All it
 //! says follows from the log: after a restart it reads the log again and says what had been decided before, and nothing
-//! about the time it was off. Below quorum it says nothing, and warns.
+//! about the time it was off. Below quorum it says nothing, and warns. While the signer is away hours close all the same,
+//! and their heads follow when it is back.
 
 use super::fetch::{Fetcher, Table, VenueHealth, PATIENCE};
+use super::heads::{HeadSigner, Heads};
 use super::{Feed, News, Venues};
 use crate::clock::Clock;
 use crate::daemon::log::{LogReader, TickLog};
 use crate::price::policy::{Policies, Policy, LOOKBACK};
 use crate::price::reckon::{Reckoner, Tick};
 use crate::price::venue::Venue;
-use crate::ticklog::entry::{Entry, Head};
+use crate::ticklog::entry::Entry;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::Context;
-use bitcoin::hashes::sha256;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
-/// Signs a head of the tick log.
-pub type HeadSigner = Box<dyn Fn(u64, Time, sha256::Hash) -> anyhow::Result<Head> + Send>;
+/// How often a clock file is looked at for a new time to ask at. Real time.
+const PLAYED_PACE: Duration = Duration::from_millis(20);
 
 /// One venue, as metrics and pages show it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -57,6 +58,10 @@ pub struct Health {
     pub quorum: u32,
     /// Since when there has been no median: the alarm.
     pub below_quorum_since: Option<Time>,
+    /// Hours of the tick log that are over and wait for their signed head.
+    pub heads_waiting: usize,
+    /// Why they wait; `None` while the signer answers.
+    pub heads_trouble: Option<String>,
     /// Each venue of the policy.
     pub venues: Vec<VenueStatus>,
 }
@@ -66,7 +71,7 @@ pub struct Live {
     policies: Policies,
     table: Table,
     log: TickLog,
-    sign: HeadSigner,
+    heads: Heads,
     reckoner: Reckoner,
     is_rebuilt: bool,
     lows: BTreeMap<Time, Cents>,
@@ -75,6 +80,7 @@ pub struct Live {
     grace: u32,
     below_since: Option<Time>,
     polling: Option<AbortHandle>,
+    is_played: bool,
 }
 
 impl Drop for Live {
@@ -93,7 +99,7 @@ impl Live {
             policies,
             table,
             log,
-            sign,
+            heads: Heads::new(sign),
             reckoner: Reckoner::default(),
             is_rebuilt: false,
             lows: BTreeMap::new(),
@@ -102,26 +108,32 @@ impl Live {
             grace: newest,
             below_since: None,
             polling: None,
+            is_played: false,
         }
     }
 
-    /// Starts asking the venues in the background, on the machine's clock, until the feed is dropped.
+    /// Starts asking the venues in the background until the feed is dropped. On a played clock they are asked once at each
+    /// of its times, and no tick is made before they have answered.
     ///
     /// # Errors
     /// When the HTTP client cannot be made.
-    pub fn start_asking(&mut self, bases: &BTreeMap<Venue, String>) -> anyhow::Result<()> {
+    pub fn start_asking(&mut self, bases: &BTreeMap<Venue, String>, clock: Clock) -> anyhow::Result<()> {
         let runtime = tokio::runtime::Handle::try_current().context("ask venues without a runtime")?;
         let mut venues: Vec<Venue> = self.policies.all().iter().flat_map(|policy| policy.venues.clone()).collect();
         venues.sort_unstable();
         venues.dedup();
         let fetcher = Fetcher::new(&venues, bases, PATIENCE, self.table.clone())?;
         let pace = self.policies.all().iter().map(|policy| policy.tick_seconds).min().unwrap_or(5);
+        self.is_played = clock.is_file();
+        let pace = if self.is_played { PLAYED_PACE } else { Duration::from_secs(u64::from(pace.max(1))) };
+        let table = self.is_played.then(|| self.table.clone());
         let asking = async move {
-            let mut beat = tokio::time::interval(Duration::from_secs(u64::from(pace.max(1))));
+            let mut beat = tokio::time::interval(pace);
             beat.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
                 beat.tick().await;
-                match Clock::System.now() {
+                match clock.now() {
+                    Ok(now) if table.as_ref().is_some_and(|table| table.is_asked(now)) => {}
                     Ok(now) => fetcher.round(now).await,
                     Err(error) => tracing::warn!("venues are not asked: {error:#}"),
                 }
@@ -162,7 +174,8 @@ impl Live {
     /// Is the next tick due, and have the venues been asked?
     fn is_due(&self, policy: &Policy, now: Time) -> bool {
         let slot = |at: Time| at.0 / policy.tick_seconds.max(1);
-        self.table.is_ready() && self.log.end().is_none_or(|end| now > end.at && slot(now) > slot(end.at))
+        let is_asked = self.table.is_ready() && (!self.is_played || self.table.is_asked(now));
+        is_asked && self.log.end().is_none_or(|end| now > end.at && slot(now) > slot(end.at))
     }
 
     fn tick(&mut self, policy: &Policy, now: Time) -> anyhow::Result<()> {
@@ -173,7 +186,7 @@ impl Live {
         let (n, prev) = self.log.next();
         let (median, held) = (tick.aggregate.median, tick.held);
         let entry = Entry { n, prev, at: now, policy: policy.version, inputs, median, held };
-        self.log.append(entry, &self.sign)?;
+        self.log.append(entry)?;
         self.reckoner = reckoner;
         self.lows.extend(tick.low);
         self.fixings.extend(tick.fixing);
@@ -219,6 +232,7 @@ impl Feed for Live {
         self.fixings.retain(|at, _| *at > frozen_until);
         let policy = self.policies.at(now).with_context(|| format!("no policy counts at {now}"))?.clone();
         self.grace = policy.freeze_seconds;
+        self.heads.look(&mut self.log, now)?;
         if self.is_due(&policy, now) {
             self.tick(&policy, now)?;
         }
@@ -236,7 +250,7 @@ impl Feed for Live {
             price: status.price,
             age: status.health.last_good.map(|at| now.since(at)),
             used: status.price.is_some() && status.why_not.is_none(),
-            trouble: status.why_not.clone().or(status.health.last_error.as_ref().map(|(_, why)| why.clone())),
+            trouble: status.why_not.clone().or_else(|| status.health.trouble().map(str::to_owned)),
         };
         Venues {
             list: health.venues.iter().map(one).collect(),
@@ -271,6 +285,8 @@ impl Feed for Live {
             venues_used: last.and_then(|tick| u32::try_from(tick.aggregate.used()).ok()).unwrap_or(0),
             quorum: policy.quorum,
             below_quorum_since: self.below_since,
+            heads_waiting: self.heads.waiting(),
+            heads_trouble: self.heads.trouble().map(str::to_owned),
             venues: policy.venues.iter().map(venue).collect(),
         })
     }

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 pub mod fetch;
+pub mod heads;
 pub mod live;
 pub mod manual;
 pub mod replay;

@@ -210,8 +210,12 @@ impl Follower {
 
     /// Signed ahead as a rule; where it is not, the signer may be waited for.
     async fn said(&self, event: Attested) -> Option<Arc<str>> {
-        let press = Arc::clone(&self.press);
-        let said = tokio::task::spawn_blocking(move || press.attested(&[event])).await.ok()?;
+        let mut closing = self.closing.clone();
+        let said = Arc::clone(&self.press).attested_in_time(vec![event]);
+        let said = tokio::select! {
+            said = said => said?,
+            _ = closing.wait_for(|closing| *closing) => return None,
+        };
         said.ok()?.pop().map(|(_, text)| text)
     }
 }

@@ -4,9 +4,10 @@
 //! believed only from proxies that the operator names: anybody can write that header.
 
 use super::refusal::Refusal;
+use super::turns::Turns;
 use super::Meters;
 use axum::extract::{MatchedPath, Request, State};
-use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
+use axum::http::{header, HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use governor::clock::{Clock, DefaultClock};
@@ -25,6 +26,8 @@ const REMEMBERED: usize = 10_000;
 const AT_MOST: usize = 100_000;
 /// Looking through all of them is not done for every request. Real time.
 const BETWEEN_TIDYING: Duration = Duration::from_secs(1);
+/// The longest refusal of a library's that is passed on, in bytes.
+const WORDS: usize = 1_024;
 /// What a month of a band costs: a second of work when it is not kept.
 const BUNDLE: u32 = 4;
 /// What a year of a band costs.
@@ -69,6 +72,7 @@ pub struct Guard {
     per_address: usize,
     open: Mutex<HashMap<IpAddr, usize>>,
     tidied: Mutex<Option<Instant>>,
+    turns: Turns,
     meters: Arc<Meters>,
 }
 
@@ -86,6 +90,7 @@ impl Guard {
             per_address: limits.connections_per_address.max(1),
             open: Mutex::default(),
             tidied: Mutex::default(),
+            turns: Turns::default(),
             meters,
         }
     }
@@ -173,37 +178,68 @@ fn neighbourhood(address: IpAddr) -> IpAddr {
     }
 }
 
-fn cost(route: &str, path: &str) -> u32 {
-    let is_year =
-        || path.split('?').next().and_then(|path| path.rsplit('/').next()).is_some_and(|last| last.len() == 4);
+fn cost(route: &str, uri: &Uri) -> u32 {
+    let is_year = || uri.path().rsplit('/').next().is_some_and(|last| last.len() == 4);
     match route {
+        "/v1/bands/{band}/{month}" | "/v1/bands/{band}/{day}/{hour}" if !is_year() && is_cheap(uri) => 1,
         "/v1/bands/{band}/{month}" if is_year() => YEAR,
         "/v1/bands/{band}/{month}" | "/v1/bands/{band}/{day}/{hour}" | "/v1/fixings/{day}" | "/list-events" => BUNDLE,
         _ => 1,
     }
 }
 
+/// Attestations alone are few, and signed once.
+fn is_cheap(uri: &Uri) -> bool {
+    uri.query().is_some_and(|query| query == "only=attestations")
+}
+
 /// Around every request: the limit, the counting, and the headers that every answer has.
 pub async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let peer = request.extensions().get::<SocketAddr>().copied();
-    let waits = peer.and_then(|peer| {
-        let asker = guard.asker(peer, request.headers());
-        guard.refuses(asker, cost(&route, request.uri().path()))
-    });
-    let mut response = match waits {
-        None => next.run(request).await,
+    let asker = peer.map(|peer| guard.asker(peer, request.headers()));
+    let cost = cost(&route, request.uri());
+    let mut response = match asker.and_then(|asker| guard.refuses(asker, cost)) {
+        None => match asker.filter(|_| cost > 1) {
+            None => next.run(request).await,
+            Some(asker) => {
+                let turn = guard.turns.take(asker).await;
+                next.run(request).await.map(|body| turn.lasts_as_long_as(body))
+            }
+        },
         Some(seconds) => {
             guard.meters.refused("rate");
             too_many(seconds)
         }
     };
+    if is_plain(&response) {
+        response = in_our_words(response).await;
+    }
     guard.meters.answered(&route, response.status().as_u16());
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     // All of it is public: a page of anybody's may read it.
     headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
     response
+}
+
+/// Is it a refusal by the library that read the request, before anything of ours saw it?
+fn is_plain(response: &Response) -> bool {
+    let kind = response.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
+    response.status().is_client_error() && kind.is_none_or(|kind| kind.starts_with("text/plain"))
+}
+
+/// The same refusal as all of ours are written.
+async fn in_our_words(response: Response) -> Response {
+    let status = response.status();
+    let said = axum::body::to_bytes(response.into_body(), WORDS).await.unwrap_or_default();
+    let said = String::from_utf8_lossy(&said).into_owned();
+    let code = match status {
+        StatusCode::PAYLOAD_TOO_LARGE => "too_large",
+        StatusCode::NOT_FOUND => "not_found",
+        _ => "bad_request",
+    };
+    Refusal(status, code, if said.is_empty() { status.to_string() } else { said }).into_response()
 }
 
 fn too_many(seconds: u64) -> Response {
@@ -273,8 +309,13 @@ mod tests {
 
     #[test]
     fn a_year_costs_more_than_a_month_and_a_month_more_than_a_price() {
-        assert_eq!(cost("/v1/bands/{band}/{month}", "/v1/bands/21/2020"), YEAR);
-        assert_eq!(cost("/v1/bands/{band}/{month}", "/v1/bands/21/202003"), BUNDLE);
+        let cost = |route, uri: &'static str| cost(route, &Uri::from_static(uri));
+        let band = "/v1/bands/{band}/{month}";
+        assert_eq!(cost(band, "/v1/bands/21/2020"), YEAR);
+        assert_eq!(cost(band, "/v1/bands/21/2020?only=attestations"), YEAR);
+        assert_eq!(cost(band, "/v1/bands/21/202003"), BUNDLE);
+        assert_eq!(cost(band, "/v1/bands/21/202003?only=announcements"), BUNDLE);
+        assert_eq!(cost(band, "/v1/bands/21/202003?only=attestations"), 1);
         assert_eq!(cost("/v1/price", "/v1/price"), 1);
     }
 }

@@ -59,6 +59,7 @@ struct ShownMeters {
     frozen_until: Gauge,
     clock: Gauge,
     trouble: Gauge,
+    heads_waiting: Gauge,
     followers: Gauge,
     relays: RelayMeters,
 }
@@ -182,6 +183,7 @@ impl ShownMeters {
         let fixings = gauge("fixings", "Fixings said");
         let followers = gauge("event_followers", "Followers of the stream of events");
         let trouble = gauge("trouble", "1 while clock or feed fails");
+        let heads_waiting = gauge("heads_waiting", "Hours of the tick log that are over and wait for the signer");
         let mut seconds = |name: &str, help: &str| {
             let gauge = Gauge::default();
             registry.register_with_unit(name, help, Unit::Seconds, gauge.clone());
@@ -210,6 +212,7 @@ impl ShownMeters {
             frozen_until,
             clock,
             trouble,
+            heads_waiting,
             followers,
             relays,
         }
@@ -232,6 +235,7 @@ impl ShownMeters {
         self.frozen_until.set(i64::from(shown.ledger.frozen_until().0));
         self.clock.set(i64::from(shown.clock.0));
         self.trouble.set(i64::from(!shown.complaint.is_empty()));
+        self.heads_waiting.set(shown.health.as_ref().map_or(0, |health| whole(health.heads_waiting)));
         self.followers.set(whole(followers));
     }
 }
@@ -242,6 +246,7 @@ fn whole(number: impl TryInto<i64>) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use super::super::super::feed::live::Health;
     use super::super::super::feed::{Venue, Venues};
     use super::*;
     use crate::units::Cents;
@@ -261,6 +266,7 @@ mod tests {
             clock: Time(1_584_000_000),
             ticks: 7,
             venues: Venues { list, quorum: 3 },
+            health: Some(Health { heads_waiting: 2, ..Health::default() }),
             ..Shown::default()
         };
         let meters = Meters::new();
@@ -283,6 +289,7 @@ mod tests {
             "hypothec_oracle_requests_total{route=\"/v1/price\",status=\"200\"} 2",
             "hypothec_oracle_refused_total{kind=\"rate\"} 1",
             "hypothec_oracle_attestations_total{kind=\"fixing\"} 1",
+            "hypothec_oracle_heads_waiting 2",
             "hypothec_oracle_event_followers 3",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");

@@ -17,6 +17,7 @@ mod paper;
 mod refusal;
 mod routes;
 mod state;
+mod turns;
 
 pub use counter::{info_of, Counter};
 pub use guard::{Guard, Limits};

@@ -32,16 +32,22 @@ pub struct Unsigned {
     pub why: String,
     /// The signer has been told more than the asker knew.
     pub outdated: bool,
+    /// It could not be asked.
+    pub away: bool,
 }
 
 impl From<Unsigned> for AnnounceError {
     fn from(error: Unsigned) -> AnnounceError {
-        AnnounceError::Signer { why: error.why }
+        AnnounceError::Signer { why: error.why, away: error.away }
     }
 }
 
 fn unsigned(why: impl ToString) -> Unsigned {
-    Unsigned { why: why.to_string(), outdated: false }
+    Unsigned { why: why.to_string(), outdated: false, away: false }
+}
+
+fn away(error: &anyhow::Error) -> Unsigned {
+    Unsigned { why: format!("{error:#}"), outdated: false, away: true }
 }
 
 impl SignerClient {
@@ -135,7 +141,7 @@ impl SignerClient {
                 // The other idle ones are as old.
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 let mut caller = self.greet()?;
-                let answer = caller.ask(ask).map_err(|error| unsigned(format!("{error:#}")))?;
+                let answer = caller.ask(ask).map_err(|error| away(&error))?;
                 (caller, answer)
             }
         };
@@ -145,14 +151,14 @@ impl SignerClient {
         }
         drop(idle);
         match answer {
-            Answer::Refused { why, outdated } => Err(Unsigned { why, outdated }),
+            Answer::Refused { why, outdated } => Err(Unsigned { why, outdated, away: false }),
             answer => Ok(answer),
         }
     }
 
     fn greet(&self) -> Result<Caller, Unsigned> {
-        let mut caller = Caller::connect(&self.path, PATIENCE).map_err(|error| unsigned(format!("{error:#}")))?;
-        match caller.ask(&Ask::Key {}).map_err(|error| unsigned(format!("{error:#}")))? {
+        let mut caller = Caller::connect(&self.path, PATIENCE).map_err(|error| away(&error))?;
+        match caller.ask(&Ask::Key {}).map_err(|error| away(&error))? {
             Answer::Key { key } if key == self.key => Ok(caller),
             Answer::Key { key } => {
                 Err(unsigned(format!("it holds key {key}, this oracle's is {}; give it the right one", self.key)))

@@ -55,7 +55,10 @@ impl Keys {
         let mut events = Vec::with_capacity(say.len());
         for one in say {
             let event = one.event();
-            events.push(event.ok_or_else(|| AnnounceError::Signer { why: format!("{one:?} is about no event") })?);
+            events.push(
+                event
+                    .ok_or_else(|| AnnounceError::Signer { why: format!("{one:?} is about no event"), away: false })?,
+            );
         }
         let outcomes = |one: &Say, event: &Event| match one {
             Say::Fixing { cents, .. } => fixing_digits(*cents),

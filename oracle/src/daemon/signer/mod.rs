@@ -8,16 +8,18 @@
 //! Never opens a network socket, never signs a bare digest (of a note for relays it makes the id itself), never signs a
 //! rotation.
 
+mod adopt;
 mod ask;
 mod client;
 mod keys;
 mod record;
 mod vault;
 
+pub use adopt::{check, entries};
 pub use ask::{Answer, Ask, Say};
 pub use client::SignerClient;
 pub use keys::Keys;
-pub use record::begin_record;
+pub use record::{begin_record, import_record, leave_record};
 pub use vault::Vault;
 
 #[cfg(test)]

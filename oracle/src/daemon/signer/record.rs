@@ -7,15 +7,26 @@
 //! low UNIX CENTS             the least low told for the hour that starts there
 //! closed DAY UNIX            of this day, hours that end at or before this moment are final
 //! payment ID WORD            what was said of a payment
+//! unrecorded                 from here on the key signed in a daemon, without this record
+//! import COUNT               so many lines follow that a daemon's ledger holds
 //! ```
+//!
+//! A record is whole when nothing was signed without it. After `unrecorded` it is not, until an import has come to its
+//! end; a signer opens only a whole one.
 
 use super::super::journal::Journal;
+use crate::crash;
 use crate::event::{PaymentId, PaymentWord};
 use crate::units::{Cents, Day, Time};
-use anyhow::Context;
+use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+
+/// Lines of an import that are made durable together.
+const CHUNK: usize = 4_096;
+/// The line that says that the key signed elsewhere.
+const UNRECORDED: &str = "unrecorded";
 
 /// One line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,12 +60,32 @@ impl Signed {
             Entry::Payment(id, word) => drop(self.payments.insert(id, word)),
         }
     }
+
+    fn holds(&self, entry: Entry) -> bool {
+        match entry {
+            Entry::Fixing(at, dollars) => self.fixings.get(&at) == Some(&dollars),
+            Entry::Low(hour, cents) => self.lows.get(&hour) == Some(&cents),
+            Entry::Closed(day, until) => self.closed.get(&day) == Some(&until),
+            Entry::Payment(id, word) => self.payments.get(&id) == Some(&word),
+        }
+    }
+}
+
+/// Is all that was signed in a record?
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Whole,
+    /// A daemon signed without it.
+    Unrecorded,
+    /// An import was cut off; so many of its lines are missing.
+    Importing(u64),
 }
 
 /// The record on disk and what it holds.
 #[derive(Debug)]
 pub struct Record {
     journal: Journal,
+    state: State,
     pub signed: Signed,
 }
 
@@ -75,27 +106,117 @@ pub fn begin_record(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<()> {
     Journal::create(&path(data), &name(key))
 }
 
+/// Notes in the record beside a key, if there is one, that a daemon signs without it from now on. A signer then wants the
+/// daemon's ledger first.
+///
+/// # Errors
+/// When a signer has the record open, or it cannot be read or written.
+pub fn leave_record(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<()> {
+    // A replica's folder may hold the record of the key that was made with it.
+    if !path(data).exists() || !Journal::is_named(&path(data), &name(key))? {
+        return Ok(());
+    }
+    let mut record = Record::open_as_it_is(data, key)?;
+    if record.state == State::Whole {
+        record.journal.append(&[UNRECORDED.to_string()])?;
+    }
+    Ok(())
+}
+
+/// Takes what a daemon's ledger holds into the record of a key, which is made if it is missing; whole when this returns,
+/// and as incomplete as before when it does not. How many entries were new.
+///
+/// # Errors
+/// When a signer has the record open, `entries` contradicts it (as `check` says), or the disk fails.
+pub fn import_record(
+    data: &Path,
+    key: &XOnlyPublicKey,
+    entries: &[Entry],
+    check: impl Fn(&Signed) -> anyhow::Result<()>,
+) -> anyhow::Result<usize> {
+    let begin = |count: usize| format!("import {count}");
+    if !path(data).exists() {
+        let lines = std::iter::once(begin(entries.len())).chain(entries.iter().map(|entry| write(*entry)));
+        crash::point("record-making");
+        Journal::create_with(&path(data), &name(key), &lines.collect::<Vec<_>>())?;
+        crash::point("record-made");
+        return Ok(entries.len());
+    }
+    let mut record = Record::open_as_it_is(data, key)?;
+    check(&record.signed)?;
+    let fresh: Vec<Entry> = entries.iter().copied().filter(|entry| !record.signed.holds(*entry)).collect();
+    if record.state == State::Whole && fresh.is_empty() {
+        return Ok(0);
+    }
+    record.journal.append(&[begin(fresh.len())])?;
+    crash::point("record-begun");
+    for chunk in fresh.chunks(CHUNK) {
+        record.append(chunk)?;
+        crash::point("record-chunk");
+    }
+    Ok(fresh.len())
+}
+
 impl Record {
     /// Opens a key's record.
     ///
     /// # Errors
-    /// When it is missing, damaged, in use or another key's.
+    /// When it is missing, not whole, damaged, in use or another key's.
     pub fn open(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Record> {
-        let path = path(data);
-        if !path.exists() {
-            anyhow::bail!(
-                "{} is missing: what this key has signed is not known, and signing a second outcome would give the \
-                 key away; restore the newest copy, or, only for a key that has never signed, say --begin-record",
-                path.display()
+        let shown = path(data);
+        let remedy = "import the daemon's ledger: stop the daemon and say `hypothec-oracle import-record`";
+        if !shown.exists() {
+            bail!(
+                "{} is missing: what this key has signed is not known, and signing a second outcome would give the key \
+                 away; restore the newest copy, or {remedy}",
+                shown.display()
             );
         }
-        let (journal, lines) = Journal::open(&path, &name(key))?;
-        let mut signed = Signed::default();
-        for line in lines {
-            let entry = read(&line).with_context(|| format!("{} holds {line:?}, which is unknown", path.display()))?;
-            signed.apply(entry);
+        let record = Record::open_as_it_is(data, key)?;
+        match record.state {
+            State::Whole => Ok(record),
+            State::Unrecorded => {
+                bail!("this key signed in a daemon, without the record {}; {remedy}", shown.display())
+            }
+            State::Importing(missing) => {
+                let shown = shown.display();
+                bail!("an import into {shown} was cut off, {missing} of its lines are missing; {remedy} again")
+            }
         }
-        Ok(Record { journal, signed })
+    }
+
+    fn open_as_it_is(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Record> {
+        let path = path(data);
+        let (journal, lines) = Journal::open(&path, &name(key))?;
+        let mut record = Record { journal, state: State::Whole, signed: Signed::default() };
+        for line in lines {
+            let read = record.read(&line);
+            read.with_context(|| format!("{} holds {line:?}, which is unknown or out of place", path.display()))?;
+        }
+        Ok(record)
+    }
+
+    fn read(&mut self, line: &str) -> Option<()> {
+        if line == UNRECORDED {
+            self.state = State::Unrecorded;
+            return Some(());
+        }
+        if let Some(count) = line.strip_prefix("import ") {
+            // A later import holds all that an earlier one, cut off, left out.
+            self.state = match count.parse().ok()? {
+                0 => State::Whole,
+                count => State::Importing(count),
+            };
+            return Some(());
+        }
+        self.signed.apply(read(line)?);
+        self.state = match self.state {
+            State::Importing(1) | State::Whole => State::Whole,
+            State::Importing(count) => State::Importing(count.checked_sub(1)?),
+            // Nobody signs with a record that is not whole.
+            State::Unrecorded => return None,
+        };
+        Some(())
     }
 
     /// Makes entries durable. When this returns they may be signed.

@@ -1,7 +1,8 @@
+use super::super::ledger::{Ledger, Record as Said};
 use super::super::socket::Door;
 use super::ask::{Answer, Ask, Say};
 use super::vault::{Refusal, Vault};
-use super::{begin_record, Keys, SignerClient};
+use super::{begin_record, check, entries, import_record, leave_record, Keys, SignerClient};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
@@ -14,6 +15,7 @@ use crate::verify::{verify_announcement, verify_attestation};
 use crate::wire::{SignedLows, SignedPrice};
 use bitcoin::hex::DisplayHex;
 use secp256k1_zkp::SecretKey;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 const DAY: Day = Day(18_333);
@@ -167,11 +169,82 @@ fn a_missing_or_foreign_record_is_no_empty_record() {
     let world = World::new();
     let folder = tempfile::tempdir().unwrap();
     let missing = Vault::open(folder.path(), keys(), Clock::system()).unwrap_err();
-    assert!(format!("{missing:#}").contains("--begin-record"), "{missing:#}");
+    assert!(format!("{missing:#}").contains("import-record"), "{missing:#}");
     assert!(begin_record(world.folder.path(), &keys().public_key()).is_err(), "a record is never replaced");
     let other = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap());
     begin_record(folder.path(), &other.public_key()).unwrap();
     assert!(Vault::open(folder.path(), keys(), Clock::system()).is_err());
+}
+
+/// A ledger of some hours, as a daemon with the key at hand would have said them.
+fn ledger() -> Ledger {
+    let mut ledger = Ledger::default();
+    for number in 0..9 {
+        ledger.apply(Said::Low { hour: hour(number), cents: Cents(750_000 - u64::from(number)) }).unwrap();
+        ledger.apply(Said::Fixing { at: hour(number), cents: Cents(760_000) }).unwrap();
+    }
+    ledger.apply(Said::Frozen { until: hour(9) }).unwrap();
+    ledger
+}
+
+fn import(data: &Path, ledger: &Ledger) -> anyhow::Result<usize> {
+    let none = BTreeMap::new();
+    let all = entries(ledger, &none);
+    import_record(data, &keys().public_key(), &all, |signed| Ok(check(signed, ledger, &none)?))
+}
+
+#[test]
+fn a_key_that_signed_in_a_daemon_opens_only_with_the_daemons_ledger_and_is_held_to_it() {
+    let mut world = World::new();
+    world.vault = None;
+    let data = world.folder.path().to_owned();
+    let open = || Vault::open(&data, keys(), Clock::file(data.join("clock")));
+    leave_record(&data, &keys().public_key()).unwrap();
+    leave_record(&data, &keys().public_key()).unwrap();
+    let refused = format!("{:#}", open().unwrap_err());
+    assert!(refused.contains("signed in a daemon") && refused.contains("import-record"), "{refused}");
+    assert_eq!(import(&data, &ledger()).unwrap(), 9 + 9 + 1);
+    assert_eq!(import(&data, &ledger()).unwrap(), 0, "a second time");
+    world.restart();
+    world.say(fixing(8, 760_050)).unwrap();
+    assert!(matches!(world.say(fixing(8, 799_900)), Err(Refusal::SecondFixing { .. })));
+    assert!(matches!(world.say(touch(7_000, 0, 8, 699_999)), Err(Refusal::TooLate { .. })), "the hour is final");
+    world.vault = None;
+    let mut other = ledger();
+    other.apply(Said::Fixing { at: hour(10), cents: Cents(760_000) }).unwrap();
+    assert_eq!(import(&data, &other).unwrap(), 1, "what came since");
+    let older = format!("{:#}", import(&data, &ledger()).unwrap_err());
+    assert!(
+        older.contains("the fixing of 2020-03-12T10:00:00Z was signed as 7600 dollars, the ledger none"),
+        "{older}"
+    );
+    // Another key's record beside a key is no record of it.
+    let strange = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap());
+    leave_record(&data, &strange.public_key()).unwrap();
+    open().unwrap();
+}
+
+#[test]
+fn an_import_cut_off_at_any_line_leaves_no_record_that_a_signer_opens_and_is_finished_by_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    begin_record(data, &keys().public_key()).unwrap();
+    leave_record(data, &keys().public_key()).unwrap();
+    import(data, &ledger()).unwrap();
+    let (path, clock) = (data.join("signed"), Clock::file(data.join("clock")));
+    let whole = std::fs::read(&path).unwrap();
+    let ends: Vec<usize> = (1..=whole.len()).filter(|end| whole[end - 1] == b'\n').collect();
+    assert_eq!(ends.len(), 1 + 1 + 1 + 19);
+    for end in &ends[1..] {
+        for cut in [*end, end.saturating_sub(3)].into_iter().filter(|cut| *cut > ends[1]) {
+            std::fs::write(&path, &whole[..cut]).unwrap();
+            let is_whole = cut == whole.len();
+            assert_eq!(Vault::open(data, keys(), clock.clone()).is_ok(), is_whole, "{cut} bytes");
+            import(data, &ledger()).unwrap();
+            drop(Vault::open(data, keys(), clock.clone()).unwrap());
+            assert_eq!(import(data, &ledger()).unwrap(), 0);
+        }
+    }
 }
 
 #[test]

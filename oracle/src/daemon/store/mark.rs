@@ -29,6 +29,14 @@ pub fn read(data: &Path) -> anyhow::Result<Option<Watermark>> {
     mark.map(Some).with_context(|| format!("{} is not a watermark; put back a copy of it", path.display()))
 }
 
+/// Is there a watermark in a data folder?
+///
+/// # Errors
+/// As [`read`].
+pub fn has_watermark(data: &Path) -> anyhow::Result<bool> {
+    Ok(read(data)?.is_some())
+}
+
 /// Replaces the watermark of a data folder; durable when it returns.
 ///
 /// # Errors
@@ -40,13 +48,31 @@ pub fn write(data: &Path, mark: &Watermark) -> anyhow::Result<()> {
 /// Writes the watermark of a data folder to a file, signed. The oracle may be running.
 ///
 /// # Errors
-/// When there is none yet, it is another key's, or the file cannot be written.
+/// When there is none yet, it is another key's, the file holds a newer one or something else, or it cannot be written.
 pub fn export(data: &Path, keys: &Keys, to: &Path) -> anyhow::Result<Watermark> {
     let Some(mark) = read(data)? else {
         bail!("{} holds no watermark yet: the oracle there has never run", data.display());
     };
     if mark.key != keys.public_key() {
         bail!("the watermark in {} is oracle {}'s, the key there is {}", data.display(), mark.key, keys.public_key());
+    }
+    // Whoever keeps the newest copy in one file must not lose it to a restored, older folder.
+    if let Some(text) = text(to)? {
+        let kept: SignedWatermark = serde_json::from_str(&text)
+            .with_context(|| format!("{} is no watermark; name another file", to.display()))?;
+        let kept = kept.verify(&mark.key).with_context(|| format!("{}; name another file", to.display()))?;
+        if kept.records > mark.records || kept.frozen_until > mark.frozen_until {
+            bail!(
+                "{} holds {} records, final until {}; the ledger in {} has {}, final until {}: it is older. Find the newer \
+                 ledger before this oracle runs",
+                to.display(),
+                kept.records,
+                kept.frozen_until,
+                data.display(),
+                mark.records,
+                mark.frozen_until
+            );
+        }
     }
     let signature = keys.state(&mark.statement()).map_err(AnnounceError::from)?;
     let text = serde_json::to_string_pretty(&SignedWatermark { watermark: mark, signature })?;

@@ -16,7 +16,8 @@ mod conformance;
 
 pub use book::{Book, Said};
 pub use log::{Log, LogError};
-pub use mark::{export, read_signed};
+pub(super) use mark::replace;
+pub use mark::{export, has_watermark, read_signed};
 #[cfg(test)]
 pub use memory::Memory;
 pub use postgres::{Postgres, Server};

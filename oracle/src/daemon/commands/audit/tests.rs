@@ -28,7 +28,7 @@ fn log_of(world: &World, day: &str) -> PathBuf {
 }
 
 async fn audited(url: &str) -> String {
-    match audit_oracle(url, &[], None, None, None).await {
+    match audit_oracle(url, &[], Scope::default(), None).await {
         Ok(report) => report,
         Err(error) => format!("{error:#}"),
     }
@@ -36,7 +36,7 @@ async fn audited(url: &str) -> String {
 
 async fn audited_together(first: &World, second: &World, ledger: Ledger) -> String {
     let (url, replica) = (first.serve(ledger.clone()).await, second.serve(ledger).await);
-    match audit_oracle(&url, &[replica], None, None, None).await {
+    match audit_oracle(&url, &[replica], Scope::default(), None).await {
         Ok(report) => report,
         Err(error) => format!("{error:#}"),
     }
@@ -92,13 +92,13 @@ async fn an_honest_oracle_passes_its_audit() {
     assert!(report.contains("ticks    1465, 1465 with a median, 2 signed heads"), "{report}");
     assert!(report.contains("lows     3\nfixings  2 attested"), "{report}");
     let day = Day::from_yyyymmdd("20200312");
-    let second = audit_oracle(&url, &[], day, None, Some(keys().public_key())).await.unwrap();
+    let second =
+        audit_oracle(&url, &[], Scope { from: day, ..Scope::default() }, Some(keys().public_key())).await.unwrap();
     assert!(second.contains("days     20200312 to 20200312"), "{second}");
     let other = audit_oracle(
         &url,
         &[],
-        None,
-        None,
+        Scope::default(),
         Some(
             crate::announce::OracleKeys::from_secret(secp256k1_zkp::SecretKey::from_slice(&[8; 32]).unwrap())
                 .public_key(),
@@ -106,6 +106,51 @@ async fn an_honest_oracle_passes_its_audit() {
     )
     .await;
     assert!(other.unwrap_err().to_string().contains("right would be"));
+}
+
+#[tokio::test]
+async fn an_audit_that_asks_too_much_comes_back_when_it_is_told_to() {
+    let world = world().await;
+    let url = world.serve(world.ledger()).await;
+    let asked = std::sync::Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = std::sync::Arc::clone(&asked);
+    let busy = move |uri: axum::http::Uri| {
+        let number = count.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let url = format!("{url}{uri}");
+        async move {
+            if number % 3 == 1 {
+                return (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")], Default::default());
+            }
+            let answer = reqwest::get(url).await.unwrap();
+            (answer.status(), [("retry-after", "9")], answer.bytes().await.unwrap())
+        }
+    };
+    let front = crate::daemon::harness::listen(axum::Router::new().fallback(busy)).await;
+    assert!(audited(&front).await.ends_with("everything agrees"));
+    assert!(asked.load(std::sync::atomic::Ordering::SeqCst) > 20);
+    let never = || async { (StatusCode::TOO_MANY_REQUESTS, [("retry-after", "0")]) };
+    let front = crate::daemon::harness::listen(axum::Router::new().fallback(never)).await;
+    assert!(audited(&front).await.contains("answers HTTP 429"));
+}
+
+#[test]
+fn an_audit_looks_below_the_least_low_from_every_hour_and_at_every_rung_from_midnight() {
+    let day = Day::from_yyyymmdd("20200312").unwrap();
+    let mut lows = [None; 24];
+    (lows[0], lows[13], lows[20]) = (Some(Cents(9_000_000)), Some(Cents(6_000_000)), Some(Cents(8_000_000)));
+    let lows = [SignedLows::sign(&keys(), day, day.end().unwrap(), lows)];
+    let level = |dollars| Level::at_or_below(dollars).unwrap();
+    let looks = |every_rung, dollars, from_hour| {
+        let event = Event::Touch { level: level(dollars), day, from_hour };
+        touch_bundles(&lows, every_rung).contains(&Bundle::of(event))
+    };
+    for dollars in [1_000, 10_000, 29_000, 60_000, 90_000] {
+        assert!(looks(false, dollars, 0), "{dollars} from midnight");
+        assert!(looks(true, dollars, 13), "{dollars} from the 13th hour, every rung");
+        assert_eq!(looks(false, dollars, 13), dollars >= 30_000 - 64 * 50, "{dollars} from the 13th hour");
+        assert_eq!(looks(false, dollars, 14), dollars >= 40_000 - 64 * 50, "{dollars} from the 14th hour");
+        assert!(looks(true, dollars, 21), "{dollars} from an hour after the last low: nothing may be attested there");
+    }
 }
 
 #[tokio::test]
@@ -149,7 +194,7 @@ async fn a_log_that_was_changed_cut_or_moved_is_found() {
         (joined(dropped), "tick 301 stands where tick 300 belongs"),
         (joined(lines[10..].to_vec()), "tick 10 stands where tick 0 belongs"),
         (joined(swapped), "tick 301 stands where tick 300 belongs"),
-        (joined(headless), "no signed head closes the hour before"),
+        (joined(headless), "stands where that of tick 718 belongs: heads are signed in order"),
         (median, "the log says median $1,000.00, its inputs make $1,102.0"),
         (held, "the log says held price $1,000.00"),
         (policy, "names policy version 2; the published version then was 1"),
@@ -174,6 +219,45 @@ async fn a_log_that_was_changed_cut_or_moved_is_found() {
     std::fs::write(&second, &honest[1]).unwrap();
     assert!(audited(&url).await.ends_with("everything agrees"));
     world.stop();
+}
+
+#[tokio::test]
+async fn a_late_head_is_right_and_a_missing_one_is_not_unless_it_is_the_newest() {
+    let world = world().await;
+    let days = ["20200311", "20200312"].map(|day| (Day::from_yyyymmdd(day).unwrap(), log_of(&world, day)));
+    let texts = days.clone().map(|(_, path)| std::fs::read_to_string(path).unwrap());
+    let mut lines: Vec<(Day, &str)> =
+        texts.iter().zip(&days).flat_map(|(text, (day, _))| text.lines().map(|line| (*day, line))).collect();
+    let is_head = |line: &(Day, &str)| line.1.starts_with("{\"head\"");
+    let places: Vec<usize> = lines.iter().enumerate().filter(|(_, line)| is_head(line)).map(|(at, _)| at).collect();
+    assert_eq!(places.len(), 2);
+    let [newest, oldest] = [lines.remove(places[1]), lines.remove(places[0])];
+    let first_day = days[0].0;
+    let audit = |lines: &[(Day, &str)], until: Option<Day>| {
+        let from = first_day.start().unwrap();
+        let auditor = Auditor::new(keys().public_key(), world.policies.clone(), from).from_the_first_tick();
+        let mut auditor = auditor.until(until.and_then(Day::end));
+        for (day, line) in lines {
+            auditor.line(*day, line)?;
+        }
+        Ok::<_, crate::ticklog::audit::Disagreement>(auditor)
+    };
+    let missing = audit(&lines, None).unwrap().end().unwrap_err().to_string();
+    assert!(missing.contains("no signed head closes the hour whose last tick is 718"), "{missing}");
+    // Signed long after: in the file of another day, behind its ticks.
+    let late = [lines.clone(), vec![(days[1].0, oldest.1)]].concat();
+    assert_eq!(audit(&late, None).unwrap().end().unwrap().heads, 1, "the newest may wait");
+    let late = [late, vec![(days[1].0, newest.1)]].concat();
+    assert_eq!(audit(&late, None).unwrap().end().unwrap().heads, 2);
+    let disordered = [lines.clone(), vec![(days[1].0, newest.1)]].concat();
+    assert!(audit(&disordered, None).is_err());
+    // Of the first day alone: its last hour waits for a head that stands in the second day's file.
+    let ticks_of_first = lines.iter().filter(|(day, _)| *day == first_day).count();
+    let alone = audit(&lines[..ticks_of_first], Some(first_day)).unwrap();
+    assert!(alone.awaits_heads());
+    let read_on = audit(&late, Some(first_day)).unwrap();
+    assert!(!read_on.awaits_heads());
+    assert_eq!(read_on.end().unwrap().ticks, u64::try_from(ticks_of_first).unwrap(), "the next day's are not its own");
 }
 
 #[tokio::test]

@@ -2,8 +2,12 @@
 
 use super::*;
 use crate::daemon::harness::{raw, Answer, World, START};
+use crate::ticklog::entry::Head;
 use crate::units::Day;
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::time::Instant;
 
 const PRICE: u64 = 800_000;
 
@@ -278,18 +282,75 @@ async fn a_new_policy_counts_from_its_hour_and_the_log_says_which_counted() {
 }
 
 #[tokio::test]
-async fn an_hour_whose_log_the_signer_has_not_signed_is_followed_by_no_price_until_it_has() {
+async fn hours_close_without_the_signer_and_their_heads_follow_in_order_when_it_is_back() {
     let mut world = World::new().await;
     world.run(2, PRICE);
     world.stop();
-    let mut live = world.live();
-    live.sign = Box::new(|_, _, _| anyhow::bail!("the signer is away"));
-    let late = hour(1);
-    Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, late, raw(venue, PRICE + 7, late)));
-    assert!(format!("{:#}", live.poll(Time(0), late).unwrap_err()).contains("the signer is away"));
-    let again = hour(1).plus(1).unwrap();
-    live.sign = Box::new(|n, at, hash| Ok(Head::sign(&crate::daemon::harness::keys(), n, at, hash)));
-    assert!(live.poll(Time(0), again).unwrap().spot.is_some(), "and it goes on when it can");
+    let is_away = Arc::new(AtomicBool::new(true));
+    let told = Arc::clone(&is_away);
+    let sign: HeadSigner = Box::new(move |n, at, hash| {
+        anyhow::ensure!(!told.load(Ordering::SeqCst), "the signer is away");
+        Ok(Head::sign(&crate::daemon::harness::keys(), n, at, hash))
+    });
+    let mut live = Live::new(world.policies.clone(), world.table.clone(), TickLog::open(world.data()).unwrap(), sign);
+    world.table.round_done();
+    let poll = |live: &mut Live, now: Time, cents| {
+        Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, now, raw(venue, cents, now)));
+        live.poll(Time(0), now).unwrap()
+    };
+    let mut heard = News::default();
+    for number in 0..3 * 720u32 {
+        heard = poll(&mut live, hour(1).plus(5 * number).unwrap(), PRICE + u64::from(number % 2));
+    }
+    for number in 1..4 {
+        assert_eq!(heard.lows.get(&hour(number)), Some(&Cents(PRICE + 1)), "hour {number}");
+    }
+    assert_eq!(heard.fixings.keys().copied().collect::<Vec<_>>(), [hour(2), hour(3)]);
+    let health = live.health().unwrap();
+    assert_eq!((health.heads_waiting, live.log().waiting()), (3, 3));
+    assert!(health.heads_trouble.unwrap().contains("the signer is away"));
+    is_away.store(false, Ordering::SeqCst);
+    let began = Instant::now();
+    let mut now = hour(4);
+    while live.health().unwrap().heads_waiting > 0 {
+        assert!(began.elapsed() < Duration::from_secs(20));
+        now = now.plus(1).unwrap();
+        poll(&mut live, now, PRICE + u64::from(now.0 % 2));
+    }
+    assert_eq!(live.health().unwrap().heads_trouble, None);
+    drop(live);
+    let log = [START.day(), hour(1).day()]
+        .map(|day| std::fs::read_to_string(world.data().join(format!("ticks/{day}.log"))).unwrap_or_default());
+    let mut chain = crate::ticklog::chain::Chain::from_start();
+    log.iter().flat_map(|day| day.lines()).for_each(|line| drop(chain.follow(line).unwrap()));
+    assert_eq!(chain.waiting().len(), 0, "every hour has its head");
+    assert_eq!(log.concat().lines().filter(|line| line.starts_with("{\"head\"")).count(), 4);
+}
+
+#[tokio::test]
+async fn a_signer_that_hangs_costs_no_tick() {
+    let mut world = World::new().await;
+    world.run(2, PRICE);
+    world.stop();
+    let (_hold, gate) = std::sync::mpsc::channel::<()>();
+    let gate = std::sync::Mutex::new(gate);
+    let sign: HeadSigner = Box::new(move |_, _, _| {
+        let _ = gate.lock().unwrap().recv();
+        anyhow::bail!("it never answers")
+    });
+    let mut live = Live::new(world.policies.clone(), world.table.clone(), TickLog::open(world.data()).unwrap(), sign);
+    world.table.round_done();
+    let began = Instant::now();
+    for number in 0..24u32 {
+        let now = hour(1).plus(5 * number).unwrap();
+        let cents = PRICE + 7 + u64::from(number % 2);
+        Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, now, raw(venue, cents, now)));
+        assert!(live.poll(Time(0), now).unwrap().spot.is_some(), "tick {number}");
+    }
+    assert!(began.elapsed() < Duration::from_secs(20), "it is waited for once");
+    let health = live.health().unwrap();
+    assert_eq!((health.ticks, health.heads_waiting), (26, 1));
+    assert_eq!(health.heads_trouble.as_deref(), Some("it does not answer"));
 }
 
 #[tokio::test]

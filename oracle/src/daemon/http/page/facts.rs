@@ -6,6 +6,7 @@ use super::super::super::ledger::Ledger;
 use super::super::state::{readiness, Readiness};
 use crate::event::Event;
 use crate::ladder::Level;
+use crate::rotation::Rotation;
 use crate::units::{Cents, Time, DAY, HOUR};
 use crate::wire::Info;
 
@@ -37,6 +38,8 @@ pub struct Facts {
     pub coming: Vec<Event>,
     /// The newest first.
     pub fixings: Vec<(Event, Cents)>,
+    /// The hand-overs this oracle shows.
+    pub hand_overs: Vec<Rotation>,
 }
 
 /// A level near the price.
@@ -91,6 +94,7 @@ impl Facts {
                 .take(FIXINGS)
                 .map(|(at, cents)| (Event::Fixing { at }, cents))
                 .collect(),
+            hand_overs: Vec::new(),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The page and its style.
 
+use super::super::super::rotation;
 use super::super::paper::{paper, Lasts};
 use super::super::refusal::Refusal;
 use super::super::Counter;
@@ -23,7 +24,11 @@ pub fn routes() -> Router<Counter> {
 
 async fn page(State(counter): State<Counter>, asked: HeaderMap) -> Result<Response, Refusal> {
     let now = counter.clock.now().ok();
-    let facts = Facts::of(&counter.press.window().look(), counter.info, now);
+    let (data, key) = (counter.data.clone(), counter.info.pubkey);
+    let said = tokio::task::spawn_blocking(move || rotation::read(&data, &key)).await;
+    // One that cannot be read is told by its route; the page goes on without.
+    let hand_overs = said.ok().and_then(Result::ok).unwrap_or_default();
+    let facts = Facts { hand_overs, ..Facts::of(&counter.press.window().look(), counter.info, now) };
     let html = view::page(&facts).into_string();
     let mut response = paper(&asked, Lasts::Briefly, "text/html; charset=utf-8", html.into_bytes());
     let headers = response.headers_mut();

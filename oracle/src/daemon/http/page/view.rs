@@ -3,6 +3,7 @@
 use super::chart::chart;
 use super::facts::{Facts, Rung};
 use super::qr;
+use crate::rotation::Rotation;
 use crate::units::{Cents, Time, HOUR};
 use maud::{html, Markup, DOCTYPE};
 
@@ -251,6 +252,7 @@ fn identity(facts: &Facts) -> Markup {
                 h2 #key { "The oracle’s key" }
                 p { code { (key) } }
                 p { "Compare it with the key you were given elsewhere. Everything here is signed with it." }
+                @for one in &facts.hand_overs { (hand_over(facts, one)) }
                 dl {
                     dt { "Network" } dd { (facts.info.network) }
                     dt { "Feed" } dd { (facts.info.feed) }
@@ -258,6 +260,20 @@ fn identity(facts: &Facts) -> Markup {
                 }
             }
             (qr::code(&key, "The oracle’s key as a QR code"))
+        }
+    }
+}
+
+fn hand_over(facts: &Facts, one: &Rotation) -> Markup {
+    let (old, new) = (one.old_key.to_string(), one.new_key.to_string());
+    html! {
+        @if one.old_key == facts.info.pubkey {
+            p {
+                "This key hands over: from " (moment(one.from)) " on new loans name the key " code { (new) }
+                ". Open loans stay on this one, which goes on attesting for them."
+            }
+        } @else {
+            p { "The key " code { (old) } " handed over to " code { (new) } ", for new loans from " (moment(one.from)) " on." }
         }
     }
 }
@@ -314,8 +330,24 @@ mod tests {
     }
 
     #[test]
+    fn a_hand_over_is_shown_below_the_key_it_is_about() {
+        let [old, new] = [7u8, 8].map(|byte| OracleKeys::from_secret(SecretKey::from_slice(&[byte; 32]).unwrap()));
+        let said = Rotation::sign(&old, &new, Time(1_584_007_200)).unwrap();
+        let shown = |key: &OracleKeys| {
+            let info = Info { pubkey: key.public_key(), ..info("live") };
+            let facts = Facts { hand_overs: vec![said], ..Facts::of(&Shown::default(), info, None) };
+            page(&facts).into_string()
+        };
+        let html = shown(&old);
+        assert!(html.contains("This key hands over: from ") && html.contains(&new.public_key().to_string()), "{html}");
+        assert!(html.contains("2020-03-12 10:00 UTC") && html.contains("Open loans stay on this one"), "{html}");
+        assert!(shown(&new).contains(" handed over to "));
+    }
+
+    #[test]
     fn an_oracle_that_has_said_nothing_has_a_page_too() {
         let html = page(&Facts::of(&Shown::default(), info("manual"), None)).into_string();
+        assert!(!html.contains("hands over"));
         for words in ["No price", "There is no price to stand around", "No fixing has been attested yet"] {
             assert!(html.contains(words), "{words}");
         }
