@@ -469,6 +469,7 @@ mod tests {
             postgres_lease_ms,
             peers,
             watermark,
+            nostr,
         } = all;
         assert!(data.is_some() && listen.is_some() && network.is_some() && replay.is_some() && manual && live);
         assert!(policy.is_some() && !venue_urls.is_empty() && regtest_clock.is_some());
@@ -477,6 +478,7 @@ mod tests {
         assert!(mirrors.is_empty() && !venues.is_empty() && bitcoind.is_some());
         assert!(postgres.is_some() && postgres_ca.is_some() && postgres_lease_ms.is_some());
         assert!(!peers.is_empty() && watermark.is_some());
+        assert_eq!(relays(&nostr.unwrap()).unwrap().len(), 2);
         let limits = limits.unwrap();
         assert_eq!((limits.requests_per_second, limits.proxies.len()), (Some(USUAL), 1));
         assert_eq!(Limits { requests_per_second: None, proxies: Vec::new(), ..limits }, Limits::default());

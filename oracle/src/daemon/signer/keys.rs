@@ -93,7 +93,9 @@ impl Keys {
         };
         // A signer that made other words than this process would be found out here.
         let signed = |(draft, signature): (Draft, Signature)| {
-            draft.signed(signature).map_err(|error| AnnounceError::Signer { why: format!("of a note, {error}") })
+            draft
+                .signed(signature)
+                .map_err(|error| AnnounceError::Signer { why: format!("of a note, {error}"), away: false })
         };
         drafts.into_iter().zip(signatures).map(signed).collect()
     }
@@ -128,5 +130,5 @@ impl Keys {
 
 /// Relays carry no such event.
 pub(super) fn not_carried(event: Event) -> AnnounceError {
-    AnnounceError::Signer { why: format!("event {event} is none that relays carry") }
+    AnnounceError::Signer { why: format!("event {event} is none that relays carry"), away: false }
 }
