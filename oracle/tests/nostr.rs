@@ -271,7 +271,10 @@ async fn killed_between_publishing_and_the_cursor_it_publishes_the_same_notes_ag
             assert!(born.elapsed() < PATIENCE, "it neither publishes nor dies");
             tokio::task::yield_now().await;
         }
-        assert!(held(&url, &key).await.len() > before, "it had published when it died");
+        // One that dies at its first batch gives again what the life before it gave, and nothing more.
+        let gives_again = cfg!(feature = "faults") && round > 0 && round % 3 == 0;
+        let after = held(&url, &key).await.len();
+        assert!(if gives_again { after == before } else { after > before }, "{before} notes, then {after}");
         let cursor = std::fs::read_dir(&cursors).unwrap().next().unwrap().unwrap().path();
         let cursor = std::fs::read_to_string(cursor).unwrap();
         if cfg!(feature = "faults") && round == 0 {

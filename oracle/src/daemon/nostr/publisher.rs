@@ -111,8 +111,8 @@ impl Publisher {
                 let notes = tokio::task::spawn_blocking(move || press.notes(&asked.0, &asked.1)).await??;
                 self.give(&mut line, relay, notes).await?;
                 batch.after.last_ok = Some(self.clock());
+                crash::point("relay-taken");
             }
-            crash::point("relay-taken");
             let (data, after) = (self.data.clone(), batch.after.clone());
             tokio::task::spawn_blocking(move || after.write(&data)).await??;
             cursor = batch.after;
