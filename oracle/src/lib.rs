@@ -7,6 +7,7 @@
 pub mod announce;
 pub mod bundle;
 pub mod clock;
+pub mod contradiction;
 pub mod crash;
 pub mod daemon;
 pub mod equivocation;

@@ -14,7 +14,7 @@ use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
 use hypothec_oracle::rotation::{Rotation, Succession};
-use hypothec_oracle::units::{Day, Time, HOUR};
+use hypothec_oracle::units::{Day, Time};
 use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +22,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The most places of one oracle, relays included.
 pub const MIRRORS_MAX: usize = 8;
+/// Days whose lows are held against what was told before.
+const DAYS_REMEMBERED: usize = 8;
 
 /// Asks one oracle wherever it is served. Clones share what they have downloaded and whom they have dropped.
 #[derive(Clone, Debug)]
@@ -34,6 +36,8 @@ pub struct OracleClient {
     dropped: Arc<Mutex<BTreeMap<usize, String>>>,
     /// The first proof made of what the places served.
     caught: Arc<Mutex<Option<Proof>>>,
+    /// The lows last told of each of the newest days.
+    told: Arc<Mutex<BTreeMap<Day, SignedLows>>>,
 }
 
 impl OracleClient {
@@ -74,7 +78,8 @@ impl OracleClient {
         if urls.is_empty() || urls.len() > MIRRORS_MAX {
             return refuse(format!("{} are named, and 1 to {MIRRORS_MAX} may be", urls.len()));
         }
-        Ok(OracleClient { key, mirrors, relays, dropped: Arc::default(), caught: Arc::default() })
+        let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(OracleClient { key, mirrors, relays, dropped, caught, told })
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -83,9 +88,9 @@ impl OracleClient {
     /// When it does not answer.
     pub async fn connect(base_url: &str) -> Result<OracleClient, OracleError> {
         let mirror = Mirror::connect(base_url).await?;
-        let (dropped, caught) = (Arc::default(), Arc::default());
+        let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
         let (key, mirrors) = (mirror.key(), vec![Arc::new(mirror)]);
-        Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught })
+        Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught, told })
     }
 
     /// The key everything is verified with.
@@ -163,13 +168,26 @@ impl OracleClient {
     pub async fn lows(&self, day: Day) -> Result<SignedLows, OracleError> {
         let mut answers = self.ask(move |mirror| async move { mirror.lows(day).await }).await?;
         answers.sort_by_key(|(_, lows)| std::cmp::Reverse(lows.frozen_until));
-        if let Some((best, newest)) = answers.first() {
-            let contrary = answers.iter().find(|(_, older)| !agree(newest, older));
-            if let Some((other, _)) = contrary {
-                return Err(self.contradiction(*best, *other, format!("the lows of {day}")));
-            }
+        let prove = |one: &SignedLows, other: &SignedLows| Proof::of_lows(self.key, one, other).ok();
+        let agree = |one: &SignedLows, other: &SignedLows| one.contradicts(other).is_none();
+        let lows = self.one_answer(answers, agree, prove, &format!("the lows of {day}"))?;
+        self.remember(&lows);
+        Ok(lows)
+    }
+
+    /// Holds a day's lows against those told before. A change of mind is kept as a proof and is no error: the newest list
+    /// is what everybody else is told too, and open loans settle by it.
+    fn remember(&self, lows: &SignedLows) {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(before) = told.get(&lows.day).filter(|before| before.contradicts(lows).is_some()) {
+            let mut caught = self.caught_now();
+            *caught = caught.take().or_else(|| Proof::of_lows(self.key, before, lows).ok());
+            return;
         }
-        first(answers, &self.mirrors)
+        told.insert(lows.day, lows.clone());
+        while told.len() > DAYS_REMEMBERED {
+            told.pop_first();
+        }
     }
 
     /// The announcements of many touches (level, day, start hour 0 to 23), verified, in the order asked.
@@ -461,14 +479,4 @@ fn first<T>(answers: Vec<(usize, T)>, mirrors: &[Arc<Mirror>]) -> Result<T, Orac
     let none =
         || OracleError::Unreachable { url: url(), path: "any path".into(), reason: "no mirror is left to ask".into() };
     answers.into_iter().next().map(|(_, answer)| answer).ok_or_else(none)
-}
-
-/// Do two lists of one day's lows agree in every hour that both call final?
-fn agree(newest: &SignedLows, older: &SignedLows) -> bool {
-    let start = newest.day.start();
-    (0u32..).zip(newest.lows.iter().zip(&older.lows)).all(|(hour, (one, other))| {
-        let end = start.and_then(|start| start.plus(hour.saturating_add(1).saturating_mul(HOUR)));
-        let is_final = end.is_some_and(|end| end <= older.frozen_until && end <= newest.frozen_until);
-        !is_final || one == other
-    })
 }

@@ -114,7 +114,7 @@ async fn hear(State(ear): State<Ear>, headers: HeaderMap, body: Result<Bytes, By
                 PaymentError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_event"),
                 PaymentError::Contradiction { .. } => (StatusCode::CONFLICT, "contradiction"),
                 PaymentError::Replayed => (StatusCode::CONFLICT, "replayed"),
-                PaymentError::Disk(_) => (StatusCode::SERVICE_UNAVAILABLE, "disk"),
+                PaymentError::Log(_) => (StatusCode::SERVICE_UNAVAILABLE, "disk"),
             };
             refuse(status, code, error.to_string())
         }

@@ -9,7 +9,7 @@
 //! not lie above all of their lows. With one log that means: exactly what it makes.
 
 use super::chain::{Chain, ChainError, End};
-use super::entry::{Entry, Head, Line};
+use super::entry::{named, Entry, Head, Line, LogId};
 use crate::event::Event;
 use crate::price::policy::Policies;
 use crate::price::reckon::Reckoner;
@@ -56,6 +56,12 @@ pub enum Disagreement {
     /// The signed head is not of this log.
     #[error("the signed head of tick {n} is not of this log: {why}")]
     Head { n: u64, why: &'static str },
+    /// Head and lines are of two logs.
+    #[error(
+        "the signed head is of log {head}, the lines are of log {lines}: this address speaks for several replicas in \
+         turn; audit each at an address of its own"
+    )]
+    OtherLog { head: String, lines: String },
 }
 
 /// What an audit covered.
@@ -97,6 +103,8 @@ pub struct Auditor {
     fixings: BTreeMap<Time, Cents>,
     promised: Option<Head>,
     kept_promise: bool,
+    /// What the oracle signed for this log, by the tick's number.
+    heads: BTreeMap<u64, Head>,
     covered: Covered,
 }
 
@@ -118,6 +126,7 @@ impl Auditor {
             fixings: BTreeMap::new(),
             promised: None,
             kept_promise: false,
+            heads: BTreeMap::new(),
             covered: Covered::default(),
         }
     }
@@ -146,8 +155,23 @@ impl Auditor {
     /// When it is not signed by the oracle.
     pub fn promise(&mut self, head: Head) -> Result<(), Disagreement> {
         head.verify(&self.oracle)?;
+        self.heads.insert(head.n, head);
         self.promised = Some(head);
         Ok(())
+    }
+
+    /// The id of the log that was followed; `None` for a log of an older version, which has none.
+    pub fn log(&self) -> Option<LogId> {
+        self.chain.end().and_then(|end| end.log)
+    }
+
+    /// Two different heads of one tick, if `other` followed the same log and was shown another past: a proof.
+    pub fn fork(&self, other: &Auditor) -> Option<(Head, Head)> {
+        let is_forked = |(one, two): &(&Head, &Head)| {
+            one.log.is_some() && one.log == two.log && (one.at, one.hash) != (two.at, two.hash)
+        };
+        let both = self.heads.iter().filter_map(|(n, head)| Some((head, other.heads.get(n)?)));
+        both.filter(is_forked).map(|(one, two)| (*one, *two)).next()
     }
 
     /// Takes the next line of a day's log.
@@ -158,6 +182,7 @@ impl Auditor {
         match self.chain.follow(text)? {
             Line::Head(head) => {
                 head.verify(&self.oracle)?;
+                self.heads.insert(head.n, head);
                 self.covered.heads += 1;
                 Ok(())
             }
@@ -218,9 +243,14 @@ impl Auditor {
                 self.kept_promise = true;
                 Ok(())
             }
+            Some(head) if head.n == n && head.log != self.log() => Err(self.other_log(&head)),
             Some(head) if head.n == n => Err(Disagreement::Head { n, why: "the log has another tick there" }),
             _ => Ok(()),
         }
+    }
+
+    fn other_log(&self, head: &Head) -> Disagreement {
+        Disagreement::OtherLog { head: named(head.log), lines: named(self.log()) }
     }
 
     /// After the last line: did the log reach the head that was promised (not asked for logs that end before it), and is
@@ -235,6 +265,7 @@ impl Auditor {
             return Err(ChainError::NoHead { n: *n, at: *at }.into());
         }
         match self.promised {
+            Some(head) if !self.kept_promise && head.log != self.log() => Err(self.other_log(&head)),
             Some(head) if !self.kept_promise => {
                 Err(Disagreement::Head { n: head.n, why: "the log ends before it; ticks at its end were dropped" })
             }

@@ -61,6 +61,7 @@ struct ShownMeters {
     trouble: Gauge,
     heads_waiting: Gauge,
     followers: Gauge,
+    clock_ahead: Gauge,
     relays: RelayMeters,
 }
 
@@ -192,6 +193,10 @@ impl ShownMeters {
         let lag = seconds("lag", "How far the ledger is behind the clock; -1 when the clock cannot be read");
         let frozen_until = seconds("frozen_until", "Everything up to this unix time is final");
         let clock = seconds("clock", "Everything up to this unix time is in the ledger");
+        let clock_ahead = seconds(
+            "clock_ahead_of_database",
+            "How far the clock here is ahead of the shared ledger's; 0 where they are not compared",
+        );
         let (venue_used, ticks) = (Family::<At, Gauge>::default(), Counter::default());
         registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
         let relays = RelayMeters::default();
@@ -215,6 +220,7 @@ impl ShownMeters {
             heads_waiting,
             followers,
             relays,
+            clock_ahead,
         }
     }
 
@@ -237,6 +243,7 @@ impl ShownMeters {
         self.trouble.set(i64::from(!shown.complaint.is_empty()));
         self.heads_waiting.set(shown.health.as_ref().map_or(0, |health| whole(health.heads_waiting)));
         self.followers.set(whole(followers));
+        self.clock_ahead.set(shown.clock_ahead.unwrap_or(0));
     }
 }
 
@@ -265,6 +272,7 @@ mod tests {
             spot: Some(Cents(800_500)),
             clock: Time(1_584_000_000),
             ticks: 7,
+            clock_ahead: Some(-9),
             venues: Venues { list, quorum: 3 },
             health: Some(Health { heads_waiting: 2, ..Health::default() }),
             ..Shown::default()
@@ -291,6 +299,7 @@ mod tests {
             "hypothec_oracle_attestations_total{kind=\"fixing\"} 1",
             "hypothec_oracle_heads_waiting 2",
             "hypothec_oracle_event_followers 3",
+            "hypothec_oracle_clock_ahead_of_database_seconds -9",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
         }

@@ -69,6 +69,7 @@ pub fn status_of(shown: &Shown) -> Status {
         lows,
         fixings,
         alarm: shown.alarm.clone(),
+        clock_ahead: shown.clock_ahead,
     }
 }
 
