@@ -128,6 +128,8 @@ pub struct Operating {
     pub passphrase: Passphrase,
     /// The webhook of a payment system: where to listen, and the file with the shared secret.
     pub webhook: Option<(SocketAddr, PathBuf)>,
+    /// Take the clock however far the ledger lies behind it.
+    pub accept_clock: bool,
 }
 
 /// The same as a file or a command line says it: everything may be missing.
@@ -174,6 +176,9 @@ pub struct Said {
     pub peers: Vec<String>,
     /// An exported watermark.
     pub watermark: Option<PathBuf>,
+    /// Take the clock however far the ledger lies behind it. Said for one start, so never in a file.
+    #[serde(skip)]
+    pub accept_clock: bool,
 }
 
 impl Said {
@@ -216,6 +221,7 @@ impl Said {
             postgres_lease_ms: self.postgres_lease_ms.or(below.postgres_lease_ms),
             peers: if self.peers.is_empty() { below.peers } else { self.peers },
             watermark: self.watermark.or(below.watermark),
+            accept_clock: self.accept_clock || below.accept_clock,
         }
     }
 
@@ -255,8 +261,12 @@ impl Said {
             (None, None) => None,
             _ => bail!("webhook_listen and webhook_secret_file belong together; say both or neither"),
         };
-        let operating =
-            Operating { signer: self.signer, passphrase: Passphrase { file: self.passphrase_file }, webhook };
+        let operating = Operating {
+            signer: self.signer,
+            passphrase: Passphrase { file: self.passphrase_file },
+            webhook,
+            accept_clock: self.accept_clock,
+        };
         let (listen, limits) = (self.listen.unwrap_or(LISTEN), self.limits.unwrap_or_default());
         let config = Config { data, listen, network, feed, clock, limits, operating, replicas };
         config.check()?;
@@ -428,7 +438,9 @@ mod tests {
             postgres_lease_ms,
             peers,
             watermark,
+            accept_clock,
         } = all;
+        assert!(!accept_clock, "no file says that");
         assert!(data.is_some() && listen.is_some() && network.is_some() && replay.is_some() && manual && live);
         assert!(policy.is_some() && !venue_urls.is_empty() && regtest_clock.is_some());
         assert!(signer.is_some() && passphrase_file.is_some());

@@ -54,6 +54,22 @@ fn judge(status: &Status, now: Time) -> Vec<Finding> {
         ),
     };
     let mut found = vec![clock, price];
+    if status.frozen_until.since(now) > HOUR {
+        found.push(Finding::trouble(
+            "service",
+            format!("everything up to {} is final, but it is {now}", status.frozen_until),
+            "the clock was ahead when that was said, or this one is behind now; no low and no fixing can be said until then",
+            "if the clock here is right, this key is done for until then: make a new key, rotate to it, and tell the users",
+        ));
+    }
+    if let Some(alarm) = &status.alarm {
+        found.push(Finding::trouble(
+            "service",
+            format!("its alarm: {alarm}"),
+            "what an alarm lasts through is missed, and stays missed",
+            "see the table of alarms in ORACLE.md",
+        ));
+    }
     if now.since(status.frozen_until) > HOUR + FREEZING {
         found.push(Finding::trouble(
             "service",
@@ -86,6 +102,11 @@ mod tests {
         let troubles = |status: &Status| judge(status, now).iter().filter(|one| one.level == Level::Trouble).count();
         assert_eq!(troubles(&Status { spot_cents: None, ..good.clone() }), 1);
         assert_eq!(troubles(&Status { clock: Time(now.0 - 61), ..good.clone() }), 1);
-        assert_eq!(troubles(&Status { frozen_until: Time(now.0 - 2 * HOUR), ..good }), 1);
+        assert_eq!(troubles(&Status { frozen_until: Time(now.0 - 2 * HOUR), ..good.clone() }), 1);
+        let ahead = Status { frozen_until: Time(4_100_000_000), ..good.clone() };
+        assert_eq!(troubles(&ahead), 1);
+        assert!(judge(&ahead, now).iter().any(|one| one.to_string().contains("make a new key")));
+        let alarm = Some("the clock is not vouched for".to_string());
+        assert!(judge(&Status { alarm, ..good }, now).iter().any(|one| one.to_string().contains("not vouched for")));
     }
 }
