@@ -4,6 +4,8 @@
 //!   `x = (s_a - s_b) / (e_a - e_b)`, so from then on anybody can sign anything with it.
 //! - *Announcements*: one event id announced twice with different nonces: two attestations of it could differ without
 //!   ever sharing a nonce.
+//! - *Statements*: two signed lists of lows, heads of a tick log or price policies that cannot both be honest, as
+//!   [`contradiction`](crate::contradiction) says.
 //!
 //! Bytes of a proof, integers big endian, at most [`LARGEST`]:
 //!
@@ -11,11 +13,18 @@
 //! "hypothec/equivocation" | version 1 (1) | kind (1)
 //! outcomes       1 | announcement | nonce index (2) | said | said        said: length (2) | outcome, UTF-8 | signature (64)
 //! announcements  2 | announcement | announcement
+//! statements     3 | oracle (32) | what (1) | statement | statement
 //! announcement: length (4) | TLV with its header
+//! what: 1 lows, 2 head of the tick log, 3 price policy      statement: length (4) | signed data | signature (64)
 //! ```
-//! The two halves stand in ascending order (outcomes by their text, announcements by their bytes), so one
-//! equivocation has one proof. Never computes the secret key.
+//! The two halves stand in ascending order (outcomes by their text, announcements and statements by their bytes), so one
+//! pair has one proof. Never computes the secret key.
 
+use crate::contradiction::{self, Contradiction};
+use crate::price::policy::SignedPolicy;
+use crate::statement::{Statement, LOG_HEAD, LOWS, POLICY};
+use crate::ticklog::entry::Head;
+use crate::wire::SignedLows;
 use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::key::XOnlyPublicKey;
 use dlc_messages::oracle_msgs::{
@@ -34,6 +43,9 @@ const MAGIC: &[u8] = b"hypothec/equivocation";
 const VERSION: u8 = 1;
 const OUTCOMES: u8 = 1;
 const ANNOUNCEMENTS: u8 = 2;
+const STATEMENTS: u8 = 3;
+/// The statements that can contradict each other, numbered from 1.
+const STATED: [&str; 3] = [LOWS, LOG_HEAD, POLICY];
 
 /// One outcome as it was signed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,6 +53,15 @@ pub struct Said {
     /// Its text.
     pub outcome: String,
     /// With the announced nonce.
+    pub signature: Signature,
+}
+
+/// A statement as it was signed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stated {
+    /// What.
+    pub statement: Statement,
+    /// By the oracle key.
     pub signature: Signature,
 }
 
@@ -65,6 +86,15 @@ pub enum Proof {
         /// The other.
         second: OracleAnnouncement,
     },
+    /// Two statements of which one is untrue.
+    Statements {
+        /// Who signed both.
+        oracle: XOnlyPublicKey,
+        /// The one whose bytes come first.
+        first: Stated,
+        /// The other.
+        second: Stated,
+    },
 }
 
 /// Why something is no proof.
@@ -88,6 +118,9 @@ pub enum NoProof {
     /// A signature is somebody else's, or of something else.
     #[error("the {what} is not signed by oracle {oracle} with the announced nonce")]
     Signature { what: &'static str, oracle: XOnlyPublicKey },
+    /// A statement that the oracle never signed.
+    #[error("the {what} is not signed by oracle {oracle}")]
+    Unsigned { what: &'static str, oracle: XOnlyPublicKey },
     /// The announcement has no such nonce.
     #[error("the announcement has {found} nonces; there is none at position {index}")]
     NoNonce { index: u16, found: usize },
@@ -137,6 +170,42 @@ impl Proof {
         proof.check().map(|_| proof)
     }
 
+    /// The proof of two lists of a day's lows.
+    ///
+    /// # Errors
+    /// When both may be honest, or one is not signed by the oracle.
+    pub fn of_lows(oracle: XOnlyPublicKey, a: &SignedLows, b: &SignedLows) -> Result<Proof, NoProof> {
+        let stated = |one: &SignedLows| {
+            let statement = SignedLows::statement(one.day, one.frozen_until, &one.lows);
+            Stated { statement, signature: one.signature }
+        };
+        Proof::of_statements(oracle, stated(a), stated(b))
+    }
+
+    /// The proof of two heads of a tick log.
+    ///
+    /// # Errors
+    /// As [`Proof::of_lows`].
+    pub fn of_heads(oracle: XOnlyPublicKey, a: &Head, b: &Head) -> Result<Proof, NoProof> {
+        let stated = |one: &Head| Stated { statement: one.statement(), signature: one.signature };
+        Proof::of_statements(oracle, stated(a), stated(b))
+    }
+
+    /// The proof of two price policies.
+    ///
+    /// # Errors
+    /// As [`Proof::of_lows`].
+    pub fn of_policies(oracle: XOnlyPublicKey, a: &SignedPolicy, b: &SignedPolicy) -> Result<Proof, NoProof> {
+        let stated = |one: &SignedPolicy| Stated { statement: one.policy.statement(), signature: one.signature };
+        Proof::of_statements(oracle, stated(a), stated(b))
+    }
+
+    fn of_statements(oracle: XOnlyPublicKey, a: Stated, b: Stated) -> Result<Proof, NoProof> {
+        let (first, second) = if a.statement.data <= b.statement.data { (a, b) } else { (b, a) };
+        let proof = Proof::Statements { oracle, first, second };
+        proof.check().map(|_| proof)
+    }
+
     /// Which oracle this proves to have equivocated.
     ///
     /// # Errors
@@ -147,14 +216,18 @@ impl Proof {
                 check_outcomes(announcement, *index, first, second)
             }
             Proof::Announcements { first, second } => check_announcements(first, second),
+            Proof::Statements { oracle, first, second } => check_statements(oracle, first, second).map(|_| *oracle),
         }
     }
 
-    /// The event it is about.
-    pub fn event_id(&self) -> &str {
+    /// What it is about: an event's id, or in words what was stated twice.
+    pub fn about(&self) -> String {
         match self {
-            Proof::Outcomes { announcement, .. } => &announcement.oracle_event.event_id,
-            Proof::Announcements { first, .. } => &first.oracle_event.event_id,
+            Proof::Outcomes { announcement, .. } => announcement.oracle_event.event_id.clone(),
+            Proof::Announcements { first, .. } => first.oracle_event.event_id.clone(),
+            Proof::Statements { oracle, first, second } => {
+                check_statements(oracle, first, second).map_or_else(|_| "nothing".to_owned(), |about| about.to_string())
+            }
         }
     }
 
@@ -183,6 +256,17 @@ impl Proof {
                 bytes.push(ANNOUNCEMENTS);
                 put_announcement(&mut bytes, first);
                 put_announcement(&mut bytes, second);
+            }
+            Proof::Statements { oracle, first, second } => {
+                bytes.push(STATEMENTS);
+                bytes.extend_from_slice(&oracle.serialize());
+                let what = (1u8..).zip(STATED).find(|(_, tag)| *tag == first.statement.tag);
+                bytes.push(what.map_or(0, |(number, _)| number));
+                for Stated { statement, signature } in [first, second] {
+                    bytes.extend_from_slice(&u32::try_from(statement.data.len()).unwrap_or(u32::MAX).to_be_bytes());
+                    bytes.extend_from_slice(&statement.data);
+                    bytes.extend_from_slice(signature.as_ref());
+                }
             }
         }
         bytes
@@ -265,6 +349,20 @@ fn check_announcements(first: &OracleAnnouncement, second: &OracleAnnouncement) 
     check_announcement(second)
 }
 
+fn check_statements(oracle: &XOnlyPublicKey, first: &Stated, second: &Stated) -> Result<Contradiction, NoProof> {
+    for (stated, what) in [(first, "first statement"), (second, "second statement")] {
+        if !stated.statement.is_signed(oracle, &stated.signature) {
+            return Err(NoProof::Unsigned { what, oracle: *oracle });
+        }
+    }
+    let about = contradiction::between(&first.statement, &second.statement);
+    let about = about.ok_or(NoProof::Same("may be honest"))?;
+    if first.statement.data >= second.statement.data {
+        return Err(NoProof::Order);
+    }
+    Ok(about)
+}
+
 fn check_announcement(announcement: &OracleAnnouncement) -> Result<XOnlyPublicKey, NoProof> {
     let oracle = announcement.oracle_public_key;
     let message = tagged_announcement_msg(&announcement.oracle_event);
@@ -296,6 +394,14 @@ fn read(bytes: &[u8]) -> Result<Proof, NoProof> {
         ANNOUNCEMENTS => {
             Proof::Announcements { first: take_announcement(&mut rest)?, second: take_announcement(&mut rest)? }
         }
+        STATEMENTS => {
+            let oracle = XOnlyPublicKey::from_slice(&take::<32>(&mut rest)?)
+                .map_err(|_| NoProof::Bytes("the oracle's key is none"))?;
+            let [what] = take(&mut rest)?;
+            let tag = (1u8..).zip(STATED).find(|(number, _)| *number == what).map(|(_, tag)| tag);
+            let tag = tag.ok_or(NoProof::Bytes("the statements are of an unknown kind"))?;
+            Proof::Statements { oracle, first: take_stated(&mut rest, tag)?, second: take_stated(&mut rest, tag)? }
+        }
         _ => return Err(NoProof::Bytes("they are of an unknown kind")),
     };
     if !rest.is_empty() {
@@ -320,6 +426,14 @@ fn take_announcement(rest: &mut &[u8]) -> Result<OracleAnnouncement, NoProof> {
     let length = usize::try_from(u32::from_be_bytes(take(rest)?)).unwrap_or(usize::MAX);
     let tlv = take_many(rest, length)?;
     OracleAnnouncement::from_tlv_bytes(tlv).map_err(|_| NoProof::Bytes("an announcement cannot be read"))
+}
+
+fn take_stated(rest: &mut &[u8], tag: &str) -> Result<Stated, NoProof> {
+    let length = usize::try_from(u32::from_be_bytes(take(rest)?)).unwrap_or(usize::MAX);
+    let statement = Statement::new(tag, take_many(rest, length)?.to_vec());
+    let statement = statement.ok_or(NoProof::Bytes("a statement has no length that it can have"))?;
+    let signature = Signature::from_slice(take_many(rest, 64)?).map_err(|_| NoProof::Bytes("a signature is none"))?;
+    Ok(Stated { statement, signature })
 }
 
 fn take_said(rest: &mut &[u8]) -> Result<Said, NoProof> {
@@ -440,15 +554,65 @@ mod tests {
         assert_eq!(turned.check(), Err(NoProof::Order));
     }
 
+    /// Two lists of lows that differ in an hour that both call final.
+    fn two_lows(keys: &OracleKeys) -> (SignedLows, SignedLows) {
+        let until = Time(1_583_971_200 + 2 * 3_600);
+        let say = |cents| {
+            let mut lows = [None; 24];
+            lows[..2].copy_from_slice(&[Some(Cents(800_000)), Some(Cents(cents))]);
+            SignedLows::sign(keys, until.day(), until, lows)
+        };
+        (say(790_000), say(780_000))
+    }
+
+    #[test]
+    fn two_lows_of_a_final_hour_two_heads_of_a_tick_and_two_policies_of_a_version_are_proofs() {
+        use crate::price::policy::Policy;
+        use crate::ticklog::chain::End;
+        use crate::ticklog::entry::LogId;
+        let (keys, stranger) = (keys(7), keys(8).public_key());
+        let oracle = keys.public_key();
+        let (one, two) = two_lows(&keys);
+        let lows = Proof::of_lows(oracle, &one, &two).unwrap();
+        assert_eq!(lows, Proof::of_lows(oracle, &two, &one).unwrap(), "whoever makes it");
+        assert_eq!(lows.about(), "the low of the final hour from 2020-03-12T01:00:00Z");
+        let head = |log, byte: u8| {
+            let hash = sha256::Hash::from_byte_array([byte; 32]);
+            Head::sign(&keys, End { n: 9, at: Time(7), hash, log, headed: false })
+        };
+        let log = Some(LogId([3; 16]));
+        let heads = Proof::of_heads(oracle, &head(log, 1), &head(log, 2)).unwrap();
+        let policy = |quorum| {
+            let policy = Policy { quorum, ..Policy::default() };
+            SignedPolicy { signature: policy.statement().sign(&keys), policy }
+        };
+        let policies = Proof::of_policies(oracle, &policy(3), &policy(4)).unwrap();
+        for proof in [&lows, &heads, &policies] {
+            assert_eq!(Proof::from_bytes(&proof.to_bytes()).as_ref(), Ok(proof));
+            assert!(proof.check() == Ok(oracle) && !proof.reveals_the_key());
+        }
+        let honest = NoProof::Same("may be honest");
+        assert_eq!(Proof::of_heads(oracle, &head(None, 1), &head(None, 2)), Err(honest.clone()));
+        assert_eq!(Proof::of_heads(oracle, &head(Some(LogId([4; 16])), 1), &head(log, 2)), Err(honest.clone()));
+        assert_eq!(Proof::of_lows(oracle, &one, &one), Err(honest));
+        assert!(matches!(Proof::of_lows(stranger, &one, &two), Err(NoProof::Unsigned { .. })));
+        let Proof::Statements { oracle, first, second } = lows else { panic!("statements") };
+        let turned = Proof::Statements { oracle, first: second, second: first };
+        assert_eq!(turned.check(), Err(NoProof::Order));
+    }
+
     #[test]
     fn a_spoilt_proof_proves_nothing_at_any_byte() {
-        let whole = proof().to_bytes();
-        for place in 0..whole.len() {
-            let mut spoilt = whole.clone();
-            spoilt[place] ^= 1;
-            assert!(Proof::from_bytes(&spoilt).is_err(), "byte {place}");
-            assert!(Proof::from_bytes(&whole[..place]).is_err(), "cut at {place}");
+        let (one, two) = two_lows(&keys(7));
+        let lows = Proof::of_lows(keys(7).public_key(), &one, &two).unwrap();
+        for whole in [proof().to_bytes(), lows.to_bytes()] {
+            for place in 0..whole.len() {
+                let mut spoilt = whole.clone();
+                spoilt[place] ^= 1;
+                assert!(Proof::from_bytes(&spoilt).is_err(), "byte {place}");
+                assert!(Proof::from_bytes(&whole[..place]).is_err(), "cut at {place}");
+            }
+            assert!(Proof::from_bytes(&[whole.as_slice(), &[0]].concat()).is_err());
         }
-        assert!(Proof::from_bytes(&[whole.as_slice(), &[0]].concat()).is_err());
     }
 }

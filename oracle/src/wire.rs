@@ -10,6 +10,7 @@
 //! A signed price or low settles nothing by itself: only attestations do.
 
 use crate::announce::OracleKeys;
+use crate::contradiction::hour_between;
 use crate::event::Event;
 use crate::statement::{Statement, LOWS, PRICE};
 use crate::units::{Cents, Day, Time, DAY, HOUR};
@@ -109,6 +110,13 @@ impl SignedLows {
         let stated = SignedLows::statement(self.day, self.frozen_until, &self.lows);
         let valid = stated.is_signed(oracle, &self.signature);
         valid.then_some(()).ok_or(BadSignature { what: "day's lows", oracle: *oracle })
+    }
+
+    /// The first hour of which this list and another of the oracle's cannot both be true; `None` when they can.
+    pub fn contradicts(&self, other: &SignedLows) -> Option<Time> {
+        let of = |one: &SignedLows| (one.frozen_until, one.lows);
+        let ((until, lows), (other_until, others)) = (of(self), of(other));
+        (self.day == other.day).then(|| hour_between(self.day, (until, &lows), (other_until, &others)))?
     }
 
     /// The least low from `hour` (0 to 23) to the end of the day, of those known.
@@ -222,6 +230,9 @@ pub struct Status {
     /// What is wrong, if anything is: while it is, nothing new is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alarm: Option<String>,
+    /// Seconds that its clock is ahead of the database it shares with its replicas; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clock_ahead: Option<i64>,
 }
 
 /// One entry of `GET /list-events`, in kormir's shape.

@@ -14,6 +14,7 @@ use hypothec_oracle::price::policy::{Policies, Policy};
 use hypothec_oracle::price::reckon::Input;
 use hypothec_oracle::price::venue::Venue;
 use hypothec_oracle::ticklog::audit::Auditor;
+use hypothec_oracle::ticklog::chain::End;
 use hypothec_oracle::ticklog::entry::{hash_of, Entry, Head, Line};
 use hypothec_oracle::units::{Day, Time, HOUR};
 use hypothec_oracle::verify::{verify_announcement, verify_attestation};
@@ -82,6 +83,7 @@ proptest! {
         let entry = Entry {
             n,
             prev: sha256::Hash::all_zeros(),
+            log: None,
             at: Time(at),
             policy,
             inputs: Venue::ALL.into_iter().map(input).collect(),
@@ -94,7 +96,9 @@ proptest! {
         let line = Line::Tick(entry).text();
         let honest = auditor.line(day, &line);
         prop_assert_eq!(honest.is_ok(), policy == 1, "{:?}", honest);
-        let head = Line::Head(Head::sign(&OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).expect("a key")), n, Time(at), hash_of(&line)));
+        let stranger = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).expect("a key"));
+        let end = End { n, at: Time(at), hash: hash_of(&line), log: None, headed: false };
+        let head = Line::Head(Head::sign(&stranger, end));
         if policy == 1 {
             prop_assert!(auditor.line(day, &head.text()).is_err(), "signed by somebody else");
             prop_assert!(auditor.line(day, &line).is_err(), "twice");

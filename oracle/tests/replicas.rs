@@ -6,54 +6,13 @@
 mod cluster;
 mod living;
 
-use cluster::Server;
+use cluster::{Cable, Server};
 use hypothec_oracle::units::{Time, HOUR};
-use living::{dollars, hour, wait_until, Place, Running, Witness};
+use living::{dollars, hour, oracle, wait_until, Place, Running, Witness};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use serde_json::Value;
 use std::sync::Arc;
-
-/// A cable between a replica and the database that can be cut: then bytes vanish, and nobody is told.
-struct Cable {
-    address: SocketAddr,
-    cut: Arc<AtomicBool>,
-}
-
-impl Cable {
-    fn to(port: u16) -> Cable {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let (address, cut) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
-        let cutting = Arc::clone(&cut);
-        std::thread::spawn(move || {
-            for near in listener.incoming().map_while(Result::ok) {
-                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
-                let ways = [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)];
-                for (from, to) in ways {
-                    let cut = Arc::clone(&cutting);
-                    std::thread::spawn(move || carry(from, to, &cut));
-                }
-            }
-        });
-        Cable { address, cut }
-    }
-
-    fn cut(&self, cut: bool) {
-        self.cut.store(cut, Ordering::SeqCst);
-    }
-}
-
-fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
-    let mut bytes = [0; 8_192];
-    while let Ok(count @ 1..) = from.read(&mut bytes) {
-        if !cut.load(Ordering::SeqCst) && to.write_all(&bytes[..count]).is_err() {
-            break;
-        }
-    }
-    let _ = to.shutdown(std::net::Shutdown::Both);
-}
 
 /// Two places of one oracle and their database.
 struct World {
@@ -232,6 +191,86 @@ fn a_database_put_back_to_an_older_state_stops_the_replicas_and_is_refused_at_st
     let url = world.server.url(&world.database);
     let refusal = world.places[0].refusal(&["--manual", "--postgres", &url]);
     assert!(refusal.contains("older than the watermark") && refusal.contains("PostgreSQL"), "{refusal}");
+}
+
+impl World {
+    /// An operator's order about payments at one of the places; what came of it, or the refusal.
+    fn order(&self, which: usize, args: &[&str]) -> Result<Value, String> {
+        let data = self.places[which].data();
+        let output = oracle(&[&["payment"], args, &["--data", &data.to_string_lossy()]].concat()).output().unwrap();
+        match output.status.success() {
+            true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
+            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+        }
+    }
+}
+
+#[test]
+fn a_payment_made_at_one_replica_is_attested_at_the_other_and_both_serve_it_whoever_has_the_lease() {
+    let world = World::new();
+    let mut replicas = [world.start(0), world.start(1)];
+    let made = world.order(0, &["make", "--until", "20200401"]).unwrap();
+    let [paid, undisbursed] = ["paid", "undisbursed"].map(|word| made[word].as_str().unwrap().to_string());
+    let announced = |one: &Running| one.get(&format!("/announcement/{paid}")).filter(|(status, _)| *status == 200);
+    wait_until("the second to announce it", || announced(&replicas[1]).is_some());
+    assert_eq!(announced(&replicas[0]), announced(&replicas[1]));
+    // Two operators, two minds, at once.
+    let told: Vec<_> = std::thread::scope(|scope| {
+        let orders = [(0, &paid), (1, &undisbursed)];
+        let telling = orders.map(|(which, event)| {
+            let world = &world;
+            scope.spawn(move || world.order(which, &["attest", event]))
+        });
+        telling.map(|told| told.join().unwrap()).into_iter().collect()
+    });
+    let refusals: Vec<_> = told.iter().filter_map(|told| told.as_ref().err()).collect();
+    assert!(refusals.len() == 1 && refusals[0].contains("was attested; the other word cannot be"), "{told:?}");
+    let said = if told[0].is_ok() { &paid } else { &undisbursed };
+    let attested = |one: &Running, event: &str| one.get(&format!("/attestation/{event}")).filter(|(s, _)| *s == 200);
+    wait_until("both to attest it", || replicas.iter().all(|one| attested(one, said).is_some()));
+    assert_eq!(attested(&replicas[0], said), attested(&replicas[1], said));
+    let other = if told[0].is_ok() { &undisbursed } else { &paid };
+    assert!(replicas.iter().all(|one| attested(one, other).is_none()));
+    // One is killed; what the other is told meanwhile it knows when it is back.
+    let _ = replicas[0].child.kill();
+    let late = world.order(1, &["make", "--until", "20200402"]).unwrap();
+    replicas[0] = world.start(0);
+    assert!(replicas[0].get(&format!("/announcement/{}", late["paid"].as_str().unwrap())).unwrap().0 == 200);
+    assert!(attested(&replicas[0], said).is_some());
+}
+
+#[test]
+fn a_replica_whose_clock_is_off_from_the_databases_does_not_speak_until_it_is_right() {
+    let world = World::new();
+    let sql = |text: &str| world.server.sql(&world.database, text);
+    // The machine's clock cannot be moved here, so the database's is.
+    sql("create table skew (skew interval); insert into skew values ('0')");
+    sql("create function public.clock_timestamp() returns timestamptz language sql volatile as \
+         'select pg_catalog.clock_timestamp() + (select skew from public.skew)'");
+    sql(&format!("alter database {} set search_path = public, pg_catalog", world.database));
+    let url = world.server.url(&world.database);
+    let start = |which: usize| {
+        let data = world.places[which].data();
+        let args = ["run", "--data", &data.to_string_lossy(), "--network", "regtest", "--listen", "127.0.0.1:0"];
+        Running::of(oracle(&[&args[..], &["--manual", "--postgres", &url]].concat())).unwrap()
+    };
+    let first = start(0);
+    wait_until("the first to speak", || world.token() == "1");
+    let second = start(1);
+    world.places[0].tell(700_000);
+    let well = |one: &Running| one.json("/v1/status")["alarm"].is_null() && one.json("/v1/status")["clock_ahead"] == 0;
+    wait_until("both to be well", || well(&first) && well(&second));
+    sql("update skew set skew = '60 seconds'");
+    for replica in [&first, &second] {
+        replica.wait_for_alarm("s behind the database's");
+        let ahead = replica.json("/v1/status")["clock_ahead"].as_i64().unwrap();
+        assert!((-61..=-58).contains(&ahead), "{ahead}");
+        assert_eq!(replica.get("/v1/price").unwrap().0, 503);
+    }
+    assert_eq!(world.token(), "1", "nobody takes the lease");
+    sql("update skew set skew = '0'");
+    wait_until("one to speak again", || world.token() == "2");
+    wait_until("both to be well", || well(&first) && well(&second));
 }
 
 /// Random kills, stops and prices; `HYPOTHEC_KILLS` says how many (default 8).

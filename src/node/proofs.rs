@@ -96,7 +96,12 @@ impl Proofs {
 }
 
 fn sentence(oracle: &XOnlyPublicKey, proof: &Proof) -> String {
-    let event: String = proof.event_id().chars().filter(|c| !c.is_control()).take(EVENT_SHOWN).collect();
+    let event: String = proof.about().chars().filter(|c| !c.is_control()).take(EVENT_SHOWN).collect();
+    if let Proof::Statements { .. } = proof {
+        return format!(
+            "oracle {oracle} signed two different accounts of {event}, which is proved: it changes what it has said"
+        );
+    }
     match proof.reveals_the_key() {
         true => format!(
             "oracle {oracle} signed two outcomes of {event}, which is proved and makes its secret key public: nothing it says can be relied on"
@@ -265,6 +270,25 @@ mod tests {
         assert!(said.contains(&key.to_string()) && said.contains("btcusd1584007200"), "{said}");
         assert!(said.contains("secret key public"), "{said}");
         assert_eq!(store.list(PROOFS).unwrap(), [format!("{PROOFS}{key}")]);
+    }
+
+    #[test]
+    fn two_lows_of_a_final_hour_are_kept_and_told_like_any_other_contradiction() {
+        use hypothec_oracle::wire::SignedLows;
+        let until = Time(1_583_971_200 + 3_600);
+        let say = |cents| {
+            let mut lows = [None; 24];
+            lows[0] = Some(Cents(cents));
+            SignedLows::sign(&keys(3), until.day(), until, lows)
+        };
+        let key = keys(3).public_key();
+        let proof = Proof::of_lows(key, &say(798_700), &say(798_600)).unwrap();
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        assert!(Proofs::open(store.clone()).unwrap().take(proof.clone(), |_| true).unwrap());
+        let proofs = Proofs::open(store).unwrap();
+        assert_eq!(proofs.known.get(&key), Some(&proof));
+        let said = proofs.of(&key).unwrap();
+        assert!(said.contains("the final hour from 2020-03-12T00:00:00Z") && !said.contains("secret"), "{said}");
     }
 
     #[test]

@@ -205,11 +205,19 @@ async fn an_operator_sets_the_price_by_hand_and_the_public_cannot() {
 
 /// Answers every request with this status line and body.
 async fn impostor(status: &'static str, body: String) -> String {
+    fickle(status, vec![body]).await
+}
+
+/// Answers one request with each of these bodies, and all others with the last.
+async fn fickle(status: &'static str, bodies: Vec<String>) -> String {
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
+        let last = bodies.last().cloned().unwrap();
+        let mut bodies = bodies.into_iter();
         while let Ok((mut stream, _)) = listener.accept().await {
+            let body = bodies.next().unwrap_or_else(|| last.clone());
             let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n", body.len());
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(format!("{head}\r\n{body}").as_bytes()).await;
@@ -351,19 +359,46 @@ async fn an_oracle_that_signed_two_lows_for_one_final_hour_is_caught_by_its_mirr
     lows[5] = Some(Cents(700_000));
     let two = SignedLows::sign(&keys, DAY_OF_CRASH, hour(26), lows);
     // Not final there: the hour may still fall.
+    lows[5] = Some(Cents(900_000));
     let early = SignedLows::sign(&keys, DAY_OF_CRASH, hour(5), lows);
     let serve = |lows: SignedLows| async move { impostor("200 OK", serde_json::to_string(&lows).unwrap()).await };
     let (one, two, early) = (serve(one).await, serve(two).await, serve(early).await);
     let ask = |urls: [&String; 2]| {
         let client = OracleClient::with_mirrors(&urls.map(Clone::clone), keys.public_key()).unwrap();
-        async move { client.lows(DAY_OF_CRASH).await }
+        async move { (client.lows(DAY_OF_CRASH).await, client.equivocation()) }
     };
-    assert!(ask([&early, &one]).await.unwrap().is_closed());
-    let error = ask([&one, &two]).await.unwrap_err().to_string();
+    let (agreed, proof) = ask([&early, &one]).await;
+    assert!(agreed.unwrap().is_closed() && proof.is_none());
+    let (refused, proof) = ask([&one, &two]).await;
+    let (error, proof) = (refused.unwrap_err().to_string(), proof.expect("two lows make a proof"));
+    assert!(proof.check() == Ok(keys.public_key()) && proof.about().contains("2020-03-12T05:00:00Z"), "{proof:?}");
     assert!(error.contains("contradicts itself") && error.contains(&one) && error.contains(&two), "{error}");
     for urls in [vec![], vec![one.clone(), one.clone()], vec![one; 9]] {
         assert!(matches!(OracleClient::with_mirrors(&urls, keys.public_key()), Err(OracleError::Url { .. })));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_that_changes_its_mind_about_a_final_hour_is_proved_by_one_place_alone_and_still_heard() {
+    use hypothec_oracle::wire::SignedLows;
+    let keys = hypothec_oracle::announce::OracleKeys::from_secret(
+        bitcoin::secp256k1::SecretKey::from_slice(&[9; 32]).unwrap(),
+    );
+    let say = |final_hours: u32, fourth: u64| {
+        let mut lows = [None; 24];
+        lows[..4].copy_from_slice(&[Cents(900_000), Cents(850_000), Cents(800_000), Cents(fourth)].map(Some));
+        serde_json::to_string(&SignedLows::sign(&keys, DAY_OF_CRASH, hour(final_hours), lows)).unwrap()
+    };
+    // The hour falls while it runs, is final, and is another hour later.
+    let url = fickle("200 OK", vec![say(3, 790_000), say(4, 780_000), say(4, 780_000), say(5, 770_000)]).await;
+    let client = OracleClient::new(&url, keys.public_key()).unwrap();
+    for _ in 0..3 {
+        client.lows(DAY_OF_CRASH).await.unwrap();
+        assert!(client.equivocation().is_none());
+    }
+    assert_eq!(client.lows(DAY_OF_CRASH).await.unwrap().lows[3], Some(Cents(770_000)));
+    let proof = client.equivocation().expect("two lows make a proof");
+    assert!(proof.check() == Ok(keys.public_key()) && proof.about().contains("2020-03-12T03:00:00Z"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

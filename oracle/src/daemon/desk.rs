@@ -64,6 +64,8 @@ pub struct Shown {
     pub alarm: Option<String>,
     /// How the live feed is doing; `None` with a test feed.
     pub health: Option<Health>,
+    /// Seconds that the clock here is ahead of the shared ledger's; `None` where they are not compared.
+    pub clock_ahead: Option<i64>,
 }
 
 impl Shown {
@@ -257,6 +259,11 @@ impl Desk {
                 self.forget_closed_hours(now);
                 return self.complain(&format!("{away}; nothing new is said until it is back"));
             }
+            Err(LogError::Clock(why)) => {
+                self.diary.doubts(&why);
+                self.forget_closed_hours(now);
+                return self.listen_only(&why);
+            }
             Err(broken) => return Err(broken).context("nothing more can be said"),
         }
         crash::point("oracle-shown");
@@ -315,12 +322,13 @@ impl Desk {
         let frozen_until = self.book.ledger().frozen_until();
         let blind =
             self.feed.is_blind().then(|| format!("feed {}: no price here, by too few sources", self.feed.name()));
-        let (health, venues) = (self.feed.health(), self.feed.venues());
+        let (health, venues, clock_ahead) = (self.feed.health(), self.feed.venues(), self.book.clock_ahead());
         let unsigned = health.as_ref().and_then(unsigned_hours);
-        let alarm = self.refused.values().next_back().map(Conflict::to_string).or(blind).or(unsigned);
-        if let Some(alarm) = &alarm {
-            self.diary.notes(until, alarm);
+        let trouble = self.refused.values().next_back().map(Conflict::to_string).or(blind);
+        if let Some(trouble) = &trouble {
+            self.diary.notes(until, trouble);
         }
+        let alarm = trouble.or(unsigned);
         self.refused.retain(|at, _| *at > frozen_until);
         self.shown(|shown| {
             let missed = apply(shown, records)?;
@@ -334,6 +342,7 @@ impl Desk {
             };
             shown.health = health;
             shown.venues = venues;
+            shown.clock_ahead = clock_ahead;
             if let Some(spot) = spot {
                 shown.remember(until, spot);
             }
@@ -405,8 +414,9 @@ impl Desk {
             tracing::warn!("{message}");
             self.complaint = message.to_string();
         }
-        let venues = self.feed.venues();
+        let (venues, clock_ahead) = (self.feed.venues(), self.book.clock_ahead());
         self.window.show(|shown| {
+            shown.clock_ahead = clock_ahead;
             shown.spot = None;
             shown.alarm = Some(message.to_string());
             shown.complaint = message.to_string();

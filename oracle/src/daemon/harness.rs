@@ -220,7 +220,7 @@ impl World {
     }
 
     pub fn live(&self) -> Live {
-        let sign = Box::new(|n, at, hash| Ok(Head::sign(&keys(), n, at, hash)));
+        let sign = Box::new(|end| Ok(Head::sign(&keys(), end)));
         Live::new(self.policies.clone(), self.table.clone(), TickLog::open(self.data()).unwrap(), sign)
     }
 
@@ -336,6 +336,16 @@ impl World {
         };
         let app = axum::Router::new().route("/v1/bands/{*rest}", axum::routing::get(lie));
         listen(app.fallback_service(self.router(ledger))).await
+    }
+
+    /// Serves what this oracle would, but the head of another replica's tick log.
+    pub async fn serve_with_the_head_of(&self, other: &World) -> String {
+        let elsewhere = other.serve(other.ledger()).await;
+        let head = move || async move {
+            reqwest::get(format!("{elsewhere}/v1/log/head")).await.unwrap().bytes().await.unwrap()
+        };
+        let app = axum::Router::new().route("/v1/log/head", axum::routing::get(head));
+        listen(app.fallback_service(self.router(self.ledger()))).await
     }
 
     fn router(&self, ledger: Ledger) -> axum::Router {

@@ -5,7 +5,7 @@
 //! an oracle has a log of its own in its own data folder, and keeps it whether or not it is the one that speaks.
 
 use crate::ticklog::chain::{Chain, End};
-use crate::ticklog::entry::{Entry, Head, Line, LONGEST_LINE};
+use crate::ticklog::entry::{Entry, Head, Line, LogId, LONGEST_LINE};
 use crate::units::{Day, Time};
 use anyhow::{bail, Context};
 use rustix::fs::{flock, FlockOperation};
@@ -33,6 +33,8 @@ pub struct TickLog {
     folder: PathBuf,
     file: Option<(Day, File, u64)>,
     chain: Chain,
+    /// The log's id, or what it will be from the next tick on.
+    id: LogId,
     durable: Arc<RwLock<Durable>>,
     /// Held as long as the log is open: two writers would cut off each other's lines.
     _lock: File,
@@ -75,8 +77,8 @@ impl TickLog {
         if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_err() {
             bail!("the tick log in {} is being written by another oracle; give each a data folder", folder.display());
         }
-        let (chain, durable) = (Chain::from_start(), Arc::default());
-        let mut log = TickLog { folder, file: None, chain, durable, _lock: lock };
+        let (chain, durable, id) = (Chain::from_start(), Arc::default(), LogId(rand::random()));
+        let mut log = TickLog { folder, file: None, chain, id, durable, _lock: lock };
         let days = days(&log.folder)?;
         // A day's file may be empty: its first line never became durable.
         for day in days.iter().rev() {
@@ -86,7 +88,8 @@ impl TickLog {
             let file = OpenOptions::new().append(true).open(&path)?;
             file.set_len(bytes)?;
             file.sync_all()?;
-            if chain.end().is_some() {
+            if let Some(end) = chain.end() {
+                log.id = end.log.unwrap_or(log.id);
                 log.chain = log.with_its_heads(chain, &days, *day)?;
                 log.file = Some((*day, file, bytes));
                 break;
@@ -132,13 +135,14 @@ impl TickLog {
         self.chain.next()
     }
 
-    /// Appends a tick, durable when this returns. Asks nobody: an hour that it begins closes the one before, whether or
+    /// Appends a tick, durable when this returns; where the log's id belongs it is put. Asks nobody: an hour that it begins closes the one before, whether or
     /// not that has its head yet.
     ///
     /// # Errors
     /// When the disk fails; nothing of the tick counts then, and it may be tried again.
     pub fn append(&mut self, entry: Entry) -> anyhow::Result<()> {
-        self.write(entry.at.day(), &Line::Tick(entry))
+        let is_named = self.end().is_some_and(|end| end.log.is_some() && end.at.day() == entry.at.day());
+        self.write(entry.at.day(), &Line::Tick(Entry { log: (!is_named).then_some(self.id), ..entry }))
     }
 
     /// The oldest tick that a head is to sign for at `now`: the last of an hour that is over.
@@ -307,7 +311,7 @@ mod tests {
 
     fn entry(log: &TickLog, at: u32) -> Entry {
         let (n, prev) = log.next();
-        Entry { n, prev, at: Time(at), policy: 1, inputs: Vec::new(), median: None, held: None }
+        Entry { n, prev, log: None, at: Time(at), policy: 1, inputs: Vec::new(), median: None, held: None }
     }
 
     fn append(log: &mut TickLog, at: u32) -> anyhow::Result<()> {
@@ -319,7 +323,7 @@ mod tests {
 
     fn head(end: End) -> Head {
         let keys = OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap());
-        Head::sign(&keys, end.n, end.at, end.hash)
+        Head::sign(&keys, end)
     }
 
     fn all(log: &TickLog) -> Vec<u32> {
@@ -405,5 +409,46 @@ mod tests {
         std::fs::write(&path, text.replace("1583971205", "1583971206")).unwrap();
         let error = TickLog::open(folder.path()).map(drop).unwrap_err();
         assert!(format!("{error:#}").contains("was changed"), "{error:#}");
+    }
+
+    #[test]
+    fn a_log_keeps_its_id_and_one_of_an_older_version_takes_an_id_where_it_goes_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let day = 1_583_971_200;
+        let mut log = TickLog::open(folder.path()).unwrap();
+        append(&mut log, day).unwrap();
+        append(&mut log, day + 5).unwrap();
+        let id = log.end().unwrap().log;
+        assert!(id.is_some());
+        drop(log);
+        let path = folder.path().join("ticks/20200312.log");
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(text.matches("\"log\"").count(), 1, "the day's first tick names it");
+        let mut log = TickLog::open(folder.path()).unwrap();
+        append(&mut log, day + HOUR).unwrap();
+        assert_eq!(log.end().unwrap().log, id);
+        drop(log);
+        let named = std::fs::read_to_string(&path).unwrap();
+        assert_eq!(named.matches(&id.unwrap().to_string()).count(), 2, "and every head");
+        std::fs::write(&path, named.replacen(&id.unwrap().to_string(), &"ab".repeat(16), 1)).unwrap();
+        assert!(TickLog::open(folder.path()).is_err(), "a line of another log");
+        // As an older version wrote it.
+        let old = Line::Tick(Entry { log: None, ..first_entry(&text) }).text();
+        std::fs::write(&path, format!("{old}\n")).unwrap();
+        let mut log = TickLog::open(folder.path()).unwrap();
+        assert_eq!(log.end().unwrap().log, None);
+        append(&mut log, day + 5).unwrap();
+        let taken = log.end().unwrap().log;
+        assert!(taken.is_some() && taken != id);
+        append(&mut log, day + HOUR).unwrap();
+        drop(log);
+        assert_eq!(TickLog::open(folder.path()).unwrap().end().unwrap().log, taken);
+    }
+
+    fn first_entry(text: &str) -> Entry {
+        match serde_json::from_str(text.lines().next().unwrap()).unwrap() {
+            Line::Tick(entry) => entry,
+            Line::Head(_) => panic!("a tick comes first"),
+        }
     }
 }

@@ -95,8 +95,7 @@ async fn head(State(counter): State<Counter>) -> Response {
         }
         Some(end) => {
             let sign = move |press: &Press| -> Result<Head, AnnounceError> {
-                let signature = press.keys().state(&Head::statement(end.n, end.at, end.hash))?;
-                Ok(Head { n: end.n, at: end.at, hash: end.hash, signature })
+                Ok(Head::of(end, press.keys().state(&end.statement())?))
             };
             signing(&counter.press, sign).await.map(Json).map_err(Refusal::into_response).into_response()
         }

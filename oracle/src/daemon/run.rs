@@ -11,6 +11,7 @@ use super::http::{info_of, router, serve, Counter, Guard};
 use super::keyfile::{self, Held};
 use super::log::TickLog;
 use super::log_routes::Published;
+use super::nostr::Publisher;
 use super::passphrase::Passphrase;
 use super::payments::{Order, Payments, Told};
 use super::peers::Peers;
@@ -18,10 +19,11 @@ use super::policies;
 use super::press::Press;
 use super::signer::{leave_record, Keys, SignerClient};
 use super::socket::Door;
-use super::store::{read_signed, Book, Log, Postgres, Sled};
+use super::store::{read_signed, Book, Log, LogError, Notes, Postgres, Sled};
 use super::{private, rotation, webhook};
 use crate::announce::AnnounceError;
 use crate::clock::Clock;
+use crate::ticklog::chain::End;
 use crate::ticklog::entry::Head;
 use crate::units::{Time, DAY};
 use anyhow::{bail, Context};
@@ -39,6 +41,9 @@ use tokio::task::{JoinHandle, JoinSet};
 const SIGNER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections may keep the daemon from stopping. Real time.
 const LAST_ANSWERS: Duration = Duration::from_secs(2);
+
+/// How often other replicas' payments are read. Real time.
+const PAYMENTS_PACE: Duration = Duration::from_millis(250);
 
 /// Seconds that a ledger may lie behind a clock that nobody vouches for.
 const LATE: u32 = 31 * DAY;
@@ -69,6 +74,9 @@ pub struct Oracle {
     ahead: JoinHandle<()>,
     // The payments' listeners; they end when this is dropped.
     payments: JoinSet<()>,
+    // One task a relay; they end when this is dropped.
+    relays: JoinSet<()>,
+    following: JoinHandle<anyhow::Result<()>>,
 }
 
 /// Starts an oracle. When this returns it answers, and everything up to its clock has been said; by a live feed on the
@@ -80,7 +88,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     config.check()?;
     let (listen, network, clock) = (config.listen, config.network, config.clock.clone());
     let (data, feed, limits) = (config.data.clone(), config.feed.clone(), config.limits.clone());
-    let webhook = config.operating.webhook.clone();
+    let (webhook, relays) = (config.operating.webhook.clone(), config.operating.relays.clone());
     let opened = tokio::task::spawn_blocking(move || open(config)).await??;
     clock.now().context("start without knowing the time")?;
     let mut desk = opened.desk;
@@ -88,18 +96,23 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let desk = tokio::task::spawn_blocking(move || desk.look().map(|()| desk)).await??;
     let key = opened.keys.public_key();
     let payments = hear_of_payments(&data, &opened.payments, &clock, webhook).await?;
+    let book = opened.payments.clone();
     let press = Arc::new(Press::new(opened.keys, desk.window()).with_payments(opened.payments));
     let info = info_of(&press, &network.to_string(), opened.feed);
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
+    let publisher = Publisher::new(Arc::clone(&press), data.clone());
     let counter = Counter::new(Arc::clone(&press), clock, info, data.clone(), opened.published, closed.clone());
+    let counter = counter.with_relays(publisher.board());
     let meters = Arc::clone(&counter.meters);
     let guard = Arc::new(Guard::new(&limits, network.usual_rate(), Arc::clone(&meters)));
     let own = private::router(counter.clone(), data, &feed);
     let app = router(counter, Arc::clone(&guard));
     let stop = Stop(Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&stop.0);
+    let mut publishing = JoinSet::new();
+    publisher.start(&relays, &mut publishing);
     Ok(Oracle {
         address,
         key,
@@ -107,10 +120,37 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
         closing,
         desk: tokio::task::spawn_blocking(move || desk.run(&told)),
         server: tokio::spawn(serve(listener, app, guard, closed.clone())),
-        private: tokio::spawn(serve_privately(socket, own, closed)),
+        private: tokio::spawn(serve_privately(socket, own, closed.clone())),
         payments,
+        relays: publishing,
+        following: tokio::spawn(follow(book, closed)),
         ahead: tokio::spawn(press.work_ahead(move |event| meters.attested(event))),
     })
+}
+
+/// Reads what other replicas write of payments, until told to stop.
+///
+/// # Errors
+/// When the book is not what it was: then nothing more may be said.
+async fn follow(payments: Payments, mut closed: watch::Receiver<bool>) -> anyhow::Result<()> {
+    let (mut is_away, is_shared) = (false, payments.is_shared());
+    loop {
+        let until_closed = closed.wait_for(|closing| *closing);
+        let pace = if is_shared { PAYMENTS_PACE } else { Duration::MAX };
+        if tokio::time::timeout(pace, until_closed).await.is_ok() {
+            return Ok(());
+        }
+        let book = payments.clone();
+        match tokio::task::spawn_blocking(move || book.hear()).await? {
+            Ok(()) => is_away = false,
+            Err(LogError::Broken(why)) => bail!("the book of payments: {why}"),
+            Err(error) if !is_away => {
+                tracing::warn!("other replicas' payments are not heard of: {error}");
+                is_away = true;
+            }
+            Err(_) => {}
+        }
+    }
 }
 
 async fn serve_privately(
@@ -143,7 +183,7 @@ fn open(config: Config) -> anyhow::Result<Opened> {
     }
     rotation::read(&config.data, &keys.public_key())?;
     // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
-    let book = open_book(&config, keys.public_key())?;
+    let (book, notes) = open_book(&config, keys.public_key())?;
     check_clock(&config, book.ledger().frozen_until())?;
     let mut peers = Peers::new(&config.replicas.peers, Arc::clone(&keys))?;
     for (at, cents) in book.ledger().newest_fixings().take(COMPARED) {
@@ -161,7 +201,7 @@ fn open(config: Config) -> anyhow::Result<Opened> {
             Box::new(live)
         }
     };
-    let payments = Payments::open(&config.data)?;
+    let payments = Payments::open(&config.data, notes)?;
     let name = feed.name();
     let desk = Desk::new(config.clock, feed, book, peers);
     Ok(Opened { desk, keys, payments, feed: name, published })
@@ -188,26 +228,28 @@ fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Resul
     let log = TickLog::open(&config.data)?;
     let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
     let keys = Arc::clone(keys);
-    let sign = Box::new(move |n, at, hash| {
-        let signature = keys.state(&Head::statement(n, at, hash)).map_err(AnnounceError::from)?;
-        Ok(Head { n, at, hash, signature })
-    });
+    let sign = Box::new(move |end: End| Ok(Head::of(end, keys.state(&end.statement()).map_err(AnnounceError::from)?)));
     let mut live = Live::new(policies, Table::default(), log, sign);
     live.start_asking(&choice.venue_urls, config.clock.clone())?;
     Ok(live)
 }
 
-fn open_book(config: &Config, key: XOnlyPublicKey) -> anyhow::Result<Book> {
+fn open_book(config: &Config, key: XOnlyPublicKey) -> anyhow::Result<(Book, Box<dyn Notes>)> {
     let Replicas { postgres, watermark, .. } = &config.replicas;
     let log: Box<dyn Log> = match postgres {
-        Some(server) => Box::new(Postgres::open(server.clone(), key).context("open the ledger in PostgreSQL")?),
+        Some(server) => {
+            // Time that is moved by hand is no clock to compare with a database's.
+            let clock = (!config.clock.is_file()).then(|| config.clock.clone());
+            Box::new(Postgres::open(server.clone(), key, clock).context("open the ledger in PostgreSQL")?)
+        }
         None => Box::new(Sled::open(&config.data)?),
     };
     let kept = watermark.as_deref().map(|path| Ok((path.display().to_string(), read_signed(path, &key)?)));
     let kept: Vec<_> = kept.transpose().map_err(|error: anyhow::Error| error)?.into_iter().collect();
+    let notes = log.notes()?;
     let book = Book::open(log, key, &config.data, &kept)?;
     tracing::info!("ledger in {}, final until {}", book.kind(), book.ledger().frozen_until());
-    Ok(book)
+    Ok((book, notes))
 }
 
 /// The key in the data folder, or the signer's. Blocks.
@@ -287,6 +329,7 @@ impl Oracle {
             done = &mut self.desk => ("the oracle's desk stopped", flat(done)),
             done = &mut self.server => ("the oracle's listener stopped", flat(done.map(Ok))),
             done = &mut self.ahead => ("the oracle's signing ahead stopped", flat(done.map(Ok))),
+            done = &mut self.following => ("following the replicas' payments stopped", flat(done)),
             done = &mut self.private => ("the oracle's socket stopped", flat(done.map(|io| io.map_err(Into::into)))),
         };
         match how {
@@ -302,6 +345,7 @@ impl Oracle {
     pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
         drop(self.payments);
+        drop(self.relays);
         let _ = self.closing.send(true);
         self.ahead.abort();
         let hanging_up = [self.server.abort_handle(), self.private.abort_handle()];
@@ -309,7 +353,11 @@ impl Oracle {
         if tokio::time::timeout(LAST_ANSWERS, answered).await.is_err() {
             hanging_up.iter().for_each(tokio::task::AbortHandle::abort);
         }
-        flat(self.desk.await)
+        let followed = self.following.await;
+        flat(self.desk.await)?;
+        // It stops the oracle by itself when it fails; what is left here is that it was cut off.
+        drop(followed);
+        Ok(())
     }
 }
 

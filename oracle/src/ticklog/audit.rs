@@ -9,7 +9,7 @@
 //! not lie above all of their lows. With one log that means: exactly what it makes.
 
 use super::chain::{Chain, ChainError, End};
-use super::entry::{Entry, Head, Line};
+use super::entry::{named, Entry, Head, Line, LogId};
 use crate::event::Event;
 use crate::price::policy::Policies;
 use crate::price::reckon::Reckoner;
@@ -19,6 +19,9 @@ use crate::wire::{BadSignature, SignedLows};
 use bitcoin::hashes::sha256;
 use bitcoin::key::XOnlyPublicKey;
 use std::collections::{BTreeMap, BTreeSet};
+
+/// Seconds after an hour's end by which it is final: the two minutes of the rules, and one for an oracle that is slow.
+const FREEZE: u32 = 180;
 
 /// What does not agree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -53,9 +56,18 @@ pub enum Disagreement {
     /// A touch that is true and not said.
     #[error("event {event} is not attested, but the low of its hours fell to {least}")]
     ForgottenTouch { event: Event, least: Cents },
+    /// Lows are kept open that the log's ticks close.
+    #[error("the log reaches {head}, but the lows of {day} are signed as final only until {until}: what was said since cannot be held against it")]
+    Open { day: Day, until: Time, head: Time },
     /// The signed head is not of this log.
     #[error("the signed head of tick {n} is not of this log: {why}")]
     Head { n: u64, why: &'static str },
+    /// Head and lines are of two logs.
+    #[error(
+        "the signed head is of log {head}, the lines are of log {lines}: this address speaks for several replicas in \
+         turn; audit each at an address of its own"
+    )]
+    OtherLog { head: String, lines: String },
 }
 
 /// What an audit covered.
@@ -97,6 +109,8 @@ pub struct Auditor {
     fixings: BTreeMap<Time, Cents>,
     promised: Option<Head>,
     kept_promise: bool,
+    /// What the oracle signed for this log, by the tick's number.
+    heads: BTreeMap<u64, Head>,
     covered: Covered,
 }
 
@@ -118,6 +132,7 @@ impl Auditor {
             fixings: BTreeMap::new(),
             promised: None,
             kept_promise: false,
+            heads: BTreeMap::new(),
             covered: Covered::default(),
         }
     }
@@ -146,8 +161,23 @@ impl Auditor {
     /// When it is not signed by the oracle.
     pub fn promise(&mut self, head: Head) -> Result<(), Disagreement> {
         head.verify(&self.oracle)?;
+        self.heads.insert(head.n, head);
         self.promised = Some(head);
         Ok(())
+    }
+
+    /// The id of the log that was followed; `None` for a log of an older version, which has none.
+    pub fn log(&self) -> Option<LogId> {
+        self.chain.end().and_then(|end| end.log)
+    }
+
+    /// Two different heads of one tick, if `other` followed the same log and was shown another past: a proof.
+    pub fn fork(&self, other: &Auditor) -> Option<(Head, Head)> {
+        let is_forked = |(one, two): &(&Head, &Head)| {
+            one.log.is_some() && one.log == two.log && (one.at, one.hash) != (two.at, two.hash)
+        };
+        let both = self.heads.iter().filter_map(|(n, head)| Some((head, other.heads.get(n)?)));
+        both.filter(is_forked).map(|(one, two)| (*one, *two)).next()
     }
 
     /// Takes the next line of a day's log.
@@ -158,6 +188,7 @@ impl Auditor {
         match self.chain.follow(text)? {
             Line::Head(head) => {
                 head.verify(&self.oracle)?;
+                self.heads.insert(head.n, head);
                 self.covered.heads += 1;
                 Ok(())
             }
@@ -218,9 +249,14 @@ impl Auditor {
                 self.kept_promise = true;
                 Ok(())
             }
+            Some(head) if head.n == n && head.log != self.log() => Err(self.other_log(&head)),
             Some(head) if head.n == n => Err(Disagreement::Head { n, why: "the log has another tick there" }),
             _ => Ok(()),
         }
+    }
+
+    fn other_log(&self, head: &Head) -> Disagreement {
+        Disagreement::OtherLog { head: named(head.log), lines: named(self.log()) }
     }
 
     /// After the last line: did the log reach the head that was promised (not asked for logs that end before it), and is
@@ -235,6 +271,7 @@ impl Auditor {
             return Err(ChainError::NoHead { n: *n, at: *at }.into());
         }
         match self.promised {
+            Some(head) if !self.kept_promise && head.log != self.log() => Err(self.other_log(&head)),
             Some(head) if !self.kept_promise => {
                 Err(Disagreement::Head { n: head.n, why: "the log ends before it; ticks at its end were dropped" })
             }
@@ -255,12 +292,15 @@ pub struct Logs {
     logs: Vec<Auditor>,
     /// Served lows of final hours, once they were found right.
     served: BTreeMap<Time, Option<Cents>>,
+    /// Served lows of hours before the logs begin, and whether they are final: there is nothing to make them again from,
+    /// but what follows from them must have been said, and nothing else.
+    before: BTreeMap<Time, (Cents, bool)>,
 }
 
 impl Logs {
     /// Audits of all logs, every line taken.
     pub fn new(oracle: XOnlyPublicKey, logs: Vec<Auditor>) -> Logs {
-        Logs { oracle, logs, served: BTreeMap::new() }
+        Logs { oracle, logs, served: BTreeMap::new(), before: BTreeMap::new() }
     }
 
     fn cover(&self, moment: Time) -> bool {
@@ -285,9 +325,13 @@ impl Logs {
         served.verify(&self.oracle)?;
         let Some(start) = served.day.start() else { return Ok(()) };
         for (number, low) in (0u32..).zip(&served.lows) {
-            let Some(hour) = start.plus(number * HOUR).filter(|hour| self.cover(*hour)) else { continue };
-            let made = self.made(hour, |log| &log.lows);
+            let Some(hour) = start.plus(number * HOUR) else { continue };
             let is_final = hour.plus(HOUR).is_some_and(|end| end <= served.frozen_until);
+            if !self.cover(hour) {
+                self.before.extend(low.map(|low| (hour, (low, is_final))));
+                continue;
+            }
+            let made = self.made(hour, |log| &log.lows);
             let agrees = match *low {
                 None => !is_final || made.contains(&None),
                 Some(low) => {
@@ -303,6 +347,20 @@ impl Logs {
             }
         }
         Ok(())
+    }
+
+    /// Are hours that are over signed as final, as `head` says that they are over? An oracle that keeps them open could
+    /// leave anything unsaid.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn check_final(&self, served: &SignedLows, head: &Head) -> Result<(), Disagreement> {
+        head.verify(&self.oracle)?;
+        let right = Time(head.at.0.saturating_sub(FREEZE)).hour_floor();
+        match served.frozen_until < right {
+            true => Err(Disagreement::Open { day: served.day, until: served.frozen_until, head: head.at }),
+            false => Ok(()),
+        }
     }
 
     /// Is an attested fixing, or that there is none, what the ticks make? Everything at or before `frozen_until` is final.
@@ -329,13 +387,11 @@ impl Logs {
     pub fn check_touch(&self, event: Event, attested: bool, frozen_until: Time) -> Result<(), Disagreement> {
         let Event::Touch { level, day, .. } = event else { return Ok(()) };
         let (Some(from), Some(end)) = (event.touch_from(), day.end()) else { return Ok(()) };
-        if !self.cover(from) {
-            return Ok(());
-        }
         let hours = |until: Time| (0..24).filter_map(|n| from.plus(n * HOUR)).take_while(move |hour| *hour < until);
         if attested {
             let made = |hour: Time| self.logs.iter().filter_map(move |log| log.lows.get(&hour).copied());
-            let known = hours(end).flat_map(made).min();
+            let before = |hour: Time| self.before.get(&hour).map(|(low, _)| *low);
+            let known = hours(end).flat_map(|hour| made(hour).chain(before(hour))).min();
             return match known {
                 Some(low) if low <= level.cents() => Ok(()),
                 _ => Err(Disagreement::FalseTouch { event, least: said(known) }),
@@ -343,8 +399,11 @@ impl Logs {
         }
         // Without a served low the highest that any of the logs makes: the oracle may have said that one.
         let highest = |hour: Time| self.made(hour, |log| &log.lows).into_iter().collect::<Option<Vec<_>>>();
-        let final_low =
-            |hour: Time| self.served.get(&hour).copied().unwrap_or_else(|| highest(hour)?.into_iter().max());
+        let before = |hour: Time| self.before.get(&hour).filter(|(_, is_final)| *is_final).map(|(low, _)| *low);
+        let final_low = |hour: Time| match self.cover(hour) {
+            true => self.served.get(&hour).copied().unwrap_or_else(|| highest(hour)?.into_iter().max()),
+            false => before(hour),
+        };
         match hours(end.min(frozen_until)).filter_map(final_low).min() {
             Some(least) if least <= level.cents() => Err(Disagreement::ForgottenTouch { event, least }),
             _ => Ok(()),

@@ -3,8 +3,9 @@
 //! Each hour's last tick is signed for by a head: right after it, or later, when the signer was away. Heads come in the
 //! order of their ticks, none twice.
 
-use super::entry::{hash_of, Head, Line, LONGEST_LINE};
+use super::entry::{hash_of, Entry, Head, Line, LogId, LONGEST_LINE};
 use crate::price::decimal::shortened;
+use crate::statement::{Statement, LOG_HEAD};
 use crate::units::Time;
 use bitcoin::hashes::{sha256, Hash};
 use std::collections::VecDeque;
@@ -30,6 +31,12 @@ pub enum ChainError {
     /// A head of no tick that waits for one.
     #[error("the head of tick {n} signs for no hour's last tick, for another hash, or a second time")]
     Head { n: u64 },
+    /// A line of another log: an address that speaks for several replicas in turn serves such.
+    #[error("the line of tick {n} is of log {found}, the lines before it are of log {right}")]
+    OtherLog { n: u64, found: String, right: String },
+    /// A day that does not say whose it is.
+    #[error("tick {n} is the first of its day and does not name its log, which is {right}")]
+    Unnamed { n: u64, right: String },
     /// A head before that of an earlier hour.
     #[error("the head of tick {found} stands where that of tick {right} belongs: heads are signed in order")]
     HeadOrder { found: u64, right: u64 },
@@ -44,8 +51,20 @@ pub struct End {
     pub at: Time,
     /// Its hash.
     pub hash: sha256::Hash,
+    /// The log's id, if it has one.
+    pub log: Option<LogId>,
     /// Does a head follow it?
     pub headed: bool,
+}
+
+impl End {
+    /// What a head signs for everything up to this tick.
+    pub fn statement(&self) -> Statement {
+        let End { n, at, hash, log, .. } = self;
+        let log = log.as_ref().map_or(&[][..], |log| &log.0);
+        let data = [n.to_be_bytes().as_slice(), &at.0.to_be_bytes(), hash.as_byte_array(), log].concat();
+        Statement { tag: LOG_HEAD, data }
+    }
 }
 
 /// A chain as far as it was followed.
@@ -127,14 +146,34 @@ impl Chain {
                     self.waiting.push_back(end);
                 }
                 self.first.get_or_insert(n);
-                self.end = Some(End { n, at: entry.at, hash: hash_of(text), headed: false });
+                let log = self.log_after(entry)?;
+                self.end = Some(End { n, at: entry.at, hash: hash_of(text), log, headed: false });
             }
         }
         Ok(line)
     }
 
+    /// The log's id after this tick: the one known, or the one that the tick names for the first time.
+    fn log_after(&self, entry: &Entry) -> Result<Option<LogId>, ChainError> {
+        let known = self.end.and_then(|end| end.log);
+        let is_first_of_its_day = self.end.is_none_or(|end| end.at.day() != entry.at.day());
+        match (known, entry.log) {
+            (Some(right), Some(found)) if found != right => {
+                Err(ChainError::OtherLog { n: entry.n, found: found.to_string(), right: right.to_string() })
+            }
+            (Some(right), None) if is_first_of_its_day => {
+                Err(ChainError::Unnamed { n: entry.n, right: right.to_string() })
+            }
+            (known, said) => Ok(known.or(said)),
+        }
+    }
+
     fn head(&mut self, head: &Head) -> Result<(), ChainError> {
-        let of = |end: &End| (end.n, end.at, end.hash) == (head.n, head.at, head.hash);
+        let known = self.end.and_then(|end| end.log);
+        if let (Some(right), Some(found)) = (known, head.log.filter(|log| known != Some(*log))) {
+            return Err(ChainError::OtherLog { n: head.n, found: found.to_string(), right: right.to_string() });
+        }
+        let of = |end: &End| (end.log, end.n, end.at, end.hash) == (head.log, head.n, head.at, head.hash);
         if self.headed.is_some_and(|headed| head.n <= headed) {
             return Err(ChainError::Head { n: head.n });
         }
@@ -159,7 +198,6 @@ impl Chain {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::Entry;
     use super::*;
     use crate::announce::OracleKeys;
     use crate::units::HOUR;
@@ -172,10 +210,10 @@ mod tests {
         for hour in 0..count {
             let (n, prev) = chain.next();
             let at = Time(1_583_967_600 + hour * HOUR);
-            let entry = Entry { n, prev, at, policy: 1, inputs: Vec::new(), median: None, held: None };
+            let entry = Entry { n, prev, log: None, at, policy: 1, inputs: Vec::new(), median: None, held: None };
             let text = Line::Tick(entry).text();
             chain.follow(&text).unwrap();
-            heads.push(Line::Head(Head::sign(&keys, n, at, hash_of(&text))).text());
+            heads.push(Line::Head(Head::sign(&keys, chain.end().unwrap())).text());
             ticks.push(text);
         }
         (ticks, heads)

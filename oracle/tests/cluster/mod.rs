@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
 #![allow(dead_code)] // Each test file uses a part of it.
 
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
@@ -160,4 +161,46 @@ impl Drop for Server {
         let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).output();
         let _ = child.wait();
     }
+}
+
+/// A cable between a replica and the database that can be cut: then bytes vanish, and nobody is told.
+pub struct Cable {
+    /// Where the replica finds the database.
+    pub address: SocketAddr,
+    cut: Arc<AtomicBool>,
+}
+
+impl Cable {
+    /// One to a port of this machine.
+    pub fn to(port: u16) -> Cable {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let (address, cut) = (listener.local_addr().unwrap(), Arc::new(AtomicBool::new(false)));
+        let cutting = Arc::clone(&cut);
+        std::thread::spawn(move || {
+            for near in listener.incoming().map_while(Result::ok) {
+                let Ok(far) = TcpStream::connect(("127.0.0.1", port)) else { continue };
+                let ways = [(near.try_clone().unwrap(), far.try_clone().unwrap()), (far, near)];
+                for (from, to) in ways {
+                    let cut = Arc::clone(&cutting);
+                    std::thread::spawn(move || carry(from, to, &cut));
+                }
+            }
+        });
+        Cable { address, cut }
+    }
+
+    /// Cuts it, or joins it again.
+    pub fn cut(&self, cut: bool) {
+        self.cut.store(cut, Ordering::SeqCst);
+    }
+}
+
+fn carry(mut from: TcpStream, mut to: TcpStream, cut: &AtomicBool) {
+    let mut bytes = [0; 8_192];
+    while let Ok(count @ 1..) = from.read(&mut bytes) {
+        if !cut.load(Ordering::SeqCst) && to.write_all(&bytes[..count]).is_err() {
+            break;
+        }
+    }
+    let _ = to.shutdown(std::net::Shutdown::Both);
 }

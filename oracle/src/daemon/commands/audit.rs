@@ -1,15 +1,17 @@
 //! `hypothec-oracle audit URL`: a stranger checks everything an oracle said against its tick log.
 
 use crate::bundle::{Bundle, BundlePage};
+use crate::equivocation::Proof;
 use crate::event::Event;
 use crate::ladder::Level;
 use crate::price::policy::{Policies, PolicyPage};
 use crate::ticklog::audit::{Auditor, Covered, Logs};
-use crate::ticklog::entry::Head;
+use crate::ticklog::entry::{named, Head};
 use crate::units::{Cents, Day, Time};
 use crate::verify::{fixing_dollars, verify_announcement, verify_attestation};
-use crate::wire::{Info, SignedLows, Status};
+use crate::wire::{Info, SignedLows};
 use anyhow::{bail, ensure, Context};
+use bitcoin::hex::DisplayHex;
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -86,6 +88,9 @@ pub async fn run(audit: Audit) -> anyhow::Result<()> {
 /// What the oracle said, fetched before its log is.
 struct Said {
     key: XOnlyPublicKey,
+    /// The end of the log, signed before anything else was asked.
+    head: Head,
+    /// Everything before is final by every signed list of lows.
     frozen_until: Time,
     lows: Vec<SignedLows>,
     fixings: BTreeMap<Time, Option<u32>>,
@@ -110,16 +115,44 @@ pub async fn audit_oracle(
     let (from, to) = (scope.from.unwrap_or(*first).max(*first), scope.to.unwrap_or(*last).min(*last));
     ensure!(from <= to, "the oracle has no tick log of these days; it has {first} to {last}");
     let said = said(&reader, key, &days_between(from, to), scope.every_rung).await?;
-    let mut logs = vec![read_log(&reader, key, &policies, from, to).await?];
+    let log = read_log(&reader, key, &policies, from, to).await.with_context(|| format!("the log at {url}"))?;
+    let mut logs = vec![(url, log)];
     for url in replicas {
-        logs.push(read_replica(url, key, &policies, from, to).await.with_context(|| format!("replica {url}"))?);
+        let log = read_replica(url, key, &policies, from, to).await.with_context(|| format!("replica {url}"))?;
+        logs.push((url, log));
     }
+    let (read, followed) = together(key, logs)?;
     let mut covered = Covered::default();
-    for log in &logs {
+    for log in &followed {
         covered = covered.and(log.end()?);
     }
-    compare(&mut Logs::new(key, logs), &said)?;
-    Ok(report(&said, from, to, covered))
+    compare(&mut Logs::new(key, followed), &said)?;
+    Ok(report(&said, from, to, &read, covered))
+}
+
+/// The logs that differ, and a line about each address. One log at two addresses counts once, and must be one.
+fn together(key: XOnlyPublicKey, logs: Vec<(&str, Auditor)>) -> anyhow::Result<(String, Vec<Auditor>)> {
+    let (mut read, mut followed): (String, Vec<(&str, Auditor)>) = Default::default();
+    for (url, log) in logs {
+        let id = named(log.log());
+        let same = followed.iter().find(|(_, other)| log.log().is_some() && other.log() == log.log());
+        if let Some((elsewhere, other)) = same {
+            if let Some((one, two)) = log.fork(other) {
+                bail!(
+                    "log {id} has two pasts: the oracle signed one tick {} at {elsewhere} and another at {url}. The proof, \
+                     for `hypothec oracle proof`: {}",
+                    one.n,
+                    Proof::of_heads(key, &one, &two)?.to_bytes().to_lower_hex_string()
+                );
+            }
+            read += &format!("\nlog      {id} at {url}: the same");
+            continue;
+        }
+        let covered = log.end().with_context(|| format!("log {id} at {url}"))?;
+        read += &format!("\nlog      {id} at {url}: {} ticks, {} signed heads", covered.ticks, covered.heads);
+        followed.push((url, log));
+    }
+    Ok((read, followed.into_iter().map(|(_, log)| log).collect()))
 }
 
 /// The key of an oracle that has something to audit; `known` is what it must be.
@@ -201,10 +234,11 @@ async fn policies(reader: &Reader, key: &XOnlyPublicKey) -> anyhow::Result<Polic
 
 /// Lows, fixings and touches of the days.
 async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bool) -> anyhow::Result<Said> {
-    let status: Status = reader.json("/v1/status").await?;
+    let head: Head = reader.json("/v1/log/head").await?;
     let mut said = Said {
         key,
-        frozen_until: status.frozen_until,
+        head,
+        frozen_until: Time(u32::MAX),
         lows: Vec::new(),
         fixings: BTreeMap::new(),
         touches: Vec::new(),
@@ -214,6 +248,7 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bo
         let lows: SignedLows = reader.json(&format!("/v1/lows/{day}")).await?;
         ensure!(lows.day == *day, "asked for the lows of {day}, the oracle answered those of {}", lows.day);
         lows.verify(&key)?;
+        said.frozen_until = said.frozen_until.min(lows.frozen_until);
         said.lows.push(lows);
         let bundle = Bundle::Fixings { day: *day };
         for (event, attested) in attested(reader, bundle, &key, days).await? {
@@ -315,6 +350,7 @@ async fn follow(reader: &Reader, auditor: &mut Auditor, day: Day) -> anyhow::Res
 
 fn compare(logs: &mut Logs, said: &Said) -> anyhow::Result<()> {
     for lows in &said.lows {
+        logs.check_final(lows, &said.head)?;
         logs.check_lows(lows)?;
     }
     for (at, attested) in &said.fixings {
@@ -326,12 +362,14 @@ fn compare(logs: &mut Logs, said: &Said) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn report(said: &Said, from: Day, to: Day, covered: Covered) -> String {
+fn report(said: &Said, from: Day, to: Day, read: &str, covered: Covered) -> String {
     let fixings = said.fixings.values().filter(|attested| attested.is_some()).count();
     let lows: usize = said.lows.iter().map(|day| day.lows.iter().flatten().count()).sum();
     let touches = said.touches.iter().filter(|(_, attested)| *attested).count();
+    let (head, final_until) = (said.head.at, said.frozen_until);
     format!(
-        "oracle {}\ndays     {from} to {to}\nticks    {}, {} with a median, {} signed heads\nlows     {lows}\n\
+        "oracle {}\ndays     {from} to {to}{read}\nheard    its log reached {head}, everything before {final_until} is final: compare \
+         with your clock\nticks    {}, {} with a median, {} signed heads\nlows     {lows}\n\
          fixings  {fixings} attested\ntouches  {touches} attested of {} looked at\neverything agrees",
         said.key,
         covered.ticks,

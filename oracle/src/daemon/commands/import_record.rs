@@ -16,7 +16,7 @@ use std::os::unix::fs::{chown, DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
 /// Files of the daemon's folder, beside the ledger's own folder, that are read.
-const BESIDE: [&str; 3] = ["said", "watermark", "payments"];
+const BESIDE: [&str; 4] = ["said", "watermark", "payments", "noted"];
 
 /// Whose record, and which ledger.
 #[derive(Debug, Args)]
@@ -68,12 +68,13 @@ impl ImportRecord {
         let key = keyfile::load(&data, network, &Passphrase { file: said.passphrase_file })?.public_key();
         let copy = Copy::of(&self.ledger, &data, server.is_none())?;
         let log: Box<dyn Log> = match server {
-            Some(server) => Box::new(Postgres::open(server, key).context("open the ledger in PostgreSQL")?),
+            Some(server) => Box::new(Postgres::open(server, key, None).context("open the ledger in PostgreSQL")?),
             None => Box::new(Sled::open(&copy.0)?),
         };
+        let notes = log.notes()?;
         let book = open(log, key, &copy.0, self.watermark.as_deref())?;
         let ledger = book.ledger();
-        let payments = Payments::attested(&copy.0).context("read the daemon's book of payments")?;
+        let payments = Payments::attested(&copy.0, notes).context("read the daemon's book of payments")?;
         let all = entries(ledger, &payments);
         let fresh = import_record(&data, &key, &all, |signed| Ok(check(signed, ledger, &payments)?))
             .with_context(|| format!("import into the record in {}", data.display()))?;

@@ -1,8 +1,12 @@
 //! `hypothec-oracle prove-equivocation A B`: from two things an oracle said, the proof that it may not have said both.
 
 use crate::equivocation::Proof;
+use crate::price::policy::PolicyPage;
+use crate::ticklog::entry::Head;
+use crate::wire::{Pubkey, SignedLows};
 use anyhow::{bail, Context};
 use bitcoin::hex::DisplayHex;
+use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use serde::Deserialize;
@@ -20,15 +24,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 #[command(after_help = "Examples:\n  \
     hypothec-oracle prove-equivocation https://one.example/attestation/btcusd1798761600 \\\n    \
     https://two.example/attestation/btcusd1798761600\n  \
+    hypothec-oracle prove-equivocation https://one.example/v1/lows/20270101 https://two.example/v1/lows/20270101\n  \
     hypothec-oracle prove-equivocation a.json b.json --announcement announcement.json --out proof.hex")]
 pub struct ProveEquivocation {
-    /// File or URL of an attestation, or of an announcement, as `/attestation/ID` and `/announcement/ID` serve it.
+    /// File or URL of an attestation or announcement as `/attestation/ID` and `/announcement/ID` serve it, or of
+    /// `/v1/lows/DAY`, `/v1/log/head` or `/v1/policy`.
     first: String,
     /// The other one.
     second: String,
     /// File or URL of the event's announcement [default: `/announcement/ID` beside the first URL].
     #[arg(long, value_name = "FILE or URL")]
     announcement: Option<String>,
+    /// The oracle's key, for lows, heads and policies [default: `/pubkey` beside the first URL].
+    #[arg(long, value_name = "HEX")]
+    oracle: Option<XOnlyPublicKey>,
     /// Write the proof's hex here too; an existing file is never replaced.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -40,6 +49,9 @@ pub struct ProveEquivocation {
 enum Heard {
     Attestation(OracleAttestation),
     Announcement(OracleAnnouncement),
+    Lows(Box<SignedLows>),
+    Head(Head),
+    Policies(PolicyPage),
 }
 
 impl ProveEquivocation {
@@ -55,7 +67,10 @@ impl ProveEquivocation {
                 Proof::of_attestations(&announcement, a, b)?
             }
             (Heard::Announcement(a), Heard::Announcement(b)) => Proof::of_announcements(a, b)?,
-            _ => bail!("one is an attestation and the other an announcement; give two of a kind"),
+            (Heard::Lows(a), Heard::Lows(b)) => Proof::of_lows(self.key().await?, a, b)?,
+            (Heard::Head(a), Heard::Head(b)) => Proof::of_heads(self.key().await?, a, b)?,
+            (Heard::Policies(a), Heard::Policies(b)) => of_policies(self.key().await?, a, b)?,
+            _ => bail!("the two are of different kinds; give two attestations, two announcements, and so on"),
         };
         // What is printed is checked as whoever receives it will check it.
         let bytes = proof.to_bytes();
@@ -66,7 +81,7 @@ impl ProveEquivocation {
         }
         let told = serde_json::json!({
             "oracle": oracle,
-            "event": proof.event_id(),
+            "event": proof.about(),
             "reveals_the_key": proof.reveals_the_key(),
             "proof": hex,
         });
@@ -84,9 +99,32 @@ impl ProveEquivocation {
         };
         match hear(&from).await? {
             Heard::Announcement(announcement) => Ok(announcement),
-            Heard::Attestation(_) => bail!("{from} is an attestation; an announcement is needed there"),
+            _ => bail!("{from} is no announcement; one is needed there"),
         }
     }
+
+    /// Whose words the two are. What is signed does not say it, and a wrong key verifies nothing.
+    async fn key(&self) -> anyhow::Result<XOnlyPublicKey> {
+        let beside = self.first.split("/v1/").next().filter(|_| is_url(&self.first));
+        match (self.oracle, beside) {
+            (Some(key), _) => Ok(key),
+            (None, Some(base)) => {
+                let from = format!("{base}/pubkey");
+                let said: Pubkey = serde_json::from_slice(&download(&from).await?)
+                    .with_context(|| format!("{from} is not an oracle's key"))?;
+                Ok(said.pubkey)
+            }
+            (None, None) => bail!("a file does not say whose words it holds; say --oracle HEX"),
+        }
+    }
+}
+
+/// The first version that two pages publish differently.
+fn of_policies(oracle: XOnlyPublicKey, a: &PolicyPage, b: &PolicyPage) -> anyhow::Result<Proof> {
+    let twice = a.policies.iter().flat_map(|one| b.policies.iter().map(move |other| (one, other)));
+    let mut differing = twice.filter(|(a, b)| a.policy.version == b.policy.version && a.policy != b.policy);
+    let (one, other) = differing.next().context("both publish the same policies, as far as both have them")?;
+    Ok(Proof::of_policies(oracle, one, other)?)
 }
 
 fn is_url(from: &str) -> bool {
@@ -95,7 +133,7 @@ fn is_url(from: &str) -> bool {
 
 async fn hear(from: &str) -> anyhow::Result<Heard> {
     let bytes = if is_url(from) { download(from).await? } else { read(Path::new(from))? };
-    serde_json::from_slice(&bytes).with_context(|| format!("{from} is neither an attestation nor an announcement"))
+    serde_json::from_slice(&bytes).with_context(|| format!("{from} is none of what an oracle signs"))
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

@@ -22,8 +22,15 @@ pub type Steady = Box<dyn Fn() -> Duration + Send>;
 pub struct Guard {
     steady: Steady,
     anchor: Option<(Time, Duration)>,
-    /// The reading that was first not believed, how far it was off, and what was said.
-    doubt: Option<(Option<i64>, String)>,
+    doubt: Option<Doubt>,
+}
+
+/// Why the clock is not believed, as it was first said.
+struct Doubt {
+    /// How far the reading was off, in seconds, if anything is known to hold it against.
+    apart: Option<i64>,
+    is_waiting: bool,
+    sentence: String,
 }
 
 impl Guard {
@@ -60,15 +67,19 @@ impl Guard {
             self.doubt = None;
             return None;
         }
-        let is_news = self.doubt.as_ref().is_none_or(|(before, _)| match (before, apart) {
-            (Some(before), Some(apart)) => before.abs_diff(apart) > u64::from(APART),
-            (before, apart) => *before != apart,
-        });
-        let is_first_answer = matches!(vouch, Vouch::No { .. }) && apart.is_none();
-        if is_news || is_first_answer {
-            self.doubt = Some((apart, sentence(now, apart, vouch)));
+        // Only what is new is said anew: the sentence would change with every second.
+        let is_waiting = vouch == Vouch::Waiting;
+        let is_same = |doubt: &&Doubt| match (doubt.apart, apart) {
+            (Some(before), Some(apart)) => before.abs_diff(apart) <= u64::from(APART),
+            (None, None) => doubt.is_waiting == is_waiting,
+            _ => false,
+        };
+        if let Some(doubt) = self.doubt.as_ref().filter(is_same) {
+            return Some(doubt.sentence.clone());
         }
-        self.doubt.as_ref().map(|(_, sentence)| sentence.clone())
+        let sentence = sentence(now, apart, vouch);
+        self.doubt = Some(Doubt { apart, is_waiting, sentence: sentence.clone() });
+        Some(sentence)
     }
 }
 
@@ -121,14 +132,16 @@ mod tests {
         let (mut guard, steady) = guard();
         let no = Vouch::No { needed: 3 };
         assert!(guard.doubt(NOW, Vouch::Waiting).unwrap().contains("no venue has answered"));
-        assert!(guard.doubt(NOW, no).unwrap().contains("fewer than 3 venues"));
+        let said = guard.doubt(NOW, no).unwrap();
+        assert!(said.contains("fewer than 3 venues"), "{said}");
+        assert_eq!(guard.doubt(at(1), no), Some(said), "one sentence, not one a second");
         assert_eq!(guard.doubt(NOW, Vouch::Yes), None);
         steady.store(50_000, Ordering::SeqCst);
         assert_eq!(guard.doubt(at(50_000), no), None, "all venues away for half a day");
         assert_eq!(guard.doubt(at(50_060), no), None);
         let said = guard.doubt(at(50_061), no).unwrap();
         assert!(said.contains("61 s ahead of"), "{said}");
-        assert_eq!(guard.doubt(at(50_070), no), Some(said), "one sentence, not one a look");
+        assert_eq!(guard.doubt(at(50_070), no), Some(said), "and here too");
         assert!(guard.doubt(at(90_000), no).unwrap().contains("40000 s ahead of"));
         assert!(guard.doubt(at(10_000), no).unwrap().contains("40000 s behind"));
         assert_eq!(guard.doubt(at(50_000), no), None, "back where it belongs");

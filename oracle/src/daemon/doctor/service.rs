@@ -2,6 +2,7 @@
 
 use super::ask::Asker;
 use super::finding::Finding;
+use crate::daemon::store::MOST_OFF;
 use crate::units::{Time, HOUR};
 use crate::wire::{Pubkey, Status};
 use bitcoin::key::XOnlyPublicKey;
@@ -62,14 +63,10 @@ fn judge(status: &Status, now: Time) -> Vec<Finding> {
             "if the clock here is right, this key is done for until then: make a new key, rotate to it, and tell the users",
         ));
     }
-    if let Some(alarm) = &status.alarm {
-        found.push(Finding::trouble(
-            "service",
-            format!("its alarm: {alarm}"),
-            "what an alarm lasts through is missed, and stays missed",
-            "see the table of alarms in ORACLE.md",
-        ));
-    }
+    found.extend(status.clock_ahead.map(judge_replica));
+    found.extend(status.alarm.as_ref().map(|alarm| {
+        Finding::trouble("service", format!("its alarm: {alarm}"), "nothing new is said meanwhile", "do what it says")
+    }));
     if now.since(status.frozen_until) > HOUR + FREEZING {
         found.push(Finding::trouble(
             "service",
@@ -79,6 +76,20 @@ fn judge(status: &Status, now: Time) -> Vec<Finding> {
         ));
     }
     found
+}
+
+/// The clock of a replica against that of the database it shares.
+fn judge_replica(ahead: i64) -> Finding {
+    if ahead.abs() <= MOST_OFF {
+        return Finding::fine("clock", format!("within {MOST_OFF} s of the replicas' database"));
+    }
+    let way = if ahead > 0 { "ahead of" } else { "behind" };
+    Finding::trouble(
+        "clock",
+        format!("{} s {way} the replicas' database", ahead.abs()),
+        "a replica whose clock is off says prices of another time; it does not speak until that is mended",
+        "run chrony or systemd-timesyncd here and on the database's machine, and see `timedatectl`",
+    )
 }
 
 #[cfg(test)]
@@ -97,6 +108,7 @@ mod tests {
             lows: 0,
             fixings: 0,
             alarm: None,
+            clock_ahead: Some(-5),
         };
         assert!(judge(&good, now).iter().all(|one| one.level == Level::Fine));
         let troubles = |status: &Status| judge(status, now).iter().filter(|one| one.level == Level::Trouble).count();
@@ -106,7 +118,8 @@ mod tests {
         let ahead = Status { frozen_until: Time(4_100_000_000), ..good.clone() };
         assert_eq!(troubles(&ahead), 1);
         assert!(judge(&ahead, now).iter().any(|one| one.to_string().contains("make a new key")));
-        let alarm = Some("the clock is not vouched for".to_string());
-        assert!(judge(&Status { alarm, ..good }, now).iter().any(|one| one.to_string().contains("not vouched for")));
+        assert_eq!(troubles(&Status { alarm: Some("no price".into()), ..good.clone() }), 1);
+        let off = judge(&Status { clock_ahead: Some(-6), ..good }, now);
+        assert!(off.iter().any(|one| one.level == Level::Trouble && one.what.contains("6 s behind")), "{off:?}");
     }
 }

@@ -4,12 +4,11 @@ use crate::daemon::log::TickLog;
 use crate::ticklog::chain::End;
 use crate::ticklog::entry::Head;
 use crate::units::Time;
-use bitcoin::hashes::sha256;
 use std::sync::mpsc::{channel, Receiver, RecvTimeoutError, Sender};
 use std::time::Duration;
 
 /// Signs a head of the tick log. May take as long as the signer does.
-pub type HeadSigner = Box<dyn Fn(u64, Time, sha256::Hash) -> anyhow::Result<Head> + Send>;
+pub type HeadSigner = Box<dyn Fn(End) -> anyhow::Result<Head> + Send>;
 
 /// How long a look waits for a signer that has been answering: so an hour's head stands before the next hour's first
 /// tick as a rule. Real time.
@@ -36,7 +35,7 @@ impl Heads {
         let (answers, signed) = channel();
         std::thread::spawn(move || {
             while let Ok(end) = questions.recv() {
-                if answers.send(sign(end.n, end.at, end.hash)).is_err() {
+                if answers.send(sign(end)).is_err() {
                     break;
                 }
             }

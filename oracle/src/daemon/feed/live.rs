@@ -185,7 +185,7 @@ impl Live {
         let tick = reckoner.step(policy, now, &inputs);
         let (n, prev) = self.log.next();
         let (median, held) = (tick.aggregate.median, tick.held);
-        let entry = Entry { n, prev, at: now, policy: policy.version, inputs, median, held };
+        let entry = Entry { n, prev, log: None, at: now, policy: policy.version, inputs, median, held };
         self.log.append(entry)?;
         self.reckoner = reckoner;
         self.lows.extend(tick.low);

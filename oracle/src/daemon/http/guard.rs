@@ -14,11 +14,12 @@ use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use serde::Deserialize;
-use std::collections::HashMap;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::Notify;
 
 /// Addresses remembered before those that have rested are forgotten.
 const REMEMBERED: usize = 10_000;
@@ -70,7 +71,7 @@ pub struct Guard {
     proxies: Vec<IpAddr>,
     connections: usize,
     per_address: usize,
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<Open>,
     tidied: Mutex<Option<Instant>>,
     turns: Turns,
     meters: Arc<Meters>,
@@ -100,16 +101,22 @@ impl Guard {
         let is_proxy = self.proxies.contains(&peer.to_canonical());
         let peer = neighbourhood(peer);
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let all: usize = open.values().sum();
-        let here = open.get(&peer).copied().unwrap_or(0);
-        if all >= self.connections || (here >= self.per_address && !is_proxy) {
+        let here = open.lines.values().filter(|line| line.peer == peer).count();
+        let is_room = || open.lines.len() < self.connections;
+        let most = self.connections.saturating_add(self.connections / 8);
+        if (here >= self.per_address && !is_proxy)
+            || !(is_room() || open.lines.len() < most && open.make_room(district(peer)))
+        {
             drop(open);
             self.meters.refused("connections");
             return None;
         }
-        open.insert(peer, here.saturating_add(1));
-        self.meters.connections(all.saturating_add(1));
-        Some(Admitted { guard: Arc::clone(self), peer })
+        let number = open.next;
+        open.next = number.wrapping_add(1);
+        let leave = Arc::new(Notify::new());
+        open.lines.insert(number, Line { peer, is_proxy, leave: Some(Arc::clone(&leave)) });
+        self.meters.connections(open.lines.len());
+        Some(Admitted { guard: Arc::clone(self), number, leave })
     }
 
     /// Whose request it is.
@@ -154,19 +161,69 @@ impl Guard {
 /// A connection that counts until this is dropped.
 pub struct Admitted {
     guard: Arc<Guard>,
-    peer: IpAddr,
+    number: u64,
+    leave: Arc<Notify>,
+}
+
+impl Admitted {
+    /// Waits until the place is wanted for somebody else.
+    pub async fn asked_to_leave(&self) {
+        self.leave.notified().await;
+    }
 }
 
 impl Drop for Admitted {
     fn drop(&mut self) {
         let mut open = self.guard.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(here) = open.get_mut(&self.peer) {
-            *here = here.saturating_sub(1);
-            if *here == 0 {
-                open.remove(&self.peer);
-            }
+        open.lines.remove(&self.number);
+        self.guard.meters.connections(open.lines.len());
+    }
+}
+
+/// Open connections, the oldest first.
+#[derive(Default)]
+struct Open {
+    lines: BTreeMap<u64, Line>,
+    next: u64,
+}
+
+struct Line {
+    peer: IpAddr,
+    is_proxy: bool,
+    /// `None` when it was told.
+    leave: Option<Arc<Notify>>,
+}
+
+impl Open {
+    /// Asks the oldest connection of the fullest district to leave after what it is being answered. None is asked for a
+    /// newcomer whose own district is as full.
+    fn make_room(&mut self, newcomer: IpAddr) -> bool {
+        let mut full: HashMap<IpAddr, usize> = HashMap::new();
+        let is_held = |line: &&Line| line.leave.is_some() && !line.is_proxy;
+        for line in self.lines.values().filter(is_held) {
+            *full.entry(district(line.peer)).or_default() += 1;
         }
-        self.guard.meters.connections(open.values().sum());
+        let own = full.get(&newcomer).copied().unwrap_or(0);
+        let Some((fullest, _)) = full.into_iter().filter(|(_, many)| *many > own + 1).max_by_key(|(_, many)| *many)
+        else {
+            return false;
+        };
+        let oldest = self.lines.values_mut().find(|line| is_held(&&**line) && district(line.peer) == fullest);
+        match oldest.and_then(|line| line.leave.take()) {
+            Some(leave) => {
+                leave.notify_one();
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// The network that one tenant often has many addresses in: a /24, or a /48.
+fn district(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & !0xff)),
+        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
     }
 }
 
@@ -302,9 +359,25 @@ mod tests {
         let _second = guard.admit(neighbour).unwrap();
         assert!(guard.admit(one).is_none(), "the same /64");
         let _third = guard.admit("192.0.2.1".parse().unwrap()).unwrap();
-        assert!(guard.admit("192.0.2.2".parse().unwrap()).is_none(), "three in all");
+        assert!(guard.admit("192.0.2.2".parse().unwrap()).is_none(), "three in all, and none with many");
         drop(first);
         assert!(guard.admit(neighbour).is_some());
+    }
+
+    #[test]
+    fn who_holds_many_connections_makes_room_for_who_holds_none() {
+        use futures_util::FutureExt;
+        let guard = guard(&Limits { connections: 8, connections_per_address: 8, ..Limits::default() });
+        let at = |text: &str| text.parse::<IpAddr>().unwrap();
+        let held: Vec<Admitted> =
+            (0..8).map(|last| guard.admit(at(&format!("192.0.2.{}", last % 4))).unwrap()).collect();
+        let asked = |one: &Admitted| one.asked_to_leave().now_or_never().is_some();
+        assert!(guard.admit(at("192.0.2.200")).is_none(), "of the district that is full already");
+        let newcomer = guard.admit(at("198.51.100.1")).unwrap();
+        assert!(asked(&held[0]) && !held[1..].iter().any(asked) && !asked(&newcomer), "the oldest of the fullest");
+        assert!(guard.admit(at("203.0.113.1")).is_none(), "nine are the most, until one has left");
+        drop(held);
+        assert!(guard.admit(at("203.0.113.1")).is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A connection must send each request's head in time, and must keep reading what it is sent. HTTP/1 only: whoever wants
 //! more puts a proxy or a content network before it.
 
-use super::guard::Guard;
+use super::guard::{Admitted, Guard};
 use axum::body::Body;
 use axum::extract::Request;
 use axum::Router;
@@ -40,11 +40,8 @@ pub async fn serve(listener: TcpListener, app: Router, guard: Arc<Guard>, mut cl
         match accepted {
             Ok((stream, peer)) => {
                 let Some(admitted) = guard.admit(peer.ip()) else { continue };
-                let connection = connection(stream, peer, app.clone(), closed.clone());
-                open.spawn(async move {
-                    connection.await;
-                    drop(admitted);
-                });
+                let (app, closed) = (app.clone(), closed.clone());
+                open.spawn(async move { connection(stream, peer, app, closed, &admitted).await });
             }
             Err(error) => {
                 tracing::warn!("cannot accept a connection: {error}");
@@ -56,7 +53,13 @@ pub async fn serve(listener: TcpListener, app: Router, guard: Arc<Guard>, mut cl
     while open.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, mut closed: watch::Receiver<bool>) {
+async fn connection(
+    stream: TcpStream,
+    peer: SocketAddr,
+    app: Router,
+    mut closed: watch::Receiver<bool>,
+    admitted: &Admitted,
+) {
     // Small answers must not wait for each other. A socket that refuses is about to fail anyway.
     drop(stream.set_nodelay(true));
     let mut stream = TimeoutStream::new(stream);
@@ -73,6 +76,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, app: Router, mut closed
     let how = tokio::select! {
         how = connection.as_mut() => Some(how),
         () = told(&mut closed) => None,
+        () = admitted.asked_to_leave() => None,
     };
     let how = match how {
         Some(how) => how,

@@ -3,11 +3,13 @@
 //! Labels are few by construction: routes as they are written in the program, never as they were asked for.
 
 use super::super::desk::Shown;
+use super::super::nostr::RelayState;
 use crate::event::Event;
 use crate::units::Time;
 use prometheus_client::encoding::{text::encode, EncodeLabelSet};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -25,6 +27,11 @@ struct Kind {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct At {
     venue: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct To {
+    relay: String,
 }
 
 /// Everything that is counted.
@@ -57,6 +64,39 @@ struct ShownMeters {
     trouble: Gauge,
     heads_waiting: Gauge,
     followers: Gauge,
+    clock_ahead: Gauge,
+    relays: RelayMeters,
+}
+
+/// What is read off the publisher's board.
+#[derive(Default)]
+struct RelayMeters {
+    connected: Family<To, Gauge>,
+    lag: Family<To, Gauge>,
+    last_ok: Family<To, Gauge>,
+    notes: Family<To, Counter>,
+}
+
+impl RelayMeters {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("relay_connected", "1 while there is a connection to the relay", self.connected.clone());
+        registry.register("relay_notes", "Notes that the relay took, since start", self.notes.clone());
+        let mut seconds = |name: &str, help: &str, of: &Family<To, Gauge>| {
+            registry.register_with_unit(name, help, Unit::Seconds, of.clone())
+        };
+        seconds("relay_lag", "How far what the relay has is behind what is final", &self.lag);
+        seconds("relay_last_ok", "When the relay last took a note, unix time; -1 when it never did", &self.last_ok);
+    }
+
+    fn read(&self, shown: &BTreeMap<String, RelayState>, frozen_until: Time) {
+        for (url, state) in shown {
+            let to = To { relay: url.clone() };
+            self.connected.get_or_create(&to).set(i64::from(state.connected));
+            self.lag.get_or_create(&to).set(i64::from(frozen_until.since(state.done)));
+            self.last_ok.get_or_create(&to).set(state.last_ok.map_or(-1, |at| i64::from(at.0)));
+            self.notes.get_or_create(&to).inner().store(state.taken, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Default for Meters {
@@ -112,6 +152,11 @@ impl Meters {
         self.connections.set(whole(open));
     }
 
+    /// How the relays are doing, where everything up to `frozen_until` is final.
+    pub fn relays(&self, shown: &BTreeMap<String, RelayState>, frozen_until: Time) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).relays.read(shown, frozen_until);
+    }
+
     /// The page for Prometheus.
     ///
     /// # Errors
@@ -152,8 +197,14 @@ impl ShownMeters {
         let lag = seconds("lag", "How far the ledger is behind the clock; -1 when the clock cannot be read");
         let frozen_until = seconds("frozen_until", "Everything up to this unix time is final");
         let clock = seconds("clock", "Everything up to this unix time is in the ledger");
+        let clock_ahead = seconds(
+            "clock_ahead_of_database",
+            "How far the clock here is ahead of the shared ledger's; 0 where they are not compared",
+        );
         let (venue_used, ticks) = (Family::<At, Gauge>::default(), Counter::default());
         registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
+        let relays = RelayMeters::default();
+        relays.register(&mut registry);
         let help = "Ticks of the live feed's log; of a test feed, looks that had a price since start";
         registry.register("ticks", help, ticks.clone());
         let (hours_missed, fixings_missed) = (Counter::default(), Counter::default());
@@ -179,6 +230,8 @@ impl ShownMeters {
             trouble,
             heads_waiting,
             followers,
+            relays,
+            clock_ahead,
         }
     }
 
@@ -204,6 +257,7 @@ impl ShownMeters {
         self.trouble.set(i64::from(!shown.complaint.is_empty()));
         self.heads_waiting.set(shown.health.as_ref().map_or(0, |health| whole(health.heads_waiting)));
         self.followers.set(whole(followers));
+        self.clock_ahead.set(shown.clock_ahead.unwrap_or(0));
     }
 }
 
@@ -235,6 +289,7 @@ mod tests {
             hours_missed: 2,
             fixings_missed: 3,
             clock_doubt: Some("it was set".into()),
+            clock_ahead: Some(-9),
             venues: Venues { list, quorum: 3 },
             health: Some(Health { heads_waiting: 2, ..Health::default() }),
             ..Shown::default()
@@ -264,6 +319,7 @@ mod tests {
             "hypothec_oracle_attestations_total{kind=\"fixing\"} 1",
             "hypothec_oracle_heads_waiting 2",
             "hypothec_oracle_event_followers 3",
+            "hypothec_oracle_clock_ahead_of_database_seconds -9",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
         }

@@ -71,6 +71,7 @@ pub fn status_of(shown: &Shown) -> Status {
         lows,
         fixings,
         alarm: shown.alarm.clone(),
+        clock_ahead: shown.clock_ahead,
     }
 }
 
@@ -97,7 +98,11 @@ async fn readyz(State(counter): State<Counter>, asked: HeaderMap) -> Result<Resp
 async fn metrics(State(counter): State<Counter>, asked: HeaderMap) -> Result<Response, Refusal> {
     let now = counter.clock.now().ok();
     let followers = super::counter::FOLLOWERS.saturating_sub(counter.seats.available_permits());
-    let text = counter.meters.text(&counter.press.window().look(), now, followers);
+    let text = {
+        let shown = counter.press.window().look();
+        counter.meters.relays(&counter.relays.look(), shown.ledger.frozen_until());
+        counter.meters.text(&shown, now, followers)
+    };
     let text = text.map_err(|error| internal(&error))?;
     Ok(paper(&asked, Lasts::Now, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes()))
 }

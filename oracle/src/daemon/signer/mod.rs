@@ -5,7 +5,8 @@
 //! cannot have a fixing signed ahead of its hour, and cannot have a touch signed without stating the low that makes it
 //! true, to which it is then held: the signer never signs a day's lows without it.
 //!
-//! Never opens a network socket, never signs a bare digest, never signs a rotation.
+//! Never opens a network socket, never signs a bare digest (of a note for relays it makes the id itself), never signs a
+//! rotation.
 
 mod adopt;
 mod ask;

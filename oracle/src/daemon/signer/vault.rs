@@ -5,12 +5,14 @@ use super::record::{Entry, Record, Signed};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
 use crate::event::{Event, PaymentId, PaymentWord};
+use crate::relay::note::Draft;
 use crate::statement::{Statement, LOWS, PRICE};
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::{dollars_fixed, fixing_digits};
 use anyhow::Context;
 use bitcoin::hex::FromHex;
 use bitcoin::key::XOnlyPublicKey;
+use dlc_messages::oracle_msgs::OracleAttestation;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -102,13 +104,17 @@ impl Vault {
                 };
                 Ok(Answer::announced(&ids.iter().map(announce).collect::<Result<Vec<_>, _>>()?))
             }
-            Ask::Attest { say } => self.attest(&say),
+            Ask::Attest { say } => {
+                let signatures = self.attest(&say)?.into_iter().map(|(_, said)| said.signatures).collect();
+                Ok(Answer::Attested { signatures })
+            }
+            Ask::Publish { announce, say } => self.publish(&announce, &say),
             Ask::State { tag, data } => self.state(&tag, &data),
         }
     }
 
     /// All or nothing: one thing that may not be said spoils the request.
-    fn attest(&self, say: &[Say]) -> Result<Answer, Refusal> {
+    fn attest(&self, say: &[Say]) -> Result<Vec<(Event, OracleAttestation)>, Refusal> {
         at_most(say.len())?;
         let now = self.now()?;
         let mut outcomes = Vec::with_capacity(say.len());
@@ -126,8 +132,31 @@ impl Vault {
             }
             record.append(&entries).map_err(|error| Refusal::Broken(format!("{error:#}")))?;
         }
-        let sign = |(event, outcome)| Ok::<_, Refusal>(self.keys.attest(event, outcome)?.signatures);
-        Ok(Answer::Attested { signatures: outcomes.into_iter().map(sign).collect::<Result<_, _>>()? })
+        let sign = |(event, outcome)| Ok((event, self.keys.attest(event, outcome)?));
+        outcomes.into_iter().map(sign).collect()
+    }
+
+    /// Signs notes of words that are made here, of which nothing but the event is the asker's. What an attestation
+    /// needs, its note needs too. Why no note can be read as anything else: [`crate::relay::note`].
+    fn publish(&self, announce: &[String], say: &[Say]) -> Result<Answer, Refusal> {
+        at_most(announce.len().saturating_add(say.len()))?;
+        let announcement = |event: Event| {
+            let proven = self.keys.announcement(event)?;
+            Draft::announcement(event, &proven).ok_or_else(|| unknown(&event.to_string()))
+        };
+        let mut drafts = Vec::with_capacity(announce.len().saturating_add(say.len()));
+        for id in announce {
+            drafts.push(announcement(Event::parse(id).ok_or_else(|| unknown(id))?)?);
+        }
+        if let Some(payment) = say.iter().find(|one| matches!(one, Say::Payment { .. })) {
+            return Err(unknown(&format!("a note of {payment:?}")));
+        }
+        for (event, said) in self.attest(say)? {
+            let announced = announcement(event)?.id();
+            let draft = Draft::attestation(event, &said, announced);
+            drafts.push(draft.ok_or_else(|| unknown(&event.to_string()))?);
+        }
+        Ok(Answer::Published { signatures: drafts.iter().map(|draft| draft.sign(&self.keys)).collect() })
     }
 
     fn state(&self, tag: &str, data: &str) -> Result<Answer, Refusal> {

@@ -109,6 +109,11 @@ impl Book {
         self.log.writers_clock()
     }
 
+    /// Seconds that the clock here is ahead of the log's own, where they are compared.
+    pub fn clock_ahead(&self) -> Option<i64> {
+        self.log.clock_ahead()
+    }
+
     /// Lets another replica speak, if there can be one.
     ///
     /// # Errors

@@ -4,7 +4,7 @@
 
 use super::super::ledger::{Ledger, Record};
 use super::log::Appended;
-use super::{mark, Book, Log, LogError, Memory, Said, Sled};
+use super::{mark, Book, Log, LogError, Memory, Notes, Said, Sled};
 use crate::announce::OracleKeys;
 use crate::units::{Cents, Time, HOUR};
 use crate::watermark::Watermark;
@@ -194,6 +194,43 @@ fn an_append_that_does_not_follow_is_not_written<B: Backend>() {
     assert_eq!(again.read().unwrap(), []);
 }
 
+/// Notes are kept in order; of two handles that write behind the same note one is told to read on; nobody needs a lease.
+fn notes_are_written_behind_all_that_was_read<B: Backend>() {
+    let (backend, data) = (B::fresh(), tempfile::tempdir().unwrap());
+    let lines = |from: u32, to: u32| (from..to).map(|n| format!("heard {n} {}", "ab".repeat(32))).collect::<Vec<_>>();
+    let mut first = book(&backend, data.path()).unwrap();
+    says(&mut first, &[fixing(1, 798_765)]);
+    let log = if B::SHARED {
+        backend.open()
+    } else {
+        drop(first);
+        backend.open()
+    };
+    let mut notes = log.notes().unwrap();
+    assert_eq!((notes.is_shared(), notes.read().unwrap()), (B::SHARED, Vec::<String>::new()));
+    assert_eq!(notes.append(&lines(0, 3)), Ok(Appended::Durable));
+    assert_eq!(notes.append(&lines(3, 6_000)), Ok(Appended::Durable));
+    assert_eq!(notes.read().unwrap(), Vec::<String>::new());
+    let everything = |mut notes: Box<dyn Notes>| {
+        let pages = std::iter::from_fn(|| Some(notes.read().unwrap()).filter(|read| !read.is_empty()));
+        pages.flatten().collect::<Vec<_>>()
+    };
+    let mut behind = log.notes().unwrap();
+    assert_eq!(behind.append(&lines(9_000, 9_001)), Ok(Appended::Behind), "it has read nothing");
+    assert_eq!(everything(log.notes().unwrap()), lines(0, 6_000));
+    if B::SHARED {
+        let mut other = backend.open().notes().unwrap();
+        while !other.read().unwrap().is_empty() {}
+        assert_eq!(notes.append(&lines(6_000, 6_001)), Ok(Appended::Durable));
+        assert_eq!(other.append(&lines(6_000, 6_002)), Ok(Appended::Behind));
+        assert_eq!(other.read().unwrap(), lines(6_000, 6_001));
+        assert_eq!(other.append(&lines(6_001, 6_002)), Ok(Appended::Durable));
+    }
+    let count = if B::SHARED { 6_002 } else { 6_000 };
+    drop((notes, behind, log));
+    assert_eq!(everything(backend.open().notes().unwrap()), lines(0, count));
+}
+
 macro_rules! conformance {
     ($name:ident, $backend:ty) => {
         mod $name {
@@ -212,6 +249,10 @@ macro_rules! conformance {
             #[test]
             fn replicas_take_turns() {
                 super::replicas_take_turns::<$backend>();
+            }
+            #[test]
+            fn notes_are_written_behind_all_that_was_read() {
+                super::notes_are_written_behind_all_that_was_read::<$backend>();
             }
             #[test]
             fn an_append_that_does_not_follow_is_not_written() {

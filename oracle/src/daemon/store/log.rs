@@ -5,6 +5,8 @@ use crate::units::{Cents, Time};
 
 /// Bytes of a record without its checksum: kind, time, cents.
 pub const BODY: usize = 1 + 4 + 8;
+/// Longest note of the payments' book, in bytes.
+pub const LONGEST_NOTE: usize = 200;
 
 /// What became of an append.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +28,9 @@ pub enum LogError {
     /// It failed, or is not as it was. Nothing more may be said.
     #[error("the ledger cannot be used: {0}")]
     Broken(String),
+    /// The clock here and the log's own are too far apart, or the one here cannot be read: nothing was written.
+    #[error("{0}")]
+    Clock(String),
 }
 
 /// Records in the order they were said, numbered from 0 without gaps.
@@ -60,8 +65,43 @@ pub trait Log: Send {
         Ok(false)
     }
 
+    /// Seconds that the clock here was ahead of the log's own when they were last compared; negative when behind, `None`
+    /// where they are not.
+    fn clock_ahead(&self) -> Option<i64> {
+        None
+    }
+
+    /// A handle on the notes of the payments' book that are kept beside the records, for another thread.
+    ///
+    /// # Errors
+    /// When they cannot be reached, or are not as they were written.
+    fn notes(&self) -> anyhow::Result<Box<dyn Notes>>;
+
     /// Says that this handle will append no more, so that another may at once.
     fn close(&mut self) {}
+}
+
+/// Notes of the payments' book: short lines in the order they were written, numbered from 0 without gaps. Every replica
+/// may write, whether or not it is the one that speaks: orders come to any of them, seldom, and must not wait for a lease.
+pub trait Notes: Send {
+    /// Can others write here too?
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    /// Durable notes that follow those this handle has read or appended, oldest first: a good number of them at a time,
+    /// and none only when there are no more.
+    ///
+    /// # Errors
+    /// When they cannot be read, or one is damaged or missing.
+    fn read(&mut self) -> Result<Vec<String>, LogError>;
+
+    /// Appends notes of at most [`LONGEST_NOTE`] bytes, all or none, behind those this handle has read or appended. Of
+    /// two handles that append behind the same note one is told [`Appended::Behind`].
+    ///
+    /// # Errors
+    /// When they cannot be written. After [`LogError::Away`] the notes may be there: [`Notes::read`] tells.
+    fn append(&mut self, notes: &[String]) -> Result<Appended, LogError>;
 }
 
 /// A record in bytes: kind, time, cents; numbers big endian.

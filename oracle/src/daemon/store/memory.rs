@@ -3,13 +3,14 @@
 #![cfg(test)]
 
 use super::super::ledger::Record;
-use super::log::{Appended, Log, LogError};
+use super::log::{Appended, Log, LogError, Notes};
 use crate::units::Time;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 #[derive(Debug, Default)]
 struct Shared {
     records: Vec<Record>,
+    notes: Vec<String>,
     writer: Option<u64>,
     handles: u64,
     clock: Time,
@@ -50,6 +51,14 @@ impl Memory {
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
         self.shared.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reach_notes(&self) -> Result<MutexGuard<'_, Shared>, LogError> {
+        let shared = self.lock();
+        if shared.away {
+            return Err(LogError::Away("the cable is out".to_string()));
+        }
+        Ok(shared)
     }
 
     fn reach(&self) -> Result<MutexGuard<'_, Shared>, LogError> {
@@ -113,5 +122,35 @@ impl Log for Memory {
         drop(self.reach()?);
         self.give_up();
         Ok(true)
+    }
+
+    fn notes(&self) -> anyhow::Result<Box<dyn Notes>> {
+        Ok(Box::new(MemoryNotes(self.another())))
+    }
+}
+
+/// A handle on the notes.
+struct MemoryNotes(Memory);
+
+impl Notes for MemoryNotes {
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn read(&mut self) -> Result<Vec<String>, LogError> {
+        let notes = self.0.reach_notes()?.notes.get(self.0.next..).unwrap_or_default().to_vec();
+        self.0.next += notes.len();
+        Ok(notes)
+    }
+
+    fn append(&mut self, notes: &[String]) -> Result<Appended, LogError> {
+        let mut shared = self.0.reach_notes()?;
+        if shared.notes.len() != self.0.next {
+            return Ok(Appended::Behind);
+        }
+        shared.notes.extend_from_slice(notes);
+        drop(shared);
+        self.0.next += notes.len();
+        Ok(Appended::Durable)
     }
 }

@@ -11,6 +11,8 @@ use crate::announce::OracleKeys;
 use crate::units::HOUR;
 use secp256k1_zkp::SecretKey;
 use std::process::Command;
+use std::sync::Arc;
+use std::time::Duration;
 
 const NOON: Time = Time(1_584_014_400);
 
@@ -23,7 +25,7 @@ impl Cluster {
     }
 
     fn with_lease(&self, lease: Duration) -> Postgres {
-        Postgres::open(Server { lease, ..self.server() }, key()).unwrap()
+        Postgres::open(Server { lease, ..self.server() }, key(), None).unwrap()
     }
 }
 
@@ -35,7 +37,7 @@ impl Backend for Cluster {
     }
 
     fn open(&self) -> Box<dyn Log> {
-        Box::new(Postgres::open(self.server(), key()).unwrap())
+        Box::new(Postgres::open(self.server(), key(), None).unwrap())
     }
 
     const SHARED: bool = true;
@@ -147,6 +149,61 @@ fn a_changed_row_and_a_database_that_was_put_back_are_noticed() {
 }
 
 #[test]
+fn the_database_itself_refuses_a_second_word_on_a_payment_a_change_and_a_deletion() {
+    let cluster = Cluster::fresh();
+    let mut notes = cluster.open().notes().unwrap();
+    let id = "ab".repeat(16);
+    let line = |text: &str| vec![text.replace("ID", &id)];
+    assert_eq!(notes.append(&[line("made ID 20200401"), line("said ID paid")].concat()), Ok(Appended::Durable));
+    for wrong in ["said ID undisbursed", "said ID paid", "made ID 20200402", "said cd paid", "forgot ID all"] {
+        let answer = notes.append(&line(wrong));
+        let refused = matches!(&answer, Err(LogError::Broken(says)) if says.contains("contradicts"));
+        assert!(refused, "{wrong}: {answer:?}");
+    }
+    for text in ["update note set line = 'x'", "delete from note", "truncate note"] {
+        assert!(cluster.0.sql_error(&cluster.1, text).contains("never changed or deleted"), "{text}");
+    }
+    let by_hand = |text: &str| cluster.0.sql(&cluster.1, &format!("set session_replication_role = replica; {text}"));
+    by_hand("update note set line = 'said x undisbursed' where number = 1");
+    assert!(matches!(notes.read(), Err(LogError::Broken(says)) if says.contains("note 1")));
+    by_hand("delete from note where number = 1");
+    for answer in [notes.read().map(drop), notes.append(&line("made x 20200401")).map(drop)] {
+        assert!(matches!(&answer, Err(LogError::Broken(says)) if says.contains("are gone")), "{answer:?}");
+    }
+}
+
+#[test]
+fn a_replica_whose_clock_is_off_takes_no_lease_loses_the_one_it_has_and_writes_nothing() {
+    let (cluster, folder) = (Cluster::fresh(), tempfile::tempdir().unwrap());
+    let file = folder.path().join("clock");
+    let off = |seconds: i64| {
+        let now = i64::from(Clock::System.now().unwrap().0) + seconds;
+        Clock::set_file(&file, Time(u32::try_from(now).unwrap())).unwrap();
+    };
+    let mut log = Postgres::open(cluster.server(), key(), Some(Clock::file(&file))).unwrap();
+    for (seconds, way) in [(60, "ahead of"), (-60, "behind")] {
+        off(seconds);
+        let answer = log.append(&[low(9)], NOON);
+        assert!(matches!(&answer, Err(LogError::Clock(why)) if why.contains(way)), "{answer:?}");
+        assert!((59..=61).contains(&log.clock_ahead().unwrap().abs()));
+    }
+    assert_eq!(cluster.0.sql(&cluster.1, "select token from lease"), "0");
+    off(0);
+    assert_eq!(log.append(&[low(9)], NOON), Ok(Appended::Durable));
+    off(60);
+    assert!(matches!(log.append(&[low(8)], NOON), Err(LogError::Clock(_))));
+    assert_eq!(cluster.0.sql(&cluster.1, "select count(*) from record"), "1", "nothing was written");
+    off(0);
+    assert_eq!(log.append(&[low(8)], NOON), Ok(Appended::Durable));
+    // Without a clock to compare nothing is: so it is where time is moved by hand.
+    off(60);
+    log.close();
+    let mut blind = cluster.open();
+    assert_eq!(blind.read(), Ok(vec![low(9), low(8)]));
+    assert_eq!((blind.append(&[], NOON), blind.clock_ahead()), (Ok(Appended::Durable), None));
+}
+
+#[test]
 fn a_server_that_went_away_is_away_and_then_back() {
     let server = Arc::new(cluster::Server::start(&[]));
     let database = server.database();
@@ -156,7 +213,7 @@ fn a_server_that_went_away_is_away_and_then_back() {
     server.crash();
     assert!(matches!(log.append(&[low(8)], NOON), Err(LogError::Away(_))));
     assert!(matches!(log.read(), Err(LogError::Away(_))));
-    assert!(Postgres::open(cluster.server(), key()).is_err());
+    assert!(Postgres::open(cluster.server(), key(), None).is_err());
     server.restart();
     wait_until("the database", || log.read().is_ok());
     wait_until("the append", || log.append(&[low(7)], NOON) == Ok(Appended::Durable));
@@ -168,7 +225,7 @@ fn another_oracle_a_newer_version_and_a_forgetful_server_are_refused() {
     let cluster = Cluster::fresh();
     drop(cluster.open());
     let stranger = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap()).public_key();
-    let refusal = |server: Server, key| Postgres::open(server, key).err().unwrap().to_string();
+    let refusal = |server: Server, key| Postgres::open(server, key, None).err().unwrap().to_string();
     assert!(refusal(cluster.server(), stranger).contains("needs one of its own"));
     let careful = Server { unsynced: false, ..cluster.server() };
     assert!(refusal(careful, key()).contains("fsync = off"));
@@ -202,7 +259,7 @@ fn over_tls_only_the_named_authority_is_believed() {
     let open = |ca: &str| {
         let ca = Some(folder.path().join(ca));
         let url = server.url(&database);
-        Postgres::open(Server { url, ca, lease: Duration::from_secs(60), unsynced: true }, key())
+        Postgres::open(Server { url, ca, lease: Duration::from_secs(60), unsynced: true }, key(), None)
     };
     let mut log = open("right.pem").unwrap();
     assert_eq!(log.append(&[low(9)], NOON), Ok(Appended::Durable));

@@ -6,7 +6,7 @@
 //! second outcome for a fixing would reveal the oracle's key.
 
 use super::super::ledger::Record;
-use super::log::{body, checksum, record, Appended, Log, LogError, BODY};
+use super::log::{body, checksum, record, Appended, Log, LogError, Notes, BODY, LONGEST_NOTE};
 use super::mark::replace;
 use crate::crash;
 use crate::units::Time;
@@ -48,7 +48,7 @@ impl Sled {
             .map_err(|_| anyhow::anyhow!("the ledger in {} is damaged; restore it from a copy", data.display()))?;
         log.unread = read.with_context(|| format!("read the ledger in {}", data.display()))?;
         log.next = u64::try_from(log.unread.len())?;
-        let said = log.said()?;
+        let said = count(&log.said)?;
         if log.next < said {
             bail!(
                 "the ledger in {} holds {} records but {said} were said: the rest was lost; restore it from a copy",
@@ -59,7 +59,7 @@ impl Sled {
         // A process killed before its sync leaves records that are read here but not yet on the disk itself. They will
         // be served, so they are made durable first: a power cut must not take back what was served.
         if log.next > said {
-            log.settle(log.next).context("sync the ledger")?;
+            settle(&log.db, &log.folder, &log.said, log.next).context("sync the ledger")?;
         }
         Ok(log)
     }
@@ -75,29 +75,9 @@ impl Sled {
             self.db.apply_batch(batch).context("write the ledger")?;
             crash::point("oracle-batch");
         }
-        self.settle(next)?;
+        settle(&self.db, &self.folder, &self.said, next)?;
         self.next = next;
         Ok(())
-    }
-
-    /// Sled's flush writes but does not fsync.
-    fn settle(&self, records: u64) -> anyhow::Result<()> {
-        self.db.flush().context("flush the ledger")?;
-        crash::point("oracle-flushed");
-        File::open(self.folder.join("db"))?.sync_all().context("sync the ledger")?;
-        File::open(&self.folder)?.sync_all().context("sync the ledger's folder")?;
-        crash::point("oracle-synced");
-        replace(&self.said, &format!("{records}\n")).context("sync the count of records")
-    }
-
-    fn said(&self) -> anyhow::Result<u64> {
-        let mut text = String::new();
-        match File::open(&self.said) {
-            Ok(file) => file.take(32).read_to_string(&mut text)?,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
-            Err(error) => return Err(error).with_context(|| format!("open {}", self.said.display())),
-        };
-        text.trim().parse().with_context(|| format!("{} holds {text:?}, not a count of records", self.said.display()))
     }
 
     fn load(&self) -> anyhow::Result<Vec<Record>> {
@@ -133,6 +113,100 @@ impl Log for Sled {
         }
         // A failed disk may have kept any part of it: only a restart, which reads it, may go on.
         self.write(records).map(|()| Appended::Durable).map_err(|error| LogError::Broken(format!("{error:#}")))
+    }
+
+    fn notes(&self) -> anyhow::Result<Box<dyn Notes>> {
+        Ok(Box::new(SledNotes::open(self)?))
+    }
+}
+
+/// Makes what was written durable, and the count of it after it. Sled's flush writes but does not fsync.
+fn settle(db: &sled::Db, folder: &Path, counted: &Path, count: u64) -> anyhow::Result<()> {
+    db.flush().context("flush the ledger")?;
+    crash::point("oracle-flushed");
+    File::open(folder.join("db"))?.sync_all().context("sync the ledger")?;
+    File::open(folder)?.sync_all().context("sync the ledger's folder")?;
+    crash::point("oracle-synced");
+    replace(counted, &format!("{count}\n")).context("sync the count of records")
+}
+
+/// How many were made durable.
+fn count(path: &Path) -> anyhow::Result<u64> {
+    let mut text = String::new();
+    match File::open(path) {
+        Ok(file) => file.take(32).read_to_string(&mut text)?,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => return Err(error).with_context(|| format!("open {}", path.display())),
+    };
+    text.trim().parse().with_context(|| format!("{} holds {text:?}, not a count of records", path.display()))
+}
+
+/// The notes of the payments' book: a tree beside the records, counted in the file `noted`.
+struct SledNotes {
+    db: sled::Db,
+    tree: sled::Tree,
+    folder: PathBuf,
+    noted: PathBuf,
+    next: u64,
+    unread: Vec<String>,
+}
+
+impl SledNotes {
+    fn open(log: &Sled) -> anyhow::Result<SledNotes> {
+        let tree = log.db.open_tree("notes").context("open the notes of the ledger")?;
+        let (mut unread, mut next) = (Vec::new(), 0u64);
+        for row in tree.iter() {
+            let (key, value) = row?;
+            let whole = |value: &[u8]| {
+                let (note, sum) = value.split_at_checked(value.len().checked_sub(4)?)?;
+                let right = key.as_ref() == next.to_be_bytes() && sum == checksum(next, note).to_be_bytes();
+                right.then(|| String::from_utf8(note.to_vec()).ok())?
+            };
+            let note = whole(&value).with_context(|| {
+                format!("note {next} of the payments is missing or damaged; restore the ledger from a copy")
+            })?;
+            unread.push(note);
+            next = next.checked_add(1).context("the notes are full")?;
+        }
+        let noted = log.said.with_file_name("noted");
+        let counted = count(&noted)?;
+        if next < counted {
+            bail!("the ledger holds {next} notes of payments but {counted} were written: the rest was lost; restore it from a copy");
+        }
+        if next > counted {
+            settle(&log.db, &log.folder, &noted, next).context("sync the notes")?;
+        }
+        Ok(SledNotes { db: log.db.clone(), tree, folder: log.folder.clone(), noted, next, unread })
+    }
+
+    fn write(&mut self, notes: &[String]) -> anyhow::Result<()> {
+        let (mut next, mut batch) = (self.next, sled::Batch::default());
+        for note in notes {
+            let mut row = note.as_bytes().to_vec();
+            if row.len() > LONGEST_NOTE {
+                bail!("a note of {} bytes; at most {LONGEST_NOTE} are kept", row.len());
+            }
+            row.extend_from_slice(&checksum(next, note.as_bytes()).to_be_bytes());
+            batch.insert(&next.to_be_bytes(), row);
+            next = next.checked_add(1).context("the notes are full")?;
+        }
+        self.tree.apply_batch(batch).context("write the notes")?;
+        settle(&self.db, &self.folder, &self.noted, next)?;
+        self.next = next;
+        Ok(())
+    }
+}
+
+impl Notes for SledNotes {
+    fn read(&mut self) -> Result<Vec<String>, LogError> {
+        Ok(std::mem::take(&mut self.unread))
+    }
+
+    fn append(&mut self, notes: &[String]) -> Result<Appended, LogError> {
+        if !self.unread.is_empty() {
+            return Ok(Appended::Behind);
+        }
+        self.write(notes).map(|()| Appended::Durable).map_err(|error| LogError::Broken(format!("{error:#}")))
     }
 }
 

@@ -5,6 +5,7 @@ use crate::daemon::harness::{keys, World, START};
 use crate::daemon::ledger::{Ledger, Record};
 use crate::daemon::store::Memory;
 use crate::price::reckon::Input;
+use crate::ticklog::chain::End;
 use crate::ticklog::entry::{hash_of, Line};
 use crate::units::{Cents, HOUR};
 use bitcoin::hashes::{sha256, Hash};
@@ -62,7 +63,7 @@ fn falsified(honest: &Ledger, drop: &dyn Fn(&Record) -> bool, more: &[Record]) -
 
 /// The ticks of a log with other content, chained and signed again by the oracle itself.
 fn forged(text: &str, first_prev: sha256::Hash, change: &dyn Fn(&mut crate::ticklog::entry::Entry)) -> String {
-    let (mut prev, mut out, mut last) = (first_prev, String::new(), None);
+    let (mut prev, mut out, mut last, mut log) = (first_prev, String::new(), None, None);
     for line in text.lines() {
         let line = match serde_json::from_str(line).unwrap() {
             Line::Tick(mut entry) => {
@@ -71,11 +72,12 @@ fn forged(text: &str, first_prev: sha256::Hash, change: &dyn Fn(&mut crate::tick
                 let line = Line::Tick(entry.clone());
                 prev = hash_of(&line.text());
                 last = Some((entry.n, entry.at));
+                log = entry.log.or(log);
                 line
             }
             Line::Head(_) => {
                 let (n, at) = last.unwrap();
-                Line::Head(Head::sign(&keys(), n, at, prev))
+                Line::Head(Head::sign(&keys(), End { n, at, hash: prev, log, headed: false }))
             }
         };
         out += &format!("{}\n", line.text());
@@ -279,6 +281,14 @@ async fn what_was_said_against_the_ticks_is_found() {
         let report = audited(&world.serve(ledger).await).await;
         assert!(report.contains(says), "{says}: {report}");
     }
+    // Hours that are kept open excuse nothing, and nor does it that the log begins in the middle of its first day.
+    let is_end = |record: &Record| matches!(record, Record::Frozen { .. });
+    let report = audited(&world.serve(falsified(&honest, &is_end, &[])).await).await;
+    assert!(report.contains("are signed as final only until 1970"), "{report}");
+    let is_any_low = |record: &Record| matches!(record, Record::Low { .. });
+    let silent = falsified(&honest, &is_any_low, &[]);
+    let report = audited(&world.serve_two_faced(honest.clone(), silent).await).await;
+    assert!(report.contains("20200311-h00 is not attested, but the low of its hours fell to"), "{report}");
     for (bands, says) in [
         (
             falsified(&honest, &none, &[low(107_900)]),
@@ -379,4 +389,39 @@ async fn live_replicas_on_one_ledger_take_turns_as_their_venues_fail_and_pass_an
     assert!(alone.contains("its ticks make"), "{alone}");
     let report = audited_together(&first, &second, ledger).await;
     assert!(report.ends_with("everything agrees"), "{report}");
+}
+
+#[tokio::test]
+async fn an_audit_tells_whose_log_it_follows_and_one_log_with_two_pasts_is_proved() {
+    let (mut first, mut second) = (World::new().await, World::new().await);
+    first.run(300, PRICE);
+    second.run(300, PRICE);
+    // Two logs of two replicas: their heads of one number differ, and that accuses nobody.
+    let report = audited_together(&first, &second, first.ledger()).await;
+    assert!(report.ends_with("everything agrees"), "{report}");
+    let logs: Vec<&str> = report.lines().filter(|line| line.starts_with("log      ")).collect();
+    assert!(logs.len() == 2 && logs.iter().all(|line| line.ends_with("300 ticks, 0 signed heads")), "{report}");
+    assert_ne!(logs[0].split_whitespace().nth(1), logs[1].split_whitespace().nth(1), "each has an id");
+    // An address behind which two replicas answer in turn.
+    second.run(1, PRICE);
+    let mixed = audited(&first.serve_with_the_head_of(&second).await).await;
+    assert!(mixed.contains("speaks for several replicas in turn"), "{mixed}");
+    // The same log at two addresses is read once.
+    let (url, ledger) = (first.serve(first.ledger()).await, first.ledger());
+    let twice = audited_together(&first, &first, ledger).await;
+    assert!(twice.contains(": the same\n") && twice.contains("ticks    300,"), "{url}: {twice}");
+    // A copy of the log goes on elsewhere: from there on there are two pasts.
+    second.stop();
+    std::fs::remove_dir_all(second.data().join("ticks")).unwrap();
+    std::fs::create_dir(second.data().join("ticks")).unwrap();
+    std::fs::copy(log_of(&first, "20200311"), log_of(&second, "20200311")).unwrap();
+    second.now = first.now;
+    second.restart();
+    first.run(500, PRICE);
+    second.run(500, PRICE - 100);
+    let error = audited_together(&first, &second, first.ledger()).await;
+    assert!(error.contains("has two pasts: the oracle signed one tick 718 at"), "{error}");
+    let proof = <Vec<u8> as bitcoin::hex::FromHex>::from_hex(error.rsplit(' ').next().unwrap()).unwrap();
+    let proof = Proof::from_bytes(&proof).unwrap();
+    assert!(proof.check() == Ok(keys().public_key()) && proof.about().starts_with("tick 718 of tick log "));
 }

@@ -1,0 +1,215 @@
+//! Two replicas with live feeds of their own behind one PostgreSQL, as processes: killed, cut off, and audited.
+
+#![cfg(feature = "postgres-tests")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod cluster;
+mod living;
+
+use axum::http::Uri;
+use cluster::{Cable, Server};
+use hypothec_oracle::price::policy::SAMPLE;
+use hypothec_oracle::units::{Time, HOUR};
+use living::{hour, oracle, wait_until, Place, Running};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::Arc;
+
+/// From tick to tick, seconds.
+const TICK: u32 = 60;
+
+/// The venues' time, and where the price stands.
+#[derive(Default)]
+struct Street {
+    now: AtomicU32,
+    dollars: AtomicU32,
+}
+
+/// What a venue answers at `/N/path`: replica N sees prices N dollars lower, so that the two logs differ.
+fn answer(street: &Street, uri: &Uri) -> String {
+    let (now, dollars) = (street.now.load(Ordering::SeqCst), street.dollars.load(Ordering::SeqCst));
+    let (replica, path) = uri.path()[1..].split_once('/').unwrap();
+    let last = dollars - replica.parse::<u32>().unwrap();
+    // Venues that never move are not believed.
+    let (bid, ask, cent) = (last - 1, last + 1, now / TICK % 10);
+    match path {
+        "0/public/Ticker" => {
+            format!(
+                r#"{{"error":[],"result":{{"XXBTZUSD":{{"a":["{ask}.{cent}","1","1"],"b":["{bid}.{cent}","1","1"]}}}}}}"#
+            )
+        }
+        "0/public/Trades" => format!(
+            r#"{{"error":[],"result":{{"XXBTZUSD":[["{last}.{cent}","0.1",{now}.5,"b","m","",1]],"last":"1"}}}}"#
+        ),
+        "products/BTC-USD/ticker" => {
+            let at = Time(now);
+            format!(r#"{{"price":"{last}.{cent}","bid":"{bid}.{cent}","ask":"{ask}.{cent}","time":"{at}"}}"#)
+        }
+        "api/v2/ticker/btcusd/" => {
+            format!(r#"{{"last":"{last}.{cent}","bid":"{bid}.{cent}","ask":"{ask}.{cent}","timestamp":"{now}"}}"#)
+        }
+        "v2/ticker/tBTCUSD" => format!("[{bid}.{cent},1,{ask}.{cent},1,1,1,{last},1,1,1]"),
+        "v1/pubticker/btcusd" => format!(
+            r#"{{"bid":"{bid}.{cent}","ask":"{ask}.{cent}","volume":{{"BTC":"1","USD":"1","timestamp":{now}000}},"last":"1"}}"#
+        ),
+        other => panic!("nobody asks {other}"),
+    }
+}
+
+struct World {
+    runtime: tokio::runtime::Runtime,
+    street: Arc<Street>,
+    places: [Place; 2],
+    replicas: [Option<Running>; 2],
+    urls: [String; 2],
+    server: Arc<Server>,
+    database: String,
+    cable: Cable,
+    now: Time,
+}
+
+impl World {
+    fn new() -> World {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        let street = Arc::new(Street::default());
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let venues = format!("http://{}", listener.local_addr().unwrap());
+        let asked = Arc::clone(&street);
+        let app = axum::Router::new().fallback(move |uri: Uri| {
+            let street = Arc::clone(&asked);
+            async move { answer(&street, &uri) }
+        });
+        runtime.spawn(async move { axum::serve(listener, app).await });
+        let server = Server::shared();
+        let (database, first) = (server.database(), Place::new());
+        let places = [Place::with_the_key_of(&first), first];
+        let cable = Cable::to(server.port);
+        let urls = [format!("postgres://oracle@{}/{database}", cable.address), server.url(&database)];
+        let mut policy = SAMPLE.to_string();
+        for (name, value) in [
+            ("tick_seconds = 5", "tick_seconds = 60"),
+            ("max_age_seconds = 30", "max_age_seconds = 60"),
+            ("held_ticks = 12", "held_ticks = 2"),
+            ("low_min_held = 12", "low_min_held = 2"),
+            ("fixing_min_ticks = 180", "fixing_min_ticks = 20"),
+        ] {
+            assert!(policy.contains(name), "{name}");
+            policy = policy.replace(name, value);
+        }
+        for (number, place) in places.iter().enumerate() {
+            std::fs::write(place.data().join("policy.toml"), &policy).unwrap();
+            let mut text = format!("live = true\npolicy = {:?}\n[venue_urls]\n", place.data().join("policy.toml"));
+            for name in ["kraken", "coinbase", "bitstamp", "bitfinex", "gemini"] {
+                text += &format!("{name} = \"{venues}/{number}\"\n");
+            }
+            std::fs::write(place.data().join("oracle.toml"), text).unwrap();
+        }
+        let now = hour(0);
+        let mut world = World { runtime, street, places, replicas: [None, None], urls, server, database, cable, now };
+        world.street.dollars.store(8_000, Ordering::SeqCst);
+        world.street.now.store(now.0, Ordering::SeqCst);
+        world.places.iter().for_each(|place| place.set(now));
+        (0..2).for_each(|which| world.start(which));
+        world
+    }
+
+    fn start(&mut self, which: usize) {
+        let config = self.places[which].data().join("oracle.toml");
+        let more = ["--config", &config.to_string_lossy(), "--postgres", &self.urls[which]];
+        let running = self.places[which].start(&[&more[..], &["--postgres-lease-ms", "1000"]].concat());
+        self.replicas[which] = Some(running);
+    }
+
+    /// So many ticks, waiting for those of the replicas in `heard`. The price falls a dollar at each.
+    fn ticks(&mut self, count: u32, heard: &[usize]) {
+        for _ in 0..count {
+            self.now = self.now.plus(TICK).unwrap();
+            self.street.dollars.fetch_sub(1, Ordering::SeqCst);
+            self.street.now.store(self.now.0, Ordering::SeqCst);
+            self.places.iter().for_each(|place| place.set(self.now));
+            for which in heard {
+                let replica = self.replicas[*which].as_ref().unwrap();
+                let ticked = || replica.get("/v1/log/head").is_some_and(|(_, head)| head["at"] == self.now.0);
+                wait_until("the tick", ticked);
+            }
+        }
+    }
+
+    /// To so many minutes past an hour.
+    fn until(&mut self, number: u32, minutes: u32, heard: &[usize]) {
+        let count = hour(number).plus(minutes * 60).unwrap().since(self.now) / TICK;
+        self.ticks(count, heard);
+    }
+
+    fn both(&self) -> [&Running; 2] {
+        self.replicas.each_ref().map(|one| one.as_ref().unwrap())
+    }
+
+    /// Waits until both show everything up to an hour as final, and the same.
+    fn agree(&self, number: u32) {
+        wait_until("the hour to be final at both", || {
+            self.both().iter().all(|one| one.json("/v1/status")["frozen_until"] == hour(number).0)
+        });
+        let [one, two] = self.both();
+        for at in (0..=number).map(hour) {
+            assert_eq!(one.fixing(at), two.fixing(at), "{at}");
+            assert_eq!(one.fixing(at).is_some(), at > hour(0), "{at}");
+        }
+        let lows =
+            |one: &Running| one.json("/v1/lows/20200312")["lows"].as_array().unwrap()[..number as usize].to_vec();
+        assert!(lows(one) == lows(two) && lows(one).iter().all(|low| low.is_u64()), "{:?}", lows(one));
+    }
+
+    fn token(&self) -> String {
+        self.server.sql(&self.database, "select token from lease")
+    }
+
+    /// A stranger's audit of one replica's address with the log of the other.
+    fn audit(&self, which: usize) -> String {
+        let [one, other] = [which, 1 - which].map(|which| format!("http://{}", self.both()[which].address));
+        let output = oracle(&["audit", &one, "--replica", &other]).output().unwrap();
+        let says = [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned()).concat();
+        assert!(output.status.success() && says.contains("everything agrees"), "{says}");
+        says
+    }
+}
+
+#[test]
+fn live_replicas_that_are_killed_and_cut_off_say_one_low_an_hour_and_one_fixing_and_both_logs_pass_an_audit() {
+    let mut world = World::new();
+    // Whichever speaks: each is killed once, and the other goes on alone.
+    world.until(0, 5, &[0, 1]);
+    world.replicas[0] = None;
+    world.until(0, 15, &[1]);
+    world.start(0);
+    world.until(1, 3, &[0, 1]);
+    world.agree(1);
+    // The other way round.
+    world.replicas[1] = None;
+    world.until(1, 15, &[0]);
+    world.start(1);
+    world.until(2, 3, &[0, 1]);
+    world.agree(2);
+    // The first is cut off from the database, and not from its venues.
+    world.cable.cut(true);
+    world.until(2, 10, &[1]);
+    world.both()[0].wait_for_alarm("cannot be reached");
+    world.cable.cut(false);
+    world.until(3, 3, &[0, 1]);
+    world.agree(3);
+    assert!(world.token().parse::<u32>().unwrap() > 1, "the lease changed hands");
+    let heads = world.both().map(|one| one.json("/v1/log/head"));
+    let ids = heads.each_ref().map(|head| head["log"].as_str().unwrap().to_string());
+    assert_ne!(ids[0], ids[1], "each keeps a log of its own, over every restart");
+    for which in 0..2 {
+        let says = world.audit(which);
+        assert!(ids.iter().all(|id| says.contains(&format!("log      {id} at http://"))), "{says}");
+        assert!(says.contains("fixings  3 attested"), "{says}");
+    }
+    // Their heads are of two logs, and accuse nobody.
+    let [one, two] = world.both().map(|one| format!("http://{}/v1/log/head", one.address));
+    let output = oracle(&["prove-equivocation", &one, &two]).output().unwrap();
+    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success() && says.contains("no contradiction"), "{says}");
+    assert!(world.now.since(hour(0)) >= 3 * HOUR);
+    drop(world.runtime);
+}
