@@ -214,7 +214,9 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
     if let Some(day) = terms.touch_day(moment.now.day()) {
         let end = day.day.end().unwrap_or(terms.due()).min(terms.due());
-        let when = format!("if the price is at or below {} at any time before {end}", day.level.cents());
+        // On its first day a loan counts from its first hour: what was before touches it never.
+        let start = day.event().touch_from().unwrap_or(terms.start);
+        let when = format!("if the price is at or below {} at any time between {start} and {end}", day.level.cents());
         exits.push(open(Exit::Liquidated, when, payout::touch_floor(terms, &day)));
     }
     let fixing = price.map(|price| {

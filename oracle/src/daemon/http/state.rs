@@ -1,6 +1,6 @@
 //! For machines that watch the oracle: is it alive, is it ready, what has it counted.
 
-use super::super::desk::Shown;
+use super::super::desk::{frozen_ahead, Shown};
 use super::paper::{json, paper, Lasts};
 use super::refusal::{internal, Refusal};
 use super::Counter;
@@ -46,6 +46,8 @@ pub fn readiness(shown: &Shown, now: Option<Time>) -> Readiness {
             if shown.spot.is_none() {
                 missing.push("the feed has no price".to_string());
             }
+            missing.extend(shown.clock_doubt.clone());
+            missing.extend(frozen_ahead(shown.ledger.frozen_until(), now));
             let lag = now.since(shown.clock);
             if lag > STALE {
                 missing.push(format!("the ledger is {lag} s behind the clock; {STALE} s are allowed"));
@@ -129,6 +131,11 @@ mod tests {
         assert!(missing(&Shown { spot: None, ..shown() }, at(300)).contains("no price"));
         assert!(missing(&Shown { looked: None, ..shown() }, at(300)).contains("nobody looks"));
         assert!(missing(&shown(), None).contains("clock"));
+        let doubted = Shown { clock_doubt: Some("the clock is not vouched for".into()), ..shown() };
+        assert!(missing(&doubted, at(300)).contains("not vouched for"));
+        let ahead = Some(Time(9 * HOUR - 1));
+        assert!(missing(&shown(), ahead).contains("everything up to"), "{}", missing(&shown(), ahead));
+        assert!(readiness(&shown(), Some(Time(9 * HOUR))).ready, "an hour may be a replica's clock");
         let late = Shown { clock: Time(11 * HOUR + 200), ..shown() };
         assert!(missing(&late, Some(late.clock)).contains("should be frozen"));
     }
