@@ -32,6 +32,10 @@ pub const WARNINGS: [&str; 6] = [
     "A fall through the level faster than anyone can sell is the lender's loss beyond the cushion.",
 ];
 
+/// Said beside [`WARNINGS`] where one oracle is enough to settle.
+pub const ONE_ORACLE: &str = "One oracle alone decides this loan: if it lies, or its key is stolen, nothing in the \
+    contract helps. Two of three cost a few more signatures.";
+
 fn level(terms: &Terms, day: &TouchDay) -> Option<LevelView> {
     let split = payout::touch_floor(terms, day)?;
     Some(LevelView {
@@ -79,7 +83,7 @@ pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractErro
         spread: spread(terms),
         signatures: u32::try_from(signatures).unwrap_or(u32::MAX),
         curve_error_ppm: (error.middle_ppm, error.tails_ppm),
-        warnings: WARNINGS.iter().map(|warning| (*warning).to_owned()).collect(),
+        warnings: (terms.threshold <= 1).then_some(ONE_ORACLE).into_iter().chain(WARNINGS).map(str::to_owned).collect(),
     })
 }
 
