@@ -215,6 +215,13 @@ fn tell(child: &Child, what: &str) {
     assert!(Command::new("kill").args([what, &child.id().to_string()]).status().unwrap().success());
 }
 
+/// All its threads, which stop one after the other.
+fn is_stopped(child: &Child) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default());
+    states.into_iter().all(|stat| stat.is_empty() || stat.contains(") T "))
+}
+
 fn until(what: &str, mut is_so: impl FnMut() -> bool) {
     let began = Instant::now();
     while !is_so() {
@@ -255,7 +262,10 @@ fn a_signer_that_was_killed_or_hangs_is_seen_by_everyone_who_watches_and_keeps_n
         assert_eq!((metric(&daemon, "signer_away_seconds"), metric(&daemon, "trouble")), (0, 0));
         assert!(page().contains("In order."));
         match hangs {
-            true => tell(&signer.child, "-STOP"),
+            true => {
+                tell(&signer.child, "-STOP");
+                until("the stop", || is_stopped(&signer.child));
+            }
             false => {
                 signer.child.kill().unwrap();
                 signer.child.wait().unwrap();
@@ -265,7 +275,7 @@ fn a_signer_that_was_killed_or_hangs_is_seen_by_everyone_who_watches_and_keeps_n
         for _ in 0..2 {
             let began = Instant::now();
             let (status, body) = daemon.get("/announcement/btcusd1584010800");
-            assert_eq!((status, body["code"].as_str().unwrap()), (503, "no_signature"));
+            assert_eq!((status, &body["code"]), (503, &"no_signature".into()), "{body}");
             assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
             assert_eq!(daemon.get("/v1/lows/20200312"), lows, "what was served is served");
             until("the alarm", || daemon.get("/readyz").0 == 503);

@@ -139,7 +139,11 @@ impl Press {
             return Ok(Some(attestation));
         }
         let Some(say) = self.grounds(event) else { return Ok(None) };
-        Ok(self.keys.attest(&[say])?.pop())
+        let made = self.keys.attest(&[say])?.pop();
+        if let Some(text) = made.as_ref().and_then(|made| serde_json::to_string(made).ok()) {
+            self.tell(event, text.into());
+        }
+        Ok(made)
     }
 
     /// What is to be said of an event and why it is true; `None` while nothing is. All of it is durable.
@@ -241,19 +245,22 @@ impl Press {
         for (event, attestation) in asked.into_iter().zip(self.keys.attest(&say)?) {
             fresh.insert(event, Arc::<str>::from(serde_json::to_string(&attestation)?));
         }
+        fresh.iter().for_each(|(event, text)| self.tell(*event, Arc::clone(text)));
+        let found = events.iter().zip(kept);
+        Ok(found.filter_map(|(event, kept)| Some((*event, kept.or_else(|| fresh.get(event).cloned())?))).collect())
+    }
+
+    /// Keeps what is told from now on, whether or not there is a signer.
+    fn tell(&self, event: Event, text: Arc<str>) {
         let mut told = self.told();
-        for (event, text) in &fresh {
-            if told.by_event.insert(*event, Arc::clone(text)).is_none() {
-                told.order.push_back(*event);
-            }
+        if told.by_event.insert(event, text).is_none() {
+            told.order.push_back(event);
         }
         while told.order.len() > KEPT_SAID {
             if let Some(oldest) = told.order.pop_front() {
                 told.by_event.remove(&oldest);
             }
         }
-        let found = events.iter().zip(kept);
-        Ok(found.filter_map(|(event, kept)| Some((*event, kept.or_else(|| fresh.get(event).cloned())?))).collect())
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {
