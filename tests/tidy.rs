@@ -57,7 +57,13 @@ const ALONE: &[(&str, &[&str])] = &[
     ("indicatif", &["demo", "cli"]),
     ("comfy_table", &["cli", "demo"]),
     ("age", &["node"]),
+    // The oracle's relay room speaks Nostr for both sides.
+    ("nostr", &[]),
+    ("tokio_tungstenite", &[]),
 ];
+
+/// Crates that only one place of the oracle names, under `oracle/src`.
+const ORACLE_ALONE: &[(&str, &str)] = &[("nostr", "relay"), ("tokio_tungstenite", "relay"), ("base64", "relay")];
 
 /// Rooms that only compute: no clock, no disk, no socket, no waiting.
 const PURE: &[&str] = &["loan", "contract", "settlement", "protocol"];
@@ -158,6 +164,22 @@ fn a_library_is_named_only_in_the_room_that_owns_it() {
                     line.contains(&format!("{library}::")) && !names_after(line, &format!("{library}::")).is_empty();
                 if named && !rooms.contains(&room.as_str()) {
                     wrong.push(format!("{}:{number}: {room} names {library}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn a_library_is_named_only_in_the_place_of_the_oracle_that_owns_it() {
+    let mut wrong = Vec::new();
+    for (path, text) in sources("oracle/src") {
+        let inside = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("oracle/src")).unwrap();
+        for (number, line) in code(&text) {
+            for (library, place) in ORACLE_ALONE {
+                if !inside.starts_with(place) && !names_after(line, &format!("{library}::")).is_empty() {
+                    wrong.push(format!("{}:{number}: names {library}, which only {place} may", path.display()));
                 }
             }
         }

@@ -1,7 +1,7 @@
 //! The oracle: prices said once, about nobody.
 //!
 //! The library half holds what an oracle and the users of one must agree on: units, event ids, the ladder of
-//! price levels, announcements, nonce proofs and the JSON of the HTTP routes. The daemon half makes prices into
+//! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. The daemon half makes prices into
 //! attestations. Nothing in either knows what a loan is.
 
 pub mod announce;
@@ -14,6 +14,7 @@ pub mod equivocation;
 pub mod event;
 pub mod ladder;
 pub mod price;
+pub mod relay;
 pub mod rotation;
 pub mod statement;
 pub mod ticklog;

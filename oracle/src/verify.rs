@@ -138,6 +138,40 @@ pub fn verify_attestation(
     Ok(())
 }
 
+/// Is every outcome of this attestation one that `event` can have, and signed by `oracle`?
+///
+/// All that can be asked without the announcement: whether the nonces are those announced is
+/// [`verify_attestation`]'s question.
+///
+/// # Errors
+/// Names the first thing that is wrong.
+pub fn verify_outcomes(said: &OracleAttestation, oracle: &XOnlyPublicKey, event: Event) -> Result<(), VerifyError> {
+    let id = event.to_string();
+    if said.event_id != id {
+        return Err(VerifyError::EventId { found: shortened(&said.event_id), right: id });
+    }
+    if said.oracle_public_key != *oracle {
+        let found = said.oracle_public_key.to_string();
+        return Err(VerifyError::Key { event: id, found, right: oracle.to_string() });
+    }
+    let nonces = usize::from(nonce_count(event));
+    count(&id, "signatures", said.signatures.len(), nonces)?;
+    count(&id, "outcomes", said.outcomes.len(), nonces)?;
+    for (position, (signature, outcome)) in said.signatures.iter().zip(&said.outcomes).enumerate() {
+        let fits = match event {
+            Event::Fixing { .. } => outcome == "0" || outcome == "1",
+            Event::Touch { .. } | Event::Payment { .. } => *outcome == id,
+        };
+        if !fits {
+            return Err(VerifyError::Outcome { event: id, position, found: shortened(outcome) });
+        }
+        SECP256K1
+            .verify_schnorr(signature, &tagged_attestation_msg(outcome), oracle)
+            .map_err(|_| VerifyError::Signature { event: id.clone(), what: "attestation", position })?;
+    }
+    Ok(())
+}
+
 /// The 20 binary digits of a fixing, most significant first: whole dollars, the cents dropped, clamped to
 /// [`FIXING_MAX`].
 pub fn fixing_digits(price: Cents) -> Vec<String> {

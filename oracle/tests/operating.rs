@@ -361,7 +361,7 @@ fn a_payment_is_made_and_attested_by_the_operator_and_by_a_webhook_and_never_in_
     assert_eq!(daemon.get(&format!("/attestation/{paid}")).1["outcomes"][0], paid);
     assert_eq!(daemon.get(&page).1["attestations"].as_array().unwrap().len(), 1);
     let other = made["undisbursed"].as_str().unwrap();
-    assert!(bad(&["payment", "attest", other, "--data", &data]).contains("the other cannot be"));
+    assert!(bad(&["payment", "attest", other, "--data", &data]).contains("the other word cannot be"));
     // Nobody else's payment is announced, and the public listener takes no orders.
     let strange = paid.replace(paid.split('-').nth(1).unwrap(), &"00".repeat(16));
     assert_eq!(daemon.get(&format!("/announcement/{strange}")).0, 404);
@@ -370,7 +370,7 @@ fn a_payment_is_made_and_attested_by_the_operator_and_by_a_webhook_and_never_in_
     drop(daemon);
     let daemon = world.daemon("oracle", &[]);
     assert_eq!(daemon.get(&format!("/attestation/{paid}")).1["outcomes"][0], paid);
-    assert_eq!(good(&["payment", "list", "--data", &data]).lines().count(), 2);
+    assert_eq!(good(&["payment", "list", "--data", &data]).lines().count(), 4);
 }
 
 fn webhook_story(hook: &str) {
@@ -384,6 +384,12 @@ fn webhook_story(hook: &str) {
     let (status, made) = order(make, now, &secret);
     assert_eq!(status, 200, "{made}");
     assert_eq!(order(make, now, &secret).1["code"], "replayed");
+    let named = |reference: &str, at| {
+        order(&serde_json::json!({"do": "make", "until": "20200401", "reference": reference}).to_string(), at, &secret)
+    };
+    let (one, other) = (named("loan-17", now).1, named("loan-18", now).1);
+    assert!(one["paid"].is_string() && one["paid"] != other["paid"], "two payments of one day in one second: {other}");
+    assert_eq!(named("loan-17", now + 1).1, one, "the answer was lost: ordered again, it is the same payment");
     assert_eq!(order(make, now + 301, &secret).1["code"], "bad_time");
     assert_eq!(order(make, now - 301, &secret).1["code"], "bad_time");
     assert_eq!(order(make, now, "another secret of the same length, nearly").1["code"], "bad_signature");

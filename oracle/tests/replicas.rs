@@ -224,7 +224,7 @@ fn a_payment_made_at_one_replica_is_attested_at_the_other_and_both_serve_it_whoe
         telling.map(|told| told.join().unwrap()).into_iter().collect()
     });
     let refusals: Vec<_> = told.iter().filter_map(|told| told.as_ref().err()).collect();
-    assert!(refusals.len() == 1 && refusals[0].contains("was attested; the other cannot be"), "{told:?}");
+    assert!(refusals.len() == 1 && refusals[0].contains("was attested; the other word cannot be"), "{told:?}");
     let said = if told[0].is_ok() { &paid } else { &undisbursed };
     let attested = |one: &Running, event: &str| one.get(&format!("/attestation/{event}")).filter(|(s, _)| *s == 200);
     wait_until("both to attest it", || replicas.iter().all(|one| attested(one, said).is_some()));

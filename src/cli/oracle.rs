@@ -18,9 +18,10 @@ pub(super) enum Oracle {
     /// Trust an oracle: its key is pinned for ever
     #[command(after_help = "Examples:\n  hypothec oracle add http://127.0.0.1:3939\n  \
         hypothec oracle add https://oracle.example.org --pubkey 79be…1798\n  \
-        hypothec oracle add https://oracle.example.org https://mirror.example.net")]
+        hypothec oracle add https://oracle.example.org https://mirror.example.net\n  \
+        hypothec oracle add https://oracle.example.org wss://relay.example.com")]
     Add {
-        /// Its base URL, and those of its mirrors: all are asked and compared
+        /// Its base URL, and those of its mirrors and Nostr relays: all are asked and compared
         #[arg(value_parser = url, required = true, value_name = "URL")]
         urls: Vec<String>,
         /// The key it must have, from somewhere other than itself; asked of it otherwise
@@ -104,9 +105,12 @@ fn proof(file: &Path) -> anyhow::Result<String> {
 
 fn url(text: &str) -> Result<String, String> {
     let parsed = reqwest::Url::parse(text).ok();
-    match parsed.filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host()) {
+    match parsed.filter(|url| matches!(url.scheme(), "http" | "https" | "ws" | "wss") && url.has_host()) {
         Some(_) => Ok(text.to_owned()),
-        None => Err("write http:// or https:// and a host, for example http://127.0.0.1:3939".into()),
+        None => {
+            Err("write http:// or https:// and a host, for example http://127.0.0.1:3939; ws:// or wss:// for a relay"
+                .into())
+        }
     }
 }
 

@@ -1,10 +1,11 @@
 //! One oracle, as a node knows it: a pinned key, and the places that serve its words.
 //!
 //! Every place is asked at once and everything is verified against the one key, so which place answered does not
-//! matter. A place that serves what the key did not sign, or what cannot be read, is dropped and named; the last one
-//! never is. Two answers that are both signed and cannot both be true are the oracle's own contradiction, and an error.
+//! matter. Places are HTTP servers and Nostr relays; relays have announcements and attestations only. A place that serves
+//! what the key did not sign, or what cannot be read, is dropped and named; the last that speaks HTTP never is. Two answers that are both signed and cannot both be true are the oracle's own contradiction, and an error.
 
 use super::mirror::Mirror;
+use super::relay::Relay;
 use super::OracleError;
 use crate::contract::{OracleAnnouncement, OracleAttestation};
 use bitcoin::key::XOnlyPublicKey;
@@ -19,7 +20,7 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The most places of one oracle.
+/// The most places of one oracle, relays included.
 pub const MIRRORS_MAX: usize = 8;
 /// Days whose lows are held against what was told before.
 const DAYS_REMEMBERED: usize = 8;
@@ -29,6 +30,8 @@ const DAYS_REMEMBERED: usize = 8;
 pub struct OracleClient {
     key: XOnlyPublicKey,
     mirrors: Vec<Arc<Mirror>>,
+    /// Counted after the mirrors where a place has an index.
+    relays: Vec<Arc<Relay>>,
     /// Places that served something else, and what was wrong, by their index.
     dropped: Arc<Mutex<BTreeMap<usize, String>>>,
     /// The first proof made of what the places served.
@@ -51,19 +54,32 @@ impl OracleClient {
     /// # Errors
     /// When one is not a URL or stands there twice, or they are none or too many.
     pub fn with_mirrors(urls: &[String], key: XOnlyPublicKey) -> Result<OracleClient, OracleError> {
-        let mut mirrors: Vec<Arc<Mirror>> = Vec::with_capacity(urls.len());
+        let (mut mirrors, mut relays): (Vec<Arc<Mirror>>, Vec<Arc<Relay>>) = (Vec::new(), Vec::new());
         for url in urls {
+            let twice = || OracleError::Url { url: url.clone(), reason: "it is named twice".into() };
+            if url.starts_with("ws://") || url.starts_with("wss://") {
+                let relay = Relay::new(url, key)?;
+                if relays.iter().any(|known| known.url() == relay.url()) {
+                    return Err(twice());
+                }
+                relays.push(Arc::new(relay));
+                continue;
+            }
             let mirror = Mirror::new(url, key)?;
             if mirrors.iter().any(|known| known.url() == mirror.url()) {
-                return Err(OracleError::Url { url: url.clone(), reason: "it is named twice".into() });
+                return Err(twice());
             }
             mirrors.push(Arc::new(mirror));
         }
-        if mirrors.is_empty() || mirrors.len() > MIRRORS_MAX {
-            let reason = format!("{} are named, and 1 to {MIRRORS_MAX} may be", mirrors.len());
-            return Err(OracleError::Url { url: urls.join(", "), reason });
+        let refuse = |reason: String| Err(OracleError::Url { url: urls.join(", "), reason });
+        if mirrors.is_empty() && !relays.is_empty() {
+            return refuse("relays have no prices, so one place at least must speak HTTP".into());
         }
-        Ok(OracleClient { key, mirrors, dropped: Arc::default(), caught: Arc::default(), told: Arc::default() })
+        if urls.is_empty() || urls.len() > MIRRORS_MAX {
+            return refuse(format!("{} are named, and 1 to {MIRRORS_MAX} may be", urls.len()));
+        }
+        let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
+        Ok(OracleClient { key, mirrors, relays, dropped, caught, told })
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -73,7 +89,8 @@ impl OracleClient {
     pub async fn connect(base_url: &str) -> Result<OracleClient, OracleError> {
         let mirror = Mirror::connect(base_url).await?;
         let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(OracleClient { key: mirror.key(), mirrors: vec![Arc::new(mirror)], dropped, caught, told })
+        let (key, mirrors) = (mirror.key(), vec![Arc::new(mirror)]);
+        Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught, told })
     }
 
     /// The key everything is verified with.
@@ -86,9 +103,10 @@ impl OracleClient {
         self.mirrors.first().map_or("", |mirror| mirror.url())
     }
 
-    /// Everywhere it is asked, dropped or not.
+    /// Everywhere it is asked, dropped or not: where it speaks HTTP, then the relays.
     pub fn urls(&self) -> Vec<String> {
-        self.mirrors.iter().map(|mirror| mirror.url().to_owned()).collect()
+        let mirrors = self.mirrors.iter().map(|mirror| mirror.url());
+        mirrors.chain(self.relays.iter().map(|relay| relay.url())).map(str::to_owned).collect()
     }
 
     /// The places dropped, a sentence for each.
@@ -210,7 +228,11 @@ impl OracleClient {
     /// # Errors
     /// As [`OracleClient::touches`], or when the oracle has announced the event twice.
     pub async fn announcement(&self, event: Event) -> Result<ProvenAnnouncement, OracleError> {
-        let answers = self.ask(move |mirror| async move { mirror.announcement(event).await }).await?;
+        let (served, heard) = tokio::join!(
+            self.ask(move |mirror| async move { mirror.announcement(event).await }),
+            self.ask_relays(move |relay| async move { relay.announcements(event).await }),
+        );
+        let answers = together(served, heard)?;
         let prove = |one: &ProvenAnnouncement, other: &ProvenAnnouncement| {
             Proof::of_announcements(&one.announcement, &other.announcement).ok()
         };
@@ -261,10 +283,57 @@ impl OracleClient {
         let announced = Arc::new(announcement.clone());
         let question = move |mirror: Arc<Mirror>| {
             let announced = announced.clone();
-            async move { mirror.attestation(event, &announced).await }
+            async move { Ok(mirror.attestation(event, &announced).await?.into_iter().collect::<Vec<_>>()) }
         };
-        let answers = self.ask(question).await?;
-        let said: Vec<_> = answers.into_iter().filter_map(|(place, answer)| Some((place, answer?))).collect();
+        let (served, heard) = tokio::join!(self.ask(question), self.hear_attestations(event, announcement));
+        let served = served.map(|answers| each(answers).collect());
+        self.one_attestation(event, announcement, together(served, heard)?)
+    }
+
+    /// As [`OracleClient::attestation`], asking the relays alone: for when no place serves the lows that would tell
+    /// whether there is one. An attestation that verifies is true whoever brings it; that there is none proves nothing.
+    ///
+    /// # Errors
+    /// When the oracle has attested two outcomes.
+    pub async fn attestation_by_relays(
+        &self,
+        event: Event,
+        announcement: &OracleAnnouncement,
+    ) -> Result<Option<OracleAttestation>, OracleError> {
+        let heard = self.hear_attestations(event, announcement).await;
+        self.one_attestation(event, announcement, heard)
+    }
+
+    /// What the relays that are not dropped have of an event's attestation. What they have of its announcement is compared
+    /// on the way: another than the caller's is a proof, though no reason not to use an attestation that verifies.
+    async fn hear_attestations(
+        &self,
+        event: Event,
+        announcement: &OracleAnnouncement,
+    ) -> Vec<(usize, OracleAttestation)> {
+        let announced = Arc::new(announcement.clone());
+        let question = move |relay: Arc<Relay>| {
+            let announced = announced.clone();
+            async move {
+                let others = relay.announcements(event).await?;
+                Ok(vec![(others, relay.attestations(event, &announced).await?)])
+            }
+        };
+        let heard = self.ask_relays(question).await;
+        let others = heard.iter().flat_map(|(_, (others, _))| others);
+        let twice = |other: &ProvenAnnouncement| Proof::of_announcements(announcement, &other.announcement).ok();
+        if let Some(proof) = others.filter(|other| other.announcement != *announcement).find_map(twice) {
+            self.caught_now().get_or_insert(proof);
+        }
+        each(heard.into_iter().map(|(place, (_, said))| (place, said)).collect()).collect()
+    }
+
+    fn one_attestation(
+        &self,
+        event: Event,
+        announcement: &OracleAnnouncement,
+        said: Vec<(usize, OracleAttestation)>,
+    ) -> Result<Option<OracleAttestation>, OracleError> {
         if said.is_empty() {
             return Ok(None);
         }
@@ -274,7 +343,41 @@ impl OracleClient {
         self.one_answer(said, same, prove, &format!("the attestation of {event}")).map(Some)
     }
 
-    /// Puts a question to every place that is not dropped, at once. The answers with the places' indexes; at least one.
+    /// Puts a question to every relay that is not dropped, at once. The answers with the places' indexes, maybe none: a
+    /// relay that is away, or has nothing, is no trouble.
+    async fn ask_relays<T, Q, A>(&self, question: Q) -> Vec<(usize, T)>
+    where
+        T: Send + 'static,
+        Q: Fn(Arc<Relay>) -> A,
+        A: Future<Output = Result<Vec<T>, OracleError>> + Send + 'static,
+    {
+        let dropped: Vec<usize> = self.dropped_now().keys().copied().collect();
+        let places = (self.mirrors.len()..).zip(&self.relays);
+        let live = places.filter(|(index, _)| !dropped.contains(index));
+        let asked: Vec<_> = live.map(|(index, relay)| (index, tokio::spawn(question(relay.clone())))).collect();
+        let mut answers = Vec::new();
+        for (index, asked) in asked {
+            match asked.await {
+                Ok(Ok(answer)) => answers.extend(answer.into_iter().map(|one| (index, one))),
+                Ok(Err(error)) => {
+                    tracing::debug!("{error}");
+                    self.drop_if_false(index, &error);
+                }
+                // The runtime is ending.
+                Err(_) => {}
+            }
+        }
+        answers
+    }
+
+    /// Where a place is.
+    fn url_of(&self, index: usize) -> String {
+        let relay = || self.relays.get(index.saturating_sub(self.mirrors.len())).map(|relay| relay.url().to_owned());
+        self.mirrors.get(index).map(|mirror| mirror.url().to_owned()).or_else(relay).unwrap_or_default()
+    }
+
+    /// Puts a question to every place that speaks HTTP and is not dropped, at once. The answers with the places' indexes;
+    /// at least one.
     async fn ask<T, Q, A>(&self, question: Q) -> Result<Vec<(usize, T)>, OracleError>
     where
         T: Send + 'static,
@@ -302,16 +405,20 @@ impl OracleClient {
         }
     }
 
-    /// Drops a place that served something else than the oracle's words, unless it is the last.
+    /// Drops a place that served something else than the oracle's words, unless it is the last that speaks HTTP.
     fn drop_if_false(&self, index: usize, error: &OracleError) {
-        let Some(mirror) = self.mirrors.get(index).filter(|_| error.is_false()) else { return };
+        if !error.is_false() {
+            return;
+        }
         let mut dropped = self.dropped_now();
-        if dropped.len().saturating_add(1) >= self.mirrors.len() {
+        let served = dropped.keys().filter(|index| **index < self.mirrors.len()).count();
+        let is_last = index < self.mirrors.len() && served.saturating_add(1) >= self.mirrors.len();
+        if is_last || dropped.contains_key(&index) {
             return;
         }
         let text = format!(
-            "mirror {} of oracle {} is dropped: {error}. Add the oracle again to try it once more",
-            mirror.url(),
+            "mirror {} of oracle {} is dropped: {error}. Add the oracle again to try it once more, or without it",
+            self.url_of(index),
             self.key
         );
         tracing::warn!("{text}");
@@ -345,9 +452,24 @@ impl OracleClient {
     }
 
     fn contradiction(&self, one: usize, other: usize, what: String) -> OracleError {
-        let url = |index: usize| self.mirrors.get(index).map(|mirror| mirror.url().to_owned()).unwrap_or_default();
-        let places = format!("{} and another at {}", url(one), url(other));
+        let places = format!("{} and another at {}", self.url_of(one), self.url_of(other));
         OracleError::Contradiction { key: self.key, what, places }
+    }
+}
+
+/// Every one of several answers, each with its place.
+fn each<T>(answers: Vec<(usize, Vec<T>)>) -> impl Iterator<Item = (usize, T)> {
+    answers.into_iter().flat_map(|(place, all)| all.into_iter().map(move |one| (place, one)))
+}
+
+/// What is served and what was heard. Where nobody serves, what was heard is enough.
+fn together<T>(
+    served: Result<Vec<(usize, T)>, OracleError>,
+    heard: Vec<(usize, T)>,
+) -> Result<Vec<(usize, T)>, OracleError> {
+    match served {
+        Err(error) if heard.is_empty() => Err(error),
+        served => Ok(served.unwrap_or_default().into_iter().chain(heard).collect()),
     }
 }
 

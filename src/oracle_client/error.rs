@@ -40,6 +40,9 @@ pub enum OracleError {
     /// An announcement or attestation that does not verify.
     #[error("oracle {url}: {source}")]
     Verify { url: String, source: VerifyError },
+    /// A relay served something else than the oracle's words.
+    #[error("relay {url} served {served}: {wrong}")]
+    Served { url: String, served: String, wrong: String },
     /// A hand-over to another key that cannot be believed.
     #[error("oracle {url}: {source}")]
     Rotation { url: String, source: RotationError },
@@ -62,6 +65,7 @@ impl OracleError {
             | OracleError::Elsewhere { .. }
             | OracleError::Bundle { .. }
             | OracleError::Rotation { .. }
+            | OracleError::Served { .. }
             | OracleError::Verify { .. } => true,
             OracleError::Url { .. }
             | OracleError::Unreachable { .. }

@@ -24,6 +24,12 @@ fn hour_counts(terms: &Terms, day: &TouchDay, hour: u8) -> bool {
     end.is_some_and(|end| end <= terms.due())
 }
 
+/// Does an attestation of this day's touch count at `now` where no lows tell in which hour it became true? On the day of due
+/// only until due: heard later, it may have become true after due, when nobody should act on it.
+pub fn counts_without_lows(terms: &Terms, day: &TouchDay, now: Time) -> bool {
+    now <= terms.due() || day.day.end().is_some_and(|end| end <= terms.due())
+}
+
 /// The days of the term whose lows matter at `now`: all that have begun, newest first. A node that was away for weeks
 /// finds a touch it missed; to everyone else old days cost nothing, since lows that are final are asked for once.
 pub fn days_to_watch(days: &[TouchDay], now: Time) -> impl Iterator<Item = (usize, &TouchDay)> {

@@ -268,3 +268,17 @@ fn logs_of_loans_with_one_oracle_are_read_as_they_were_first_written() {
     old["attestation"] = serde_json::to_value(&word).unwrap();
     assert_eq!(serde_json::from_value::<Event>(old).unwrap(), attested);
 }
+
+#[test]
+fn an_attestation_without_lows_counts_but_on_the_day_of_due_only_until_due() {
+    use hypothec::settlement::touch::counts_without_lows;
+    use hypothec_oracle::units::Time;
+    let terms = Cast::new().terms(2);
+    let (days, due) = (terms.touch_days(), terms.due());
+    let (first, last) = (days.first().unwrap(), days.last().unwrap());
+    assert_eq!(last.day, due.day(), "due lies within its day");
+    let later = Time(due.0 + 1);
+    for (day, now, counts) in [(first, due, true), (first, later, true), (last, due, true), (last, later, false)] {
+        assert_eq!(counts_without_lows(&terms, day, now), counts, "{:?} at {now}", day.day);
+    }
+}

@@ -65,7 +65,15 @@ impl World {
     }
 
     /// A world in which each node, called `lender` and `borrower`, asks its oracle at the URL that `at` says.
-    pub async fn hearing(mut at: impl AsyncFnMut(&str, &daemon::Oracle, &Path) -> String) -> World {
+    pub async fn hearing(at: impl AsyncFnMut(&str, &daemon::Oracle, &Path) -> String) -> World {
+        World::publishing(Vec::new(), at).await
+    }
+
+    /// The same, with an oracle that publishes on these relays, and nodes that have them for mirrors.
+    pub async fn publishing(
+        relays: Vec<String>,
+        mut at: impl AsyncFnMut(&str, &daemon::Oracle, &Path) -> String,
+    ) -> World {
         let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("hypothec=info").try_init();
         let dir = tempfile::tempdir().unwrap();
         let clock = dir.path().join("clock");
@@ -82,7 +90,7 @@ impl World {
             feed: daemon::FeedChoice::Replay(prices),
             clock: Clock::file(&clock),
             limits: daemon::Limits::default(),
-            operating: daemon::Operating::default(),
+            operating: daemon::Operating { relays: relays.clone(), ..daemon::Operating::default() },
             replicas: daemon::Replicas::default(),
         })
         .await
@@ -91,7 +99,7 @@ impl World {
         let borrower = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
         for (name, node) in [("lender", &lender), ("borrower", &borrower)] {
             let url = at(name, &oracle, &data).await;
-            node.handle.add_oracle(OracleRequest { url, mirrors: Vec::new(), pubkey: None }).await.unwrap();
+            node.handle.add_oracle(OracleRequest { url, mirrors: relays.clone(), pubkey: None }).await.unwrap();
             let address = node.handle.new_address().await.unwrap().address;
             let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
             bitcoind.fund(&address.assume_checked(), Amount::from_sat(300_000_000)).await.unwrap();

@@ -69,7 +69,7 @@ pub struct Place {
     data: Option<PathBuf>,
     /// TOML file with any of: data, listen, network, replay, manual, live, policy, venue_urls, regtest_clock, limits,
     /// signer, passphrase_file, webhook_listen, webhook_secret_file, mirrors, venues, bitcoind, postgres, postgres_ca,
-    /// postgres_lease_ms, peers, watermark.
+    /// postgres_lease_ms, peers, watermark, nostr.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
 }

@@ -5,6 +5,7 @@ use super::passphrase::Passphrase;
 use super::store::Server;
 use crate::clock::Clock;
 use crate::price::venue::Venue;
+use crate::relay::check_url;
 use anyhow::{bail, Context};
 use serde::Deserialize;
 use std::collections::BTreeMap;
@@ -128,6 +129,17 @@ pub struct Operating {
     pub passphrase: Passphrase,
     /// The webhook of a payment system: where to listen, and the file with the shared secret.
     pub webhook: Option<(SocketAddr, PathBuf)>,
+    /// The Nostr relays that are given what is said, by URL.
+    pub relays: Vec<String>,
+}
+
+/// What is said about Nostr in a file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Nostr {
+    /// URLs of relays.
+    #[serde(default)]
+    pub relays: Vec<String>,
 }
 
 /// The same as a file or a command line says it: everything may be missing.
@@ -174,6 +186,8 @@ pub struct Said {
     pub peers: Vec<String>,
     /// An exported watermark.
     pub watermark: Option<PathBuf>,
+    /// Where to publish; nowhere by default.
+    pub nostr: Option<Nostr>,
 }
 
 impl Said {
@@ -216,6 +230,7 @@ impl Said {
             postgres_lease_ms: self.postgres_lease_ms.or(below.postgres_lease_ms),
             peers: if self.peers.is_empty() { below.peers } else { self.peers },
             watermark: self.watermark.or(below.watermark),
+            nostr: self.nostr.or(below.nostr),
         }
     }
 
@@ -255,8 +270,9 @@ impl Said {
             (None, None) => None,
             _ => bail!("webhook_listen and webhook_secret_file belong together; say both or neither"),
         };
-        let operating =
-            Operating { signer: self.signer, passphrase: Passphrase { file: self.passphrase_file }, webhook };
+        let relays = relays(&self.nostr.unwrap_or_default())?;
+        let passphrase = Passphrase { file: self.passphrase_file };
+        let operating = Operating { signer: self.signer, passphrase, webhook, relays };
         let (listen, limits) = (self.listen.unwrap_or(LISTEN), self.limits.unwrap_or_default());
         let config = Config { data, listen, network, feed, clock, limits, operating, replicas };
         config.check()?;
@@ -284,6 +300,28 @@ impl Said {
         let postgres = self.postgres.as_ref().map(server);
         Ok(Replicas { postgres, peers: self.peers.clone(), watermark: self.watermark.clone() })
     }
+}
+
+/// The most relays.
+const RELAYS_MAX: usize = 16;
+
+/// The relays as they are written everywhere.
+///
+/// # Errors
+/// When one is no relay's URL or stands there twice, or they are too many.
+pub fn relays(nostr: &Nostr) -> anyhow::Result<Vec<String>> {
+    let mut relays: Vec<String> = Vec::with_capacity(nostr.relays.len());
+    for url in &nostr.relays {
+        let relay = check_url(url).map_err(|why| anyhow::anyhow!("nostr.relays has {url:?}: {why}"))?;
+        if relays.contains(&relay) {
+            bail!("nostr.relays names {url:?} twice; name each relay once");
+        }
+        relays.push(relay);
+    }
+    if relays.len() > RELAYS_MAX {
+        bail!("nostr.relays names {} relays; at most {RELAYS_MAX} are published to", relays.len());
+    }
+    Ok(relays)
 }
 
 /// Requests a second and address where strangers are.
@@ -380,6 +418,9 @@ mod tests {
             ("data = \"d\"\nlive = true\nvenue_urls.mtgox = \"https://x\"", "mtgox"),
             ("data = \"d\"\nmanual = true\npostgres_lease_ms = 10", "between 1000 and 60000"),
             ("data = \"d\"\nmanual = true\npeers = [\"replica\"]", "base URL"),
+            ("data = \"d\"\nmanual = true\n[nostr]\nrelays = [\"https://x\"]", "looks like wss://relay.example"),
+            ("data = \"d\"\nmanual = true\n[nostr]\nrelays = [\"ws://x\", \"ws://x/\"]", "twice"),
+            ("data = \"d\"\nmanual = true\n[nostr]\nrelay = \"ws://x\"", "relay"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());
@@ -428,6 +469,7 @@ mod tests {
             postgres_lease_ms,
             peers,
             watermark,
+            nostr,
         } = all;
         assert!(data.is_some() && listen.is_some() && network.is_some() && replay.is_some() && manual && live);
         assert!(policy.is_some() && !venue_urls.is_empty() && regtest_clock.is_some());
@@ -436,6 +478,7 @@ mod tests {
         assert!(mirrors.is_empty() && !venues.is_empty() && bitcoind.is_some());
         assert!(postgres.is_some() && postgres_ca.is_some() && postgres_lease_ms.is_some());
         assert!(!peers.is_empty() && watermark.is_some());
+        assert_eq!(relays(&nostr.unwrap()).unwrap().len(), 2);
         let limits = limits.unwrap();
         assert_eq!((limits.requests_per_second, limits.proxies.len()), (Some(USUAL), 1));
         assert_eq!(Limits { requests_per_second: None, proxies: Vec::new(), ..limits }, Limits::default());

@@ -25,6 +25,7 @@ mod journal;
 mod keyfile;
 mod ledger;
 mod log_routes;
+mod nostr;
 mod peers;
 mod policies;
 mod press;

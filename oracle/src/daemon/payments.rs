@@ -8,7 +8,10 @@
 //! made on all that was written; if another replica wrote meanwhile, it is read and the decision made again. So of two
 //! outcomes told to two replicas at once one is written, and the other refused by name.
 //!
-//! Notes: `made ID DAY` · `said ID WORD` · `heard UNIX MAC` (a webhook's order, so that it is obeyed once).
+//! A payment may be made under the orderer's own reference: made again under it, it is the same payment. So an order whose
+//! answer was lost is simply given again.
+//!
+//! Notes: `made ID DAY` · `named ID REFERENCE` · `said ID WORD` · `heard UNIX MAC` (a webhook's order, so that it is obeyed once).
 
 use super::journal::Journal;
 use super::store::{Appended, LogError, Notes};
@@ -39,6 +42,9 @@ pub enum Order {
     Make {
         /// The day.
         until: String,
+        /// What the orderer calls it, 1 to 64 of `A-Z a-z 0-9 . _ -`; never published.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        reference: Option<String>,
     },
     /// Attest an event of a payment.
     Attest {
@@ -83,14 +89,20 @@ pub struct PaymentView {
 #[derive(Debug, thiserror::Error)]
 pub enum PaymentError {
     /// Not a day that can be announced.
-    #[error("the day {0:?} is not one as YYYYMMDD, or is over; name the last day on which something can be said")]
+    #[error("the day {0:?} cannot be named: write the last day on which something can be said as YYYYMMDD, from today to 2106")]
     Day(String),
     /// No such payment.
     #[error("{0:?} is no event of a payment made here; `payment list` shows them")]
     Unknown(String),
     /// The other was said.
-    #[error("of payment {id} {said:?} was attested; the other cannot be")]
+    #[error("of payment {id} \"{}\" was attested; the other word cannot be", said.text())]
     Contradiction { id: PaymentId, said: PaymentWord },
+    /// Not a name.
+    #[error("the reference {0:?} is not 1 to 64 of A-Z a-z 0-9 . _ -")]
+    Reference(String),
+    /// One name for two payments.
+    #[error("{reference:?} was made until {day} already; give another payment another reference")]
+    Taken { reference: String, day: Day },
     /// Said twice, by the same message.
     #[error("this message has been obeyed already; sign a new one with a new time")]
     Replayed,
@@ -110,19 +122,21 @@ pub struct Heard {
 }
 
 /// One line of the book.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Note {
     Made { id: PaymentId, day: Day },
+    Named { id: PaymentId, reference: String },
     Said { id: PaymentId, word: PaymentWord },
     Heard(Heard),
 }
 
 impl Note {
-    fn line(self) -> String {
+    fn line(&self) -> String {
         match self {
             Note::Made { id, day } => format!("made {id} {day}"),
+            Note::Named { id, reference } => format!("named {id} {reference}"),
             Note::Said { id, word } => format!("said {id} {}", word.text()),
-            Note::Heard(Heard { at, mac }) => format!("heard {} {}", at.0, hex(&mac)),
+            Note::Heard(Heard { at, mac }) => format!("heard {} {}", at.0, hex(mac)),
         }
     }
 
@@ -130,6 +144,9 @@ impl Note {
         let mut words = line.split(' ');
         let note = match (words.next()?, words.next()?, words.next()?) {
             ("made", id, day) => Note::Made { id: PaymentId::parse(id)?, day: Day::from_yyyymmdd(day)? },
+            ("named", id, reference) if is_reference(reference) => {
+                Note::Named { id: PaymentId::parse(id)?, reference: reference.to_owned() }
+            }
             ("said", id, word) => Note::Said { id: PaymentId::parse(id)?, word: PaymentWord::parse(word)? },
             ("heard", at, mac) => Note::Heard(Heard { at: Time(at.parse().ok()?), mac: unhex(mac)? }),
             _ => return None,
@@ -142,6 +159,7 @@ impl Note {
 #[derive(Clone, Default)]
 struct Book {
     made: BTreeMap<PaymentId, (Day, Option<PaymentWord>)>,
+    named: BTreeMap<String, PaymentId>,
     heard: BTreeSet<Heard>,
 }
 
@@ -253,7 +271,7 @@ impl Payments {
                 Decided::Write(id, write) => (id, write),
             };
             write.extend(heard.map(Note::Heard));
-            let lines: Vec<String> = write.into_iter().map(Note::line).collect();
+            let lines: Vec<String> = write.iter().map(Note::line).collect();
             if lines.is_empty() || notes.append(&lines)? == Appended::Durable {
                 self.apply(&lines)?;
                 return self.book().show(id).ok_or_else(|| PaymentError::Unknown(id.to_string()));
@@ -312,15 +330,32 @@ impl Book {
                 let payments = self.made.iter().map(|(id, (day, said))| view(*id, *day, *said)).collect();
                 Ok(Decided::Shown(Told::All { payments }))
             }
-            Order::Make { until } => {
+            Order::Make { until, reference } => {
                 let day = Day::from_yyyymmdd(until).filter(|day| *day >= now.day() && day.end().is_some());
                 let day = day.ok_or_else(|| PaymentError::Day(until.chars().take(20).collect()))?;
-                let mut id = PaymentId([0; 16]);
-                OsRng.fill_bytes(&mut id.0);
-                Ok(Decided::Write(id, vec![Note::Made { id, day }]))
+                self.make(day, reference.as_deref())
             }
             Order::Attest { event } => self.attest(event),
         }
+    }
+
+    /// A new payment, or the one that was made under this reference.
+    fn make(&self, day: Day, reference: Option<&str>) -> Result<Decided, PaymentError> {
+        if let Some(reference) = reference {
+            if !is_reference(reference) {
+                return Err(PaymentError::Reference(reference.chars().take(80).collect()));
+            }
+            let made = self.named.get(reference).and_then(|id| Some((*id, self.made.get(id)?.0)));
+            match made {
+                Some((id, on)) if on == day => return Ok(Decided::Write(id, Vec::new())),
+                Some((_, day)) => return Err(PaymentError::Taken { reference: reference.to_owned(), day }),
+                None => {}
+            }
+        }
+        let mut id = PaymentId([0; 16]);
+        OsRng.fill_bytes(&mut id.0);
+        let named = reference.map(|reference| Note::Named { id, reference: reference.to_owned() });
+        Ok(Decided::Write(id, [Note::Made { id, day }].into_iter().chain(named).collect()))
     }
 
     /// The payment that is meant, and the note that says it unless it was said before.
@@ -342,6 +377,9 @@ impl Book {
     fn apply(&mut self, note: Note) -> Option<()> {
         match note {
             Note::Made { id, day } => self.made.insert(id, (day, None)).is_none().then_some(()),
+            Note::Named { id, reference } => {
+                (self.made.contains_key(&id) && self.named.insert(reference, id).is_none()).then_some(())
+            }
             Note::Said { id, word } => self.made.get_mut(&id)?.1.replace(word).is_none().then_some(()),
             Note::Heard(heard) => {
                 self.heard.insert(heard);
@@ -357,10 +395,11 @@ impl Book {
         let (mut after, mut missing) = (self.clone(), Vec::new());
         for line in lines {
             let note = Note::parse(line).with_context(|| format!("{line:?} is no line of it"))?;
-            let known = match note {
-                Note::Made { id, day } => after.made.get(&id).map(|(on, _)| *on == day),
-                Note::Said { id, word } => after.made.get(&id).and_then(|(_, said)| Some((*said)? == word)),
-                Note::Heard(heard) => after.heard.contains(&heard).then_some(true),
+            let known = match &note {
+                Note::Made { id, day } => after.made.get(id).map(|(on, _)| on == day),
+                Note::Named { id, reference } => after.named.get(reference).map(|known| known == id),
+                Note::Said { id, word } => after.made.get(id).and_then(|(_, said)| Some((*said)? == *word)),
+                Note::Heard(heard) => after.heard.contains(heard).then_some(true),
             };
             match known {
                 Some(true) => {}
@@ -382,6 +421,10 @@ fn view(id: PaymentId, day: Day, said: Option<PaymentWord>) -> PaymentView {
         undisbursed: event(PaymentWord::Undisbursed),
         said: said.map(|word| word.text().to_string()),
     }
+}
+
+fn is_reference(text: &str) -> bool {
+    (1..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -407,7 +450,7 @@ mod tests {
     }
 
     fn make(book: &Payments) -> PaymentView {
-        match book.obey(&Order::Make { until: "20200401".into() }, NOW, None).unwrap() {
+        match book.obey(&Order::Make { until: "20200401".into(), reference: None }, NOW, None).unwrap() {
             Told::One(view) => view,
             other => panic!("{other:?}"),
         }
@@ -437,6 +480,30 @@ mod tests {
     }
 
     #[test]
+    fn a_payment_made_again_under_its_reference_is_the_same_payment() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |book: &Payments, until: &str, reference: &str| {
+            let order = Order::Make { until: until.into(), reference: Some(reference.into()) };
+            book.obey(&order, NOW, None).map(|told| match told {
+                Told::One(view) => view.paid,
+                other => panic!("{other:?}"),
+            })
+        };
+        let book = open(folder.path());
+        let one = make(&book, "20200401", "loan-17").unwrap();
+        assert_eq!(make(&book, "20200401", "loan-17").unwrap(), one);
+        assert_ne!(make(&book, "20200401", "loan-18").unwrap(), one);
+        drop(book);
+        let book = open(folder.path());
+        assert_eq!(make(&book, "20200401", "loan-17").unwrap(), one);
+        let other = make(&book, "20200402", "loan-17").unwrap_err().to_string();
+        assert!(other.contains("loan-17") && other.contains("20200401"), "{other}");
+        for wrong in ["", "two words", "a\nsaid", &"x".repeat(65)] {
+            assert!(matches!(make(&book, "20200401", wrong), Err(PaymentError::Reference(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn what_nobody_made_cannot_be_attested_and_a_day_that_is_over_cannot_be_named() {
         let folder = tempfile::tempdir().unwrap();
         let book = open(folder.path());
@@ -447,7 +514,7 @@ mod tests {
             assert!(matches!(book.obey(&order, NOW, None), Err(PaymentError::Unknown(_))), "{order:?}");
         }
         for until in ["20200311", "2020-04-01", "", "21060207"] {
-            let order = Order::Make { until: until.into() };
+            let order = Order::Make { until: until.into(), reference: None };
             assert!(matches!(book.obey(&order, NOW, None), Err(PaymentError::Day(_))), "{until}");
         }
     }
@@ -457,7 +524,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let book = open(folder.path());
         let heard = Some(Heard { at: NOW, mac: [7; 32] });
-        let order = Order::Make { until: "20200401".into() };
+        let order = Order::Make { until: "20200401".into(), reference: None };
         book.obey(&order, NOW, heard).unwrap();
         assert!(matches!(book.obey(&order, NOW, heard), Err(PaymentError::Replayed)));
         drop(book);
@@ -490,7 +557,8 @@ mod tests {
             assert_eq!(said(&books[0]), said(&books[1]));
         }
         // A message is obeyed once, wherever it is sent.
-        let (order, heard) = (Order::Make { until: "20200401".into() }, Some(Heard { at: NOW, mac: [7; 32] }));
+        let (order, heard) =
+            (Order::Make { until: "20200401".into(), reference: None }, Some(Heard { at: NOW, mac: [7; 32] }));
         books[0].obey(&order, NOW, heard).unwrap();
         assert!(matches!(books[1].obey(&order, NOW, heard), Err(PaymentError::Replayed)));
         database.cut(true);

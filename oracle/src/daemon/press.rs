@@ -10,6 +10,7 @@ use super::signer::{Keys, Say};
 use crate::announce::{AnnounceError, ProvenAnnouncement};
 use crate::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage, PackedAttestation, Parts};
 use crate::event::Event;
+use crate::relay::note::Note;
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::wire::{SignedLows, SignedPrice};
 use dlc_messages::oracle_msgs::OracleAttestation;
@@ -261,6 +262,16 @@ impl Press {
                 told.by_event.remove(&oldest);
             }
         }
+    }
+
+    /// Notes for relays: of the announcements of `announce`, then of the attestations of those events of `attest` that have
+    /// an outcome. The same for ever.
+    ///
+    /// # Errors
+    /// When one cannot be signed, or is about a payment.
+    pub fn notes(&self, announce: &[Event], attest: &[Event]) -> Result<Vec<Note>, AnnounceError> {
+        let say: Vec<Say> = attest.iter().filter_map(|event| self.grounds(*event)).collect();
+        self.keys.notes(announce, &say)
     }
 
     fn told(&self) -> MutexGuard<'_, Told> {

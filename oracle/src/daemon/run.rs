@@ -11,6 +11,7 @@ use super::http::{info_of, router, serve, Counter, Guard};
 use super::keyfile;
 use super::log::TickLog;
 use super::log_routes::Published;
+use super::nostr::Publisher;
 use super::passphrase::Passphrase;
 use super::payments::{Order, Payments, Told};
 use super::peers::Peers;
@@ -69,6 +70,8 @@ pub struct Oracle {
     ahead: JoinHandle<()>,
     // The payments' listeners and the look at the signer; they end when this is dropped.
     beside: JoinSet<()>,
+    // One task a relay; they end when this is dropped.
+    relays: JoinSet<()>,
     following: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -80,7 +83,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     config.check()?;
     let (listen, network, clock) = (config.listen, config.network, config.clock.clone());
     let (data, feed, limits) = (config.data.clone(), config.feed.clone(), config.limits.clone());
-    let webhook = config.operating.webhook.clone();
+    let (webhook, relays) = (config.operating.webhook.clone(), config.operating.relays.clone());
     let opened = tokio::task::spawn_blocking(move || open(config)).await??;
     clock.now().context("start without knowing the time")?;
     let mut desk = opened.desk;
@@ -95,13 +98,17 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
+    let publisher = Publisher::new(Arc::clone(&press), data.clone());
     let counter = Counter::new(Arc::clone(&press), clock, info, data.clone(), opened.published, closed.clone());
+    let counter = counter.with_relays(publisher.board());
     let meters = Arc::clone(&counter.meters);
     let guard = Arc::new(Guard::new(&limits, network.usual_rate(), Arc::clone(&meters)));
     let own = private::router(counter.clone(), data, &feed);
     let app = router(counter, Arc::clone(&guard));
     let stop = Stop(Arc::new(AtomicBool::new(false)));
     let told = Arc::clone(&stop.0);
+    let mut publishing = JoinSet::new();
+    publisher.start(&relays, &mut publishing);
     Ok(Oracle {
         address,
         key,
@@ -111,6 +118,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
         server: tokio::spawn(serve(listener, app, guard, closed.clone())),
         private: tokio::spawn(serve_privately(socket, own, closed.clone())),
         beside,
+        relays: publishing,
         following: tokio::spawn(follow(book, closed)),
         ahead: tokio::spawn(press.work_ahead(move |event| meters.attested(event))),
     })
@@ -350,6 +358,7 @@ impl Oracle {
     pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
         drop(self.beside);
+        drop(self.relays);
         let _ = self.closing.send(true);
         self.ahead.abort();
         let hanging_up = [self.server.abort_handle(), self.private.abort_handle()];

@@ -111,6 +111,8 @@ async fn hear(State(ear): State<Ear>, headers: HeaderMap, body: Result<Bytes, By
         Ok(Err(error)) => {
             let (status, code) = match &error {
                 PaymentError::Day(_) => (StatusCode::BAD_REQUEST, "bad_day"),
+                PaymentError::Reference(_) => (StatusCode::BAD_REQUEST, "bad_reference"),
+                PaymentError::Taken { .. } => (StatusCode::CONFLICT, "reference_taken"),
                 PaymentError::Unknown(_) => (StatusCode::NOT_FOUND, "unknown_event"),
                 PaymentError::Contradiction { .. } => (StatusCode::CONFLICT, "contradiction"),
                 PaymentError::Replayed => (StatusCode::CONFLICT, "replayed"),

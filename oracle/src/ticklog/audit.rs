@@ -20,6 +20,9 @@ use bitcoin::hashes::sha256;
 use bitcoin::key::XOnlyPublicKey;
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Seconds after an hour's end by which it is final: the two minutes of the rules, and one for an oracle that is slow.
+const FREEZE: u32 = 180;
+
 /// What does not agree.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Disagreement {
@@ -53,6 +56,9 @@ pub enum Disagreement {
     /// A touch that is true and not said.
     #[error("event {event} is not attested, but the low of its hours fell to {least}")]
     ForgottenTouch { event: Event, least: Cents },
+    /// Lows are kept open that the log's ticks close.
+    #[error("the log reaches {head}, but the lows of {day} are signed as final only until {until}: what was said since cannot be held against it")]
+    Open { day: Day, until: Time, head: Time },
     /// The signed head is not of this log.
     #[error("the signed head of tick {n} is not of this log: {why}")]
     Head { n: u64, why: &'static str },
@@ -286,12 +292,15 @@ pub struct Logs {
     logs: Vec<Auditor>,
     /// Served lows of final hours, once they were found right.
     served: BTreeMap<Time, Option<Cents>>,
+    /// Served lows of hours before the logs begin, and whether they are final: there is nothing to make them again from,
+    /// but what follows from them must have been said, and nothing else.
+    before: BTreeMap<Time, (Cents, bool)>,
 }
 
 impl Logs {
     /// Audits of all logs, every line taken.
     pub fn new(oracle: XOnlyPublicKey, logs: Vec<Auditor>) -> Logs {
-        Logs { oracle, logs, served: BTreeMap::new() }
+        Logs { oracle, logs, served: BTreeMap::new(), before: BTreeMap::new() }
     }
 
     fn cover(&self, moment: Time) -> bool {
@@ -316,9 +325,13 @@ impl Logs {
         served.verify(&self.oracle)?;
         let Some(start) = served.day.start() else { return Ok(()) };
         for (number, low) in (0u32..).zip(&served.lows) {
-            let Some(hour) = start.plus(number * HOUR).filter(|hour| self.cover(*hour)) else { continue };
-            let made = self.made(hour, |log| &log.lows);
+            let Some(hour) = start.plus(number * HOUR) else { continue };
             let is_final = hour.plus(HOUR).is_some_and(|end| end <= served.frozen_until);
+            if !self.cover(hour) {
+                self.before.extend(low.map(|low| (hour, (low, is_final))));
+                continue;
+            }
+            let made = self.made(hour, |log| &log.lows);
             let agrees = match *low {
                 None => !is_final || made.contains(&None),
                 Some(low) => {
@@ -334,6 +347,20 @@ impl Logs {
             }
         }
         Ok(())
+    }
+
+    /// Are hours that are over signed as final, as `head` says that they are over? An oracle that keeps them open could
+    /// leave anything unsaid.
+    ///
+    /// # Errors
+    /// When they are not.
+    pub fn check_final(&self, served: &SignedLows, head: &Head) -> Result<(), Disagreement> {
+        head.verify(&self.oracle)?;
+        let right = Time(head.at.0.saturating_sub(FREEZE)).hour_floor();
+        match served.frozen_until < right {
+            true => Err(Disagreement::Open { day: served.day, until: served.frozen_until, head: head.at }),
+            false => Ok(()),
+        }
     }
 
     /// Is an attested fixing, or that there is none, what the ticks make? Everything at or before `frozen_until` is final.
@@ -360,13 +387,11 @@ impl Logs {
     pub fn check_touch(&self, event: Event, attested: bool, frozen_until: Time) -> Result<(), Disagreement> {
         let Event::Touch { level, day, .. } = event else { return Ok(()) };
         let (Some(from), Some(end)) = (event.touch_from(), day.end()) else { return Ok(()) };
-        if !self.cover(from) {
-            return Ok(());
-        }
         let hours = |until: Time| (0..24).filter_map(|n| from.plus(n * HOUR)).take_while(move |hour| *hour < until);
         if attested {
             let made = |hour: Time| self.logs.iter().filter_map(move |log| log.lows.get(&hour).copied());
-            let known = hours(end).flat_map(made).min();
+            let before = |hour: Time| self.before.get(&hour).map(|(low, _)| *low);
+            let known = hours(end).flat_map(|hour| made(hour).chain(before(hour))).min();
             return match known {
                 Some(low) if low <= level.cents() => Ok(()),
                 _ => Err(Disagreement::FalseTouch { event, least: said(known) }),
@@ -374,8 +399,11 @@ impl Logs {
         }
         // Without a served low the highest that any of the logs makes: the oracle may have said that one.
         let highest = |hour: Time| self.made(hour, |log| &log.lows).into_iter().collect::<Option<Vec<_>>>();
-        let final_low =
-            |hour: Time| self.served.get(&hour).copied().unwrap_or_else(|| highest(hour)?.into_iter().max());
+        let before = |hour: Time| self.before.get(&hour).filter(|(_, is_final)| *is_final).map(|(low, _)| *low);
+        let final_low = |hour: Time| match self.cover(hour) {
+            true => self.served.get(&hour).copied().unwrap_or_else(|| highest(hour)?.into_iter().max()),
+            false => before(hour),
+        };
         match hours(end.min(frozen_until)).filter_map(final_low).min() {
             Some(least) if least <= level.cents() => Err(Disagreement::ForgottenTouch { event, least }),
             _ => Ok(()),

@@ -3,13 +3,15 @@
 use super::{checks, Outcome};
 use crate::contract::clauses::Clause;
 use crate::contract::settle::VerifiedAttestation;
-use crate::contract::OracleAttestation;
+use crate::contract::{OracleAnnouncement, OracleAttestation};
+use crate::loan::terms::TouchDay;
 use crate::loan::units::Time;
 use crate::node::tools::{Tools, Trouble};
 use crate::oracle_client::OracleClient;
 use crate::protocol::{Input, Loan};
 use crate::settlement::{deadline, touch};
 use bitcoin::key::XOnlyPublicKey;
+use hypothec_oracle::event::Event;
 use hypothec_oracle::units::Day;
 use hypothec_oracle::wire::SignedLows;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -139,7 +141,14 @@ async fn exit_of(
                 }
             }
             Ok(_) => {}
-            Err(e) => missing = missing.or_else(|| Some(e.clone())),
+            Err(e) => {
+                let e = e.clone();
+                match heard(client, loan, (index, day), at).await {
+                    Ok(Some(said)) => return settled(tools, loan, Clause::Touch { index }, said).map(Some),
+                    Ok(None) => missing = missing.or(Some(e)),
+                    Err(contradiction) => missing = missing.or(Some(contradiction)),
+                }
+            }
         }
     }
     // A touch before due ends the loan, so the fixing is second; but it does not wait for ever for lows that are lost.
@@ -162,7 +171,11 @@ async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<
         let clause = Clause::Touch { index };
         let touched = lows.of(day.day).await.as_ref().map(|lows| touch::is_touched(&loan.terms, day, lows));
         let said = match touched {
-            Err(e) => Err(e.clone()),
+            Err(_) if loan.has_said(clause, &key) => continue,
+            Err(e) => {
+                let e = e.clone();
+                heard(client, loan, (index, day), at).await.and_then(|said| said.map(Some).ok_or(e))
+            }
             Ok(false) => continue,
             Ok(true) if loan.has_said(clause, &key) => continue,
             Ok(true) if failed >= ENOUGH => break,
@@ -196,6 +209,31 @@ async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<
 
 /// One oracle's verified attestation of a clause, once there is one.
 async fn word(client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<OracleAttestation>, Trouble> {
+    let Some((event, announcement)) = asked(client, loan, clause) else { return Ok(None) };
+    let Some(attestation) = client.attestation(event, announcement).await? else { return Ok(None) };
+    // Once more against the loan's own announcements: what goes into the log is sure to settle it.
+    VerifiedAttestation::check(&loan.announcements, clause, attestation.clone()).map_err(Trouble::later)?;
+    Ok(Some(attestation))
+}
+
+/// One oracle's verified attestation of a day's touch by relays alone, where its lows cannot be had: the attestation itself
+/// says that the touch is true.
+async fn heard(
+    client: &OracleClient,
+    loan: &Loan,
+    (index, day): (usize, &TouchDay),
+    at: Time,
+) -> Result<Option<OracleAttestation>, Trouble> {
+    let clause = Clause::Touch { index };
+    let asked = asked(client, loan, clause).filter(|_| touch::counts_without_lows(&loan.terms, day, at));
+    let Some((event, announcement)) = asked else { return Ok(None) };
+    let Some(attestation) = client.attestation_by_relays(event, announcement).await? else { return Ok(None) };
+    VerifiedAttestation::check(&loan.announcements, clause, attestation.clone()).map_err(Trouble::later)?;
+    Ok(Some(attestation))
+}
+
+/// The event of a clause, and how this oracle announced it to the loan.
+fn asked<'a>(client: &OracleClient, loan: &'a Loan, clause: Clause) -> Option<(Event, &'a OracleAnnouncement)> {
     let event = match clause {
         Clause::Touch { index } => loan.payouts.days.get(index).map(|day| day.event()),
         Clause::Fixing => Some(loan.terms.fixing_event()),
@@ -203,16 +241,16 @@ async fn word(client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Opti
     };
     let announced = loan.announcements.of(clause);
     let announced = announced.into_iter().find(|announcement| announcement.oracle_public_key == client.key());
-    let (Some(event), Some(announcement)) = (event, announced) else { return Ok(None) };
-    let Some(attestation) = client.attestation(event, announcement).await? else { return Ok(None) };
-    // Once more against the loan's own announcements: what goes into the log is sure to settle it.
-    VerifiedAttestation::check(&loan.announcements, clause, attestation.clone()).map_err(Trouble::later)?;
-    Ok(Some(attestation))
+    event.zip(announced)
 }
 
 async fn attested(tools: &Tools, client: &OracleClient, loan: &Loan, clause: Clause) -> Result<Option<Input>, Trouble> {
-    let Some(attestation) = word(client, loan, clause).await? else { return Ok(None) };
-    let verified = VerifiedAttestation::check(&loan.announcements, clause, attestation).map_err(Trouble::later)?;
+    word(client, loan, clause).await?.map(|said| settled(tools, loan, clause, said)).transpose()
+}
+
+/// The exit that an attestation opens, signed.
+fn settled(tools: &Tools, loan: &Loan, clause: Clause, said: OracleAttestation) -> Result<Input, Trouble> {
+    let verified = VerifiedAttestation::check(&loan.announcements, clause, said).map_err(Trouble::later)?;
     let transaction = checks::settle(tools, loan, &verified)?;
-    Ok(Some(Input::Attested { clause, attestations: verified.attestations(), transaction }))
+    Ok(Input::Attested { clause, attestations: verified.attestations(), transaction })
 }

@@ -9,7 +9,7 @@ use crate::ticklog::audit::{Auditor, Covered, Logs};
 use crate::ticklog::entry::{named, Head};
 use crate::units::{Cents, Day, Time};
 use crate::verify::{fixing_dollars, verify_announcement, verify_attestation};
-use crate::wire::{Info, SignedLows, Status};
+use crate::wire::{Info, SignedLows};
 use anyhow::{bail, ensure, Context};
 use bitcoin::hex::DisplayHex;
 use bitcoin::key::XOnlyPublicKey;
@@ -88,6 +88,9 @@ pub async fn run(audit: Audit) -> anyhow::Result<()> {
 /// What the oracle said, fetched before its log is.
 struct Said {
     key: XOnlyPublicKey,
+    /// The end of the log, signed before anything else was asked.
+    head: Head,
+    /// Everything before is final by every signed list of lows.
     frozen_until: Time,
     lows: Vec<SignedLows>,
     fixings: BTreeMap<Time, Option<u32>>,
@@ -231,10 +234,11 @@ async fn policies(reader: &Reader, key: &XOnlyPublicKey) -> anyhow::Result<Polic
 
 /// Lows, fixings and touches of the days.
 async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bool) -> anyhow::Result<Said> {
-    let status: Status = reader.json("/v1/status").await?;
+    let head: Head = reader.json("/v1/log/head").await?;
     let mut said = Said {
         key,
-        frozen_until: status.frozen_until,
+        head,
+        frozen_until: Time(u32::MAX),
         lows: Vec::new(),
         fixings: BTreeMap::new(),
         touches: Vec::new(),
@@ -244,6 +248,7 @@ async fn said(reader: &Reader, key: XOnlyPublicKey, days: &[Day], every_rung: bo
         let lows: SignedLows = reader.json(&format!("/v1/lows/{day}")).await?;
         ensure!(lows.day == *day, "asked for the lows of {day}, the oracle answered those of {}", lows.day);
         lows.verify(&key)?;
+        said.frozen_until = said.frozen_until.min(lows.frozen_until);
         said.lows.push(lows);
         let bundle = Bundle::Fixings { day: *day };
         for (event, attested) in attested(reader, bundle, &key, days).await? {
@@ -345,6 +350,7 @@ async fn follow(reader: &Reader, auditor: &mut Auditor, day: Day) -> anyhow::Res
 
 fn compare(logs: &mut Logs, said: &Said) -> anyhow::Result<()> {
     for lows in &said.lows {
+        logs.check_final(lows, &said.head)?;
         logs.check_lows(lows)?;
     }
     for (at, attested) in &said.fixings {
@@ -360,8 +366,10 @@ fn report(said: &Said, from: Day, to: Day, read: &str, covered: Covered) -> Stri
     let fixings = said.fixings.values().filter(|attested| attested.is_some()).count();
     let lows: usize = said.lows.iter().map(|day| day.lows.iter().flatten().count()).sum();
     let touches = said.touches.iter().filter(|(_, attested)| *attested).count();
+    let (head, final_until) = (said.head.at, said.frozen_until);
     format!(
-        "oracle {}\ndays     {from} to {to}{read}\nticks    {}, {} with a median, {} signed heads\nlows     {lows}\n\
+        "oracle {}\ndays     {from} to {to}{read}\nheard    its log reached {head}, everything before {final_until} is final: compare \
+         with your clock\nticks    {}, {} with a median, {} signed heads\nlows     {lows}\n\
          fixings  {fixings} attested\ntouches  {touches} attested of {} looked at\neverything agrees",
         said.key,
         covered.ticks,

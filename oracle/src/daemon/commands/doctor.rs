@@ -2,10 +2,10 @@
 
 use crate::clock::Clock;
 use crate::daemon::cli::Place;
-use crate::daemon::config::{Network, Said, LISTEN};
+use crate::daemon::config::{relays, Network, Said, LISTEN};
 use crate::daemon::doctor::{
-    look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_live, look_at_mirror, look_at_service,
-    look_at_signer, look_at_venue, Asker, Finding, Level, WebVenue,
+    look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_live, look_at_mirror, look_at_relay,
+    look_at_service, look_at_signer, look_at_venue, Asker, Finding, Level, WebVenue,
 };
 use crate::daemon::feed::fetch::PATIENCE;
 use crate::price::policy::Policy;
@@ -15,7 +15,7 @@ use clap::Args;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-/// What to look at; the config file's `listen`, `signer`, `mirrors`, `venues`, `bitcoind`, and `live` with its `policy`
+/// What to look at; the config file's `listen`, `signer`, `mirrors`, `venues`, `bitcoind`, `nostr`, and `live` with its `policy`
 /// and `venue_urls`, count too.
 #[derive(Debug, Args)]
 #[command(after_help = "Example:\n  \
@@ -142,6 +142,17 @@ async fn examine(said: Said) -> anyhow::Result<Vec<Finding>> {
                 "mirror",
                 format!("{mirror}: not compared, for this oracle's own key is not known"),
                 "a mirror that says something else is an equivocation",
+                "start the daemon or the signer and ask again",
+            )),
+        }
+    }
+    for relay in relays(&said.nostr.clone().unwrap_or_default())? {
+        match key.or(expected) {
+            Some(key) => found.push(look_at_relay(&data, &relay, key, now).await),
+            None => found.push(Finding::note(
+                "relay",
+                format!("{relay}: not looked at, for this oracle's own key is not known"),
+                "what a relay shows must be this oracle's",
                 "start the daemon or the signer and ask again",
             )),
         }

@@ -17,6 +17,9 @@ pub enum Payment {
         /// The last UTC day on which something can be said of it, YYYYMMDD.
         #[arg(long, value_name = "YYYYMMDD")]
         until: String,
+        /// Your own name for it, 1 to 64 of A-Z a-z 0-9 . _ -; made again under it, it is the same payment.
+        #[arg(long)]
+        reference: Option<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -38,7 +41,7 @@ impl Payment {
     /// When the daemon does not run, or refuses.
     pub fn run(self) -> anyhow::Result<()> {
         let (order, place) = match self {
-            Payment::Make { until, place } => (Order::Make { until }, place),
+            Payment::Make { until, reference, place } => (Order::Make { until, reference }, place),
             Payment::Attest { event, place } => (Order::Attest { event }, place),
             Payment::List(place) => (Order::List {}, place),
         };

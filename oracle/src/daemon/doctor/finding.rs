@@ -18,7 +18,7 @@ pub enum Level {
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// `clock`, `disk`, `venue`, `key`, `mirror` or `service`.
+    /// `clock`, `disk`, `venue`, `key`, `mirror`, `relay` or `service`.
     pub area: &'static str,
     /// How it is.
     pub level: Level,

@@ -1,4 +1,4 @@
-//! The doctor: looks at clock, disk, venues, keys and mirrors, and says what is wrong, why it matters and what to do.
+//! The doctor: looks at clock, disk, venues, keys, mirrors and relays, and says what is wrong, why it matters and what to do.
 //!
 //! Changes nothing but a probe file that it takes away again. Signs nothing.
 
@@ -9,6 +9,7 @@ mod finding;
 mod keys;
 mod live;
 mod mirrors;
+mod relays;
 mod service;
 mod venues;
 
@@ -19,5 +20,6 @@ pub use finding::{Finding, Level};
 pub use keys::{look_at_key_file, look_at_signer};
 pub use live::look_at_live;
 pub use mirrors::look_at_mirror;
+pub use relays::look_at_relay;
 pub use service::look_at_service;
 pub use venues::{look_at_venue, WebVenue};

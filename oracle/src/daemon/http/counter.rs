@@ -1,6 +1,7 @@
 //! What the routes need to know.
 
 use super::super::log_routes::Published;
+use super::super::nostr::Board;
 use super::super::press::Press;
 use super::Meters;
 use crate::clock::Clock;
@@ -30,6 +31,8 @@ pub struct Counter {
     pub meters: Arc<Meters>,
     /// Seats of those who follow the stream of events.
     pub seats: Arc<Semaphore>,
+    /// How the relays are doing.
+    pub relays: Board,
     /// Turns true, or loses its sender, when the oracle stops.
     pub closing: watch::Receiver<bool>,
 }
@@ -45,7 +48,13 @@ impl Counter {
         closing: watch::Receiver<bool>,
     ) -> Counter {
         let seats = Arc::new(Semaphore::new(FOLLOWERS));
-        Counter { press, clock, info, data, published, meters: Arc::new(Meters::new()), seats, closing }
+        let (meters, relays) = (Arc::new(Meters::new()), Board::default());
+        Counter { press, clock, info, data, published, meters, seats, relays, closing }
+    }
+
+    /// The same, telling how these relays are doing.
+    pub fn with_relays(self, relays: Board) -> Counter {
+        Counter { relays, ..self }
     }
 }
 

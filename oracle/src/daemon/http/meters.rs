@@ -3,12 +3,14 @@
 //! Labels are few by construction: routes as they are written in the program, never as they were asked for.
 
 use super::super::desk::Shown;
+use super::super::nostr::RelayState;
 use super::super::signer::Away;
 use crate::event::Event;
 use crate::units::Time;
 use prometheus_client::encoding::{text::encode, EncodeLabelSet};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
@@ -26,6 +28,11 @@ struct Kind {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct At {
     venue: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct To {
+    relay: String,
 }
 
 /// Everything that is counted.
@@ -57,6 +64,38 @@ struct ShownMeters {
     signer_away: Gauge,
     followers: Gauge,
     clock_ahead: Gauge,
+    relays: RelayMeters,
+}
+
+/// What is read off the publisher's board.
+#[derive(Default)]
+struct RelayMeters {
+    connected: Family<To, Gauge>,
+    lag: Family<To, Gauge>,
+    last_ok: Family<To, Gauge>,
+    notes: Family<To, Counter>,
+}
+
+impl RelayMeters {
+    fn register(&self, registry: &mut Registry) {
+        registry.register("relay_connected", "1 while there is a connection to the relay", self.connected.clone());
+        registry.register("relay_notes", "Notes that the relay took, since start", self.notes.clone());
+        let mut seconds = |name: &str, help: &str, of: &Family<To, Gauge>| {
+            registry.register_with_unit(name, help, Unit::Seconds, of.clone())
+        };
+        seconds("relay_lag", "How far what the relay has is behind what is final", &self.lag);
+        seconds("relay_last_ok", "When the relay last took a note, unix time; -1 when it never did", &self.last_ok);
+    }
+
+    fn read(&self, shown: &BTreeMap<String, RelayState>, frozen_until: Time) {
+        for (url, state) in shown {
+            let to = To { relay: url.clone() };
+            self.connected.get_or_create(&to).set(i64::from(state.connected));
+            self.lag.get_or_create(&to).set(i64::from(frozen_until.since(state.done)));
+            self.last_ok.get_or_create(&to).set(state.last_ok.map_or(-1, |at| i64::from(at.0)));
+            self.notes.get_or_create(&to).inner().store(state.taken, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Default for Meters {
@@ -110,6 +149,11 @@ impl Meters {
     /// So many connections are open.
     pub fn connections(&self, open: usize) {
         self.connections.set(whole(open));
+    }
+
+    /// How the relays are doing, where everything up to `frozen_until` is final.
+    pub fn relays(&self, shown: &BTreeMap<String, RelayState>, frozen_until: Time) {
+        self.shown.lock().unwrap_or_else(PoisonError::into_inner).relays.read(shown, frozen_until);
     }
 
     /// The page for Prometheus.
@@ -167,6 +211,8 @@ impl ShownMeters {
         );
         let (venue_used, ticks) = (Family::<At, Gauge>::default(), Counter::default());
         registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
+        let relays = RelayMeters::default();
+        relays.register(&mut registry);
         registry.register("ticks", "How often there was a price, since start", ticks.clone());
         ShownMeters {
             registry,
@@ -186,6 +232,7 @@ impl ShownMeters {
             heads_waiting,
             signer_away,
             followers,
+            relays,
             clock_ahead,
         }
     }

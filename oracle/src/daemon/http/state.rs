@@ -115,7 +115,11 @@ async fn metrics(State(counter): State<Counter>, asked: HeaderMap) -> Result<Res
     let now = counter.clock.now().ok();
     let followers = super::counter::FOLLOWERS.saturating_sub(counter.seats.available_permits());
     let away = counter.press.keys().away();
-    let text = counter.meters.text(&counter.press.window().look(), now, followers, away);
+    let text = {
+        let shown = counter.press.window().look();
+        counter.meters.relays(&counter.relays.look(), shown.ledger.frozen_until());
+        counter.meters.text(&shown, now, followers, away)
+    };
     let text = text.map_err(|error| internal(&error))?;
     Ok(paper(&asked, Lasts::Now, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes()))
 }

@@ -27,6 +27,14 @@ pub enum Ask {
         /// What is to be said, each with its grounds.
         say: Vec<Say>,
     },
+    /// The signatures of notes for relays: of these events' announcements, then of these attestations. The signer makes
+    /// the words itself and dates the notes by the events: there is nothing in a note that the asker chooses.
+    Publish {
+        /// Event ids.
+        announce: Vec<String>,
+        /// What is to be said, each with its grounds, as in [`Ask::Attest`].
+        say: Vec<Say>,
+    },
     /// A signature of a statement of a known shape.
     State {
         /// Its tag.
@@ -92,6 +100,11 @@ pub enum Answer {
     Attested {
         /// One list an event.
         signatures: Vec<Vec<Signature>>,
+    },
+    /// The signatures of notes, in the order asked for.
+    Published {
+        /// BIP340 over each note's id.
+        signatures: Vec<Signature>,
     },
     /// A statement's signature.
     Stated {

@@ -155,6 +155,19 @@ impl SignerClient {
         Ok(made)
     }
 
+    /// The signatures of notes for relays: of announcements, then of attestations; at most [`MOST`] together.
+    ///
+    /// # Errors
+    /// When the signer refuses or is away.
+    pub fn publish(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Signature>, AnnounceError> {
+        let announce: Vec<String> = announce.iter().map(ToString::to_string).collect();
+        let notes = announce.len().saturating_add(say.len());
+        match self.ask(&Ask::Publish { announce, say: say.to_vec() }, notes)? {
+            Answer::Published { signatures } if signatures.len() == notes => Ok(signatures),
+            _ => Err(unsigned("it answered with something else than the signatures of notes").into()),
+        }
+    }
+
     /// A statement's signature.
     ///
     /// # Errors

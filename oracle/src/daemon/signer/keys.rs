@@ -6,6 +6,7 @@ use super::vault::{Refusal, Vault};
 use super::watch::Away;
 use crate::announce::{AnnounceError, ProvenAnnouncement};
 use crate::event::Event;
+use crate::relay::note::{Draft, Note};
 use crate::statement::Statement;
 use crate::verify::fixing_digits;
 use bitcoin::key::XOnlyPublicKey;
@@ -69,10 +70,7 @@ impl Keys {
         };
         let pairs = say.iter().zip(&events);
         match self {
-            Keys::Here(vault) => vault.attest(say).map_err(|refusal| match refusal {
-                Refusal::Key(error) => error,
-                other => Unsigned::from(other).into(),
-            }),
+            Keys::Here(vault) => vault.attest(say).map_err(said_no),
             Keys::Signer(signer) => {
                 let made = signer.attest(say)?;
                 let whole = |((one, event), signatures): ((&Say, &Event), Vec<Signature>)| OracleAttestation {
@@ -84,6 +82,42 @@ impl Keys {
                 Ok(pairs.zip(made).map(whole).collect())
             }
         }
+    }
+
+    /// Notes for relays: of the announcements of `announce`, then of the attestations of `say`, in order. The same call
+    /// gives the same notes for ever. What is said must be durable in the ledger.
+    ///
+    /// # Errors
+    /// As [`Keys::announcements`] and [`Keys::attest`], and when an event is none that relays carry.
+    pub fn notes(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Note>, AnnounceError> {
+        let drafts = self.drafts(announce, say)?;
+        let signatures = match self {
+            Keys::Here(vault) => vault.publish(announce, say).map_err(said_no)?,
+            Keys::Signer(signer) => signer.publish(announce, say)?,
+        };
+        // A signer that made other words than this process would be found out here.
+        let signed = |(draft, signature): (Draft, Signature)| {
+            draft
+                .signed(signature)
+                .map_err(|error| AnnounceError::Signer { why: format!("of a note, {error}"), away: false })
+        };
+        drafts.into_iter().zip(signatures).map(signed).collect()
+    }
+
+    fn drafts(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Draft>, AnnounceError> {
+        let said = self.attest(say)?;
+        let attested: Vec<Event> = say.iter().filter_map(Say::event).collect();
+        let all: Vec<Event> = announce.iter().chain(&attested).copied().collect();
+        let mut announced = Vec::with_capacity(all.len());
+        for (event, proven) in all.iter().zip(self.announcements(&all)?) {
+            announced.push(Draft::announcement(*event, &proven).ok_or_else(|| not_carried(*event))?);
+        }
+        let of_attested = announced.split_off(announce.len().min(announced.len()));
+        let mut drafts = announced;
+        for ((event, said), announced) in attested.into_iter().zip(&said).zip(of_attested) {
+            drafts.push(Draft::attestation(event, said, announced.id()).ok_or_else(|| not_carried(event))?);
+        }
+        Ok(drafts)
     }
 
     /// A statement's signature.
@@ -112,4 +146,16 @@ impl Keys {
             Keys::Signer(signer) => signer.watch().await,
         }
     }
+}
+
+fn said_no(refusal: Refusal) -> AnnounceError {
+    match refusal {
+        Refusal::Key(error) => error,
+        other => Unsigned::from(other).into(),
+    }
+}
+
+/// Relays carry no such event.
+pub(super) fn not_carried(event: Event) -> AnnounceError {
+    AnnounceError::Signer { why: format!("event {event} is none that relays carry"), away: false }
 }

@@ -8,7 +8,8 @@
 //! A daemon may hold the key itself. It then does so under the same rules and with the same record, which it locks: of one
 //! folder's key there is one record, and one process that signs.
 //!
-//! Never opens a network socket, never signs a bare digest, never signs a rotation.
+//! Never opens a network socket, never signs a bare digest (of a note for relays it makes the id itself), never signs a
+//! rotation.
 
 mod adopt;
 mod ask;

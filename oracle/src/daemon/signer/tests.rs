@@ -9,6 +9,7 @@ use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::event::{Event, PaymentId, PaymentWord};
 use crate::ladder::Level;
+use crate::relay::note::{read, Word};
 use crate::statement::{Statement, LOG_HEAD};
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::{verify_announcement, verify_attestation};
@@ -380,6 +381,47 @@ fn anything_that_is_no_request_is_refused_and_nothing_panics() {
         let answer: Answer = serde_json::from_slice(&vault.answer(request.as_bytes())).unwrap();
         assert!(matches!(answer, Answer::Refused { .. }), "{request:.80}: {answer:?}");
     }
+}
+
+#[test]
+fn a_note_for_relays_is_signed_where_its_word_would_be_and_never_a_hash_that_was_handed_over() {
+    let mut world = World::new();
+    let publish = |world: &World, announce: Vec<String>, say| world.hear(Ask::Publish { announce, say });
+    for (say, why) in [
+        (touch(7_490, 0, 9, 749_001), "above the level"),
+        (fixing(11, 1), "ahead of its hour"),
+        (Say::Payment { id: format!("pay-{}-20200312-paid", "09".repeat(16)) }, "nobody else's business"),
+    ] {
+        assert!(publish(&world, vec![], vec![say]).is_err(), "{why}");
+    }
+    for id in ["btcusd1584007201".into(), "00".repeat(32), format!("pay-{}-20200312-paid", "09".repeat(16))] {
+        assert!(matches!(publish(&world, vec![id], vec![]), Err(Refusal::Unknown(_))));
+    }
+    assert!(matches!(publish(&world, vec!["btcusd0".into(); 3_000], vec![]), Err(Refusal::TooMany(3_000))));
+    let signed = publish(&world, vec![], vec![fixing(9, 798_765)]).unwrap();
+    world.restart();
+    assert_eq!(publish(&world, vec![], vec![fixing(9, 798_765)]).unwrap(), signed);
+    let second = publish(&world, vec![], vec![fixing(9, 900_000)]);
+    assert!(matches!(second, Err(Refusal::SecondFixing { .. })), "a note binds as its attestation does");
+    let stated = world.hear(Ask::State { tag: "nostr".into(), data: "00".repeat(32) });
+    assert!(matches!(stated, Err(Refusal::Unknown(_))));
+
+    let socket = world.folder.path().join("signer.sock");
+    let served = serve(&socket, world.vault.take().unwrap());
+    let (there, here) = (Keys::Signer(SignerClient::connect(&socket).unwrap()), Keys::from(keys()));
+    let announce = [Event::Fixing { at: hour(20) }, touch(7_490, 0, 9, 749_000).event().unwrap()];
+    let say = [touch(7_490, 0, 9, 749_000), fixing(9, 798_765)];
+    let notes = there.notes(&announce, &say).unwrap();
+    assert_eq!(notes, here.notes(&announce, &say).unwrap(), "the same notes as with the key at hand");
+    assert_eq!(notes.len(), 4);
+    let mut words = notes.iter().map(|note| read(note, &keys().public_key()).unwrap());
+    let (Some(Word::Announced(..)), Some(Word::Announced(event, _))) = (words.next(), words.next()) else {
+        panic!("announcements first")
+    };
+    let Some(Word::Attested(attested, said, names)) = words.next() else { panic!("then attestations") };
+    assert_eq!((attested, names), (event, notes[1].id));
+    assert_eq!(said, there.attest(&say[..1]).unwrap()[0]);
+    served.0.shutdown_background();
 }
 
 /// A served signer; gone when dropped.

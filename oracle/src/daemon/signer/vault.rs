@@ -6,6 +6,7 @@ use super::record::{Entry, Record, Signed};
 use crate::announce::{AnnounceError, OracleKeys, ProvenAnnouncement};
 use crate::clock::Clock;
 use crate::event::{Event, PaymentId, PaymentWord};
+use crate::relay::note::Draft;
 use crate::statement::{Statement, LOG_HEAD, LOWS, PRICE, WATERMARK};
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::{dollars_fixed, fixing_digits};
@@ -176,6 +177,12 @@ impl Vault {
                 let statement = Statement::new(&tag, bytes).ok_or_else(|| unknown(&tag))?;
                 Ok(Answer::Stated { signature: self.state(&statement)? })
             }
+            Ask::Publish { announce, say } => {
+                at_most(announce.len().saturating_add(say.len()))?;
+                let event = |id: &String| Event::parse(id).ok_or_else(|| unknown(id));
+                let announce = announce.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+                Ok(Answer::Published { signatures: self.publish(&announce, &say)? })
+            }
         }
     }
 
@@ -211,6 +218,31 @@ impl Vault {
             record.append(&entries).map_err(|error| Refusal::Broken(format!("{error:#}")))?;
         }
         outcomes.into_iter().map(|(event, outcome)| Ok(self.keys.attest(event, outcome)?)).collect()
+    }
+
+    /// Signs notes of words that are made here, of which nothing but the event is the asker's: announcements, then
+    /// attestations. What an attestation needs, its note needs too. Why no note can be read as anything else:
+    /// [`crate::relay::note`].
+    ///
+    /// # Errors
+    /// Why not. Then nothing was signed.
+    pub fn publish(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Signature>, Refusal> {
+        let announcement = |event: Event| {
+            let proven = self.keys.announcement(event)?;
+            Draft::announcement(event, &proven).ok_or_else(|| unknown(&event.to_string()))
+        };
+        let mut drafts = announce.iter().copied().map(announcement).collect::<Result<Vec<_>, _>>()?;
+        if let Some(payment) = say.iter().find(|one| matches!(one, Say::Payment { .. })) {
+            return Err(unknown(&format!("a note of {payment:?}")));
+        }
+        // Every word that was attested is about an event.
+        let events = say.iter().filter_map(Say::event);
+        for (said, event) in self.attest(say)?.iter().zip(events) {
+            let announced = announcement(event)?.id();
+            let draft = Draft::attestation(event, said, announced);
+            drafts.push(draft.ok_or_else(|| unknown(&event.to_string()))?);
+        }
+        Ok(drafts.iter().map(|draft| draft.sign(&self.keys)).collect())
     }
 
     /// A statement's signature.

@@ -281,6 +281,14 @@ async fn what_was_said_against_the_ticks_is_found() {
         let report = audited(&world.serve(ledger).await).await;
         assert!(report.contains(says), "{says}: {report}");
     }
+    // Hours that are kept open excuse nothing, and nor does it that the log begins in the middle of its first day.
+    let is_end = |record: &Record| matches!(record, Record::Frozen { .. });
+    let report = audited(&world.serve(falsified(&honest, &is_end, &[])).await).await;
+    assert!(report.contains("are signed as final only until 1970"), "{report}");
+    let is_any_low = |record: &Record| matches!(record, Record::Low { .. });
+    let silent = falsified(&honest, &is_any_low, &[]);
+    let report = audited(&world.serve_two_faced(honest.clone(), silent).await).await;
+    assert!(report.contains("20200311-h00 is not attested, but the low of its hours fell to"), "{report}");
     for (bands, says) in [
         (
             falsified(&honest, &none, &[low(107_900)]),

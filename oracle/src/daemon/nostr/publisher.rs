@@ -1,0 +1,176 @@
+//! One task a relay: gives it what is due, waits for its word, moves its cursor.
+
+use super::super::press::Press;
+use super::board::Board;
+use super::cursor::Cursor;
+use super::due::due;
+use crate::crash;
+use crate::relay::note::{Note, NoteId};
+use crate::relay::{Heard, Line};
+use crate::units::Time;
+use anyhow::{bail, Context};
+use std::collections::HashSet;
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+
+/// How long a relay that failed is left alone: at first, and at most. Real time.
+const REST: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(300));
+/// How long a relay may take to say that it took a note. Real time.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often a silent connection is looked after, and the clock with it. Real time.
+const PULSE: Duration = Duration::from_secs(30);
+
+/// Publishes what a press makes.
+#[derive(Clone)]
+pub struct Publisher {
+    press: Arc<Press>,
+    data: PathBuf,
+    board: Board,
+}
+
+/// What the task of one relay remembers between connections.
+struct Relay {
+    url: String,
+    /// Notes that it took and the cursor does not tell of yet: a relay that takes few at a time must still get on.
+    taken: HashSet<NoteId>,
+    /// Has it taken any since its task last rested?
+    went_on: bool,
+}
+
+impl Publisher {
+    /// One that keeps its cursors in `data`.
+    pub fn new(press: Arc<Press>, data: PathBuf) -> Publisher {
+        Publisher { press, data, board: Board::default() }
+    }
+
+    /// How the relays are doing.
+    pub fn board(&self) -> Board {
+        self.board.clone()
+    }
+
+    /// Begins to publish. Ends when the tasks are dropped.
+    pub fn start(&self, relays: &[String], tasks: &mut JoinSet<()>) {
+        for url in relays {
+            self.board.note(url, |state| state.trouble = Some("not reached yet".into()));
+            let relay = Relay { url: url.clone(), taken: HashSet::new(), went_on: false };
+            tasks.spawn(self.clone().serve(relay));
+        }
+    }
+
+    /// Again and again, with longer and longer rests while nothing comes of it.
+    async fn serve(self, mut relay: Relay) {
+        let mut rest = REST.0;
+        loop {
+            let Err(error) = self.session(&mut relay).await;
+            let trouble = format!("{error:#}");
+            if std::mem::take(&mut relay.went_on) {
+                rest = REST.0;
+            }
+            tracing::warn!("relay {}: {trouble}; trying again in {} s", relay.url, rest.as_secs());
+            self.board.note(&relay.url, |state| (state.connected, state.trouble) = (false, Some(trouble)));
+            tokio::time::sleep(rest).await;
+            rest = rest.saturating_mul(2).min(REST.1);
+        }
+    }
+
+    /// One connection, until it fails.
+    async fn session(&self, relay: &mut Relay) -> anyhow::Result<Infallible> {
+        let key = self.press.keys().public_key();
+        let mut cursor = match Cursor::read(&self.data, &relay.url, &key)? {
+            Some(cursor) => cursor,
+            None => {
+                // On disk before the relay is reached: what is said while it is away is not forgotten.
+                let begun = Cursor::begin(&relay.url, key, self.clock());
+                begun.write(&self.data)?;
+                begun
+            }
+        };
+        let mut news = self.press.window().follow();
+        let mut line = Line::open(&relay.url).await?;
+        self.board.note(&relay.url, |state| {
+            (state.connected, state.trouble) = (true, None);
+            (state.done, state.last_ok) = (cursor.done, cursor.last_ok);
+        });
+        loop {
+            // What comes after this look wakes the wait below.
+            news.borrow_and_update();
+            let mut batch = {
+                let shown = self.press.window().look();
+                due(&shown.ledger, shown.clock, &cursor)
+            };
+            if batch.notes() == 0 && batch.after == cursor {
+                wait(&mut line, &mut news).await?;
+                continue;
+            }
+            if batch.notes() > 0 {
+                let (press, asked) = (Arc::clone(&self.press), (batch.announce.clone(), batch.attest.clone()));
+                let notes = tokio::task::spawn_blocking(move || press.notes(&asked.0, &asked.1)).await??;
+                self.give(&mut line, relay, notes).await?;
+                batch.after.last_ok = Some(self.clock());
+                crash::point("relay-taken");
+            }
+            let (data, after) = (self.data.clone(), batch.after.clone());
+            tokio::task::spawn_blocking(move || after.write(&data)).await??;
+            cursor = batch.after;
+            relay.taken.clear();
+            self.board.note(&relay.url, |state| (state.done, state.last_ok) = (cursor.done, cursor.last_ok));
+        }
+    }
+
+    fn clock(&self) -> Time {
+        self.press.window().look().clock
+    }
+
+    /// Gives notes and waits until the relay has said of each that it has it.
+    async fn give(&self, line: &mut Line, relay: &mut Relay, notes: Vec<Note>) -> anyhow::Result<()> {
+        let mut open = HashSet::new();
+        for note in notes.into_iter().filter(|note| !relay.taken.contains(&note.id)) {
+            open.insert(note.id);
+            line.give(note).await?;
+        }
+        let mut hint = String::new();
+        let mut refused = None;
+        while !open.is_empty() {
+            match line.hear(PATIENCE).await? {
+                Heard::Taken(id, taken, message) if open.remove(&id) => {
+                    if taken || message.starts_with("duplicate:") {
+                        relay.taken.insert(id);
+                        relay.went_on = true;
+                        self.board.note(&relay.url, |state| state.taken = state.taken.saturating_add(1));
+                    } else {
+                        refused = refused.or(Some(format!("it refuses note {id}: {message}")));
+                    }
+                }
+                Heard::Notice(text) => hint = format!("; it says: {text}"),
+                Heard::Login => hint = "; it wants its writers to log in, which this oracle does not".into(),
+                Heard::Nothing => bail!("it did not say within {} s that it took a note{hint}", PATIENCE.as_secs()),
+                _ => {}
+            }
+        }
+        match refused {
+            Some(refused) => bail!("{refused}{hint}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Until there is news or a while has passed; looks after the connection meanwhile.
+async fn wait(line: &mut Line, news: &mut watch::Receiver<u64>) -> anyhow::Result<()> {
+    tokio::select! {
+        more = news.changed() => more.context("the oracle is stopping"),
+        heard = line.hear(PULSE) => match heard? {
+            Heard::Nothing => {
+                line.ping().await?;
+                match line.hear(PATIENCE).await? {
+                    Heard::Nothing => bail!("it answered no ping within {} s", PATIENCE.as_secs()),
+                    _ => Ok(()),
+                }
+            }
+            _ => Ok(()),
+        },
+    }
+}
