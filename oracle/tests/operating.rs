@@ -175,8 +175,11 @@ fn a_daemon_without_a_key_says_through_its_signer_what_it_would_say_itself_and_e
     // The signer is killed: what needs a signature waits for it, and goes on with the next one.
     drop(signer);
     assert_eq!(daemon.get("/v1/status").0, 200);
-    let (status, body) = daemon.get("/v1/lows/20200312");
+    let (status, body) = daemon.get("/v1/lows/20200311");
     assert_eq!((status, body["code"].as_str().unwrap()), (503, "no_signature"));
+    for place in [1, 2, 3, 4] {
+        assert_eq!(daemon.get(paths[place]), said[place], "signed before, it needs no signer");
+    }
     let signer = world.signer();
     assert_eq!(paths.map(|path| daemon.get(path)), said);
     // The daemon is killed: the next one says the same.
@@ -184,10 +187,117 @@ fn a_daemon_without_a_key_says_through_its_signer_what_it_would_say_itself_and_e
     let daemon = world.daemon("daemon", &["--signer", &socket]);
     assert_eq!(paths.map(|path| daemon.get(path)), said);
     drop(daemon);
+    // And so does one that holds the key itself, with the signer's record and the ledger, but not beside the signer and not
+    // without the ledger.
+    let (data, clock) = (world.path("signer"), world.path("clock"));
+    let alone = ["run", "--data", &data, "--network", "regtest", "--regtest-clock", &clock, "--replay", CSV];
+    assert!(bad(&alone).contains("in use by another process"));
+    assert!(!Path::new(&world.path("signer/ledger")).exists(), "nothing was begun");
     drop(signer);
-    // And so does one that holds the key itself.
+    let refused = bad(&alone);
+    assert!(refused.contains("was signed as") && refused.contains("the ledger none"), "{refused}");
+    for name in ["ledger", "said", "watermark"] {
+        let _ = std::fs::remove_dir_all(world.path(&format!("signer/{name}")));
+        let from = world.path(&format!("daemon/{name}"));
+        let copied = Command::new("cp").args(["-a", &from, &data]).status().unwrap();
+        assert!(copied.success());
+    }
     let daemon = world.daemon("signer", &[]);
     assert_eq!(paths.map(|path| daemon.get(path)), said);
+    // A signer beside it is refused as well.
+    let signer = ["signer", "--data", &data, "--network", "regtest", "--regtest-clock", &clock];
+    assert!(bad(&signer).contains("in use by another process"));
+    drop(daemon);
+    let _signer = world.signer();
+}
+
+fn tell(child: &Child, what: &str) {
+    assert!(Command::new("kill").args([what, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// All its threads, which stop one after the other.
+fn is_stopped(child: &Child) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
+    let states = threads.map(|thread| std::fs::read_to_string(thread.unwrap().path().join("stat")).unwrap_or_default());
+    states.into_iter().all(|stat| stat.is_empty() || stat.contains(") T "))
+}
+
+fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < PATIENCE, "{what} does not come");
+        std::thread::yield_now();
+    }
+}
+
+fn metric(daemon: &Running, name: &str) -> i64 {
+    let mut stream = TcpStream::connect(daemon.address()).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    let line = text.lines().find_map(|line| line.strip_prefix(&format!("hypothec_oracle_{name} ")));
+    line.unwrap_or_else(|| panic!("{name}: {text}")).trim().parse().unwrap()
+}
+
+#[test]
+fn a_signer_that_was_killed_or_hangs_is_seen_by_everyone_who_watches_and_keeps_nobody_waiting() {
+    let world = World::new();
+    world.init("signer");
+    let socket = world.path("signer/signer.sock");
+    let mut signer = world.signer();
+    let daemon = world.daemon("daemon", &["--signer", &socket]);
+    let data = world.path("daemon");
+    let page = || {
+        let mut stream = TcpStream::connect(daemon.address()).unwrap();
+        write!(stream, "GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n").unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    let lows = daemon.get("/v1/lows/20200312");
+    assert_eq!(lows.0, 200);
+    for hangs in [true, false] {
+        until("the oracle in order", || daemon.get("/readyz").0 == 200);
+        assert!(oracle(&["status", "--data", &data]).output().unwrap().status.success());
+        assert_eq!((metric(&daemon, "signer_away_seconds"), metric(&daemon, "trouble")), (0, 0));
+        assert!(page().contains("In order."));
+        match hangs {
+            true => {
+                tell(&signer.child, "-STOP");
+                until("the stop", || is_stopped(&signer.child));
+            }
+            false => {
+                signer.child.kill().unwrap();
+                signer.child.wait().unwrap();
+            }
+        }
+        // Before anybody has noticed it as well as after.
+        for _ in 0..2 {
+            let began = Instant::now();
+            let (status, body) = daemon.get("/announcement/btcusd1584010800");
+            assert_eq!((status, &body["code"]), (503, &"no_signature".into()), "{body}");
+            assert!(began.elapsed() < Duration::from_secs(12), "{:?}", began.elapsed());
+            assert_eq!(daemon.get("/v1/lows/20200312"), lows, "what was served is served");
+            until("the alarm", || daemon.get("/readyz").0 == 503);
+        }
+        let began = Instant::now();
+        assert_eq!(daemon.get("/v1/lows/20200310").0, 503);
+        assert!(began.elapsed() < Duration::from_secs(5), "known to be away: {:?}", began.elapsed());
+        let sentence = "the signer does not answer since 20";
+        assert!(daemon.get("/readyz").1["missing"][0].as_str().unwrap().contains(sentence));
+        assert!(daemon.get("/v1/status").1["alarm"].as_str().unwrap().contains(sentence));
+        assert!(bad(&["status", "--data", &data]).contains(sentence));
+        assert!(metric(&daemon, "signer_away_seconds") > 0 && metric(&daemon, "trouble") == 1);
+        let html = page();
+        assert!(html.contains(sentence) && !html.contains("In order."));
+        match hangs {
+            true => tell(&signer.child, "-CONT"),
+            false => signer = world.signer(),
+        }
+    }
+    until("the oracle in order", || daemon.get("/readyz").0 == 200);
+    assert_eq!(daemon.get("/announcement/btcusd1584010800").0, 200);
+    assert_eq!(daemon.get("/v1/status").1["alarm"], serde_json::Value::Null);
 }
 
 #[test]
@@ -346,6 +456,9 @@ fn two_fixings_of_one_hour_by_a_restored_key_are_proved_by_anyone() {
     std::fs::create_dir(world.path("two")).unwrap();
     std::fs::set_permissions(world.path("two"), std::fs::Permissions::from_mode(0o700)).unwrap();
     std::fs::copy(world.path("one/secret"), world.path("two/secret")).unwrap();
+    let alone = ["run", "--data", &world.path("two"), "--network", "regtest", "--replay", CSV];
+    assert!(bad(&alone).contains("what this key has signed is not known"), "a key alone, restored, says nothing");
+    std::fs::copy(world.path("one/signed"), world.path("two/signed")).unwrap();
     // The same key on other prices: what an operator must never do.
     let other = world.path("other.csv");
     std::fs::write(&other, dearer()).unwrap();

@@ -115,13 +115,51 @@ const PATHS: [&str; 3] =
     ["/attestation/btcusd1584003600", "/v1/lows/20200312", "/attestation/btcusd-touch-7800-20200312-h00"];
 
 #[test]
-fn a_key_that_spoke_in_a_daemon_moves_to_a_signer_with_the_daemons_ledger_and_says_the_same() {
+fn a_key_that_spoke_in_a_daemon_moves_to_a_signer_with_its_record_and_says_the_same() {
     let world = World::new();
     world.init("daemon");
     let daemon = world.daemon("daemon", &["--replay", CSV]);
     let said = PATHS.map(|path| daemon.json(path));
+    drop(daemon);
     world.move_key("daemon", "signer", true);
-    assert!(world.signer("signer").err().unwrap().contains("signed in a daemon"), "its record does not know what");
+    std::fs::remove_file(world.path("daemon").join("secret")).unwrap();
+    let _signer = world.signer("signer").unwrap();
+    let daemon = world.daemon("daemon", &["--replay", CSV, "--signer", &world.text("signer/signer.sock")]);
+    assert_eq!(PATHS.map(|path| daemon.json(path)), said);
+}
+
+#[test]
+fn a_daemon_of_an_older_version_left_no_record_and_goes_on_with_one_from_its_ledger() {
+    let world = World::new();
+    world.init("daemon");
+    let daemon = world.daemon("daemon", &["--replay", CSV]);
+    let said = PATHS.map(|path| daemon.json(path));
+    drop(daemon);
+    let record = world.path("daemon/signed");
+    let lines = std::fs::read_to_string(&record).unwrap().lines().count();
+    std::fs::remove_file(&record).unwrap();
+    let daemon = world.daemon("daemon", &["--replay", CSV]);
+    assert_eq!(PATHS.map(|path| daemon.json(path)), said);
+    drop(daemon);
+    assert!(std::fs::read_to_string(&record).unwrap().lines().count() >= lines, "all of it is there again");
+    assert!(world.signer("daemon").is_ok());
+    // Without the watermark nothing says how long the ledger was.
+    std::fs::remove_file(&record).unwrap();
+    std::fs::remove_file(world.path("daemon/watermark")).unwrap();
+    let (data, clock) = (world.text("daemon"), world.text("clock"));
+    let run = ["run", "--data", &data, "--network", "regtest", "--regtest-clock", &clock, "--replay", CSV];
+    let refused = says(&oracle(&run).output().unwrap());
+    assert!(refused.contains("what this key has signed is not known"), "{refused}");
+}
+
+#[test]
+fn a_record_that_was_lost_or_is_an_old_copy_is_made_whole_with_the_daemons_ledger() {
+    let world = World::new();
+    world.init("daemon");
+    world.copy("daemon", "early");
+    let daemon = world.daemon("daemon", &["--replay", CSV]);
+    let said = PATHS.map(|path| daemon.json(path));
+    world.move_key("early", "signer", true);
     assert!(world.refusal("signer", "daemon").contains("stop it first"));
     drop(daemon);
     let ledger = || std::fs::read(world.path("daemon").join("ledger/db")).unwrap();
@@ -181,12 +219,13 @@ fn an_old_ledger_another_keys_and_one_that_contradicts_the_record_are_not_import
 fn an_import_that_is_killed_leaves_a_signer_that_does_not_start_until_it_is_repeated() {
     let world = World::new();
     world.init("daemon");
+    world.copy("daemon", "early");
     drop(world.daemon("daemon", &["--replay", CSV]));
     for (with_record, point) in
         [(true, "record-begun"), (true, "record-chunk"), (false, "record-making"), (false, "record-made")]
     {
         let name = format!("{point}-{with_record}");
-        world.move_key("daemon", &name, with_record);
+        world.move_key("early", &name, with_record);
         let killed = world.import(&name, "daemon").env(hypothec_oracle::crash::VARIABLE, point).status().unwrap();
         assert!(!killed.success(), "{point}");
         // Killed when all was on disk, nothing is missing.

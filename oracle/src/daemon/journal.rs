@@ -24,6 +24,7 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     lines: u64,
+    size: u64,
     // After a failed write nobody knows what is on disk: only opening it again tells.
     broken: bool,
 }
@@ -97,13 +98,15 @@ impl Journal {
         }
         file.seek(SeekFrom::End(0))?;
         let lines = u64::try_from(texts.len())?.saturating_add(1);
-        Ok((Journal { file, path: path.to_owned(), lines, broken: false }, texts))
+        let size = u64::try_from(good)?;
+        Ok((Journal { file, path: path.to_owned(), lines, size, broken: false }, texts))
     }
 
     /// Makes lines durable. When this returns they may be acted upon.
     ///
     /// # Errors
-    /// When the disk fails; then this journal takes nothing more until it is opened again.
+    /// When it would become too large to be opened again, or the disk fails; then this journal takes nothing more until it
+    /// is opened again.
     pub fn append(&mut self, texts: &[String]) -> anyhow::Result<()> {
         if texts.is_empty() {
             return Ok(());
@@ -117,12 +120,21 @@ impl Journal {
             bytes.push_str(&line(lines, text)?);
             lines = lines.checked_add(1).context("the journal is full")?;
         }
+        let size = self.size.saturating_add(u64::try_from(bytes.len())?);
+        if size > LARGEST {
+            bail!("{} is full: it has {} bytes and is read up to {LARGEST}", self.path.display(), self.size);
+        }
         self.broken = true;
         self.file.write_all(bytes.as_bytes()).with_context(|| format!("write {}", self.path.display()))?;
         self.file.sync_all().with_context(|| format!("sync {}", self.path.display()))?;
         self.broken = false;
-        self.lines = lines;
+        (self.lines, self.size) = (lines, size);
         Ok(())
+    }
+
+    /// Its bytes on disk.
+    pub fn size(&self) -> u64 {
+        self.size
     }
 }
 

@@ -210,8 +210,13 @@ impl Payments {
             let missing = payments.book().missing(&Journal::open(&path, OLD)?.1)?;
             payments.apply(&missing)?;
         }
-        let book = payments.book();
-        Ok(book.made.iter().filter_map(|(id, (_, said))| Some((*id, (*said)?))).collect())
+        Ok(payments.said())
+    }
+
+    /// What was attested of each payment.
+    pub fn said(&self) -> BTreeMap<PaymentId, PaymentWord> {
+        let book = self.book();
+        book.made.iter().filter_map(|(id, (_, said))| Some((*id, (*said)?))).collect()
     }
 
     /// Was this event made, here or at another replica?

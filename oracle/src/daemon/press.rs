@@ -15,7 +15,7 @@ use crate::units::{Cents, Day, Time, HOUR};
 use crate::wire::{SignedLows, SignedPrice};
 use dlc_messages::oracle_msgs::OracleAttestation;
 use hyper::body::Bytes;
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
@@ -28,6 +28,8 @@ const KEPT_BARE: usize = 64;
 const KEPT_PRINTS: usize = 24;
 /// Attestations kept as the JSON they are told in: a crash through all there is, some 600 bytes each.
 const KEPT_SAID: usize = 4_096;
+/// Days whose signed lows are kept, some 300 bytes each.
+const KEPT_LOWS: usize = 512;
 /// Events signed ahead in one request.
 const TURN: usize = 512;
 /// When a signer that is away is asked again. Real time.
@@ -66,6 +68,8 @@ pub struct Press {
     sheets: Mutex<VecDeque<(Bundle, Arc<Sheet>)>>,
     prints: Mutex<VecDeque<Print>>,
     said: Mutex<Told>,
+    lows: Mutex<BTreeMap<Day, SignedLows>>,
+    price: Mutex<Option<SignedPrice>>,
     // One sheet is made at a time: a stranger who asks for many must not take every core.
     making: Semaphore,
 }
@@ -80,6 +84,8 @@ impl Press {
             sheets: Mutex::default(),
             prints: Mutex::default(),
             said: Mutex::default(),
+            lows: Mutex::default(),
+            price: Mutex::default(),
             making: Semaphore::new(1),
         }
     }
@@ -134,7 +140,11 @@ impl Press {
             return Ok(Some(attestation));
         }
         let Some(say) = self.grounds(event) else { return Ok(None) };
-        Ok(self.keys.attest(&[say])?.pop())
+        let made = self.keys.attest(&[say])?.pop();
+        if let Some(text) = made.as_ref().and_then(|made| serde_json::to_string(made).ok()) {
+            self.tell(event, text.into());
+        }
+        Ok(made)
     }
 
     /// What is to be said of an event and why it is true; `None` while nothing is. All of it is durable.
@@ -168,8 +178,12 @@ impl Press {
     /// # Errors
     /// When the signer refuses or is away.
     pub fn price(&self, unix: Time, cents: Cents) -> Result<SignedPrice, AnnounceError> {
+        let kept = || self.price.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(same) = kept().filter(|price| (price.unix, price.cents) == (unix, cents)) {
+            return Ok(same);
+        }
         let signature = self.keys.state(&SignedPrice::statement(unix, cents))?;
-        Ok(SignedPrice { unix, cents, signature })
+        Ok(*kept().insert(SignedPrice { unix, cents, signature }))
     }
 
     /// A day's lows, signed.
@@ -183,12 +197,35 @@ impl Press {
                 let shown = self.window.look();
                 (shown.ledger.frozen_until(), shown.ledger.lows(day))
             };
+            // Signed before, and still all that there is to say: it needs no signer.
+            let kept = self.kept_lows().get(&day).filter(|kept| kept.lows == lows).cloned();
+            if let Some(kept) = kept.filter(|kept| kept.frozen_until == frozen_until || kept.is_closed()) {
+                return Ok(kept);
+            }
             match self.keys.state(&SignedLows::statement(day, frozen_until, &lows)) {
-                Ok(signature) => return Ok(SignedLows { day, frozen_until, lows, signature }),
+                Ok(signature) => {
+                    let signed = SignedLows { day, frozen_until, lows, signature };
+                    self.keep_lows(&signed);
+                    return Ok(signed);
+                }
                 // Another request overtook this one with a newer view: look again.
                 Err(refusal) if refusal.outdated && looks < LOOKS => looks += 1,
                 Err(refusal) => return Err(refusal.into()),
             }
+        }
+    }
+
+    fn kept_lows(&self) -> MutexGuard<'_, BTreeMap<Day, SignedLows>> {
+        self.lows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn keep_lows(&self, signed: &SignedLows) {
+        let mut kept = self.kept_lows();
+        if kept.get(&signed.day).is_none_or(|older| older.frozen_until <= signed.frozen_until) {
+            kept.insert(signed.day, signed.clone());
+        }
+        if kept.len() > KEPT_LOWS {
+            kept.pop_first();
         }
     }
 
@@ -209,19 +246,22 @@ impl Press {
         for (event, attestation) in asked.into_iter().zip(self.keys.attest(&say)?) {
             fresh.insert(event, Arc::<str>::from(serde_json::to_string(&attestation)?));
         }
+        fresh.iter().for_each(|(event, text)| self.tell(*event, Arc::clone(text)));
+        let found = events.iter().zip(kept);
+        Ok(found.filter_map(|(event, kept)| Some((*event, kept.or_else(|| fresh.get(event).cloned())?))).collect())
+    }
+
+    /// Keeps what is told from now on, whether or not there is a signer.
+    fn tell(&self, event: Event, text: Arc<str>) {
         let mut told = self.told();
-        for (event, text) in &fresh {
-            if told.by_event.insert(*event, Arc::clone(text)).is_none() {
-                told.order.push_back(*event);
-            }
+        if told.by_event.insert(event, text).is_none() {
+            told.order.push_back(event);
         }
         while told.order.len() > KEPT_SAID {
             if let Some(oldest) = told.order.pop_front() {
                 told.by_event.remove(&oldest);
             }
         }
-        let found = events.iter().zip(kept);
-        Ok(found.filter_map(|(event, kept)| Some((*event, kept.or_else(|| fresh.get(event).cloned())?))).collect())
     }
 
     /// Notes for relays: of the announcements of `announce`, then of the attestations of those events of `attest` that have

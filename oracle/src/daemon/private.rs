@@ -6,7 +6,7 @@
 use super::config::FeedChoice;
 use super::feed::manual::{clear_price, set_price};
 use super::feed::Venues;
-use super::http::{readiness, Counter, Readiness};
+use super::http::{readiness, with_signer, Counter, Readiness};
 use crate::units::{Cents, Time};
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
@@ -59,7 +59,7 @@ pub struct PrivateStatus {
     pub venues: Venues,
     /// Is it ready to be asked, and if not, why.
     pub readiness: Readiness,
-    /// What clock or feed complain about; empty when nothing.
+    /// What is wrong with clock, feed or signer; empty when nothing is.
     pub complaint: String,
     /// Records in the ledger.
     pub records: u64,
@@ -123,6 +123,7 @@ pub fn router(counter: Counter, data: PathBuf, feed: &FeedChoice) -> Router {
 
 async fn status(State(desk): State<Desk>) -> Json<PrivateStatus> {
     let now = desk.counter.clock.now().ok();
+    let away = desk.counter.press.keys().away();
     let shown = desk.counter.press.window().look();
     Json(PrivateStatus {
         pubkey: desk.counter.info.pubkey,
@@ -133,8 +134,8 @@ async fn status(State(desk): State<Desk>) -> Json<PrivateStatus> {
         frozen_until: shown.ledger.frozen_until(),
         spot_cents: shown.spot,
         venues: shown.venues.clone(),
-        readiness: readiness(&shown, now),
-        complaint: shown.complaint.clone(),
+        readiness: readiness(&shown, now).with(away),
+        complaint: with_signer(Some(&shown.complaint), away).unwrap_or_default(),
         records: shown.ledger.said(),
     })
 }

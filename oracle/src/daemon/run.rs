@@ -8,7 +8,7 @@ use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
 use super::http::{info_of, router, serve, Counter, Guard};
-use super::keyfile::{self, Held};
+use super::keyfile;
 use super::log::TickLog;
 use super::log_routes::Published;
 use super::nostr::Publisher;
@@ -17,11 +17,11 @@ use super::payments::{Order, Payments, Told};
 use super::peers::Peers;
 use super::policies;
 use super::press::Press;
-use super::signer::{leave_record, Keys, SignerClient};
+use super::signer::{Here, Keys, SignerClient};
 use super::socket::Door;
-use super::store::{read_signed, Book, Log, LogError, Notes, Postgres, Sled};
+use super::store::{has_watermark, read_signed, Book, Log, LogError, Notes, Postgres, Sled};
 use super::{private, rotation, webhook};
-use crate::announce::AnnounceError;
+use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
 use crate::ticklog::chain::End;
 use crate::ticklog::entry::Head;
@@ -72,8 +72,8 @@ pub struct Oracle {
     server: JoinHandle<()>,
     private: JoinHandle<std::io::Result<()>>,
     ahead: JoinHandle<()>,
-    // The payments' listeners; they end when this is dropped.
-    payments: JoinSet<()>,
+    // The payments' listeners and the look at the signer; they end when this is dropped.
+    beside: JoinSet<()>,
     // One task a relay; they end when this is dropped.
     relays: JoinSet<()>,
     following: JoinHandle<anyhow::Result<()>>,
@@ -95,7 +95,8 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let socket = private::bind(&data)?;
     let desk = tokio::task::spawn_blocking(move || desk.look().map(|()| desk)).await??;
     let key = opened.keys.public_key();
-    let payments = hear_of_payments(&data, &opened.payments, &clock, webhook).await?;
+    let mut beside = hear_of_payments(&data, &opened.payments, &clock, webhook).await?;
+    beside.spawn(Arc::clone(&opened.keys).watch());
     let book = opened.payments.clone();
     let press = Arc::new(Press::new(opened.keys, desk.window()).with_payments(opened.payments));
     let info = info_of(&press, &network.to_string(), opened.feed);
@@ -121,7 +122,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
         desk: tokio::task::spawn_blocking(move || desk.run(&told)),
         server: tokio::spawn(serve(listener, app, guard, closed.clone())),
         private: tokio::spawn(serve_privately(socket, own, closed.clone())),
-        payments,
+        beside,
         relays: publishing,
         following: tokio::spawn(follow(book, closed)),
         ahead: tokio::spawn(press.work_ahead(move |event| meters.attested(event))),
@@ -176,15 +177,20 @@ struct Opened {
 
 fn open(config: Config) -> anyhow::Result<Opened> {
     let operating = &config.operating;
-    let keys = keys(&config.data, config.network, operating.signer.as_deref(), &operating.passphrase)?;
-    let keys = Arc::new(keys);
-    if let Keys::Here(keys) = &*keys {
-        leave_record(&config.data, &keys.public_key()).context("sign without the signer's record")?;
-    }
-    rotation::read(&config.data, &keys.public_key())?;
+    let held = held(&config.data, config.network, operating.signer.as_deref(), &operating.passphrase)?;
+    let is_shared = config.replicas.postgres.is_some();
+    // The key's record before all else: whoever has it open is the one that signs.
+    let signing = match held {
+        Held::Here(keys) => Signing::Here(Here::hold(&config.data, keys, is_shared || has_watermark(&config.data)?)?),
+        Held::Signer(signer) => Signing::Signer(signer),
+    };
+    let key = signing.public_key();
+    rotation::read(&config.data, &key)?;
     // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
-    let (book, notes) = open_book(&config, keys.public_key())?;
+    let (book, notes) = open_book(&config, key)?;
     check_clock(&config, book.ledger().frozen_until())?;
+    let payments = Payments::open(&config.data, notes)?;
+    let keys = Arc::new(signing.knowing(&book, &payments)?);
     let mut peers = Peers::new(&config.replicas.peers, Arc::clone(&keys))?;
     for (at, cents) in book.ledger().newest_fixings().take(COMPARED) {
         if let Some(conflict) = peers.conflict(at, cents) {
@@ -201,7 +207,6 @@ fn open(config: Config) -> anyhow::Result<Opened> {
             Box::new(live)
         }
     };
-    let payments = Payments::open(&config.data, notes)?;
     let name = feed.name();
     let desk = Desk::new(config.clock, feed, book, peers);
     Ok(Opened { desk, keys, payments, feed: name, published })
@@ -252,27 +257,57 @@ fn open_book(config: &Config, key: XOnlyPublicKey) -> anyhow::Result<(Book, Box<
     Ok((book, notes))
 }
 
+/// Who holds the key.
+pub(super) enum Held {
+    /// This process, from the data folder. It may sign nothing that has to be recorded.
+    Here(OracleKeys),
+    /// The signer.
+    Signer(SignerClient),
+}
+
+/// The same, with the record of a key that this process holds.
+enum Signing {
+    Here(Here),
+    Signer(SignerClient),
+}
+
+impl Signing {
+    fn public_key(&self) -> XOnlyPublicKey {
+        match self {
+            Signing::Here(here) => here.public_key(),
+            Signing::Signer(signer) => signer.public_key(),
+        }
+    }
+
+    fn knowing(self, book: &Book, payments: &Payments) -> anyhow::Result<Keys> {
+        match self {
+            Signing::Here(here) => here.knowing(book.ledger(), &payments.said()),
+            Signing::Signer(signer) => Ok(Keys::Signer(signer)),
+        }
+    }
+}
+
 /// The key in the data folder, or the signer's. Blocks.
 ///
 /// # Errors
 /// When neither can be had.
-pub(super) fn keys(
+pub(super) fn held(
     data: &Path,
     network: Network,
     signer: Option<&Path>,
     passphrase: &Passphrase,
-) -> anyhow::Result<Keys> {
+) -> anyhow::Result<Held> {
     let Some(socket) = signer else {
-        return Ok(keyfile::load(data, network, passphrase)?.into());
+        return keyfile::load(data, network, passphrase).map(Held::Here);
     };
     keyfile::make_folder(data)?;
-    if let Held::Sealed(path) | Held::Plain(path) = keyfile::held(data) {
+    if let keyfile::Held::Sealed(path) | keyfile::Held::Plain(path) = keyfile::held(data) {
         bail!("{} holds a key although a signer is named; move it to the signer's folder", path.display());
     }
     let began = Instant::now();
     loop {
         match SignerClient::connect(socket) {
-            Ok(signer) => return Ok(Keys::Signer(signer)),
+            Ok(signer) => return Ok(Held::Signer(signer)),
             Err(error) if began.elapsed() > SIGNER_PATIENCE => {
                 return Err(error.context(format!("the signer at {} does not answer", socket.display())));
             }
@@ -344,7 +379,7 @@ impl Oracle {
     /// When the desk had failed before.
     pub async fn stop(self) -> anyhow::Result<()> {
         drop(self.stop);
-        drop(self.payments);
+        drop(self.beside);
         drop(self.relays);
         let _ = self.closing.send(true);
         self.ahead.abort();

@@ -7,12 +7,12 @@
 use anyhow::{bail, Context};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt};
 use std::os::unix::net::UnixStream as BlockingStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
@@ -25,6 +25,8 @@ pub const LARGEST_ANSWER: usize = 16 * 1024 * 1024;
 const CONNECTIONS: usize = 64;
 /// How long a request that has begun may take to arrive. Real time.
 const ARRIVAL: Duration = Duration::from_secs(10);
+/// How often one who waits for an answer looks whether that is still of use. Real time.
+const GLANCE: Duration = Duration::from_millis(200);
 /// How long a connection may be idle. Real time.
 const IDLE: Duration = Duration::from_secs(600);
 
@@ -133,18 +135,61 @@ where
 
 /// The asking side of a connection. Blocks.
 #[derive(Debug)]
-pub struct Caller(BlockingStream);
+pub struct Caller {
+    stream: BlockingStream,
+    patience: Duration,
+}
+
+/// A stream that is waited for until a moment, and no longer than that is of use.
+struct Patient<'a> {
+    stream: &'a BlockingStream,
+    until: Instant,
+    still: &'a dyn Fn() -> bool,
+}
+
+impl Patient<'_> {
+    fn wait<T>(&self, mut once: impl FnMut() -> std::io::Result<T>) -> std::io::Result<T> {
+        loop {
+            match once() {
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if Instant::now() >= self.until || !(self.still)() {
+                        return Err(std::io::Error::new(ErrorKind::TimedOut, "it does not answer in time"));
+                    }
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+impl Read for Patient<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        let mut stream = self.stream;
+        self.wait(|| stream.read(bytes))
+    }
+}
+
+impl Write for Patient<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let mut stream = self.stream;
+        self.wait(|| stream.write(bytes))
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
 impl Caller {
-    /// Connects; every read and write may take `patience`.
+    /// Connects; an answer may take `patience`.
     ///
     /// # Errors
     /// When nobody listens there.
     pub fn connect(path: &Path, patience: Duration) -> anyhow::Result<Caller> {
         let stream = BlockingStream::connect(path).with_context(|| format!("nobody answers at {}", path.display()))?;
-        stream.set_read_timeout(Some(patience))?;
-        stream.set_write_timeout(Some(patience))?;
-        Ok(Caller(stream))
+        stream.set_read_timeout(Some(GLANCE))?;
+        stream.set_write_timeout(Some(GLANCE))?;
+        Ok(Caller { stream, patience })
     }
 
     /// One request and its answer.
@@ -152,22 +197,69 @@ impl Caller {
     /// # Errors
     /// When the connection breaks or the answer is not understood; the connection is of no use then.
     pub fn ask<A: DeserializeOwned>(&mut self, request: &impl Serialize) -> anyhow::Result<A> {
+        self.ask_while(request, self.patience, &|| true)
+    }
+
+    /// The same, waiting for `patience` and only as long as `still` says that there is hope.
+    ///
+    /// # Errors
+    /// As [`Caller::ask`].
+    pub fn ask_while<A: DeserializeOwned>(
+        &mut self,
+        request: &impl Serialize,
+        patience: Duration,
+        still: &dyn Fn() -> bool,
+    ) -> anyhow::Result<A> {
+        let until = Instant::now().checked_add(patience).context("wait so long")?;
+        let mut stream = Patient { stream: &self.stream, until, still };
         let request = serde_json::to_vec(request)?;
         if request.len() > LARGEST_REQUEST {
             bail!("a request of {} bytes; at most {LARGEST_REQUEST} are sent", request.len());
         }
-        self.0.write_all(&u32::try_from(request.len())?.to_be_bytes())?;
-        self.0.write_all(&request)?;
+        stream.write_all(&u32::try_from(request.len())?.to_be_bytes())?;
+        stream.write_all(&request)?;
         let mut length = [0; 4];
-        self.0.read_exact(&mut length)?;
+        stream.read_exact(&mut length)?;
         let length = usize::try_from(u32::from_be_bytes(length))?;
         if length > LARGEST_ANSWER {
             bail!("an answer of {length} bytes; at most {LARGEST_ANSWER} are read");
         }
         let mut answer = vec![0; length];
-        self.0.read_exact(&mut answer)?;
+        stream.read_exact(&mut answer)?;
         serde_json::from_slice(&answer).context("understand the answer")
     }
+}
+
+/// One request and its answer where nothing may block. The connection is made when there is none, and of no use after an
+/// error.
+///
+/// # Errors
+/// When nobody listens, the connection breaks or the answer is not understood; `WouldBlock` when too many wait there
+/// already.
+pub async fn ask_without_blocking<A: DeserializeOwned>(
+    path: &Path,
+    kept: &mut Option<UnixStream>,
+    request: &impl Serialize,
+) -> std::io::Result<A> {
+    let mut stream = match kept.take() {
+        Some(stream) => stream,
+        None => UnixStream::connect(path).await?,
+    };
+    let too_long = |_| std::io::Error::new(ErrorKind::InvalidData, "too long");
+    let request = serde_json::to_vec(request)?;
+    stream.write_all(&u32::try_from(request.len()).map_err(too_long)?.to_be_bytes()).await?;
+    stream.write_all(&request).await?;
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).await?;
+    let length = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX);
+    if length > LARGEST_REQUEST {
+        return Err(std::io::Error::new(ErrorKind::InvalidData, "a long answer to a short question"));
+    }
+    let mut answer = vec![0; length];
+    stream.read_exact(&mut answer).await?;
+    let answer = serde_json::from_slice(&answer)?;
+    *kept = Some(stream);
+    Ok(answer)
 }
 
 /// The id of a user by its number or its name in `/etc/passwd`.

@@ -55,7 +55,9 @@ impl Place {
     /// Another place of the same oracle.
     pub fn with_the_key_of(other: &Place) -> Place {
         let place = Place::new();
-        std::fs::copy(other.data().join("secret"), place.data().join("secret")).unwrap();
+        for name in ["secret", "signed"] {
+            std::fs::copy(other.data().join(name), place.data().join(name)).unwrap();
+        }
         place
     }
 

@@ -3,6 +3,7 @@
 use super::super::cli::Place;
 use super::super::config::Network;
 use super::super::passphrase::Passphrase;
+use super::super::run::Held;
 use super::super::{run, store};
 use clap::Subcommand;
 use std::path::PathBuf;
@@ -30,8 +31,11 @@ impl Watermark {
         let data = said.data()?;
         let passphrase = Passphrase { file: said.passphrase_file };
         // Only `run` cares where an unencrypted key is used: a watermark gives nothing away.
-        let keys = run::keys(&data, Network::Regtest, said.signer.as_deref(), &passphrase)?;
-        let mark = store::export(&data, &keys, &file)?;
+        let mark = match run::held(&data, Network::Regtest, said.signer.as_deref(), &passphrase)? {
+            // The running daemon has the key's record; a watermark needs none.
+            Held::Here(keys) => store::export(&data, &keys.public_key(), |mark| Ok(mark.sign(&keys)), &file)?,
+            Held::Signer(signer) => store::export(&data, &signer.public_key(), |mark| Ok(signer.state(mark)?), &file)?,
+        };
         println!("{} records, final until {}, hash {}", mark.records, mark.frozen_until, mark.hash);
         Ok(())
     }

@@ -4,6 +4,7 @@
 
 use super::super::desk::Shown;
 use super::super::nostr::RelayState;
+use super::super::signer::Away;
 use crate::event::Event;
 use crate::units::Time;
 use prometheus_client::encoding::{text::encode, EncodeLabelSet};
@@ -63,6 +64,7 @@ struct ShownMeters {
     clock: Gauge,
     trouble: Gauge,
     heads_waiting: Gauge,
+    signer_away: Gauge,
     followers: Gauge,
     clock_ahead: Gauge,
     relays: RelayMeters,
@@ -161,9 +163,17 @@ impl Meters {
     ///
     /// # Errors
     /// When it cannot be written, which does not happen.
-    pub fn text(&self, shown: &Shown, now: Option<Time>, followers: usize) -> anyhow::Result<String> {
+    pub fn text(
+        &self,
+        shown: &Shown,
+        now: Option<Time>,
+        followers: usize,
+        signer: Option<Away>,
+    ) -> anyhow::Result<String> {
         let meters = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         meters.read(shown, now, followers);
+        meters.signer_away.set(signer.map_or(0, |away| whole(away.seconds.max(1))));
+        meters.trouble.set(i64::from(signer.is_some() || !shown.complaint.is_empty()));
         let mut text = String::new();
         encode(&mut text, &meters.registry)?;
         Ok(text)
@@ -186,7 +196,7 @@ impl ShownMeters {
         let lows = gauge("lows", "Hours with a low");
         let fixings = gauge("fixings", "Fixings said");
         let followers = gauge("event_followers", "Followers of the stream of events");
-        let trouble = gauge("trouble", "1 while clock or feed fails");
+        let trouble = gauge("trouble", "1 while clock, feed or signer fails");
         let clock_believed = gauge("clock_believed", "1 while the clock is vouched for; 0 while nothing is said by it");
         let heads_waiting = gauge("heads_waiting", "Hours of the tick log that are over and wait for the signer");
         let mut seconds = |name: &str, help: &str| {
@@ -196,6 +206,8 @@ impl ShownMeters {
         };
         let lag = seconds("lag", "How far the ledger is behind the clock; -1 when the clock cannot be read");
         let frozen_until = seconds("frozen_until", "Everything up to this unix time is final");
+        let signer_away =
+            seconds("signer_away", "Since when the signer does not answer; 0 while it does, or without one");
         let clock = seconds("clock", "Everything up to this unix time is in the ledger");
         let clock_ahead = seconds(
             "clock_ahead_of_database",
@@ -229,6 +241,7 @@ impl ShownMeters {
             clock,
             trouble,
             heads_waiting,
+            signer_away,
             followers,
             relays,
             clock_ahead,
@@ -254,7 +267,6 @@ impl ShownMeters {
         self.lag.set(now.map_or(-1, |now| i64::from(now.since(shown.clock))));
         self.frozen_until.set(i64::from(shown.ledger.frozen_until().0));
         self.clock.set(i64::from(shown.clock.0));
-        self.trouble.set(i64::from(!shown.complaint.is_empty()));
         self.heads_waiting.set(shown.health.as_ref().map_or(0, |health| whole(health.heads_waiting)));
         self.followers.set(whole(followers));
         self.clock_ahead.set(shown.clock_ahead.unwrap_or(0));
@@ -269,6 +281,7 @@ fn whole(number: impl TryInto<i64>) -> i64 {
 mod tests {
     use super::super::super::feed::live::Health;
     use super::super::super::feed::{Venue, Venues};
+    use super::super::super::signer::Why;
     use super::*;
     use crate::units::Cents;
 
@@ -299,7 +312,7 @@ mod tests {
         meters.answered("/v1/price", 200);
         meters.refused("rate");
         meters.attested(Event::Fixing { at: Time(0) });
-        let text = meters.text(&shown, Some(Time(1_584_000_004)), 3).unwrap();
+        let text = meters.text(&shown, Some(Time(1_584_000_004)), 3, None).unwrap();
         for line in [
             "hypothec_oracle_venues 3",
             "hypothec_oracle_venues_needed 3",
@@ -318,12 +331,16 @@ mod tests {
             "hypothec_oracle_refused_total{kind=\"rate\"} 1",
             "hypothec_oracle_attestations_total{kind=\"fixing\"} 1",
             "hypothec_oracle_heads_waiting 2",
+            "hypothec_oracle_signer_away_seconds 0",
+            "hypothec_oracle_trouble 0",
             "hypothec_oracle_event_followers 3",
             "hypothec_oracle_clock_ahead_of_database_seconds -9",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
         }
-        let silent = meters.text(&Shown::default(), None, 0).unwrap();
+        let away = Away { since: Time(0), seconds: 7, why: Why::Nobody };
+        let silent = meters.text(&Shown::default(), None, 0, Some(away)).unwrap();
+        assert!(silent.contains("signer_away_seconds 7") && silent.contains("oracle_trouble 1"), "{silent}");
         assert!(silent.contains("median_cents -1") && silent.contains("lag_seconds -1"), "{silent}");
     }
 }

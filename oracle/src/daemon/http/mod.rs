@@ -25,4 +25,4 @@ pub use listen::serve;
 pub use meters::Meters;
 pub use refusal::{signing, Refusal};
 pub use routes::router;
-pub use state::{readiness, Readiness};
+pub use state::{readiness, with_signer, Readiness};

@@ -28,7 +28,8 @@ async fn info(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
 }
 
 async fn status(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
-    json(&asked, Lasts::Now, &status_of(&counter.press.window().look()))
+    let away = counter.press.keys().away();
+    json(&asked, Lasts::Now, &status_of(&counter.press.window().look(), away))
 }
 
 async fn price(State(counter): State<Counter>, asked: HeaderMap) -> Answer {

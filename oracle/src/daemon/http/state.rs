@@ -1,6 +1,7 @@
 //! For machines that watch the oracle: is it alive, is it ready, what has it counted.
 
 use super::super::desk::{frozen_ahead, Shown};
+use super::super::signer::Away;
 use super::paper::{json, paper, Lasts};
 use super::refusal::{internal, Refusal};
 use super::Counter;
@@ -34,6 +35,16 @@ pub struct Readiness {
     pub missing: Vec<String>,
 }
 
+impl Readiness {
+    /// The same, when the signer may be away.
+    #[must_use]
+    pub fn with(mut self, signer: Option<Away>) -> Readiness {
+        self.missing.extend(signer.map(|away| away.to_string()));
+        self.ready = self.missing.is_empty();
+        self
+    }
+}
+
 /// What [`Shown`] says about readiness at `now`.
 pub fn readiness(shown: &Shown, now: Option<Time>) -> Readiness {
     let mut missing = Vec::new();
@@ -61,8 +72,8 @@ pub fn readiness(shown: &Shown, now: Option<Time>) -> Readiness {
     Readiness { ready: missing.is_empty(), missing }
 }
 
-/// How far the oracle has come.
-pub fn status_of(shown: &Shown) -> Status {
+/// How far the oracle has come, and whether its signer is away.
+pub fn status_of(shown: &Shown, signer: Option<Away>) -> Status {
     let (lows, fixings) = shown.ledger.counts();
     Status {
         clock: shown.clock,
@@ -70,9 +81,16 @@ pub fn status_of(shown: &Shown) -> Status {
         spot_cents: shown.spot,
         lows,
         fixings,
-        alarm: shown.alarm.clone(),
+        alarm: with_signer(shown.alarm.as_deref(), signer),
         clock_ahead: shown.clock_ahead,
     }
+}
+
+/// Everything an operator must look at, in one text; `None` when there is nothing.
+pub fn with_signer(alarm: Option<&str>, signer: Option<Away>) -> Option<String> {
+    let signer = signer.map(|away| away.to_string());
+    let all: Vec<&str> = signer.as_deref().into_iter().chain(alarm.filter(|alarm| !alarm.is_empty())).collect();
+    (!all.is_empty()).then(|| all.join("; "))
 }
 
 /// 200 while the process does its work; a supervisor may restart it otherwise.
@@ -87,7 +105,7 @@ async fn healthz(State(counter): State<Counter>) -> Response {
 /// 200 when it may be asked, 503 and why when a balancer should choose another.
 async fn readyz(State(counter): State<Counter>, asked: HeaderMap) -> Result<Response, Refusal> {
     let now = counter.clock.now().ok();
-    let readiness = readiness(&counter.press.window().look(), now);
+    let readiness = readiness(&counter.press.window().look(), now).with(counter.press.keys().away());
     let mut response = json(&asked, Lasts::Now, &readiness)?;
     if !readiness.ready {
         *response.status_mut() = StatusCode::SERVICE_UNAVAILABLE;
@@ -98,10 +116,11 @@ async fn readyz(State(counter): State<Counter>, asked: HeaderMap) -> Result<Resp
 async fn metrics(State(counter): State<Counter>, asked: HeaderMap) -> Result<Response, Refusal> {
     let now = counter.clock.now().ok();
     let followers = super::counter::FOLLOWERS.saturating_sub(counter.seats.available_permits());
+    let away = counter.press.keys().away();
     let text = {
         let shown = counter.press.window().look();
         counter.meters.relays(&counter.relays.look(), shown.ledger.frozen_until());
-        counter.meters.text(&shown, now, followers)
+        counter.meters.text(&shown, now, followers, away)
     };
     let text = text.map_err(|error| internal(&error))?;
     Ok(paper(&asked, Lasts::Now, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes()))
@@ -110,6 +129,7 @@ async fn metrics(State(counter): State<Counter>, asked: HeaderMap) -> Result<Res
 #[cfg(test)]
 mod tests {
     use super::super::super::ledger::{Ledger, Record};
+    use super::super::super::signer::Why;
     use super::*;
     use crate::units::Cents;
     use std::time::Instant;
@@ -136,6 +156,13 @@ mod tests {
         let ahead = Some(Time(9 * HOUR - 1));
         assert!(missing(&shown(), ahead).contains("everything up to"), "{}", missing(&shown(), ahead));
         assert!(readiness(&shown(), Some(Time(9 * HOUR))).ready, "an hour may be a replica's clock");
+        let away = Away { since: Time(10 * HOUR), seconds: 300, why: Why::Hangs };
+        let told = readiness(&shown(), at(300)).with(Some(away));
+        assert!(!told.ready && told.missing[0].contains("does not answer since 1970-01-01T10:00:00Z"), "{told:?}");
+        assert_eq!(readiness(&shown(), at(300)).with(None), readiness(&shown(), at(300)));
+        let status = status_of(&Shown { alarm: Some("one thing".into()), ..shown() }, Some(away));
+        assert_eq!(status.alarm.unwrap(), format!("{away}; one thing"));
+        assert_eq!(status_of(&shown(), None).alarm, None);
         let late = Shown { clock: Time(11 * HOUR + 200), ..shown() };
         assert!(missing(&late, Some(late.clock)).contains("should be frozen"));
     }

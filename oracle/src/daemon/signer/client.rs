@@ -1,19 +1,29 @@
 //! The daemon's side of the signer's socket. Connects when it must, and again after the signer was restarted.
 
 use super::ask::{unpack, Answer, Ask, Say, MOST};
+use super::watch::{Away, Watch, Why};
 use crate::announce::{AnnounceError, ProvenAnnouncement};
-use crate::daemon::socket::Caller;
+use crate::daemon::socket::{ask_without_blocking, Caller};
 use crate::event::Event;
 use crate::statement::Statement;
 use bitcoin::hex::DisplayHex;
 use bitcoin::key::XOnlyPublicKey;
 use secp256k1_zkp::schnorr::Signature;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use tokio::net::UnixStream;
 
-/// How long the signer may take for one answer. Real time: a month of a band is a fraction of a second.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long the signer may take for one answer, and how much longer for each of its events. Real time: a month of a band
+/// is a fraction of a second, but not on every machine.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// See [`PATIENCE`].
+const AN_EVENT: Duration = Duration::from_millis(10);
+/// How often it is looked at. Real time.
+const LOOKS: Duration = Duration::from_secs(2);
+/// A signer that has not said its key for so long hangs. Real time.
+const HANGS: Duration = Duration::from_secs(4);
 /// Idle connections kept.
 const KEPT: usize = 8;
 
@@ -23,6 +33,7 @@ pub struct SignerClient {
     path: PathBuf,
     key: XOnlyPublicKey,
     idle: Mutex<Vec<Caller>>,
+    watch: Watch,
 }
 
 /// What went wrong, and whether a newer view would help.
@@ -62,7 +73,46 @@ impl SignerClient {
             Answer::Key { key } => key,
             other => anyhow::bail!("the signer at {} answers {other:?} when asked for its key", path.display()),
         };
-        Ok(SignerClient { path: path.to_owned(), key, idle: Mutex::new(vec![caller]) })
+        Ok(SignerClient { path: path.to_owned(), key, idle: Mutex::new(vec![caller]), watch: Watch::new() })
+    }
+
+    /// Since when it is away, if it is.
+    pub fn away(&self) -> Option<Away> {
+        self.watch.away()
+    }
+
+    /// Looks at it again and again, on a connection of its own that no crowd of others can keep it from.
+    pub async fn watch(&self) {
+        let mut kept = None;
+        loop {
+            match self.look(&mut kept).await {
+                Ok(()) => self.watch.good(),
+                Err(why) => self.watch.bad(why),
+            }
+            tokio::time::sleep(LOOKS).await;
+        }
+    }
+
+    async fn look(&self, kept: &mut Option<UnixStream>) -> Result<(), Why> {
+        let was_kept = kept.is_some();
+        let mut answer = self.ask_key(kept).await;
+        if was_kept && answer == Err(Why::Nobody) {
+            // It was restarted since.
+            answer = self.ask_key(kept).await;
+        }
+        answer
+    }
+
+    async fn ask_key(&self, kept: &mut Option<UnixStream>) -> Result<(), Why> {
+        let asked = ask_without_blocking(&self.path, kept, &Ask::Key {});
+        match tokio::time::timeout(HANGS, asked).await {
+            Ok(Ok(Answer::Key { key })) if key == self.key => Ok(()),
+            Ok(Ok(_)) => Err(Why::OtherKey),
+            // So many wait that the next is turned away.
+            Ok(Err(error)) if error.kind() == ErrorKind::WouldBlock => Err(Why::Hangs),
+            Ok(Err(_)) => Err(Why::Nobody),
+            Err(_) => Err(Why::Hangs),
+        }
     }
 
     /// The key.
@@ -81,7 +131,7 @@ impl SignerClient {
                 return Err(AnnounceError::BeyondTime { event });
             }
             let ids = some.iter().map(ToString::to_string).collect();
-            let unpacked = match self.ask(&Ask::Announce { ids })? {
+            let unpacked = match self.ask(&Ask::Announce { ids }, some.len())? {
                 Answer::Announced { packed } => unpack(&packed, some, &self.key),
                 _ => None,
             };
@@ -97,7 +147,7 @@ impl SignerClient {
     pub fn attest(&self, say: &[Say]) -> Result<Vec<Vec<Signature>>, AnnounceError> {
         let mut made = Vec::with_capacity(say.len());
         for some in say.chunks(MOST) {
-            match self.ask(&Ask::Attest { say: some.to_vec() })? {
+            match self.ask(&Ask::Attest { say: some.to_vec() }, some.len())? {
                 Answer::Attested { signatures } if signatures.len() == some.len() => made.extend(signatures),
                 _ => return Err(unsigned("it answered with something else than attestations").into()),
             }
@@ -112,7 +162,7 @@ impl SignerClient {
     pub fn publish(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Signature>, AnnounceError> {
         let announce: Vec<String> = announce.iter().map(ToString::to_string).collect();
         let notes = announce.len().saturating_add(say.len());
-        match self.ask(&Ask::Publish { announce, say: say.to_vec() })? {
+        match self.ask(&Ask::Publish { announce, say: say.to_vec() }, notes)? {
             Answer::Published { signatures } if signatures.len() == notes => Ok(signatures),
             _ => Err(unsigned("it answered with something else than the signatures of notes").into()),
         }
@@ -124,27 +174,35 @@ impl SignerClient {
     /// When the signer refuses or is away.
     pub fn state(&self, statement: &Statement) -> Result<Signature, Unsigned> {
         let ask = Ask::State { tag: statement.tag.to_string(), data: statement.data.to_lower_hex_string() };
-        match self.ask(&ask)? {
+        match self.ask(&ask, 1)? {
             Answer::Stated { signature } => Ok(signature),
             _ => Err(unsigned("it answered with something else than a signature")),
         }
     }
 
     /// Asks on an idle connection, or on a new one: an idle one may be to a signer that has been restarted since.
-    /// Asking twice is harmless, for the signer says the same thing again.
-    fn ask(&self, ask: &Ask) -> Result<Answer, Unsigned> {
-        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let kept = idle.and_then(|mut caller| caller.ask(ask).ok().map(|answer| (caller, answer)));
+    /// Asking twice is harmless, for the signer says the same thing again. Nobody waits for one that is known to hang.
+    fn ask(&self, ask: &Ask, events: usize) -> Result<Answer, Unsigned> {
+        let patience = PATIENCE.saturating_add(AN_EVENT.saturating_mul(u32::try_from(events).unwrap_or(u32::MAX)));
+        let (began, still) = (Instant::now(), || !self.watch.hangs());
+        let left = || Some(patience.saturating_sub(began.elapsed())).filter(|left| !left.is_zero() && still());
+        let late = || away(&anyhow::anyhow!("it does not answer in time"));
+        let idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop().zip(left());
+        let kept = idle.and_then(|(mut caller, left)| {
+            let answer = caller.ask_while(ask, left, &still).ok()?;
+            Some((caller, answer))
+        });
         let (caller, answer) = match kept {
             Some(done) => done,
             None => {
                 // The other idle ones are as old.
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
-                let mut caller = self.greet()?;
-                let answer = caller.ask(ask).map_err(|error| away(&error))?;
+                let mut caller = self.greet(left().ok_or_else(late)?)?;
+                let answer = caller.ask_while(ask, left().ok_or_else(late)?, &still).map_err(|error| away(&error))?;
                 (caller, answer)
             }
         };
+        self.watch.good();
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         if idle.len() < KEPT {
             idle.push(caller);
@@ -156,11 +214,16 @@ impl SignerClient {
         }
     }
 
-    fn greet(&self) -> Result<Caller, Unsigned> {
-        let mut caller = Caller::connect(&self.path, PATIENCE).map_err(|error| away(&error))?;
-        match caller.ask(&Ask::Key {}).map_err(|error| away(&error))? {
+    fn greet(&self, patience: Duration) -> Result<Caller, Unsigned> {
+        let mut caller = Caller::connect(&self.path, patience).map_err(|error| {
+            self.watch.bad(Why::Nobody);
+            away(&error)
+        })?;
+        let still = || !self.watch.hangs();
+        match caller.ask_while(&Ask::Key {}, patience, &still).map_err(|error| away(&error))? {
             Answer::Key { key } if key == self.key => Ok(caller),
             Answer::Key { key } => {
+                self.watch.bad(Why::OtherKey);
                 Err(unsigned(format!("it holds key {key}, this oracle's is {}; give it the right one", self.key)))
             }
             other => Err(unsigned(format!("it answers {other:?} when asked for its key"))),

@@ -2,7 +2,9 @@
 
 use super::ask::Say;
 use super::client::{SignerClient, Unsigned};
-use crate::announce::{AnnounceError, OracleKeys, ProvenAnnouncement};
+use super::vault::{Refusal, Vault};
+use super::watch::Away;
+use crate::announce::{AnnounceError, ProvenAnnouncement};
 use crate::event::Event;
 use crate::relay::note::{Draft, Note};
 use crate::statement::Statement;
@@ -10,20 +12,22 @@ use crate::verify::fixing_digits;
 use bitcoin::key::XOnlyPublicKey;
 use dlc_messages::oracle_msgs::OracleAttestation;
 use secp256k1_zkp::schnorr::Signature;
+use std::sync::Arc;
 
 /// Something that signs for this oracle. Its calls may block for as long as the signer takes.
 #[derive(Debug)]
 pub enum Keys {
-    /// In this process. The ledger beside it is the record of what was said; a second record in the same folder would
-    /// guard against nothing.
-    Here(OracleKeys),
+    /// In this process, with the same record and under the same rules as a signer's.
+    Here(Vault),
     /// In a process of its own.
     Signer(SignerClient),
 }
 
-impl From<OracleKeys> for Keys {
-    fn from(keys: OracleKeys) -> Keys {
-        Keys::Here(keys)
+/// With a record that is forgotten.
+#[cfg(test)]
+impl From<crate::announce::OracleKeys> for Keys {
+    fn from(keys: crate::announce::OracleKeys) -> Keys {
+        Keys::Here(Vault::beside_desk(keys, super::Record::in_memory()))
     }
 }
 
@@ -31,7 +35,7 @@ impl Keys {
     /// The public key.
     pub fn public_key(&self) -> XOnlyPublicKey {
         match self {
-            Keys::Here(keys) => keys.public_key(),
+            Keys::Here(vault) => vault.public_key(),
             Keys::Signer(signer) => signer.public_key(),
         }
     }
@@ -42,7 +46,7 @@ impl Keys {
     /// When an event matures after 2106, or the signer is away.
     pub fn announcements(&self, events: &[Event]) -> Result<Vec<ProvenAnnouncement>, AnnounceError> {
         match self {
-            Keys::Here(keys) => events.iter().map(|event| keys.announcement(*event)).collect(),
+            Keys::Here(vault) => vault.announcements(events),
             Keys::Signer(signer) => signer.announcements(events),
         }
     }
@@ -66,7 +70,7 @@ impl Keys {
         };
         let pairs = say.iter().zip(&events);
         match self {
-            Keys::Here(keys) => pairs.map(|(one, event)| keys.attest(*event, outcomes(one, event))).collect(),
+            Keys::Here(vault) => vault.attest(say).map_err(said_no),
             Keys::Signer(signer) => {
                 let made = signer.attest(say)?;
                 let whole = |((one, event), signatures): ((&Say, &Event), Vec<Signature>)| OracleAttestation {
@@ -88,7 +92,7 @@ impl Keys {
     pub fn notes(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Note>, AnnounceError> {
         let drafts = self.drafts(announce, say)?;
         let signatures = match self {
-            Keys::Here(keys) => drafts.iter().map(|draft| draft.sign(keys)).collect(),
+            Keys::Here(vault) => vault.publish(announce, say).map_err(said_no)?,
             Keys::Signer(signer) => signer.publish(announce, say)?,
         };
         // A signer that made other words than this process would be found out here.
@@ -122,9 +126,32 @@ impl Keys {
     /// When the signer refuses or is away.
     pub fn state(&self, statement: &Statement) -> Result<Signature, Unsigned> {
         match self {
-            Keys::Here(keys) => Ok(statement.sign(keys)),
+            Keys::Here(vault) => Ok(vault.state(statement)?),
             Keys::Signer(signer) => signer.state(statement),
         }
+    }
+
+    /// Since when the signer is away; `None` when it answers, and for a key in this process.
+    pub fn away(&self) -> Option<Away> {
+        match self {
+            Keys::Here(_) => None,
+            Keys::Signer(signer) => signer.away(),
+        }
+    }
+
+    /// Looks at the signer again and again; without one it is done at once.
+    pub async fn watch(self: Arc<Self>) {
+        match &*self {
+            Keys::Here(_) => {}
+            Keys::Signer(signer) => signer.watch().await,
+        }
+    }
+}
+
+fn said_no(refusal: Refusal) -> AnnounceError {
+    match refusal {
+        Refusal::Key(error) => error,
+        other => Unsigned::from(other).into(),
     }
 }
 

@@ -7,12 +7,12 @@
 //! low UNIX CENTS             the least low told for the hour that starts there
 //! closed DAY UNIX            of this day, hours that end at or before this moment are final
 //! payment ID WORD            what was said of a payment
-//! unrecorded                 from here on the key signed in a daemon, without this record
+//! unrecorded                 what the key signed before is not known
 //! import COUNT               so many lines follow that a daemon's ledger holds
 //! ```
 //!
 //! A record is whole when nothing was signed without it. After `unrecorded` it is not, until an import has come to its
-//! end; a signer opens only a whole one.
+//! end; nobody signs with one that is not.
 
 use super::super::journal::Journal;
 use crate::crash;
@@ -25,7 +25,10 @@ use std::path::{Path, PathBuf};
 
 /// Lines of an import that are made durable together.
 const CHUNK: usize = 4_096;
-/// The line that says that the key signed elsewhere.
+/// Bytes from which on no payments are taken, and from which on no lows: a daemon that was taken over may ask for any
+/// number of both, and must leave room for the fixings of a century. The rest is what a journal can hold.
+const ROOM: Room = Room { payments: 256 << 20, lows: 768 << 20 };
+/// The line that says that it is not known what the key signed.
 const UNRECORDED: &str = "unrecorded";
 
 /// One line.
@@ -75,17 +78,26 @@ impl Signed {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     Whole,
-    /// A daemon signed without it.
+    /// What was signed before is not known.
     Unrecorded,
     /// An import was cut off; so many of its lines are missing.
     Importing(u64),
 }
 
+/// How far a record may grow.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Room {
+    pub payments: u64,
+    pub lows: u64,
+}
+
 /// The record on disk and what it holds.
 #[derive(Debug)]
 pub struct Record {
-    journal: Journal,
+    /// None only in tests.
+    journal: Option<Journal>,
     state: State,
+    pub(super) room: Room,
     pub signed: Signed,
 }
 
@@ -104,23 +116,6 @@ fn name(key: &XOnlyPublicKey) -> String {
 /// When there is one, or the disk fails.
 pub fn begin_record(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<()> {
     Journal::create(&path(data), &name(key))
-}
-
-/// Notes in the record beside a key, if there is one, that a daemon signs without it from now on. A signer then wants the
-/// daemon's ledger first.
-///
-/// # Errors
-/// When a signer has the record open, or it cannot be read or written.
-pub fn leave_record(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<()> {
-    // A replica's folder may hold the record of the key that was made with it.
-    if !path(data).exists() || !Journal::is_named(&path(data), &name(key))? {
-        return Ok(());
-    }
-    let mut record = Record::open_as_it_is(data, key)?;
-    if record.state == State::Whole {
-        record.journal.append(&[UNRECORDED.to_string()])?;
-    }
-    Ok(())
 }
 
 /// Takes what a daemon's ledger holds into the record of a key, which is made if it is missing; whole when this returns,
@@ -144,17 +139,7 @@ pub fn import_record(
     }
     let mut record = Record::open_as_it_is(data, key)?;
     check(&record.signed)?;
-    let fresh: Vec<Entry> = entries.iter().copied().filter(|entry| !record.signed.holds(*entry)).collect();
-    if record.state == State::Whole && fresh.is_empty() {
-        return Ok(0);
-    }
-    record.journal.append(&[begin(fresh.len())])?;
-    crash::point("record-begun");
-    for chunk in fresh.chunks(CHUNK) {
-        record.append(chunk)?;
-        crash::point("record-chunk");
-    }
-    Ok(fresh.len())
+    record.adopt(entries)
 }
 
 impl Record {
@@ -176,7 +161,7 @@ impl Record {
         match record.state {
             State::Whole => Ok(record),
             State::Unrecorded => {
-                bail!("this key signed in a daemon, without the record {}; {remedy}", shown.display())
+                bail!("this key signed without the record {}; {remedy}", shown.display())
             }
             State::Importing(missing) => {
                 let shown = shown.display();
@@ -185,10 +170,63 @@ impl Record {
         }
     }
 
+    /// Opens a key's record for a daemon that signs with it itself, whole or not: the daemon's own ledger says what was
+    /// said. `None` where there is none.
+    ///
+    /// # Errors
+    /// When it is damaged, in use or another key's.
+    pub fn hold(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Option<Record>> {
+        let path = path(data);
+        if !path.exists() {
+            return Ok(None);
+        }
+        if !Journal::is_named(&path, &name(key))? {
+            bail!(
+                "{} is the record of another key; if that key signs nowhere any more, move the file away",
+                path.display()
+            );
+        }
+        Record::open_as_it_is(data, key).map(Some)
+    }
+
+    /// Begins the record of a key that has spoken without one. It is not whole until it has been told what was said.
+    ///
+    /// # Errors
+    /// When there is one, or the disk fails.
+    pub fn begin_unrecorded(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Record> {
+        Journal::create_with(&path(data), &name(key), &[UNRECORDED.to_string()])?;
+        Record::open_as_it_is(data, key)
+    }
+
+    /// One that is forgotten with the process.
+    #[cfg(test)]
+    pub fn in_memory() -> Record {
+        Record { journal: None, state: State::Whole, room: ROOM, signed: Signed::default() }
+    }
+
+    /// Makes everything durable that was said and is not in this record; then it is whole. How many entries were new.
+    ///
+    /// # Errors
+    /// When the disk fails.
+    pub fn adopt(&mut self, entries: &[Entry]) -> anyhow::Result<usize> {
+        let fresh: Vec<Entry> = entries.iter().copied().filter(|entry| !self.signed.holds(*entry)).collect();
+        if self.state == State::Whole && fresh.is_empty() {
+            return Ok(0);
+        }
+        self.write(&[format!("import {}", fresh.len())])?;
+        crash::point("record-begun");
+        for chunk in fresh.chunks(CHUNK) {
+            self.keep(chunk)?;
+            crash::point("record-chunk");
+        }
+        self.state = State::Whole;
+        Ok(fresh.len())
+    }
+
     fn open_as_it_is(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Record> {
         let path = path(data);
         let (journal, lines) = Journal::open(&path, &name(key))?;
-        let mut record = Record { journal, state: State::Whole, signed: Signed::default() };
+        let mut record = Record { journal: Some(journal), state: State::Whole, room: ROOM, signed: Signed::default() };
         for line in lines {
             let read = record.read(&line);
             read.with_context(|| format!("{} holds {line:?}, which is unknown or out of place", path.display()))?;
@@ -222,12 +260,34 @@ impl Record {
     /// Makes entries durable. When this returns they may be signed.
     ///
     /// # Errors
-    /// When the disk fails.
+    /// When there is no room for more of a kind, or the disk fails.
     pub fn append(&mut self, entries: &[Entry]) -> anyhow::Result<()> {
+        let size = self.journal.as_ref().map_or(0, Journal::size);
+        for entry in entries {
+            let (what, most) = match entry {
+                Entry::Fixing(..) => continue,
+                Entry::Low(..) | Entry::Closed(..) => ("lows", self.room.lows),
+                Entry::Payment(..) => ("payments", self.room.payments),
+            };
+            if size >= most {
+                bail!(
+                    "the record has {size} bytes and takes {what} up to {most} only, so that fixings always find room: \
+                     somebody asked for too many; make a new key and hand over to it"
+                );
+            }
+        }
+        self.keep(entries)
+    }
+
+    fn keep(&mut self, entries: &[Entry]) -> anyhow::Result<()> {
         let lines: Vec<String> = entries.iter().map(|entry| write(*entry)).collect();
-        self.journal.append(&lines)?;
+        self.write(&lines)?;
         entries.iter().for_each(|entry| self.signed.apply(*entry));
         Ok(())
+    }
+
+    fn write(&mut self, lines: &[String]) -> anyhow::Result<()> {
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.append(lines))
     }
 }
 

@@ -1,17 +1,19 @@
 use super::super::ledger::{Ledger, Record as Said};
 use super::super::socket::Door;
 use super::ask::{Answer, Ask, Say};
+use super::record::Entry;
 use super::vault::{Refusal, Vault};
-use super::{begin_record, check, entries, import_record, leave_record, Keys, SignerClient};
+use super::{begin_record, check, entries, import_record, Here, Keys, Record, SignerClient};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::bundle::Bundle;
 use crate::clock::Clock;
 use crate::event::{Event, PaymentId, PaymentWord};
 use crate::ladder::Level;
 use crate::relay::note::{read, Word};
-use crate::statement::Statement;
+use crate::statement::{Statement, LOG_HEAD};
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::{verify_announcement, verify_attestation};
+use crate::watermark::Watermark;
 use crate::wire::{SignedLows, SignedPrice};
 use bitcoin::hex::DisplayHex;
 use secp256k1_zkp::SecretKey;
@@ -199,10 +201,10 @@ fn a_key_that_signed_in_a_daemon_opens_only_with_the_daemons_ledger_and_is_held_
     world.vault = None;
     let data = world.folder.path().to_owned();
     let open = || Vault::open(&data, keys(), Clock::file(data.join("clock")));
-    leave_record(&data, &keys().public_key()).unwrap();
-    leave_record(&data, &keys().public_key()).unwrap();
+    std::fs::remove_file(data.join("signed")).unwrap();
+    drop(Record::begin_unrecorded(&data, &keys().public_key()).unwrap());
     let refused = format!("{:#}", open().unwrap_err());
-    assert!(refused.contains("signed in a daemon") && refused.contains("import-record"), "{refused}");
+    assert!(refused.contains("signed without the record") && refused.contains("import-record"), "{refused}");
     assert_eq!(import(&data, &ledger()).unwrap(), 9 + 9 + 1);
     assert_eq!(import(&data, &ledger()).unwrap(), 0, "a second time");
     world.restart();
@@ -220,7 +222,7 @@ fn a_key_that_signed_in_a_daemon_opens_only_with_the_daemons_ledger_and_is_held_
     );
     // Another key's record beside a key is no record of it.
     let strange = OracleKeys::from_secret(SecretKey::from_slice(&[8; 32]).unwrap());
-    leave_record(&data, &strange.public_key()).unwrap();
+    assert!(format!("{:#}", Here::hold(&data, strange, true).unwrap_err()).contains("of another key"));
     open().unwrap();
 }
 
@@ -228,8 +230,7 @@ fn a_key_that_signed_in_a_daemon_opens_only_with_the_daemons_ledger_and_is_held_
 fn an_import_cut_off_at_any_line_leaves_no_record_that_a_signer_opens_and_is_finished_by_the_next() {
     let folder = tempfile::tempdir().unwrap();
     let data = folder.path();
-    begin_record(data, &keys().public_key()).unwrap();
-    leave_record(data, &keys().public_key()).unwrap();
+    drop(Record::begin_unrecorded(data, &keys().public_key()).unwrap());
     import(data, &ledger()).unwrap();
     let (path, clock) = (data.join("signed"), Clock::file(data.join("clock")));
     let whole = std::fs::read(&path).unwrap();
@@ -245,6 +246,119 @@ fn an_import_cut_off_at_any_line_leaves_no_record_that_a_signer_opens_and_is_fin
             assert_eq!(import(data, &ledger()).unwrap(), 0);
         }
     }
+}
+
+/// What a daemon with this ledger signs with, its key in its own process.
+fn here(data: &Path, ledger: &Ledger) -> anyhow::Result<Keys> {
+    Here::hold(data, keys(), true)?.knowing(ledger, &BTreeMap::new())
+}
+
+#[test]
+fn a_daemon_with_the_key_at_hand_holds_its_record_and_is_held_to_it() {
+    let mut world = World::new();
+    let data = world.folder.path().to_owned();
+    let refused = format!("{:#}", Here::hold(&data, keys(), false).unwrap_err());
+    assert!(refused.contains("in use by another process"), "beside a signer: {refused}");
+    world.say(fixing(8, 760_000)).unwrap();
+    world.vault = None;
+    let fresh = format!("{:#}", here(&data, &Ledger::default()).unwrap_err());
+    assert!(fresh.contains("was signed as 7600 dollars, the ledger none"), "a ledger that knows less: {fresh}");
+    let said = here(&data, &ledger()).unwrap();
+    let signed = said.attest(&[fixing(7, 760_000)]).unwrap();
+    let second = said.attest(&[fixing(7, 799_900)]).unwrap_err().to_string();
+    assert!(second.contains("give the key away"), "{second}");
+    let locked = format!("{:#}", Vault::open(&data, keys(), Clock::system()).unwrap_err());
+    assert!(locked.contains("in use by another process"), "{locked}");
+    drop(said);
+    // What was said in the daemon, asked for or not, a signer knows without an import.
+    world.restart();
+    assert_eq!(import(&data, &ledger()).err().map(|_| ()), Some(()), "the signer has it");
+    let again = world.say(fixing(7, 760_000)).unwrap();
+    assert_eq!(again, Answer::Attested { signatures: vec![signed[0].signatures.clone()] });
+    assert!(matches!(world.say(fixing(3, 799_900)), Err(Refusal::SecondFixing { .. })));
+}
+
+#[test]
+fn a_key_that_spoke_in_a_daemon_of_an_older_version_gets_its_record_from_the_ledger_and_no_other_key_does() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path();
+    let nothing = Here::hold(data, keys(), false).unwrap_err().to_string();
+    assert!(nothing.contains("what this key has signed is not known"), "{nothing}");
+    assert!(!data.join("signed").exists());
+    // Cut off between the record's making and its filling: no signer opens it, the next start fills it.
+    drop(Here::hold(data, keys(), true).unwrap());
+    assert!(Vault::open(data, keys(), Clock::system()).is_err());
+    drop(here(data, &ledger()).unwrap());
+    assert_eq!(import(data, &ledger()).unwrap(), 0, "nothing is missing");
+    let vault = Vault::open(data, keys(), Clock::system()).unwrap();
+    assert!(matches!(vault.attest(&[fixing(2, 799_900)]), Err(Refusal::SecondFixing { .. })));
+}
+
+#[test]
+fn a_replica_signs_what_another_one_said_after_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut shared = ledger();
+    let mine = here(folder.path(), &shared).unwrap();
+    shared.apply(Said::Fixing { at: hour(10), cents: Cents(770_000) }).unwrap();
+    assert_eq!(mine.attest(&[fixing(10, 770_000)]).unwrap().len(), 1);
+    drop(mine);
+    drop(here(folder.path(), &shared).unwrap());
+}
+
+#[test]
+fn a_daemon_that_asks_for_ever_more_fills_no_record_so_far_that_fixings_find_no_room() {
+    let folder = tempfile::tempdir().unwrap();
+    begin_record(folder.path(), &keys().public_key()).unwrap();
+    let mut record = Record::open(folder.path(), &keys().public_key()).unwrap();
+    (record.room.payments, record.room.lows) = (500, 1_000);
+    let size = || std::fs::metadata(folder.path().join("signed")).unwrap().len();
+    let payment = |number: u8| Entry::Payment(PaymentId([number; 16]), PaymentWord::Paid);
+    let refused = (0..=255).find_map(|number| record.append(&[payment(number)]).err()).unwrap().to_string();
+    assert!(refused.contains("takes payments up to 500 only"), "{refused}");
+    assert!((500..600).contains(&size()));
+    let low = |cents: u64| Entry::Low(hour(9), Cents(cents));
+    let refused = (1..100).find_map(|less| record.append(&[low(900_000 - less)]).err()).unwrap().to_string();
+    assert!(refused.contains("takes lows up to 1000 only"), "{refused}");
+    for number in 0..100 {
+        record.append(&[Entry::Fixing(hour(number), 7_000)]).unwrap();
+    }
+    drop(record);
+    let signed = Record::open(folder.path(), &keys().public_key()).unwrap().signed;
+    assert_eq!(signed.fixings.len(), 100, "and it opens");
+}
+
+#[test]
+fn a_thousand_payments_a_minute_are_signed_and_no_more() {
+    let world = World::new();
+    let pay = |number: u32| {
+        let mut id = [0; 16];
+        id[..4].copy_from_slice(&number.to_be_bytes());
+        Say::Payment { id: Event::Payment { id: PaymentId(id), day: DAY, word: PaymentWord::Paid }.to_string() }
+    };
+    world.hear(Ask::Attest { say: (0..1_000).map(pay).collect() }).unwrap();
+    assert_eq!(world.say(pay(1_000)), Err(Refusal::TooFast));
+    assert!(world.say(pay(0)).is_ok(), "what was signed is signed again");
+    assert!(world.say(fixing(9, 700_000)).is_ok(), "and fixings are not payments");
+}
+
+#[test]
+fn a_watermark_never_falls_and_neither_it_nor_a_head_lies_in_the_future() {
+    let world = World::new();
+    let mark = |records: u64, until: Time| {
+        let mark = Watermark { records, frozen_until: until, ..Watermark::new(keys().public_key()) };
+        world.state(&mark.statement())
+    };
+    mark(7, hour(9)).unwrap();
+    mark(7, hour(9)).unwrap();
+    assert_eq!(mark(6, hour(9)), Err(Refusal::OlderMark { stated: 7, asked: 6 }));
+    assert!(matches!(mark(8, hour(11)), Err(Refusal::Future { .. })));
+    mark(8, hour(10)).unwrap();
+    let head = |at: Time| {
+        let data = [1u64.to_be_bytes().as_slice(), &at.0.to_be_bytes(), &[7; 32]].concat();
+        world.state(&Statement::new(LOG_HEAD, data).unwrap())
+    };
+    head(hour(10)).unwrap();
+    assert!(matches!(head(hour(11)), Err(Refusal::Future { .. })));
 }
 
 #[test]
@@ -294,7 +408,7 @@ fn a_note_for_relays_is_signed_where_its_word_would_be_and_never_a_hash_that_was
 
     let socket = world.folder.path().join("signer.sock");
     let served = serve(&socket, world.vault.take().unwrap());
-    let (there, here) = (Keys::Signer(SignerClient::connect(&socket).unwrap()), Keys::Here(keys()));
+    let (there, here) = (Keys::Signer(SignerClient::connect(&socket).unwrap()), Keys::from(keys()));
     let announce = [Event::Fixing { at: hour(20) }, touch(7_490, 0, 9, 749_000).event().unwrap()];
     let say = [touch(7_490, 0, 9, 749_000), fixing(9, 798_765)];
     let notes = there.notes(&announce, &say).unwrap();
@@ -325,7 +439,7 @@ fn a_month_of_a_band_is_one_request_and_the_same_bytes_as_with_the_key_at_hand()
     let mut world = World::new();
     let socket = world.folder.path().join("signer.sock");
     let served = serve(&socket, world.vault.take().unwrap());
-    let (there, here) = (Keys::Signer(SignerClient::connect(&socket).unwrap()), Keys::Here(keys()));
+    let (there, here) = (Keys::Signer(SignerClient::connect(&socket).unwrap()), Keys::from(keys()));
     let events = Bundle::Month { band: 21, year: 2020, month: 2 }.events();
     assert_eq!(events.len(), 29 * 64);
     assert!(events.len() <= super::ask::MOST);

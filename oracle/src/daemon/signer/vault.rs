@@ -1,20 +1,29 @@
 //! The vault: the key, the record, and what may be signed. Decides, makes the decision durable, then signs.
 
 use super::ask::{Answer, Ask, Say, MOST};
+use super::client::Unsigned;
 use super::record::{Entry, Record, Signed};
-use crate::announce::{AnnounceError, OracleKeys};
+use crate::announce::{AnnounceError, OracleKeys, ProvenAnnouncement};
 use crate::clock::Clock;
 use crate::event::{Event, PaymentId, PaymentWord};
 use crate::relay::note::Draft;
-use crate::statement::{Statement, LOWS, PRICE};
+use crate::statement::{Statement, LOG_HEAD, LOWS, PRICE, WATERMARK};
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::{dollars_fixed, fixing_digits};
 use anyhow::Context;
 use bitcoin::hex::FromHex;
 use bitcoin::key::XOnlyPublicKey;
 use dlc_messages::oracle_msgs::OracleAttestation;
+use secp256k1_zkp::schnorr::Signature;
 use std::path::Path;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+/// Payments that may be signed for the first time within [`SPELL`]: a payment system is slower, and a daemon that was
+/// taken over fills the record more slowly. Real time.
+const PAYMENTS: usize = 1_000;
+/// See [`PAYMENTS`].
+const SPELL: Duration = Duration::from_secs(60);
 
 /// Why something is not signed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -46,6 +55,14 @@ pub enum Refusal {
     /// A price of zero.
     #[error("the price at {0} is zero")]
     Zero(Time),
+    /// Faster than any payment system.
+    #[error("more than {PAYMENTS} payments are to be signed within a minute; ask again later")]
+    TooFast,
+    /// A watermark below one that was stated.
+    #[error(
+        "a watermark of {stated} records was stated, and this one has {asked}: its ledger is older; find the newest"
+    )]
+    OlderMark { stated: u64, asked: u64 },
     /// The key cannot sign it.
     #[error(transparent)]
     Key(#[from] AnnounceError),
@@ -58,8 +75,38 @@ pub enum Refusal {
 #[derive(Debug)]
 pub struct Vault {
     keys: OracleKeys,
-    clock: Clock,
+    /// None beside a desk: that has decided by its own clock, and there is no second one to hold against it.
+    clock: Option<Clock>,
     record: Mutex<Record>,
+    spell: Mutex<Spell>,
+    /// Records of the last watermark stated by this process. Not on disk: a daemon that was taken over could have one stated
+    /// that no honest ledger ever reaches, and must not silence the key's watermarks for good.
+    marked: Mutex<u64>,
+}
+
+/// How many payments were signed since when.
+#[derive(Debug)]
+struct Spell {
+    since: Instant,
+    payments: usize,
+}
+
+impl Spell {
+    fn new() -> Spell {
+        Spell { since: Instant::now(), payments: 0 }
+    }
+
+    fn take(&mut self, more: usize) -> Result<(), Refusal> {
+        if self.since.elapsed() >= SPELL {
+            *self = Spell::new();
+        }
+        let payments = self.payments.saturating_add(more);
+        if payments > PAYMENTS {
+            return Err(Refusal::TooFast);
+        }
+        self.payments = payments;
+        Ok(())
+    }
 }
 
 impl Vault {
@@ -69,7 +116,21 @@ impl Vault {
     /// When the record cannot be opened.
     pub fn open(data: &Path, keys: OracleKeys, clock: Clock) -> anyhow::Result<Vault> {
         let record = Record::open(data, &keys.public_key()).context("open the signer's record")?;
-        Ok(Vault { keys, clock, record: Mutex::new(record) })
+        Ok(Vault::new(keys, Some(clock), record))
+    }
+
+    /// A vault in a daemon's own process, whose desk knows the time. `record` is whole.
+    pub fn beside_desk(keys: OracleKeys, record: Record) -> Vault {
+        Vault::new(keys, None, record)
+    }
+
+    fn new(keys: OracleKeys, clock: Option<Clock>, record: Record) -> Vault {
+        let (spell, marked) = (Mutex::new(Spell::new()), Mutex::new(0));
+        Vault { keys, clock, record: Mutex::new(record), spell, marked }
+    }
+
+    fn record(&self) -> MutexGuard<'_, Record> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The public key.
@@ -95,31 +156,53 @@ impl Vault {
     /// Why not. Then nothing was signed.
     pub fn hear(&self, ask: Ask) -> Result<Answer, Refusal> {
         match ask {
-            Ask::Key {} => Ok(Answer::Key { key: self.public_key() }),
+            Ask::Key {} => {
+                // A signer whose disk hangs must not seem to be well.
+                drop(self.record());
+                Ok(Answer::Key { key: self.public_key() })
+            }
             Ask::Announce { ids } => {
                 at_most(ids.len())?;
-                let announce = |id: &String| {
-                    let event = Event::parse(id).ok_or_else(|| unknown(id))?;
-                    Ok::<_, Refusal>(self.keys.announcement(event)?)
-                };
-                Ok(Answer::announced(&ids.iter().map(announce).collect::<Result<Vec<_>, _>>()?))
+                let event = |id: &String| Event::parse(id).ok_or_else(|| unknown(id));
+                let events = ids.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+                Ok(Answer::announced(&self.announcements(&events)?))
             }
             Ask::Attest { say } => {
-                let signatures = self.attest(&say)?.into_iter().map(|(_, said)| said.signatures).collect();
-                Ok(Answer::Attested { signatures })
+                at_most(say.len())?;
+                let made = self.attest(&say)?;
+                Ok(Answer::Attested { signatures: made.into_iter().map(|made| made.signatures).collect() })
             }
-            Ask::Publish { announce, say } => self.publish(&announce, &say),
-            Ask::State { tag, data } => self.state(&tag, &data),
+            Ask::State { tag, data } => {
+                let bytes = Vec::<u8>::from_hex(&data).map_err(|_| unknown(&tag))?;
+                let statement = Statement::new(&tag, bytes).ok_or_else(|| unknown(&tag))?;
+                Ok(Answer::Stated { signature: self.state(&statement)? })
+            }
+            Ask::Publish { announce, say } => {
+                at_most(announce.len().saturating_add(say.len()))?;
+                let event = |id: &String| Event::parse(id).ok_or_else(|| unknown(id));
+                let announce = announce.iter().map(event).collect::<Result<Vec<_>, _>>()?;
+                Ok(Answer::Published { signatures: self.publish(&announce, &say)? })
+            }
         }
     }
 
-    /// All or nothing: one thing that may not be said spoils the request.
-    fn attest(&self, say: &[Say]) -> Result<Vec<(Event, OracleAttestation)>, Refusal> {
-        at_most(say.len())?;
+    /// Announcements, in order: they bind nobody and are not recorded.
+    ///
+    /// # Errors
+    /// When an event matures after 2106.
+    pub fn announcements(&self, events: &[Event]) -> Result<Vec<ProvenAnnouncement>, AnnounceError> {
+        events.iter().map(|event| self.keys.announcement(*event)).collect()
+    }
+
+    /// Attestations, in order. All or nothing: one thing that may not be said spoils the request.
+    ///
+    /// # Errors
+    /// Why not. Then nothing was signed.
+    pub fn attest(&self, say: &[Say]) -> Result<Vec<OracleAttestation>, Refusal> {
         let now = self.now()?;
         let mut outcomes = Vec::with_capacity(say.len());
         {
-            let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut record = self.record();
             let mut after = record.signed.clone_for(say);
             let mut entries = Vec::new();
             for one in say {
@@ -130,53 +213,74 @@ impl Vault {
                 }
                 outcomes.push((event, outcome));
             }
+            let payments = entries.iter().filter(|entry| matches!(entry, Entry::Payment(..))).count();
+            self.spell.lock().unwrap_or_else(PoisonError::into_inner).take(payments)?;
             record.append(&entries).map_err(|error| Refusal::Broken(format!("{error:#}")))?;
         }
-        let sign = |(event, outcome)| Ok((event, self.keys.attest(event, outcome)?));
-        outcomes.into_iter().map(sign).collect()
+        outcomes.into_iter().map(|(event, outcome)| Ok(self.keys.attest(event, outcome)?)).collect()
     }
 
-    /// Signs notes of words that are made here, of which nothing but the event is the asker's. What an attestation
-    /// needs, its note needs too. Why no note can be read as anything else: [`crate::relay::note`].
-    fn publish(&self, announce: &[String], say: &[Say]) -> Result<Answer, Refusal> {
-        at_most(announce.len().saturating_add(say.len()))?;
+    /// Signs notes of words that are made here, of which nothing but the event is the asker's: announcements, then
+    /// attestations. What an attestation needs, its note needs too. Why no note can be read as anything else:
+    /// [`crate::relay::note`].
+    ///
+    /// # Errors
+    /// Why not. Then nothing was signed.
+    pub fn publish(&self, announce: &[Event], say: &[Say]) -> Result<Vec<Signature>, Refusal> {
         let announcement = |event: Event| {
             let proven = self.keys.announcement(event)?;
             Draft::announcement(event, &proven).ok_or_else(|| unknown(&event.to_string()))
         };
-        let mut drafts = Vec::with_capacity(announce.len().saturating_add(say.len()));
-        for id in announce {
-            drafts.push(announcement(Event::parse(id).ok_or_else(|| unknown(id))?)?);
-        }
+        let mut drafts = announce.iter().copied().map(announcement).collect::<Result<Vec<_>, _>>()?;
         if let Some(payment) = say.iter().find(|one| matches!(one, Say::Payment { .. })) {
             return Err(unknown(&format!("a note of {payment:?}")));
         }
-        for (event, said) in self.attest(say)? {
+        // Every word that was attested is about an event.
+        let events = say.iter().filter_map(Say::event);
+        for (said, event) in self.attest(say)?.iter().zip(events) {
             let announced = announcement(event)?.id();
-            let draft = Draft::attestation(event, &said, announced);
+            let draft = Draft::attestation(event, said, announced);
             drafts.push(draft.ok_or_else(|| unknown(&event.to_string()))?);
         }
-        Ok(Answer::Published { signatures: drafts.iter().map(|draft| draft.sign(&self.keys)).collect() })
+        Ok(drafts.iter().map(|draft| draft.sign(&self.keys)).collect())
     }
 
-    fn state(&self, tag: &str, data: &str) -> Result<Answer, Refusal> {
-        let bytes = Vec::<u8>::from_hex(data).map_err(|_| unknown(tag))?;
-        let statement = Statement::new(tag, bytes).ok_or_else(|| unknown(tag))?;
+    /// A statement's signature.
+    ///
+    /// # Errors
+    /// Why it is not signed.
+    pub fn state(&self, statement: &Statement) -> Result<Signature, Refusal> {
         let now = self.now()?;
         match statement.tag {
             PRICE => check_price(&statement.data, now)?,
             LOWS => {
-                let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+                let mut record = self.record();
                 let entries = check_lows(&record.signed, &statement.data, now)?;
                 record.append(&entries).map_err(|error| Refusal::Broken(format!("{error:#}")))?;
             }
+            LOG_HEAD => drop(number_and_time(statement, now, "the log's head")?),
+            WATERMARK => {
+                let (asked, _) = number_and_time(statement, now, "the watermark's end")?;
+                let mut stated = self.marked.lock().unwrap_or_else(PoisonError::into_inner);
+                if asked < *stated {
+                    return Err(Refusal::OlderMark { stated: *stated, asked });
+                }
+                *stated = asked;
+            }
             _ => {}
         }
-        Ok(Answer::Stated { signature: statement.sign(&self.keys) })
+        Ok(statement.sign(&self.keys))
     }
 
     fn now(&self) -> Result<Time, Refusal> {
-        self.clock.now().map_err(|error| Refusal::Broken(format!("{error:#}")))
+        let Some(clock) = &self.clock else { return Ok(Time(u32::MAX)) };
+        clock.now().map_err(|error| Refusal::Broken(format!("{error:#}")))
+    }
+}
+
+impl From<Refusal> for Unsigned {
+    fn from(refusal: Refusal) -> Unsigned {
+        Unsigned { outdated: matches!(refusal, Refusal::Outdated { .. }), why: refusal.to_string(), away: false }
     }
 }
 
@@ -270,6 +374,18 @@ fn decide(signed: &Signed, say: &Say, now: Time) -> Result<(Event, Vec<String>, 
 fn is_closed(signed: &Signed, hour: Time) -> bool {
     let end = hour.plus(HOUR);
     signed.closed.get(&hour.day()).is_some_and(|until| end.is_some_and(|end| end <= *until))
+}
+
+/// What the log's head and a watermark begin with: a count, and a moment that has been.
+fn number_and_time(statement: &Statement, now: Time, what: &'static str) -> Result<(u64, Time), Refusal> {
+    let malformed = || unknown(statement.tag);
+    let (number, rest) = statement.data.split_first_chunk().ok_or_else(malformed)?;
+    let (unix, _) = rest.split_first_chunk().ok_or_else(malformed)?;
+    let (number, at) = (u64::from_be_bytes(*number), Time(u32::from_be_bytes(*unix)));
+    if at > now {
+        return Err(Refusal::Future { what, at, now });
+    }
+    Ok((number, at))
 }
 
 fn check_price(data: &[u8], now: Time) -> Result<(), Refusal> {

@@ -1,11 +1,12 @@
 //! The watermark on disk: `watermark` beside the key, replaced before anything newer is served.
 
-use super::super::signer::Keys;
 use crate::announce::AnnounceError;
 use crate::crash;
+use crate::statement::Statement;
 use crate::watermark::{SignedWatermark, Watermark};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
+use secp256k1_zkp::schnorr::Signature;
 use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -49,12 +50,17 @@ pub fn write(data: &Path, mark: &Watermark) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When there is none yet, it is another key's, the file holds a newer one or something else, or it cannot be written.
-pub fn export(data: &Path, keys: &Keys, to: &Path) -> anyhow::Result<Watermark> {
+pub fn export(
+    data: &Path,
+    key: &XOnlyPublicKey,
+    sign: impl FnOnce(&Statement) -> Result<Signature, AnnounceError>,
+    to: &Path,
+) -> anyhow::Result<Watermark> {
     let Some(mark) = read(data)? else {
         bail!("{} holds no watermark yet: the oracle there has never run", data.display());
     };
-    if mark.key != keys.public_key() {
-        bail!("the watermark in {} is oracle {}'s, the key there is {}", data.display(), mark.key, keys.public_key());
+    if mark.key != *key {
+        bail!("the watermark in {} is oracle {}'s, the key there is {key}", data.display(), mark.key);
     }
     // Whoever keeps the newest copy in one file must not lose it to a restored, older folder.
     if let Some(text) = text(to)? {
@@ -74,7 +80,7 @@ pub fn export(data: &Path, keys: &Keys, to: &Path) -> anyhow::Result<Watermark> 
             );
         }
     }
-    let signature = keys.state(&mark.statement()).map_err(AnnounceError::from)?;
+    let signature = sign(&mark.statement())?;
     let text = serde_json::to_string_pretty(&SignedWatermark { watermark: mark, signature })?;
     replace(to, &format!("{text}\n")).with_context(|| format!("write {}", to.display()))?;
     Ok(mark)

@@ -28,7 +28,8 @@ async fn page(State(counter): State<Counter>, asked: HeaderMap) -> Result<Respon
     let said = tokio::task::spawn_blocking(move || rotation::read(&data, &key)).await;
     // One that cannot be read is told by its route; the page goes on without.
     let hand_overs = said.ok().and_then(Result::ok).unwrap_or_default();
-    let facts = Facts { hand_overs, ..Facts::of(&counter.press.window().look(), counter.info, now) };
+    let mut facts = Facts { hand_overs, ..Facts::of(&counter.press.window().look(), counter.info, now) };
+    facts.readiness = facts.readiness.with(counter.press.keys().away());
     let html = view::page(&facts).into_string();
     let mut response = paper(&asked, Lasts::Briefly, "text/html; charset=utf-8", html.into_bytes());
     let headers = response.headers_mut();
