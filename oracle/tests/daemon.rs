@@ -7,7 +7,8 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
-use common::{hour, oracle, says, World, CSV};
+use common::{hour, oracle, says, Running, World, CSV};
+use hypothec_oracle::units::Time;
 use std::path::Path;
 use std::process::Command;
 
@@ -152,4 +153,45 @@ fn an_oracle_told_to_stop_stops_and_leaves_a_ledger_that_opens() {
     assert!(running.child.wait().unwrap().success());
     drop(running);
     world.start(&["--replay", CSV]).get("/v1/status");
+}
+
+/// `run` on this folder by the machine's clock.
+fn by_the_machines_clock(world: &World, more: &[&str]) -> Command {
+    let data = world.data();
+    let mut args = vec!["run", "--data", &data, "--network", "regtest", "--listen", "127.0.0.1:0"];
+    args.extend(more);
+    oracle(&args)
+}
+
+#[test]
+fn a_machines_clock_far_beyond_the_ledger_is_taken_only_on_the_operators_word() {
+    let world = World::new();
+    world.set(hour(5));
+    drop(world.start(&["--replay", CSV]));
+    let refused = says(&by_the_machines_clock(&world, &["--replay", CSV]).output().unwrap());
+    assert!(refused.contains("more than 31 days after") && refused.contains("say --accept-clock once"), "{refused}");
+    world.set(hour(6));
+    let still = world.start(&["--replay", CSV]);
+    assert_eq!(still.json("/v1/status")["frozen_until"], hour(6).0, "nothing was frozen by it, and time may be moved");
+    drop(still);
+    let taken = Running::of(by_the_machines_clock(&world, &["--replay", CSV, "--accept-clock"]));
+    assert!(taken.json("/v1/status")["frozen_until"].as_u64().unwrap() > 1_700_000_000);
+}
+
+#[test]
+fn an_oracle_whose_ledger_is_final_decades_ahead_says_so_and_is_not_ready() {
+    let world = World::new();
+    world.set(Time(4_100_000_000));
+    drop(world.start(&["--manual"]));
+    let running = Running::of(by_the_machines_clock(&world, &["--manual"]));
+    let alarm = running.json("/v1/status")["alarm"].as_str().unwrap_or_default().to_string();
+    assert!(alarm.contains("everything up to 2099-12-03T") && alarm.contains("the clock was ahead"), "{alarm}");
+    let (status, ready) = running.request("GET", "/readyz");
+    assert!(status == 503 && ready.contains("everything up to 2099"), "{ready}");
+    let status = oracle(&["status", "--data", &world.data()]).output().unwrap();
+    assert!(!status.status.success() && says(&status).contains("No low and no fixing"), "{}", says(&status));
+    let asked = ["doctor", "--data", &world.data(), "--network", "regtest", "--listen", &running.address];
+    let doctor = oracle(&asked).output().unwrap();
+    let found = String::from_utf8_lossy(&doctor.stdout);
+    assert!(!doctor.status.success() && found.contains("make a new key, rotate to it"), "{found}");
 }

@@ -32,6 +32,10 @@ pub const WARNINGS: [&str; 6] = [
     "A fall through the level faster than anyone can sell is the lender's loss beyond the cushion.",
 ];
 
+/// Said beside [`WARNINGS`] where one oracle is enough to settle.
+pub const ONE_ORACLE: &str = "One oracle alone decides this loan: if it lies, or its key is stolen, nothing in the \
+    contract helps. Two of three cost a few more signatures.";
+
 fn level(terms: &Terms, day: &TouchDay) -> Option<LevelView> {
     let split = payout::touch_floor(terms, day)?;
     Some(LevelView {
@@ -79,7 +83,7 @@ pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractErro
         spread: spread(terms),
         signatures: u32::try_from(signatures).unwrap_or(u32::MAX),
         curve_error_ppm: (error.middle_ppm, error.tails_ppm),
-        warnings: WARNINGS.iter().map(|warning| (*warning).to_owned()).collect(),
+        warnings: (terms.threshold <= 1).then_some(ONE_ORACLE).into_iter().chain(WARNINGS).map(str::to_owned).collect(),
     })
 }
 
@@ -214,7 +218,9 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
     if let Some(day) = terms.touch_day(moment.now.day()) {
         let end = day.day.end().unwrap_or(terms.due()).min(terms.due());
-        let when = format!("if the price is at or below {} at any time before {end}", day.level.cents());
+        // On its first day a loan counts from its first hour: what was before touches it never.
+        let start = day.event().touch_from().unwrap_or(terms.start);
+        let when = format!("if the price is at or below {} at any time between {start} and {end}", day.level.cents());
         exits.push(open(Exit::Liquidated, when, payout::touch_floor(terms, &day)));
     }
     let fixing = price.map(|price| {

@@ -16,12 +16,19 @@ use hypothec_oracle::ladder::Level;
 use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::{Day, Time};
 use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status};
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+use tokio::task::JoinSet;
 
 /// The most places of one oracle, relays included.
 pub const MIRRORS_MAX: usize = 8;
+/// How long others have to say something else once one place has answered. Real time.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long a place that did not answer in that time is left alone. Real time.
+const REST: Duration = Duration::from_secs(60);
 /// Days whose lows are held against what was told before.
 const DAYS_REMEMBERED: usize = 8;
 
@@ -38,6 +45,7 @@ pub struct OracleClient {
     caught: Arc<Mutex<Option<Proof>>>,
     /// The lows last told of each of the newest days.
     told: Arc<Mutex<BTreeMap<Day, SignedLows>>>,
+    benches: Benches,
 }
 
 impl OracleClient {
@@ -79,7 +87,7 @@ impl OracleClient {
             return refuse(format!("{} are named, and 1 to {MIRRORS_MAX} may be", urls.len()));
         }
         let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
-        Ok(OracleClient { key, mirrors, relays, dropped, caught, told })
+        Ok(OracleClient { key, mirrors, relays, dropped, caught, told, benches: Benches::default() })
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -90,7 +98,7 @@ impl OracleClient {
         let mirror = Mirror::connect(base_url).await?;
         let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
         let (key, mirrors) = (mirror.key(), vec![Arc::new(mirror)]);
-        Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught, told })
+        Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught, told, benches: Benches::default() })
     }
 
     /// The key everything is verified with.
@@ -109,9 +117,18 @@ impl OracleClient {
         mirrors.chain(self.relays.iter().map(|relay| relay.url())).map(str::to_owned).collect()
     }
 
-    /// The places dropped, a sentence for each.
+    /// The places dropped, and those left alone for a while because they do not answer, a sentence for each.
     pub fn dropped(&self) -> Vec<String> {
-        self.dropped_now().values().cloned().collect()
+        let dropped = self.dropped_now();
+        let silent = self.benches.taken().into_iter().filter(|index| !dropped.contains_key(index));
+        let silent = silent.map(|index| {
+            let url = self.url_of(index);
+            format!(
+                "mirror {url} of oracle {} does not answer in time, others do: it is asked again in a minute",
+                self.key
+            )
+        });
+        dropped.values().cloned().chain(silent).collect()
     }
 
     /// The proof that it contradicted itself, once its places have served two things that make one.
@@ -161,33 +178,39 @@ impl OracleClient {
         first(newest.into_iter().collect(), &self.mirrors)
     }
 
-    /// The hour lows of a day as far as they are known, their signature verified: those that are final for longest.
+    /// The hour lows of a day as far as they are known, their signature verified: the newest that any place serves, or
+    /// that one served before. A place that is behind, or wants to hide the hour that runs, changes nothing.
     ///
     /// # Errors
     /// When the oracle does not answer, they are not the oracle's, or it has signed two lows for one final hour.
     pub async fn lows(&self, day: Day) -> Result<SignedLows, OracleError> {
         let mut answers = self.ask(move |mirror| async move { mirror.lows(day).await }).await?;
-        answers.sort_by_key(|(_, lows)| std::cmp::Reverse(lows.frozen_until));
+        answers.sort_by_cached_key(|(_, lows)| age(lows));
         let prove = |one: &SignedLows, other: &SignedLows| Proof::of_lows(self.key, one, other).ok();
         let agree = |one: &SignedLows, other: &SignedLows| one.contradicts(other).is_none();
         let lows = self.one_answer(answers, agree, prove, &format!("the lows of {day}"))?;
-        self.remember(&lows);
-        Ok(lows)
+        Ok(self.remember(lows))
     }
 
-    /// Holds a day's lows against those told before. A change of mind is kept as a proof and is no error: the newest list
-    /// is what everybody else is told too, and open loans settle by it.
-    fn remember(&self, lows: &SignedLows) {
+    /// Holds a day's lows against those told before, and gives the newer. A change of mind is kept as a proof and is no
+    /// error: the list served now is what everybody else is told too, and open loans settle by it.
+    fn remember(&self, lows: SignedLows) -> SignedLows {
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = told.get(&lows.day).filter(|before| before.contradicts(lows).is_some()) {
-            let mut caught = self.caught_now();
-            *caught = caught.take().or_else(|| Proof::of_lows(self.key, before, lows).ok());
-            return;
+        if let Some(before) = told.get(&lows.day) {
+            if before.contradicts(&lows).is_some() {
+                let mut caught = self.caught_now();
+                *caught = caught.take().or_else(|| Proof::of_lows(self.key, before, &lows).ok());
+                return lows;
+            }
+            if age(before) < age(&lows) {
+                return before.clone();
+            }
         }
         told.insert(lows.day, lows.clone());
         while told.len() > DAYS_REMEMBERED {
             told.pop_first();
         }
+        lows
     }
 
     /// The announcements of many touches (level, day, start hour 0 to 23), verified, in the order asked.
@@ -376,8 +399,9 @@ impl OracleClient {
         self.mirrors.get(index).map(|mirror| mirror.url().to_owned()).or_else(relay).unwrap_or_default()
     }
 
-    /// Puts a question to every place that speaks HTTP and is not dropped, at once. The answers with the places' indexes;
-    /// at least one.
+    /// Puts a question to every place that speaks HTTP and is not dropped, at once. The answers by the places' indexes; at
+    /// least one. Once one has answered the others have a moment to say something else; who takes longer is left alone
+    /// for a while, unless nobody else answers.
     async fn ask<T, Q, A>(&self, question: Q) -> Result<Vec<(usize, T)>, OracleError>
     where
         T: Send + 'static,
@@ -385,21 +409,57 @@ impl OracleClient {
         A: Future<Output = Result<T, OracleError>> + Send + 'static,
     {
         let dropped: Vec<usize> = self.dropped_now().keys().copied().collect();
-        let live = self.mirrors.iter().enumerate().filter(|(index, _)| !dropped.contains(index));
-        let asked: Vec<_> = live.map(|(index, mirror)| (index, tokio::spawn(question(mirror.clone())))).collect();
-        let (mut answers, mut failed) = (Vec::with_capacity(asked.len()), None);
-        for (index, asked) in asked {
-            match asked.await {
-                Ok(Ok(answer)) => answers.push((index, answer)),
-                Ok(Err(error)) => {
-                    self.drop_if_false(index, &error);
-                    failed = failed.or(Some(error));
-                }
-                // The runtime is ending.
-                Err(_) => {}
+        let benched = self.benches.taken();
+        let live = (0..self.mirrors.len()).filter(|index| !dropped.contains(index));
+        let (rested, ready): (Vec<usize>, Vec<usize>) = live.partition(|index| benched.contains(index));
+        let mut first_failure = None;
+        for places in [ready, rested].into_iter().filter(|places| !places.is_empty()) {
+            match self.ask_these(&places, &question).await {
+                Ok(answers) if !answers.is_empty() => return Ok(answers),
+                Ok(_) => {}
+                Err(error) => first_failure = first_failure.or(Some(error)),
             }
         }
-        match failed {
+        first_failure.map_or(Ok(Vec::new()), Err)
+    }
+
+    async fn ask_these<T, Q, A>(&self, places: &[usize], question: &Q) -> Result<Vec<(usize, T)>, OracleError>
+    where
+        T: Send + 'static,
+        Q: Fn(Arc<Mirror>) -> A,
+        A: Future<Output = Result<T, OracleError>> + Send + 'static,
+    {
+        let mut asked = JoinSet::new();
+        for (index, mirror) in places.iter().filter_map(|index| Some((*index, self.mirrors.get(*index)?))) {
+            let answer = question(mirror.clone());
+            asked.spawn(async move { (index, answer.await) });
+        }
+        let (mut answers, mut failures) = (Vec::with_capacity(places.len()), BTreeMap::new());
+        let mut until = None;
+        loop {
+            let next = match until {
+                None => Ok(asked.join_next().await),
+                Some(until) => tokio::time::timeout_at(until, asked.join_next()).await,
+            };
+            match next {
+                Ok(Some(Ok((index, Ok(answer))))) => {
+                    self.benches.leave(index);
+                    answers.push((index, answer));
+                    until.get_or_insert_with(|| tokio::time::Instant::now() + GRACE);
+                }
+                Ok(Some(Ok((index, Err(error))))) => {
+                    self.drop_if_false(index, &error);
+                    failures.insert(index, error);
+                }
+                // The runtime is ending.
+                Ok(Some(Err(_))) => {}
+                Ok(None) | Err(_) => break,
+            }
+        }
+        let is_late = |index: &&usize| !failures.contains_key(*index) && !answers.iter().any(|(one, _)| one == *index);
+        places.iter().filter(is_late).for_each(|index| self.benches.take(*index));
+        answers.sort_by_key(|(index, _)| *index);
+        match failures.into_values().next() {
             Some(error) if answers.is_empty() => Err(error),
             _ => Ok(answers),
         }
@@ -455,6 +515,36 @@ impl OracleClient {
         let places = format!("{} and another at {}", self.url_of(one), self.url_of(other));
         OracleError::Contradiction { key: self.key, what, places }
     }
+}
+
+/// Places that did not answer while others did, and until when they are left alone. Real time.
+#[derive(Clone, Debug, Default)]
+struct Benches(Arc<Mutex<BTreeMap<usize, Instant>>>);
+
+impl Benches {
+    fn now(&self) -> MutexGuard<'_, BTreeMap<usize, Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn taken(&self) -> Vec<usize> {
+        let now = Instant::now();
+        self.now().iter().filter(|(_, until)| **until > now).map(|(index, _)| *index).collect()
+    }
+
+    fn take(&self, index: usize) {
+        self.now().insert(index, Instant::now() + REST);
+    }
+
+    fn leave(&self, index: usize) {
+        self.now().remove(&index);
+    }
+}
+
+/// The newer a list of lows, the less: final for longer, then more hours known, then lower lows. What one oracle signs
+/// of one day only ever becomes newer in all three.
+fn age(lows: &SignedLows) -> (Reverse<Time>, Reverse<usize>, u64) {
+    let known = lows.lows.iter().flatten();
+    (Reverse(lows.frozen_until), Reverse(known.clone().count()), known.fold(0, |sum, low| sum.saturating_add(low.0)))
 }
 
 /// Every one of several answers, each with its place.

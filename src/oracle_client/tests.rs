@@ -451,3 +451,44 @@ async fn mirrors_that_serve_two_fixings_or_two_announcements_of_one_hour_give_a_
     let proof = twice.equivocation().expect("two announcements make a proof");
     assert!(proof.check() == Ok(keys.public_key()) && !proof.reveals_the_key());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_is_behind_hides_no_low_of_the_hour_that_runs() {
+    use hypothec_oracle::wire::SignedLows;
+    let keys = hypothec_oracle::announce::OracleKeys::from_secret(
+        bitcoin::secp256k1::SecretKey::from_slice(&[9; 32]).unwrap(),
+    );
+    let mut lows = [None; 24];
+    (lows[13], lows[14]) = (Some(Cents(800_000)), Some(Cents(790_000)));
+    let stale = SignedLows::sign(&keys, DAY_OF_CRASH, hour(14), lows);
+    lows[14] = Some(Cents(500_000));
+    let fresh = SignedLows::sign(&keys, DAY_OF_CRASH, hour(14), lows);
+    let serve = |lows: &SignedLows| impostor("200 OK", serde_json::to_string(lows).unwrap());
+    let urls = [serve(&stale).await, serve(&fresh).await];
+    let client = OracleClient::with_mirrors(&urls, keys.public_key()).unwrap();
+    assert_eq!(client.lows(DAY_OF_CRASH).await.unwrap(), fresh);
+    assert!(client.dropped().is_empty() && client.equivocation().is_none(), "to be behind is no lie");
+    // Told once, it stays told, whatever is served later.
+    let bodies = [&fresh, &stale].map(|lows| serde_json::to_string(lows).unwrap());
+    let alone = OracleClient::new(&fickle("200 OK", bodies.to_vec()).await, keys.public_key()).unwrap();
+    for _ in 0..3 {
+        assert_eq!(alone.lows(DAY_OF_CRASH).await.unwrap(), fresh);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_place_that_never_answers_is_left_alone_and_named_while_another_does() {
+    let world = World::new();
+    world.set(hour(26));
+    let (oracle, honest) = world.start().await;
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", silent.local_addr().unwrap());
+    let client = OracleClient::with_mirrors(&[url.clone(), oracle.url()], honest.key()).unwrap();
+    let begun = Instant::now();
+    for day in [DAY_OF_CRASH, Day(DAY_OF_CRASH.0 - 1), Day(DAY_OF_CRASH.0 - 2), Day(DAY_OF_CRASH.0 - 3)] {
+        assert_eq!(client.lows(day).await.unwrap(), honest.lows(day).await.unwrap());
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "one question's patience is thirty: {:?}", begun.elapsed());
+    let named = client.dropped();
+    assert!(named.len() == 1 && named[0].contains(&url) && named[0].contains("does not answer in time"), "{named:?}");
+}

@@ -3,6 +3,7 @@
 use crate::harness::{after, sats_ceil, Theatre, BTC};
 use hypothec::demo::stories::BEGIN;
 use hypothec::protocol::Exit;
+use hypothec_oracle::units::Time;
 
 #[tokio::test]
 async fn the_crash_touches_the_days_level_and_both_settle_it_at_once() {
@@ -11,6 +12,9 @@ async fn the_crash_touches_the_days_level_and_both_settle_it_at_once() {
     let mut theatre = Theatre::of_march(evening).await;
     let id = theatre.lent(3_000, 3).await;
     let [view, _] = theatre.both(id).await;
+    let touch = view.exits.iter().find(|open| open.exit == Exit::Liquidated).unwrap();
+    let counts = format!("at any time between {} and 2020-03-13T00:00:00Z", Time(view.start));
+    assert!(view.start >= evening.0 && touch.when.contains(&counts), "from its first hour: {}", touch.when);
     let tomorrow = view.level_next.unwrap();
     assert!((3_850..3_900).contains(&tomorrow.level), "{}", tomorrow.level);
     // … which the hour from 02:00 to 03:00 does, at 3,850.00; nobody knows before it is over.

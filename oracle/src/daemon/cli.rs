@@ -130,6 +130,9 @@ pub struct Run {
     /// Read the time from this file; regtest only.
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
+    /// Start although the ledger ends more than 31 days before this clock: the oracle was off for so long.
+    #[arg(long)]
+    accept_clock: bool,
     /// Ask the signer at this socket instead of holding the key.
     #[arg(long, value_name = "SOCKET", conflicts_with = "passphrase_file")]
     signer: Option<PathBuf>,
@@ -233,6 +236,7 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
                 postgres_lease_ms: line.postgres_lease_ms,
                 peers: line.peers,
                 watermark: line.watermark,
+                accept_clock: line.accept_clock,
                 ..Said::default()
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await

@@ -129,6 +129,8 @@ pub struct Operating {
     pub passphrase: Passphrase,
     /// The webhook of a payment system: where to listen, and the file with the shared secret.
     pub webhook: Option<(SocketAddr, PathBuf)>,
+    /// Take the clock however far the ledger lies behind it.
+    pub accept_clock: bool,
     /// The Nostr relays that are given what is said, by URL.
     pub relays: Vec<String>,
 }
@@ -186,6 +188,9 @@ pub struct Said {
     pub peers: Vec<String>,
     /// An exported watermark.
     pub watermark: Option<PathBuf>,
+    /// Take the clock however far the ledger lies behind it. Said for one start, so never in a file.
+    #[serde(skip)]
+    pub accept_clock: bool,
     /// Where to publish; nowhere by default.
     pub nostr: Option<Nostr>,
 }
@@ -230,6 +235,7 @@ impl Said {
             postgres_lease_ms: self.postgres_lease_ms.or(below.postgres_lease_ms),
             peers: if self.peers.is_empty() { below.peers } else { self.peers },
             watermark: self.watermark.or(below.watermark),
+            accept_clock: self.accept_clock || below.accept_clock,
             nostr: self.nostr.or(below.nostr),
         }
     }
@@ -272,7 +278,8 @@ impl Said {
         };
         let relays = relays(&self.nostr.unwrap_or_default())?;
         let passphrase = Passphrase { file: self.passphrase_file };
-        let operating = Operating { signer: self.signer, passphrase, webhook, relays };
+        let accept_clock = self.accept_clock;
+        let operating = Operating { signer: self.signer, passphrase, webhook, relays, accept_clock };
         let (listen, limits) = (self.listen.unwrap_or(LISTEN), self.limits.unwrap_or_default());
         let config = Config { data, listen, network, feed, clock, limits, operating, replicas };
         config.check()?;
@@ -469,8 +476,10 @@ mod tests {
             postgres_lease_ms,
             peers,
             watermark,
+            accept_clock,
             nostr,
         } = all;
+        assert!(!accept_clock, "no file says that");
         assert!(data.is_some() && listen.is_some() && network.is_some() && replay.is_some() && manual && live);
         assert!(policy.is_some() && !venue_urls.is_empty() && regtest_clock.is_some());
         assert!(signer.is_some() && passphrase_file.is_some());

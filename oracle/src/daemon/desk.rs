@@ -19,6 +19,12 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 
+mod guard;
+mod missed;
+
+use guard::Guard;
+use missed::{Diary, Missed};
+
 /// Prices remembered for the picture of the last day: one a minute.
 const MINUTES: usize = 1_441;
 
@@ -40,8 +46,14 @@ pub struct Shown {
     pub spot: Option<Cents>,
     /// Where that price comes from.
     pub venues: Venues,
-    /// How often there was a price, since start.
+    /// Ticks of the feed: of the live feed those in its log; of a test feed the looks that had a price, since start.
     pub ticks: u64,
+    /// Hours that became final without a low, since start.
+    pub hours_missed: u64,
+    /// Fixings that nobody said in time, since start.
+    pub fixings_missed: u64,
+    /// Why the clock is not believed; `None` when it is.
+    pub clock_doubt: Option<String>,
     /// What is wrong with clock or feed; empty when nothing is.
     pub complaint: String,
     /// When the desk last looked, in real time.
@@ -58,7 +70,6 @@ pub struct Shown {
 
 impl Shown {
     fn remember(&mut self, now: Time, spot: Cents) {
-        self.ticks = self.ticks.saturating_add(1);
         if self.minutes.back().is_none_or(|(last, _)| now.since(*last) >= 60) {
             self.minutes.push_back((now, spot));
         }
@@ -79,7 +90,9 @@ pub struct Window {
 impl Window {
     fn new(ledger: Ledger) -> Window {
         let (said, _) = watch::channel(ledger.said());
-        Window { shown: Arc::new(RwLock::new(Shown { ledger, ..Shown::default() })), said: Arc::new(said) }
+        // What is final is in the ledger, whatever the clock here may say.
+        let clock = ledger.frozen_until();
+        Window { shown: Arc::new(RwLock::new(Shown { ledger, clock, ..Shown::default() })), said: Arc::new(said) }
     }
 
     /// Tells when there are new records.
@@ -122,14 +135,34 @@ pub struct Desk {
     unsaid: News,
     /// Fixings that a peer contradicts.
     refused: BTreeMap<Time, Conflict>,
+    /// Watches the machine's clock; `None` where time is moved by hand.
+    guard: Option<Guard>,
+    diary: Diary,
 }
 
 impl Desk {
     /// A desk that continues a book.
     pub fn new(clock: Clock, feed: Box<dyn Feed>, book: Book, peers: Peers) -> Desk {
         let window = Window::new(book.ledger().clone());
-        let (complaint, unsaid, refused) = (String::new(), News::default(), BTreeMap::new());
-        Desk { clock, feed, book, peers, window, complaint, unsaid, refused }
+        let guard = (!clock.is_file()).then(Guard::new);
+        Desk {
+            clock,
+            feed,
+            book,
+            peers,
+            window,
+            complaint: String::new(),
+            unsaid: News::default(),
+            refused: BTreeMap::new(),
+            guard,
+            diary: Diary::default(),
+        }
+    }
+
+    /// One whose clock is watched by a steady clock of the test's.
+    #[cfg(test)]
+    pub fn watched_by(&mut self, steady: guard::Steady) {
+        self.guard = Some(Guard::on(steady));
     }
 
     /// The readers' side.
@@ -157,21 +190,44 @@ impl Desk {
     /// When the store fails for good.
     pub fn look(&mut self) -> anyhow::Result<()> {
         // The clock first: a price set before time was moved then counts for the time it was moved to.
-        match self.clock.now() {
-            Err(error) => self.listen_only(&format!("{error:#}")),
-            Ok(now) if now < self.window.look().clock => {
-                let message =
-                    format!("the clock went back to {now}; waiting until it is past {}", self.window.look().clock);
-                self.listen_only(&message)
-            }
-            Ok(now) => match self.feed.poll(self.book.ledger().frozen_until(), now) {
-                Err(error) => self.listen_only(&format!("feed {}: {error:#}", self.feed.name())),
-                Ok(news) => {
-                    crash::point("oracle-tick");
-                    self.publish(now, news)
-                }
-            },
+        let now = match self.clock.now() {
+            Err(error) => return self.listen_only(&format!("{error:#}")),
+            Ok(now) => now,
+        };
+        let doubt = self.guard.as_mut().and_then(|guard| guard.doubt(now, self.feed.vouches(now)));
+        self.window.show(|shown| {
+            shown.clock_doubt.clone_from(&doubt);
+            Ok(())
+        })?;
+        if let Some(doubt) = doubt {
+            self.diary.doubts(&doubt);
+            return self.listen_only(&doubt);
         }
+        self.diary.looks(now);
+        if let Some(trouble) = self.clock_behind(now) {
+            return self.listen_only(&trouble);
+        }
+        match self.feed.poll(self.book.ledger().frozen_until(), now) {
+            Err(error) => {
+                let trouble = format!("feed {}: {error:#}", self.feed.name());
+                self.diary.notes(now, &trouble);
+                self.listen_only(&trouble)
+            }
+            Ok(news) => {
+                crash::point("oracle-tick");
+                self.publish(now, news)
+            }
+        }
+    }
+
+    /// Why nothing can be said at `now`, if it lies before what has been said.
+    fn clock_behind(&self, now: Time) -> Option<String> {
+        let (clock, frozen) = (self.window.look().clock, self.book.ledger().frozen_until());
+        if let Some(trouble) = frozen_ahead(frozen, now) {
+            return Some(trouble);
+        }
+        // The same sentence at every look, so that it is logged once.
+        (now < clock).then(|| format!("the clock went back; waiting until it is past {clock}"))
     }
 
     /// Without a clock or a feed this replica says nothing, and leaves that to one that has both.
@@ -199,10 +255,12 @@ impl Desk {
                 self.show(until, spot, &[])?;
             }
             Err(away @ LogError::Away(_)) => {
+                self.diary.notes(now, &away.to_string());
                 self.forget_closed_hours(now);
                 return self.complain(&format!("{away}; nothing new is said until it is back"));
             }
             Err(LogError::Clock(why)) => {
+                self.diary.doubts(&why);
                 self.forget_closed_hours(now);
                 return self.listen_only(&why);
             }
@@ -243,7 +301,20 @@ impl Desk {
     /// Shows what other replicas have said. It is durable.
     fn hear(&mut self) -> Result<(), LogError> {
         let heard = self.book.hear()?;
-        self.window.show(|shown| apply(shown, &heard)).map_err(|error| LogError::Broken(format!("{error:#}")))
+        self.shown(|shown| apply(shown, &heard)).map_err(|error| LogError::Broken(format!("{error:#}")))
+    }
+
+    /// Shows what is durable, and tells what became final without a price.
+    fn shown(&self, change: impl FnOnce(&mut Shown) -> anyhow::Result<Missed>) -> anyhow::Result<()> {
+        let mut missed = Missed::default();
+        self.window.show(|shown| {
+            missed = change(shown)?;
+            shown.hours_missed = shown.hours_missed.saturating_add(count(&missed.hours));
+            shown.fixings_missed = shown.fixings_missed.saturating_add(count(&missed.fixings));
+            Ok(())
+        })?;
+        self.diary.tell(&missed);
+        Ok(())
     }
 
     fn show(&mut self, until: Time, spot: Option<Cents>, records: &[Record]) -> anyhow::Result<()> {
@@ -253,21 +324,29 @@ impl Desk {
             self.feed.is_blind().then(|| format!("feed {}: no price here, by too few sources", self.feed.name()));
         let (health, venues, clock_ahead) = (self.feed.health(), self.feed.venues(), self.book.clock_ahead());
         let unsigned = health.as_ref().and_then(unsigned_hours);
-        let alarm = self.refused.values().next_back().map(Conflict::to_string).or(blind).or(unsigned);
+        let trouble = self.refused.values().next_back().map(Conflict::to_string).or(blind);
+        if let Some(trouble) = &trouble {
+            self.diary.notes(until, trouble);
+        }
+        let alarm = trouble.or(unsigned);
         self.refused.retain(|at, _| *at > frozen_until);
-        self.window.show(|shown| {
-            apply(shown, records)?;
+        self.shown(|shown| {
+            let missed = apply(shown, records)?;
             shown.clock = until.max(shown.clock);
             shown.spot = spot;
             shown.complaint = alarm.clone().unwrap_or_default();
             shown.alarm = alarm;
+            shown.ticks = match &health {
+                Some(health) => health.ticks,
+                None => shown.ticks.saturating_add(u64::from(spot.is_some())),
+            };
             shown.health = health;
             shown.venues = venues;
             shown.clock_ahead = clock_ahead;
             if let Some(spot) = spot {
                 shown.remember(until, spot);
             }
-            Ok(())
+            Ok(missed)
         })
     }
 
@@ -355,11 +434,27 @@ fn unsigned_hours(health: &Health) -> Option<String> {
     Some(format!("{hours} of the tick log's hours wait for the signer; prices are kept, nothing new is signed: {why}"))
 }
 
-fn apply(shown: &mut Shown, records: &[Record]) -> anyhow::Result<()> {
-    records
-        .iter()
-        .try_for_each(|record| shown.ledger.apply(*record))
-        .context("the ledger that is stored and the one that is shown differ")
+/// That the ledger is final far beyond `now`, in a sentence: an hour and more cannot come from replicas' clocks.
+pub(super) fn frozen_ahead(frozen_until: Time, now: Time) -> Option<String> {
+    (frozen_until.since(now) > HOUR).then(|| {
+        format!(
+            "everything up to {frozen_until} is final, but it is {now}: the clock was ahead when that was said, or is \
+             behind now. No low and no fixing can be said until then"
+        )
+    })
+}
+
+fn count(times: &[Time]) -> u64 {
+    u64::try_from(times.len()).unwrap_or(u64::MAX)
+}
+
+fn apply(shown: &mut Shown, records: &[Record]) -> anyhow::Result<Missed> {
+    let mut missed = Missed::default();
+    for record in records {
+        missed.add(Missed::by(&shown.ledger, *record));
+        shown.ledger.apply(*record).context("the ledger that is stored and the one that is shown differ")?;
+    }
+    Ok(missed)
 }
 
 #[cfg(test)]

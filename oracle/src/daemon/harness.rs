@@ -25,6 +25,7 @@ use axum::response::{IntoResponse, Response};
 use secp256k1_zkp::SecretKey;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -172,6 +173,8 @@ pub struct World {
     log: Option<LogReader>,
     wiggle: u64,
     database: Option<Memory>,
+    /// Seconds on the steady clock that watches the oracle's; `None` while time may be moved.
+    steady: Option<Arc<AtomicU64>>,
 }
 
 impl World {
@@ -195,8 +198,19 @@ impl World {
         let table = Table::default();
         let fetcher = Fetcher::new(&Venue::ALL, &bases, Duration::from_millis(500), table.clone()).unwrap();
         let (folder, policies) = (folder(), Policies::new(policies).unwrap());
-        let mut world =
-            World { folder, venues, table, now: START, policies, fetcher, desk: None, log: None, wiggle: 0, database };
+        let mut world = World {
+            folder,
+            venues,
+            table,
+            now: START,
+            policies,
+            fetcher,
+            desk: None,
+            log: None,
+            wiggle: 0,
+            database,
+            steady: None,
+        };
         world.restart();
         world
     }
@@ -222,6 +236,23 @@ impl World {
         self.log = Some(live.log());
         let clock = Clock::file(self.data().join("clock"));
         self.desk = Some(Desk::new(clock, Box::new(live), book, Peers::new(&[], Arc::new(keys().into())).unwrap()));
+        if let (Some(steady), Some(desk)) = (self.steady.clone(), &mut self.desk) {
+            desk.watched_by(Box::new(move || Duration::from_secs(steady.load(Ordering::SeqCst))));
+        }
+    }
+
+    /// From here on the oracle's clock is watched, as the machine's is. It starts anew.
+    pub fn watch(&mut self) {
+        self.steady = Some(Arc::default());
+        self.restart();
+    }
+
+    /// Seconds pass on every clock.
+    pub fn pass(&mut self, seconds: u32) {
+        self.now = Time(self.now.0 + seconds);
+        if let Some(steady) = &self.steady {
+            steady.fetch_add(u64::from(seconds), Ordering::SeqCst);
+        }
     }
 
     pub fn stop(&mut self) {
@@ -235,7 +266,7 @@ impl World {
 
     /// Five seconds pass, all venues are asked over HTTP, and a tick is made.
     pub async fn ask(&mut self) -> Health {
-        self.now = Time(self.now.0 + 5);
+        self.pass(5);
         self.venues.0.lock().unwrap().1 = self.now;
         self.fetcher.round(self.now).await;
         self.look();
@@ -245,7 +276,7 @@ impl World {
     /// So many ticks, all venues at these cents, without HTTP. Prices move by a cent, so that nothing is frozen.
     pub fn run(&mut self, ticks: u32, cents: u64) {
         for _ in 0..ticks {
-            self.now = Time(self.now.0 + 5);
+            self.pass(5);
             self.wiggle = 1 - self.wiggle;
             for venue in Venue::ALL {
                 self.table.good(venue, self.now, raw(venue, cents + self.wiggle, self.now));
@@ -258,7 +289,7 @@ impl World {
     /// So many ticks in which no venue answers.
     pub fn run_silent(&mut self, ticks: u32) {
         for _ in 0..ticks {
-            self.now = Time(self.now.0 + 5);
+            self.pass(5);
             Venue::ALL
                 .into_iter()
                 .for_each(|venue| self.table.failed(venue, self.now, "it did not answer in time", None));

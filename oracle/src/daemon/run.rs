@@ -25,6 +25,7 @@ use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
 use crate::ticklog::chain::End;
 use crate::ticklog::entry::Head;
+use crate::units::{Time, DAY};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use std::future::Future;
@@ -43,6 +44,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(2);
 
 /// How often other replicas' payments are read. Real time.
 const PAYMENTS_PACE: Duration = Duration::from_millis(250);
+
+/// Seconds that a ledger may lie behind a clock that nobody vouches for.
+const LATE: u32 = 31 * DAY;
 
 /// How many of the newest fixings are compared with the peers' at start-up.
 const COMPARED: usize = 3;
@@ -75,7 +79,8 @@ pub struct Oracle {
     following: JoinHandle<anyhow::Result<()>>,
 }
 
-/// Starts an oracle. When this returns, everything up to its clock has been said and it answers.
+/// Starts an oracle. When this returns it answers, and everything up to its clock has been said; by a live feed on the
+/// machine's clock only when venues vouch for that.
 ///
 /// # Errors
 /// When the configuration, the data folder, the feed, the clock or the address is not usable.
@@ -183,6 +188,7 @@ fn open(config: Config) -> anyhow::Result<Opened> {
     rotation::read(&config.data, &key)?;
     // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
     let (book, notes) = open_book(&config, key)?;
+    check_clock(&config, book.ledger().frozen_until())?;
     let payments = Payments::open(&config.data, notes)?;
     let keys = Arc::new(signing.knowing(&book, &payments)?);
     let mut peers = Peers::new(&config.replicas.peers, Arc::clone(&keys))?;
@@ -204,6 +210,22 @@ fn open(config: Config) -> anyhow::Result<Opened> {
     let name = feed.name();
     let desk = Desk::new(config.clock, feed, book, peers);
     Ok(Opened { desk, keys, payments, feed: name, published })
+}
+
+/// Refuses a clock that nobody can vouch for and that lies far beyond the ledger: one wrong reading would freeze all
+/// between. Venues vouch for a live feed's; time that is moved by hand may jump.
+fn check_clock(config: &Config, frozen_until: Time) -> anyhow::Result<()> {
+    let is_bounded = !config.clock.is_file() && !matches!(config.feed, FeedChoice::Live(_));
+    let now = config.clock.now().context("start without knowing the time")?;
+    if is_bounded && !config.operating.accept_clock && frozen_until > Time(0) && now.since(frozen_until) > LATE {
+        bail!(
+            "the clock reads {now}, more than {} days after the ledger's last final hour, which ended at {frozen_until}; \
+             what is frozen by a wrong clock stays frozen. Set the clock right; if it is right and this oracle was off \
+             for so long, say --accept-clock once",
+            LATE / DAY
+        );
+    }
+    Ok(())
 }
 
 /// The live feed, its venues already being asked.

@@ -55,11 +55,7 @@ impl World {
         let mut args = vec!["run", "--data", &data, "--network", "regtest", "--regtest-clock", &clock];
         args.extend(["--listen", "127.0.0.1:0"]);
         args.extend(feed);
-        let mut child = oracle(&args).stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
-        let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
-        let address = line.trim().rsplit("http://").next().unwrap().to_string();
-        Running { child, address }
+        Running::of(oracle(&args))
     }
 }
 
@@ -77,6 +73,15 @@ impl Drop for Running {
 }
 
 impl Running {
+    /// Waits until it says where it listens.
+    pub fn of(mut command: Command) -> Running {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::inherit()).spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let address = line.trim().rsplit("http://").next().unwrap().to_string();
+        Running { child, address }
+    }
+
     /// Asks in HTTP/1.0, so that a streamed answer comes without chunks.
     pub fn send(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> TcpStream {
         let mut stream = TcpStream::connect(&self.address).unwrap();

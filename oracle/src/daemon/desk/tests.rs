@@ -289,3 +289,57 @@ fn another_replay_file_cannot_change_what_has_been_said() {
     second.look().unwrap();
     assert_eq!(second.window().look().ledger, before);
 }
+
+#[test]
+fn a_jump_of_the_machines_clock_freezes_nothing_by_a_feed_without_venues() {
+    let folder = tempfile::tempdir().unwrap();
+    let feed = Manual::open(folder.path(), false).unwrap();
+    let desk = desk_on(Memory::default(), feed, folder.path());
+    let mut replica = (folder, desk);
+    let steady = Arc::new(std::sync::atomic::AtomicU64::new(0));
+    let read = Arc::clone(&steady);
+    replica.1.watched_by(Box::new(move || Duration::from_secs(read.load(Ordering::SeqCst))));
+    says(&mut replica, NOON, 800_000);
+    let before = replica.1.window().look().ledger.clone();
+    says(&mut replica, Time(4_100_000_000), 800_000);
+    {
+        let window = replica.1.window();
+        let shown = window.look();
+        assert!(shown.alarm.as_deref().unwrap_or_default().contains("was set to 2099"), "{:?}", shown.alarm);
+        assert_eq!((&shown.ledger, shown.spot), (&before, None));
+    }
+    steady.store(60, Ordering::SeqCst);
+    says(&mut replica, NOON.plus(60).unwrap(), 790_000);
+    assert_eq!((low(&replica.1), replica.1.window().look().alarm.clone()), (Some(Cents(790_000)), None));
+}
+
+#[test]
+fn a_ledger_that_is_final_far_ahead_is_an_alarm_also_after_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let clock = folder.path().join("clock");
+    Clock::set_file(&clock, Time(4_100_000_000)).unwrap();
+    desk(folder.path()).look().unwrap();
+    Clock::set_file(&clock, NOON).unwrap();
+    let mut desk = desk(folder.path());
+    desk.look().unwrap();
+    let window = desk.window();
+    let shown = window.look();
+    let alarm = shown.alarm.clone().unwrap_or_default();
+    assert!(alarm.contains("everything up to 2099") && alarm.contains("No low and no fixing"), "{alarm}");
+    assert_eq!(shown.spot, None);
+    assert!(!super::super::http::readiness(&shown, Some(NOON)).ready);
+}
+
+#[test]
+fn hours_and_fixings_that_nobody_said_are_counted() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut desk = desk(folder.path());
+    let window = desk.window();
+    let end = CSV.lines().last().and_then(|line| line.split(',').next()?.parse().ok()).map(Time).unwrap();
+    let counted = || (window.look().hours_missed, window.look().fixings_missed);
+    for (hours, missed) in [(0, 0), (1, 0), (2, 1), (5, 4)] {
+        Clock::set_file(&folder.path().join("clock"), end.plus(hours * HOUR).unwrap()).unwrap();
+        desk.look().unwrap();
+        assert_eq!(counted(), (missed, missed), "{hours} h after the last bar began");
+    }
+}

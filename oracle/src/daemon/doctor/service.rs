@@ -55,6 +55,14 @@ fn judge(status: &Status, now: Time) -> Vec<Finding> {
         ),
     };
     let mut found = vec![clock, price];
+    if status.frozen_until.since(now) > HOUR {
+        found.push(Finding::trouble(
+            "service",
+            format!("everything up to {} is final, but it is {now}", status.frozen_until),
+            "the clock was ahead when that was said, or this one is behind now; no low and no fixing can be said until then",
+            "if the clock here is right, this key is done for until then: make a new key, rotate to it, and tell the users",
+        ));
+    }
     found.extend(status.clock_ahead.map(judge_replica));
     found.extend(status.alarm.as_ref().map(|alarm| {
         Finding::trouble("service", format!("its alarm: {alarm}"), "nothing new is said meanwhile", "do what it says")
@@ -107,6 +115,9 @@ mod tests {
         assert_eq!(troubles(&Status { spot_cents: None, ..good.clone() }), 1);
         assert_eq!(troubles(&Status { clock: Time(now.0 - 61), ..good.clone() }), 1);
         assert_eq!(troubles(&Status { frozen_until: Time(now.0 - 2 * HOUR), ..good.clone() }), 1);
+        let ahead = Status { frozen_until: Time(4_100_000_000), ..good.clone() };
+        assert_eq!(troubles(&ahead), 1);
+        assert!(judge(&ahead, now).iter().any(|one| one.to_string().contains("make a new key")));
         assert_eq!(troubles(&Status { alarm: Some("no price".into()), ..good.clone() }), 1);
         let off = judge(&Status { clock_ahead: Some(-6), ..good }, now);
         assert!(off.iter().any(|one| one.level == Level::Trouble && one.what.contains("6 s behind")), "{off:?}");

@@ -92,6 +92,13 @@ impl Table {
         venues.iter().map(input).collect()
     }
 
+    /// The last answer of each venue that holds a quote, whenever it came.
+    pub fn answers(&self, venues: &[Venue]) -> Vec<(Venue, String)> {
+        let table = self.lock();
+        let answer = |venue: &Venue| Some((*venue, table.seats.get(venue)?.good.as_ref()?.1.clone()));
+        venues.iter().filter_map(answer).collect()
+    }
+
     /// How each venue has been doing.
     pub fn health(&self) -> BTreeMap<Venue, VenueHealth> {
         self.lock().seats.iter().map(|(venue, seat)| (*venue, seat.health.clone())).collect()
@@ -124,7 +131,8 @@ impl Table {
 
     fn is_paused(&self, venue: Venue, now: Time) -> bool {
         let until = self.lock().seats.get(&venue).and_then(|seat| seat.health.paused_until);
-        until.is_some_and(|until| now < until)
+        // A pause that is longer than any was begun by a clock that was ahead.
+        until.is_some_and(|until| now < until && until.since(now) <= LONGEST_PAUSE)
     }
 }
 

@@ -7,7 +7,7 @@
 
 use super::fetch::{Fetcher, Table, VenueHealth, PATIENCE};
 use super::heads::{HeadSigner, Heads};
-use super::{Feed, News, Venues};
+use super::{Feed, News, Venues, Vouch};
 use crate::clock::Clock;
 use crate::daemon::log::{LogReader, TickLog};
 use crate::price::policy::{Policies, Policy, LOOKBACK};
@@ -15,7 +15,7 @@ use crate::price::reckon::{Reckoner, Tick};
 use crate::price::venue::Venue;
 use crate::ticklog::entry::Entry;
 use crate::units::{Cents, Time, HOUR};
-use anyhow::Context;
+use anyhow::{bail, Context};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -232,6 +232,12 @@ impl Feed for Live {
         self.fixings.retain(|at, _| *at > frozen_until);
         let policy = self.policies.at(now).with_context(|| format!("no policy counts at {now}"))?.clone();
         self.grace = policy.freeze_seconds;
+        if let Some(end) = self.log.end().filter(|end| end.at.since(now) > HOUR) {
+            bail!(
+                "the tick log's last tick is of {}, but it is {now}: the clock was ahead then, or is behind now",
+                end.at
+            );
+        }
         self.heads.look(&mut self.log, now)?;
         if self.is_due(&policy, now) {
             self.tick(&policy, now)?;
@@ -240,6 +246,25 @@ impl Feed for Live {
         let is_fresh = |tick: &&Tick| now.since(tick.at) < policy.tick_seconds.saturating_mul(2);
         let spot = self.last.as_ref().filter(is_fresh).and_then(|tick| tick.aggregate.median);
         Ok(News { spot, lows: self.lows.clone(), fixings: self.fixings.clone() })
+    }
+
+    /// By the venues' own times, however their answers came: a quorum of them, or all that tell the time if they are
+    /// fewer. When an answer arrived proves nothing, for it is this clock's word.
+    fn vouches(&self, now: Time) -> Vouch {
+        if !self.table.is_ready() {
+            return Vouch::Waiting;
+        }
+        let Some(policy) = self.policies.at(now) else { return Vouch::No { needed: 1 } };
+        let telling = policy.venues.iter().filter(|venue| venue.tells_time()).count();
+        let needed = usize::try_from(policy.quorum).unwrap_or(usize::MAX).min(telling).max(1);
+        let agrees = |(venue, raw): &(Venue, String)| {
+            let at = venue.quote(raw).ok().and_then(|quote| quote.at);
+            at.is_some_and(|at| now.since(at) <= policy.max_age_seconds && at.since(now) <= policy.max_ahead_seconds)
+        };
+        match self.table.answers(&policy.venues).iter().filter(|answer| agrees(answer)).count() {
+            enough if enough >= needed => Vouch::Yes,
+            _ => Vouch::No { needed },
+        }
     }
 
     fn venues(&self) -> Venues {

@@ -63,6 +63,19 @@ impl Venues {
     }
 }
 
+/// What a source says about a reading of the clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouch {
+    /// It knows no other clock.
+    Nobody,
+    /// Its venues have not been asked yet.
+    Waiting,
+    /// Enough venues' own times agree with it.
+    Yes,
+    /// Fewer than `needed` venues' own times agree with it.
+    No { needed: usize },
+}
+
 /// A source of prices.
 pub trait Feed: Send {
     /// Its name, for people and for `/v1/info`.
@@ -77,6 +90,11 @@ pub trait Feed: Send {
     /// # Errors
     /// When the source fails; the desk keeps the last state, serves no price, and asks again.
     fn poll(&mut self, frozen_until: Time, now: Time) -> anyhow::Result<News>;
+
+    /// Do others' clocks agree that it is `now`? Asked before a poll; a poll at a time that is not believed never comes.
+    fn vouches(&self, _now: Time) -> Vouch {
+        Vouch::Nobody
+    }
 
     /// Its venues as of the last poll.
     fn venues(&self) -> Venues {

@@ -54,6 +54,9 @@ struct ShownMeters {
     median: Gauge,
     spread: Gauge,
     ticks: Counter,
+    hours_missed: Counter,
+    fixings_missed: Counter,
+    clock_believed: Gauge,
     lows: Gauge,
     fixings: Gauge,
     lag: Gauge,
@@ -194,6 +197,7 @@ impl ShownMeters {
         let fixings = gauge("fixings", "Fixings said");
         let followers = gauge("event_followers", "Followers of the stream of events");
         let trouble = gauge("trouble", "1 while clock, feed or signer fails");
+        let clock_believed = gauge("clock_believed", "1 while the clock is vouched for; 0 while nothing is said by it");
         let heads_waiting = gauge("heads_waiting", "Hours of the tick log that are over and wait for the signer");
         let mut seconds = |name: &str, help: &str| {
             let gauge = Gauge::default();
@@ -213,7 +217,11 @@ impl ShownMeters {
         registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
         let relays = RelayMeters::default();
         relays.register(&mut registry);
-        registry.register("ticks", "How often there was a price, since start", ticks.clone());
+        let help = "Ticks of the live feed's log; of a test feed, looks that had a price since start";
+        registry.register("ticks", help, ticks.clone());
+        let (hours_missed, fixings_missed) = (Counter::default(), Counter::default());
+        registry.register("hours_missed", "Hours that became final without a low, since start", hours_missed.clone());
+        registry.register("fixings_missed", "Fixings not said in time, since start", fixings_missed.clone());
         ShownMeters {
             registry,
             venues,
@@ -223,6 +231,9 @@ impl ShownMeters {
             median,
             spread,
             ticks,
+            hours_missed,
+            fixings_missed,
+            clock_believed,
             lows,
             fixings,
             lag,
@@ -248,6 +259,9 @@ impl ShownMeters {
         self.median.set(shown.spot.map_or(-1, |spot| whole(spot.0)));
         self.spread.set(shown.venues.spread_bps().map_or(-1, whole));
         self.ticks.inner().store(shown.ticks, Ordering::Relaxed);
+        self.hours_missed.inner().store(shown.hours_missed, Ordering::Relaxed);
+        self.fixings_missed.inner().store(shown.fixings_missed, Ordering::Relaxed);
+        self.clock_believed.set(i64::from(shown.clock_doubt.is_none()));
         self.lows.set(whole(lows));
         self.fixings.set(whole(fixings));
         self.lag.set(now.map_or(-1, |now| i64::from(now.since(shown.clock))));
@@ -285,6 +299,9 @@ mod tests {
             spot: Some(Cents(800_500)),
             clock: Time(1_584_000_000),
             ticks: 7,
+            hours_missed: 2,
+            fixings_missed: 3,
+            clock_doubt: Some("it was set".into()),
             clock_ahead: Some(-9),
             venues: Venues { list, quorum: 3 },
             health: Some(Health { heads_waiting: 2, ..Health::default() }),
@@ -305,6 +322,9 @@ mod tests {
             "hypothec_oracle_median_cents 800500",
             "hypothec_oracle_spread_basis_points 12",
             "hypothec_oracle_ticks_total 7",
+            "hypothec_oracle_hours_missed_total 2",
+            "hypothec_oracle_fixings_missed_total 3",
+            "hypothec_oracle_clock_believed 0",
             "hypothec_oracle_lag_seconds 4",
             "hypothec_oracle_frozen_until_seconds 0",
             "hypothec_oracle_requests_total{route=\"/v1/price\",status=\"200\"} 2",

@@ -1,6 +1,6 @@
 //! For machines that watch the oracle: is it alive, is it ready, what has it counted.
 
-use super::super::desk::Shown;
+use super::super::desk::{frozen_ahead, Shown};
 use super::super::signer::Away;
 use super::paper::{json, paper, Lasts};
 use super::refusal::{internal, Refusal};
@@ -57,6 +57,8 @@ pub fn readiness(shown: &Shown, now: Option<Time>) -> Readiness {
             if shown.spot.is_none() {
                 missing.push("the feed has no price".to_string());
             }
+            missing.extend(shown.clock_doubt.clone());
+            missing.extend(frozen_ahead(shown.ledger.frozen_until(), now));
             let lag = now.since(shown.clock);
             if lag > STALE {
                 missing.push(format!("the ledger is {lag} s behind the clock; {STALE} s are allowed"));
@@ -156,6 +158,11 @@ mod tests {
         let status = status_of(&Shown { alarm: Some("one thing".into()), ..shown() }, Some(away));
         assert_eq!(status.alarm.unwrap(), format!("{away}; one thing"));
         assert_eq!(status_of(&shown(), None).alarm, None);
+        let doubted = Shown { clock_doubt: Some("the clock is not vouched for".into()), ..shown() };
+        assert!(missing(&doubted, at(300)).contains("not vouched for"));
+        let ahead = Some(Time(9 * HOUR - 1));
+        assert!(missing(&shown(), ahead).contains("everything up to"), "{}", missing(&shown(), ahead));
+        assert!(readiness(&shown(), Some(Time(9 * HOUR))).ready, "an hour may be a replica's clock");
         let late = Shown { clock: Time(11 * HOUR + 200), ..shown() };
         assert!(missing(&late, Some(late.clock)).contains("should be frozen"));
     }

@@ -110,6 +110,10 @@ impl Log for Memory {
         Ok(Appended::Durable)
     }
 
+    fn close(&mut self) {
+        self.give_up();
+    }
+
     fn writers_clock(&self) -> Time {
         self.lock().clock
     }

@@ -83,6 +83,11 @@ impl Venue {
         Venue::ALL.into_iter().find(|venue| venue.name() == name)
     }
 
+    /// Do its quotes carry its own time?
+    pub fn tells_time(self) -> bool {
+        self != Venue::Bitfinex
+    }
+
     /// Where it answers, without the path.
     pub fn base(self) -> &'static str {
         match self {

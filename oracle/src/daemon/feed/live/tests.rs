@@ -377,3 +377,114 @@ async fn a_log_that_cannot_be_written_leaves_no_price() {
     std::fs::remove_dir(&taken).unwrap();
     assert!(live.poll(Time(0), late.plus(1).unwrap()).unwrap().spot.is_some(), "and it goes on when it can");
 }
+
+/// Every venue's answer has come, by a clock that reads `world.now`; their own times say `own`.
+fn answered(world: &World, own: Time) {
+    Venue::ALL.into_iter().for_each(|venue| world.table.good(venue, world.now, raw(venue, PRICE, own)));
+    world.table.round_done();
+}
+
+const FAR: Time = Time(4_100_000_000);
+
+#[tokio::test]
+async fn a_clock_that_jumps_ahead_freezes_nothing_and_the_oracle_goes_on_when_it_is_back() {
+    let mut world = World::new().await;
+    world.watch();
+    world.run(60, PRICE);
+    let (now, before, ticks) = (world.now, world.ledger(), world.health().ticks);
+    let stands_still = |world: &World, says: &str| {
+        let window = world.window();
+        let shown = window.look();
+        let alarm = shown.alarm.clone().unwrap_or_default();
+        assert!(alarm.contains(says) && shown.clock_doubt.as_ref() == Some(&alarm), "{alarm}");
+        assert_eq!((shown.spot, &shown.ledger), (None, &before));
+        assert_eq!(world.log().end().map(|end| end.at), Some(now), "no tick of a time that is not believed");
+        let readiness = crate::daemon::http::readiness(&shown, Some(world.now));
+        assert!(readiness.missing.iter().any(|one| one.contains("not vouched for")), "{readiness:?}");
+    };
+    world.now = FAR;
+    world.look();
+    stands_still(&world, "ahead of the time that has passed since the venues last agreed");
+    // Answers that arrive now, by that clock, prove nothing, and one without a time of its own neither.
+    answered(&world, now);
+    world.look();
+    stands_still(&world, "ahead of");
+    world.now = Time(now.0 - 3 * HOUR);
+    world.look();
+    stands_still(&world, "behind");
+    // Nor does a process that begins at such a moment believe it.
+    world.now = FAR;
+    world.restart();
+    world.look();
+    stands_still(&world, "fewer than 3 venues' own times agree");
+    world.now = now;
+    world.run(720, PRICE);
+    let ledger = world.ledger();
+    assert_eq!((ledger.frozen_until(), ledger.fixing(hour(1))), (hour(1), Some(Cents(PRICE))));
+    assert_eq!((world.health().ticks, world.window().look().clock_doubt.clone()), (ticks + 720, None));
+}
+
+#[tokio::test]
+async fn an_oracle_that_starts_says_nothing_until_venues_vouch_and_then_keeps_time_without_them() {
+    let mut world = World::new().await;
+    world.watch();
+    world.pass(5);
+    world.look();
+    let window = world.window();
+    assert!(window.look().alarm.as_deref().unwrap_or_default().contains("no venue has answered"));
+    // A median needs three venues, and two of these tell no time that fits.
+    world.pass(3 * HOUR);
+    answered(&world, Time(world.now.0 - HOUR));
+    for venue in [Venue::Kraken, Venue::Gemini] {
+        world.table.good(venue, world.now, raw(venue, PRICE, world.now));
+    }
+    world.look();
+    assert!(window.look().alarm.as_deref().unwrap_or_default().contains("fewer than 3 venues"));
+    assert_eq!((window.look().ledger.frozen_until(), world.log().end()), (Time(0), None));
+    world.run(60, PRICE);
+    assert_eq!((window.look().alarm.clone(), window.look().ledger.frozen_until()), (None, hour(3)));
+    // All venues away for two hours: the clock is carried, and the hours end without a price.
+    world.run_silent(1_440 + 25);
+    let shown = window.look();
+    assert_eq!((shown.ledger.frozen_until(), shown.clock_doubt.clone()), (hour(5), None));
+    assert_eq!((shown.hours_missed, shown.fixings_missed), (2, 3), "of the hour from three on something was seen");
+}
+
+#[tokio::test]
+async fn a_machine_that_stood_still_is_believed_when_the_venues_say_that_it_is_so_late() {
+    let mut world = World::new().await;
+    world.watch();
+    world.run(60, PRICE);
+    world.now = Time(world.now.0 + 5 * HOUR);
+    world.look();
+    assert!(world.window().look().clock_doubt.is_some());
+    world.run(30, PRICE);
+    assert_eq!(world.window().look().clock_doubt, None);
+    assert_eq!(world.ledger().frozen_until(), hour(5));
+    assert_eq!(world.window().look().ticks, world.health().ticks, "ticks are ticks");
+}
+
+#[tokio::test]
+async fn replicas_survive_one_whose_clock_jumps() {
+    let database = crate::daemon::store::Memory::default();
+    let (mut right, mut wrong) = (World::on(&database).await, World::on(&database).await);
+    for world in [&mut wrong, &mut right] {
+        world.watch();
+        world.run(60, PRICE);
+    }
+    wrong.now = FAR;
+    wrong.look();
+    right.run(720, PRICE);
+    assert_eq!((right.ledger().frozen_until(), right.ledger().fixing(hour(1))), (hour(1), Some(Cents(PRICE))));
+    wrong.look();
+    assert_eq!(wrong.ledger().frozen_until(), hour(1), "it follows");
+}
+
+#[tokio::test]
+async fn a_pause_that_was_begun_by_a_clock_ahead_does_not_last() {
+    let mut world = World::new().await;
+    world.venues.set_all(PRICE);
+    world.table.failed(Venue::Coinbase, FAR, "it answers 429", Some(30));
+    world.ask().await;
+    assert_eq!(world.venues.asked(Venue::Coinbase), 1);
+}

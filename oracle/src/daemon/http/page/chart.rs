@@ -75,10 +75,23 @@ fn describe(facts: &Facts) -> String {
     format!("{moved}{rungs} levels were touched for the first time of their day.")
 }
 
+/// Most lines across.
+const LINES: u64 = 6;
+
+/// The prices that get a line: multiples of the least step of 1, 2 or 5 times a power of ten, in whole dollars, that
+/// leaves few enough of them.
+fn round_prices(lowest: u64, range: u64) -> Vec<Cents> {
+    let powers = (2..19u32).filter_map(|power| 10u64.checked_pow(power));
+    let mut steps = powers.flat_map(|power| [1, 2, 5].map(|times| power.saturating_mul(times)));
+    let Some(step) = steps.find(|step| range / step < LINES) else { return Vec::new() };
+    let first = lowest.div_ceil(step);
+    let last = lowest.saturating_add(range) / step;
+    (first..=last).filter_map(|number| number.checked_mul(step).map(Cents)).collect()
+}
+
 fn prices_across(scale: &Scale) -> Markup {
     html! {
-        @for part in 0..=4u64 {
-            @let price = Cents(scale.lowest.saturating_add(scale.range / 4 * part));
+        @for price in round_prices(scale.lowest, scale.range) {
             @let y = unit(scale.y(price));
             line.grid x1=(unit(LEFT)) x2=(unit(WIDTH - EDGE)) y1=(y) y2=(y) {}
             text x=(unit(LEFT - 80)) y=(y) dy="4" text-anchor="end" { (whole_dollars(price)) }
@@ -131,6 +144,28 @@ fn dot(scale: &Scale, crossing: &Crossing, clock: Time) -> Markup {
     html! {
         circle.touch cx=(unit(middle)) cy=(unit(scale.y(crossing.low))) r="4" {
             title { (crossing.hour) ": down to " (crossing.low) ", " (crossing.rungs) " levels touched" }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_across_stand_at_round_prices() {
+        let dollars = |lowest: u64, highest: u64| {
+            let lines = round_prices(lowest, highest - lowest);
+            assert!(lines.iter().all(|price| (lowest..=highest).contains(&price.0)), "{lines:?}");
+            lines.into_iter().map(|price| price.0 / 100).collect::<Vec<_>>()
+        };
+        assert_eq!(dollars(683_512, 746_633), [7_000, 7_200, 7_400]);
+        assert_eq!(dollars(6_400_010, 6_401_990), [64_005, 64_010, 64_015]);
+        assert_eq!(dollars(400_000, 800_000), [4_000, 5_000, 6_000, 7_000, 8_000]);
+        assert_eq!(dollars(6_400_000, 6_400_500), [64_000, 64_001, 64_002, 64_003, 64_004, 64_005]);
+        for range in [0, 1, 99, 12_345, u64::MAX / 2, u64::MAX] {
+            let lines = round_prices(0, range);
+            assert!(u64::try_from(lines.len()).unwrap() <= LINES, "{range}: {lines:?}");
         }
     }
 }

@@ -14,6 +14,9 @@ use crate::wire::Info;
 const RUNGS: u32 = 7;
 /// Fixings shown on each side of now.
 const FIXINGS: usize = 6;
+/// Days before today whose touches are shown, and how many hours of them at most.
+const PAST_DAYS: u32 = 7;
+const PAST_TOUCHES: usize = 12;
 
 /// Everything on the page.
 pub struct Facts {
@@ -23,12 +26,16 @@ pub struct Facts {
     pub frozen_until: Time,
     /// The price at `clock`, if there is one that counts.
     pub spot: Option<Cents>,
+    /// The newest price that was said, and of when, for the time when there is none.
+    pub last_known: Option<(Time, Cents)>,
     pub readiness: Readiness,
     pub venues: Venues,
     /// The highest rung first.
     pub ladder: Vec<Rung>,
     /// What was touched today below the opening, hour by hour.
     pub touched: Vec<Crossing>,
+    /// The same of the days before, the newest first.
+    pub touched_before: Vec<Crossing>,
     /// The last day's price, in order.
     pub path: Vec<(Time, Cents)>,
     /// The last day's lows by the start of their hour, in order.
@@ -63,6 +70,14 @@ pub struct Crossing {
     pub rungs: u32,
 }
 
+impl Crossing {
+    /// The events that are attested for its highest and its lowest level.
+    pub fn events(&self) -> (Event, Event) {
+        let event = |level| Event::Touch { level, day: self.hour.day(), from_hour: 0 };
+        (event(self.highest), event(self.lowest))
+    }
+}
+
 impl Facts {
     /// One look at the desk.
     pub fn of(shown: &Shown, info: Info, now: Option<Time>) -> Facts {
@@ -70,7 +85,10 @@ impl Facts {
         let readiness = readiness(shown, now);
         let day_ago = Time(clock.0.saturating_sub(DAY));
         let today = clock.day().start().unwrap_or(clock);
-        let crossings = crossings(ledger, day_ago.hour_floor(), clock);
+        let since = Time(today.0.saturating_sub(PAST_DAYS.saturating_mul(DAY)));
+        let all = crossings(ledger, since, clock);
+        let (before, now_on): (Vec<Crossing>, _) = all.iter().copied().partition(|crossing| crossing.hour < today);
+        let last_known = last_known(ledger, clock);
         Facts {
             info,
             clock,
@@ -78,11 +96,13 @@ impl Facts {
             spot: shown.spot,
             readiness,
             venues: shown.venues.clone(),
-            ladder: ladder(ledger, shown.spot.or_else(|| last_price(ledger, clock)), clock),
-            touched: crossings.iter().copied().filter(|crossing| crossing.hour >= today).collect(),
+            ladder: ladder(ledger, shown.spot.or(last_known.map(|(_, cents)| cents)), clock),
+            touched: now_on,
+            touched_before: before.into_iter().rev().take(PAST_TOUCHES).collect(),
+            last_known,
             path: path(shown, day_ago),
             lows: ledger.lows_in(day_ago.hour_floor()..=clock).collect(),
-            crossings,
+            crossings: all.into_iter().filter(|crossing| crossing.hour >= day_ago.hour_floor()).collect(),
             coming: (1u32..)
                 .map_while(|hour| clock.hour_floor().plus(hour.checked_mul(HOUR)?))
                 .map(|at| Event::Fixing { at })
@@ -99,8 +119,14 @@ impl Facts {
     }
 }
 
-fn last_price(ledger: &Ledger, clock: Time) -> Option<Cents> {
-    ledger.fixings_in(Time(0)..=clock).next_back().map(|(_, cents)| cents)
+/// The newest fixing or low. The low of an hour is newer than the fixing at its start.
+fn last_known(ledger: &Ledger, clock: Time) -> Option<(Time, Cents)> {
+    let fixing = ledger.fixings_in(Time(0)..=clock).next_back();
+    let low = ledger.lows_in(Time(0)..=clock).next_back();
+    match (fixing, low) {
+        (Some(fixing), Some(low)) if fixing.0 > low.0 => Some(fixing),
+        (fixing, low) => low.or(fixing),
+    }
 }
 
 /// Prices this process has seen, and the fixings, which outlive it.
@@ -185,5 +211,8 @@ mod tests {
         assert_eq!(shown[0], (hour(0), 2));
         assert_eq!(shown.last().map(|(hour, _)| *hour), Some(hour(25)));
         assert!(crossings(&ledger, hour(3), hour(4)).is_empty(), "7,480 was not reached");
+        assert_eq!(last_known(&ledger, hour(26)), Some((hour(25), Cents(741_000))));
+        ledger.apply(Record::Fixing { at: hour(26), cents: Cents(742_000) }).unwrap();
+        assert_eq!(last_known(&ledger, hour(26)), Some((hour(26), Cents(742_000))));
     }
 }

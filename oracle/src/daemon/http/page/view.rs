@@ -1,11 +1,14 @@
 //! The page itself. Whatever is spliced in is escaped by the template.
 
 use super::chart::chart;
-use super::facts::{Facts, Rung};
+use super::facts::{Crossing, Facts, Rung};
 use super::qr;
 use crate::rotation::Rotation;
 use crate::units::{Cents, Time, HOUR};
 use maud::{html, Markup, DOCTYPE};
+
+/// The feed that publishes a policy and a log of its ticks.
+const LIVE: &str = "live";
 
 /// The whole page.
 pub fn page(facts: &Facts) -> Markup {
@@ -84,7 +87,9 @@ fn venues(facts: &Facts) -> Markup {
     html! {
         table {
             caption {
-                (facts.venues.healthy()) " of " (facts.venues.list.len()) " venues make this price; it takes "
+                (facts.venues.healthy()) " of " (facts.venues.list.len())
+                @if facts.spot.is_some() { " venues make this price; it takes " }
+                @else { " venues count now; a price takes " }
                 (facts.venues.quorum) "."
             }
             thead { tr { th scope="col" { "Venue" } th.number scope="col" { "Price" } th.number scope="col" { "Age" } th scope="col" { "Counts" } } }
@@ -146,13 +151,24 @@ fn ladder(facts: &Facts) -> Markup {
                     tbody {
                         @for (number, rung) in facts.ladder.iter().enumerate() {
                             @if rung.below && facts.ladder.get(number.wrapping_sub(1)).is_some_and(|above| !above.below) {
-                                tr.here { td colspan="3" { (facts.spot.map_or_else(|| "the last fixing".to_string(), |spot| format!("the price, {spot}"))) } }
+                                tr.here { td colspan="3" { (middle(facts)) } }
                             }
                             (rung_row(rung))
                         }
                     }
                 }
             }
+        }
+    }
+}
+
+/// What the ladder stands around.
+fn middle(facts: &Facts) -> Markup {
+    html! {
+        @match (facts.spot, facts.last_known) {
+            (Some(spot), _) => { "the price, " (spot) }
+            (None, Some((at, cents))) => { "the last known price, " (cents) ", of " (moment(at)) }
+            (None, None) => { "the price" }
         }
     }
 }
@@ -189,16 +205,24 @@ fn touched(facts: &Facts) -> Markup {
             } @else {
                 ul {
                     @for crossing in facts.touched.iter().rev() {
-                        li {
-                            (hour(crossing.hour)) ": "
-                            @if crossing.rungs == 1 { (level(crossing.lowest.cents())) }
-                            @else { (crossing.rungs) " levels, " (level(crossing.highest.cents())) " to " (level(crossing.lowest.cents())) }
-                            " (low " (crossing.low) ")"
-                        }
+                        li { (hour(crossing.hour)) ": " (levels(crossing)) }
                     }
                 }
             }
         }
+    }
+}
+
+/// The levels of a crossing; the highest and the lowest lead to their attestations.
+fn levels(crossing: &Crossing) -> Markup {
+    let (highest, lowest) = crossing.events();
+    html! {
+        @if crossing.rungs > 1 {
+            (crossing.rungs) " levels, "
+            a href=(format!("/attestation/{highest}")) { (level(crossing.highest.cents())) } " to "
+        }
+        a href=(format!("/attestation/{lowest}")) { (level(crossing.lowest.cents())) }
+        " (low " (crossing.low) ")"
     }
 }
 
@@ -231,12 +255,21 @@ fn past(facts: &Facts) -> Markup {
     html! {
         section aria-labelledby="past" {
             h2 #past { "Past attestations" }
+            h3 { "Fixings" }
             @if facts.fixings.is_empty() {
                 p.none { "No fixing has been attested yet." }
             } @else {
                 ul {
                     @for (event, cents) in &facts.fixings {
                         li { a href=(format!("/attestation/{event}")) { (moment(event.maturity().unwrap_or_default())) } " " (level(*cents)) }
+                    }
+                }
+            }
+            @if !facts.touched_before.is_empty() {
+                h3 { "Touches of the days before" }
+                ul {
+                    @for crossing in &facts.touched_before {
+                        li { (moment(crossing.hour)) ": " (levels(crossing)) }
                     }
                 }
             }
@@ -286,6 +319,10 @@ fn routes(facts: &Facts) -> Markup {
             a href="/v1/info" { "info" } " " a href="/v1/price" { "price" } " " a href="/v1/status" { "status" } " "
             a href=(format!("/v1/lows/{today}")) { "lows" } " " a href=(format!("/v1/fixings/{today}")) { "fixings" } " "
             a href="/list-events" { "list of events" } " " a href="/v1/events" { "stream of events" } " "
+            @if facts.info.feed == LIVE {
+                a href="/v1/policy" { "price policy" } " " a href="/v1/log" { "days of the tick log" } " "
+                a href=(format!("/v1/log/{today}")) { "today’s tick log" } " " a href="/v1/log/head" { "its head" } " "
+            }
             a href="/metrics" { "metrics" }
         }
     }
@@ -295,8 +332,10 @@ fn routes(facts: &Facts) -> Markup {
 mod tests {
     use super::super::super::super::desk::Shown;
     use super::super::super::super::feed::{Venue, Venues};
+    use super::super::super::super::ledger::{Ledger, Record};
     use super::*;
     use crate::announce::OracleKeys;
+    use crate::units::Day;
     use crate::wire::Info;
     use secp256k1_zkp::SecretKey;
 
@@ -347,11 +386,38 @@ mod tests {
     #[test]
     fn an_oracle_that_has_said_nothing_has_a_page_too() {
         let html = page(&Facts::of(&Shown::default(), info("manual"), None)).into_string();
-        assert!(!html.contains("hands over"));
+        assert!(!html.contains("hands over") && !html.contains("/v1/log"));
+        assert!(page(&Facts::of(&Shown::default(), info("live"), None)).into_string().contains("/v1/policy"));
         for words in ["No price", "There is no price to stand around", "No fixing has been attested yet"] {
             assert!(html.contains(words), "{words}");
         }
         let end = Shown { clock: Time(u32::MAX), spot: Some(Cents(u64::MAX)), ..Shown::default() };
         assert!(page(&Facts::of(&end, info("manual"), Some(Time(u32::MAX)))).into_string().len() > 1_000);
+    }
+
+    #[test]
+    fn without_a_price_the_page_says_so_and_shows_what_is_known() {
+        let midnight = Day(18_333).start().unwrap();
+        let hour = |number: u32| midnight.plus(number * HOUR).unwrap();
+        let mut ledger = Ledger::default();
+        ledger.apply(Record::Fixing { at: hour(0), cents: Cents(752_000) }).unwrap();
+        for (number, cents) in [(0, 750_000), (1, 740_000), (24, 752_000), (25, 748_000)] {
+            ledger.apply(Record::Low { hour: hour(number), cents: Cents(cents) }).unwrap();
+        }
+        let venue = Venue { name: "kraken".into(), price: Some(Cents(1)), age: None, used: true, trouble: None };
+        let venues = Venues { list: vec![venue], quorum: 3 };
+        let shown = Shown { ledger, clock: hour(26), venues, ..Shown::default() };
+        let html = page(&Facts::of(&shown, info("live"), None)).into_string();
+        for words in [
+            "1 of 1 venues count now; a price takes 3.",
+            "the last known price, $7,480.00, of ",
+            "Touches of the days before",
+            "/attestation/btcusd-touch-7490-20200312-h00",
+            "/attestation/btcusd-touch-7400-20200312-h00",
+            "/attestation/btcusd-touch-7480-20200313-h00",
+        ] {
+            assert!(html.contains(words), "{words} is not in {html}");
+        }
+        assert!(!html.contains("make this price"));
     }
 }
