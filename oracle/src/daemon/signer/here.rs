@@ -55,6 +55,6 @@ impl Here {
         if fresh > 0 {
             tracing::info!("{fresh} entries of the ledger are new in the key's record");
         }
-        Ok(Keys::Here(Vault::beside_desk(self.keys, self.record)))
+        Ok(Keys::Here(Box::new(Vault::beside_desk(self.keys, self.record))))
     }
 }

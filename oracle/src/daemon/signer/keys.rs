@@ -18,7 +18,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub enum Keys {
     /// In this process, with the same record and under the same rules as a signer's.
-    Here(Vault),
+    Here(Box<Vault>),
     /// In a process of its own.
     Signer(SignerClient),
 }
@@ -27,7 +27,7 @@ pub enum Keys {
 #[cfg(test)]
 impl From<crate::announce::OracleKeys> for Keys {
     fn from(keys: crate::announce::OracleKeys) -> Keys {
-        Keys::Here(Vault::beside_desk(keys, super::Record::in_memory()))
+        Keys::Here(Box::new(Vault::beside_desk(keys, super::Record::in_memory())))
     }
 }
 
