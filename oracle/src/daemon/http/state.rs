@@ -163,11 +163,6 @@ mod tests {
         let status = status_of(&Shown { alarm: Some("one thing".into()), ..shown() }, Some(away));
         assert_eq!(status.alarm.unwrap(), format!("{away}; one thing"));
         assert_eq!(status_of(&shown(), None).alarm, None);
-        let doubted = Shown { clock_doubt: Some("the clock is not vouched for".into()), ..shown() };
-        assert!(missing(&doubted, at(300)).contains("not vouched for"));
-        let ahead = Some(Time(9 * HOUR - 1));
-        assert!(missing(&shown(), ahead).contains("everything up to"), "{}", missing(&shown(), ahead));
-        assert!(readiness(&shown(), Some(Time(9 * HOUR))).ready, "an hour may be a replica's clock");
         let late = Shown { clock: Time(11 * HOUR + 200), ..shown() };
         assert!(missing(&late, Some(late.clock)).contains("should be frozen"));
     }
