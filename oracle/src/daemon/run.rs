@@ -28,11 +28,12 @@ use crate::ticklog::entry::Head;
 use crate::units::{Time, DAY};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
-use std::future::Future;
+use std::future::{poll_fn, Future};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
@@ -406,9 +407,14 @@ fn flat(done: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Res
 /// As [`start`], and when the disk or the listener fails later.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let mut oracle = start(config).await?;
+    // Listened to before anybody is told that it runs: who is told may say stop at once, and must not kill it.
+    tokio::pin!(shutdown);
+    if poll_fn(|context| Poll::Ready(shutdown.as_mut().poll(context).is_ready())).await {
+        return oracle.stop().await;
+    }
     println!("oracle {} listening on {}", oracle.key, oracle.url());
     tokio::select! {
-        () = shutdown => oracle.stop().await,
+        () = &mut shutdown => oracle.stop().await,
         failure = oracle.failure() => Err(failure),
     }
 }
