@@ -6,58 +6,16 @@
 mod cluster;
 mod living;
 
-use axum::http::Uri;
 use cluster::{Cable, Server};
-use hypothec_oracle::price::policy::SAMPLE;
 use hypothec_oracle::units::{Time, HOUR};
+use living::street::{Street, TICK};
 use living::{hour, oracle, wait_until, Place, Running};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::Arc;
 
-/// From tick to tick, seconds.
-const TICK: u32 = 60;
-
-/// The venues' time, and where the price stands.
-#[derive(Default)]
-struct Street {
-    now: AtomicU32,
-    dollars: AtomicU32,
-}
-
-/// What a venue answers at `/N/path`: replica N sees prices N dollars lower, so that the two logs differ.
-fn answer(street: &Street, uri: &Uri) -> String {
-    let (now, dollars) = (street.now.load(Ordering::SeqCst), street.dollars.load(Ordering::SeqCst));
-    let (replica, path) = uri.path()[1..].split_once('/').unwrap();
-    let last = dollars - replica.parse::<u32>().unwrap();
-    // Venues that never move are not believed.
-    let (bid, ask, cent) = (last - 1, last + 1, now / TICK % 10);
-    match path {
-        "0/public/Ticker" => {
-            format!(
-                r#"{{"error":[],"result":{{"XXBTZUSD":{{"a":["{ask}.{cent}","1","1"],"b":["{bid}.{cent}","1","1"]}}}}}}"#
-            )
-        }
-        "0/public/Trades" => format!(
-            r#"{{"error":[],"result":{{"XXBTZUSD":[["{last}.{cent}","0.1",{now}.5,"b","m","",1]],"last":"1"}}}}"#
-        ),
-        "products/BTC-USD/ticker" => {
-            let at = Time(now);
-            format!(r#"{{"price":"{last}.{cent}","bid":"{bid}.{cent}","ask":"{ask}.{cent}","time":"{at}"}}"#)
-        }
-        "api/v2/ticker/btcusd/" => {
-            format!(r#"{{"last":"{last}.{cent}","bid":"{bid}.{cent}","ask":"{ask}.{cent}","timestamp":"{now}"}}"#)
-        }
-        "v2/ticker/tBTCUSD" => format!("[{bid}.{cent},1,{ask}.{cent},1,1,1,{last},1,1,1]"),
-        "v1/pubticker/btcusd" => format!(
-            r#"{{"bid":"{bid}.{cent}","ask":"{ask}.{cent}","volume":{{"BTC":"1","USD":"1","timestamp":{now}000}},"last":"1"}}"#
-        ),
-        other => panic!("nobody asks {other}"),
-    }
-}
-
 struct World {
-    runtime: tokio::runtime::Runtime,
-    street: Arc<Street>,
+    street: Street,
+    dollars: u32,
+    settings: [[String; 2]; 2],
     places: [Place; 2],
     replicas: [Option<Running>; 2],
     urls: [String; 2],
@@ -69,52 +27,24 @@ struct World {
 
 impl World {
     fn new() -> World {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let street = Arc::new(Street::default());
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        let venues = format!("http://{}", listener.local_addr().unwrap());
-        let asked = Arc::clone(&street);
-        let app = axum::Router::new().fallback(move |uri: Uri| {
-            let street = Arc::clone(&asked);
-            async move { answer(&street, &uri) }
-        });
-        runtime.spawn(async move { axum::serve(listener, app).await });
         let server = Server::shared();
         let (database, first) = (server.database(), Place::new());
         let places = [Place::with_the_key_of(&first), first];
         let cable = Cable::to(server.port);
         let urls = [format!("postgres://oracle@{}/{database}", cable.address), server.url(&database)];
-        let mut policy = SAMPLE.to_string();
-        for (name, value) in [
-            ("tick_seconds = 5", "tick_seconds = 60"),
-            ("max_age_seconds = 30", "max_age_seconds = 60"),
-            ("held_ticks = 12", "held_ticks = 2"),
-            ("low_min_held = 12", "low_min_held = 2"),
-            ("fixing_min_ticks = 180", "fixing_min_ticks = 20"),
-        ] {
-            assert!(policy.contains(name), "{name}");
-            policy = policy.replace(name, value);
-        }
-        for (number, place) in places.iter().enumerate() {
-            std::fs::write(place.data().join("policy.toml"), &policy).unwrap();
-            let mut text = format!("live = true\npolicy = {:?}\n[venue_urls]\n", place.data().join("policy.toml"));
-            for name in ["kraken", "coinbase", "bitstamp", "bitfinex", "gemini"] {
-                text += &format!("{name} = \"{venues}/{number}\"\n");
-            }
-            std::fs::write(place.data().join("oracle.toml"), text).unwrap();
-        }
-        let now = hour(0);
-        let mut world = World { runtime, street, places, replicas: [None, None], urls, server, database, cable, now };
-        world.street.dollars.store(8_000, Ordering::SeqCst);
-        world.street.now.store(now.0, Ordering::SeqCst);
-        world.places.iter().for_each(|place| place.set(now));
+        let (now, dollars) = (hour(0), 8_000);
+        let street = Street::open(now, dollars);
+        let settings = [0, 1].map(|number| street.settle(&places[number], number));
+        places.iter().for_each(|place| place.set(now));
+        let replicas = [None, None];
+        let mut world = World { street, dollars, settings, places, replicas, urls, server, database, cable, now };
         (0..2).for_each(|which| world.start(which));
         world
     }
 
     fn start(&mut self, which: usize) {
-        let config = self.places[which].data().join("oracle.toml");
-        let more = ["--config", &config.to_string_lossy(), "--postgres", &self.urls[which]];
+        let [config, file] = &self.settings[which];
+        let more = [config, file, "--postgres", &self.urls[which]];
         let running = self.places[which].start(&[&more[..], &["--postgres-lease-ms", "1000"]].concat());
         self.replicas[which] = Some(running);
     }
@@ -123,8 +53,8 @@ impl World {
     fn ticks(&mut self, count: u32, heard: &[usize]) {
         for _ in 0..count {
             self.now = self.now.plus(TICK).unwrap();
-            self.street.dollars.fetch_sub(1, Ordering::SeqCst);
-            self.street.now.store(self.now.0, Ordering::SeqCst);
+            self.dollars -= 1;
+            self.street.say(self.now, self.dollars);
             self.places.iter().for_each(|place| place.set(self.now));
             for which in heard {
                 let replica = self.replicas[*which].as_ref().unwrap();
@@ -211,5 +141,4 @@ fn live_replicas_that_are_killed_and_cut_off_say_one_low_an_hour_and_one_fixing_
     let says = String::from_utf8_lossy(&output.stderr).into_owned();
     assert!(!output.status.success() && says.contains("no contradiction"), "{says}");
     assert!(world.now.since(hour(0)) >= 3 * HOUR);
-    drop(world.runtime);
 }

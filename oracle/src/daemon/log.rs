@@ -4,6 +4,7 @@
 //! cut off when the log is opened. Readers see only what is durable. One process writes: it holds a lock. Each replica of
 //! an oracle has a log of its own in its own data folder, and keeps it whether or not it is the one that speaks.
 
+use crate::crash;
 use crate::ticklog::chain::{Chain, End};
 use crate::ticklog::entry::{Entry, Head, Line, LogId, LONGEST_LINE};
 use crate::units::{Day, Time};
@@ -174,10 +175,13 @@ impl TickLog {
             Some((open, file, bytes)) if open == day => (file, bytes),
             _ => self.begin(day)?,
         };
-        let written = file
-            .set_len(bytes)
-            .and_then(|()| file.write_all(format!("{text}\n").as_bytes()))
-            .and_then(|()| file.sync_data());
+        crash::point("log-writing");
+        let written =
+            file.set_len(bytes).and_then(|()| file.write_all(format!("{text}\n").as_bytes())).and_then(|()| {
+                crash::point("log-written");
+                file.sync_data()
+            });
+        crash::point("log-synced");
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX).saturating_add(1);
         match written {
             Ok(()) => {

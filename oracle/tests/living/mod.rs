@@ -2,6 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+pub mod street;
+
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::units::{Time, HOUR};
 use serde_json::Value;

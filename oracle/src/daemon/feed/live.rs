@@ -122,9 +122,11 @@ impl Live {
         let mut venues: Vec<Venue> = self.policies.all().iter().flat_map(|policy| policy.venues.clone()).collect();
         venues.sort_unstable();
         venues.dedup();
-        let fetcher = Fetcher::new(&venues, bases, PATIENCE, self.table.clone())?;
-        let pace = self.policies.all().iter().map(|policy| policy.tick_seconds).min().unwrap_or(5);
         self.is_played = clock.is_file();
+        // Where time stands still a slow machine must not make a price old.
+        let patience = if self.is_played { PATIENCE * 10 } else { PATIENCE };
+        let fetcher = Fetcher::new(&venues, bases, patience, self.table.clone())?;
+        let pace = self.policies.all().iter().map(|policy| policy.tick_seconds).min().unwrap_or(5);
         let pace = if self.is_played { PLAYED_PACE } else { Duration::from_secs(u64::from(pace.max(1))) };
         let table = self.is_played.then(|| self.table.clone());
         let asking = async move {
