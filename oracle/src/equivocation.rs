@@ -139,6 +139,13 @@ impl Proof {
         first: &OracleAttestation,
         second: &OracleAttestation,
     ) -> Result<Proof, NoProof> {
+        if first.oracle_public_key != second.oracle_public_key {
+            let (first, second) = (first.oracle_public_key.to_string(), second.oracle_public_key.to_string());
+            return Err(NoProof::TwoOracles { first, second });
+        }
+        if first.event_id != second.event_id {
+            return Err(NoProof::TwoEvents { first: first.event_id.clone(), second: second.event_id.clone() });
+        }
         for said in [first, second] {
             let (found, right) = (said.oracle_public_key, announcement.oracle_public_key);
             if found != right {

@@ -267,8 +267,6 @@ fn make_key(line: Init) -> anyhow::Result<()> {
         )?),
     };
     let key = keyfile::init_with(&data, passphrase.as_ref())?;
-    // A signer will want its record; a daemon that holds the key itself notes in it that it signs without.
-    super::signer::begin_record(&data, &key)?;
     if passphrase.is_none() {
         eprintln!(
             "warning: the key in {} is not encrypted; only regtest will use it. Encrypt it with \

@@ -351,6 +351,7 @@ impl Config {
     /// # Errors
     /// When a clock file is given outside regtest or with real venues, a test feed on mainnet, or a venue's URL is unsafe.
     pub fn check(&self) -> anyhow::Result<()> {
+        self.limits.check()?;
         if self.clock.is_file() && self.network != Network::Regtest {
             bail!("--regtest-clock is refused on {}: only regtest may move time; say --network regtest", self.network);
         }
@@ -428,6 +429,8 @@ mod tests {
             ("data = \"d\"\nmanual = true\n[nostr]\nrelays = [\"https://x\"]", "looks like wss://relay.example"),
             ("data = \"d\"\nmanual = true\n[nostr]\nrelays = [\"ws://x\", \"ws://x/\"]", "twice"),
             ("data = \"d\"\nmanual = true\n[nostr]\nrelay = \"ws://x\"", "relay"),
+            ("data = \"d\"\nmanual = true\n[limits]\nburst = 0", "limits.burst is 0; 48 or more"),
+            ("data = \"d\"\nmanual = true\n[limits]\nconnections = 0", "limits.connections is 0"),
             ("data = \"d\"\nmanual = true\nlissten = \"127.0.0.1:1\"", "lissten"),
         ] {
             let error = format!("{:#}", said(text).unwrap_err());

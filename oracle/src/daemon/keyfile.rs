@@ -6,6 +6,7 @@
 use super::config::Network;
 use super::journal::sync_folder_of;
 use super::passphrase::Passphrase;
+use super::signer::begin_record;
 use crate::announce::OracleKeys;
 use age::secrecy::{ExposeSecret, SecretString};
 use age::DecryptError;
@@ -55,7 +56,7 @@ pub fn init(data: &Path) -> anyhow::Result<XOnlyPublicKey> {
     init_with(data, None)
 }
 
-/// Makes the data folder and a new secret key in it, encrypted if there is a passphrase, and returns the public key.
+/// Makes the data folder with a new secret key, encrypted if there is a passphrase, and its empty record in it, and returns the public key.
 /// Never replaces a key. Takes about a second with a passphrase.
 ///
 /// # Errors
@@ -65,7 +66,10 @@ pub fn init_with(data: &Path, passphrase: Option<&SecretString>) -> anyhow::Resu
     refuse_to_replace(data)?;
     let secret = SecretKey::new(&mut OsRng);
     write(data, &secret, passphrase, WORK)?;
-    Ok(OracleKeys::from_secret(secret).public_key())
+    let key = OracleKeys::from_secret(secret).public_key();
+    // A key and its record are never apart: one without the other signs nothing.
+    begin_record(data, &key)?;
+    Ok(key)
 }
 
 /// A key folder gets one key in its life.

@@ -387,6 +387,8 @@ struct Reader {
 
 impl Reader {
     fn new(url: &str) -> anyhow::Result<Reader> {
+        let is_url = url.starts_with("http://") || url.starts_with("https://");
+        ensure!(is_url, "{url:?} is no URL; write it with its beginning, for example https://oracle.example");
         let client =
             reqwest::Client::builder().timeout(PATIENCE).redirect(reqwest::redirect::Policy::none()).build()?;
         Ok(Reader { client, base: url.trim_end_matches('/').to_string() })

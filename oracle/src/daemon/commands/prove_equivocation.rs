@@ -133,7 +133,12 @@ fn is_url(from: &str) -> bool {
 
 async fn hear(from: &str) -> anyhow::Result<Heard> {
     let bytes = if is_url(from) { download(from).await? } else { read(Path::new(from))? };
-    serde_json::from_slice(&bytes).with_context(|| format!("{from} is none of what an oracle signs"))
+    serde_json::from_slice(&bytes).map_err(|_| {
+        anyhow::anyhow!(
+            "{from} is none of what an oracle signs: an attestation, an announcement, lows, a head of its log or its policies, \
+             as JSON"
+        )
+    })
 }
 
 fn read(path: &Path) -> anyhow::Result<Vec<u8>> {

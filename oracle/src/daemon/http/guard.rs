@@ -50,6 +50,26 @@ pub struct Limits {
     pub proxies: Vec<IpAddr>,
 }
 
+impl Limits {
+    /// Refuses limits under which nobody could ask.
+    ///
+    /// # Errors
+    /// Names the limit, and what would be right.
+    pub fn check(&self) -> anyhow::Result<()> {
+        let whole = [("connections", self.connections), ("connections_per_address", self.connections_per_address)];
+        if let Some((name, _)) = whole.iter().find(|(_, value)| *value == 0) {
+            anyhow::bail!("limits.{name} is 0: nobody could connect; 1 or more is right");
+        }
+        if self.burst < YEAR {
+            anyhow::bail!(
+                "limits.burst is {}; {YEAR} or more is right, for a year of a band counts as {YEAR}",
+                self.burst
+            );
+        }
+        Ok(())
+    }
+}
+
 impl Default for Limits {
     fn default() -> Limits {
         Limits {
@@ -80,7 +100,7 @@ pub struct Guard {
 impl Guard {
     /// A guard. `usual` is how many requests a second are allowed when the limits do not say; 0 for any.
     pub fn new(limits: &Limits, usual: u32, meters: Arc<Meters>) -> Guard {
-        // A year of a band must be possible at all.
+        // A year of a band must be possible at all: `check` refuses less.
         let burst = NonZeroU32::new(limits.burst.max(YEAR)).unwrap_or(NonZeroU32::MIN);
         let rate = NonZeroU32::new(limits.requests_per_second.unwrap_or(usual));
         Guard {
