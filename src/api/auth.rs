@@ -1,6 +1,7 @@
 //! Only who can read the token's file commands the node.
 
 use super::error::ApiError;
+use super::views::ErrorCode;
 use crate::node::data::Token;
 use axum::extract::{Request, State};
 use axum::http::header::AUTHORIZATION;
@@ -25,5 +26,5 @@ pub(super) async fn check(State(token): State<Arc<Token>>, request: Request, nex
 fn unauthorized(what: &str) -> ApiError {
     let message =
         format!("{what}: send `Authorization: Bearer` and the content of the file `token` of the data folder");
-    ApiError::new("unauthorized", message)
+    ApiError::new(ErrorCode::Unauthorized, message)
 }

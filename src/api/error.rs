@@ -1,6 +1,6 @@
 //! An error on its way out: a status and `{code, message}`.
 
-use super::views::ErrorView;
+use super::views::{ErrorCode, ErrorView};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::Json;
@@ -13,22 +13,22 @@ pub(super) struct ApiError {
 }
 
 impl ApiError {
-    pub(super) fn new(code: &str, message: impl Into<String>) -> ApiError {
-        ErrorView { code: code.to_owned(), message: message.into() }.into()
+    pub(super) fn new(code: ErrorCode, message: impl Into<String>) -> ApiError {
+        ErrorView { code: code.word().to_owned(), message: message.into() }.into()
     }
 }
 
 impl From<ErrorView> for ApiError {
     fn from(view: ErrorView) -> ApiError {
-        let status = match view.code.as_str() {
-            "bad_request" => StatusCode::BAD_REQUEST,
-            "unauthorized" => StatusCode::UNAUTHORIZED,
-            "not_found" => StatusCode::NOT_FOUND,
-            "method_not_allowed" => StatusCode::METHOD_NOT_ALLOWED,
-            "too_large" => StatusCode::PAYLOAD_TOO_LARGE,
-            "unavailable" => StatusCode::SERVICE_UNAVAILABLE,
-            "timed_out" => StatusCode::GATEWAY_TIMEOUT,
-            "internal" => StatusCode::INTERNAL_SERVER_ERROR,
+        let status = match ErrorCode::of(&view.code) {
+            Some(ErrorCode::BadRequest) => StatusCode::BAD_REQUEST,
+            Some(ErrorCode::Unauthorized) => StatusCode::UNAUTHORIZED,
+            Some(ErrorCode::NotFound) => StatusCode::NOT_FOUND,
+            Some(ErrorCode::MethodNotAllowed) => StatusCode::METHOD_NOT_ALLOWED,
+            Some(ErrorCode::TooLarge) => StatusCode::PAYLOAD_TOO_LARGE,
+            Some(ErrorCode::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+            Some(ErrorCode::TimedOut) => StatusCode::GATEWAY_TIMEOUT,
+            Some(ErrorCode::Internal) => StatusCode::INTERNAL_SERVER_ERROR,
             // "refused", and whatever finer word the node has for a refusal.
             _ => StatusCode::CONFLICT,
         };

@@ -2,6 +2,7 @@
 
 use super::error::ApiError;
 use super::serve::BODY_MAX;
+use super::views::ErrorCode;
 use crate::loan::terms::LoanId;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -19,18 +20,18 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
             StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-                "too_large",
+                ErrorCode::TooLarge,
                 format!("the body is longer than this route takes, {BODY_MAX} bytes for most; send less"),
             ),
-            _ => ApiError::new("bad_request", format!("the body could not be read: {error}")),
+            _ => ApiError::new(ErrorCode::BadRequest, format!("the body could not be read: {error}")),
         })?;
         if bytes.is_empty() {
-            return Err(ApiError::new("bad_request", "the body is empty; send the request as JSON"));
+            return Err(ApiError::new(ErrorCode::BadRequest, "the body is empty; send the request as JSON"));
         }
         // axum's own reader names the field that is wrong.
         Json::<T>::from_bytes(&bytes)
             .map(|Json(body)| Body(body))
-            .map_err(|error| ApiError::new("bad_request", error.body_text()))
+            .map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))
     }
 }
 
@@ -41,7 +42,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
-        let bad = |error: String| ApiError::new("bad_request", error);
+        let bad = |error: String| ApiError::new(ErrorCode::BadRequest, error);
         let Path(text) =
             Path::<String>::from_request_parts(parts, state).await.map_err(|error| bad(error.to_string()))?;
         text.parse().map(Id).map_err(|error: crate::loan::terms::NotALoanId| bad(error.to_string()))
@@ -56,6 +57,6 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let asked = Query::<T>::from_request_parts(parts, state).await;
-        asked.map(|Query(asked)| Asked(asked)).map_err(|error| ApiError::new("bad_request", error.body_text()))
+        asked.map(|Query(asked)| Asked(asked)).map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))
     }
 }

@@ -1,6 +1,7 @@
 //! The server: its address, its limits, its end.
 
 use super::error::ApiError;
+use super::views::ErrorCode;
 use super::{auth, routes};
 use crate::node::data::Token;
 use crate::node::handle::Handle;
@@ -95,7 +96,7 @@ async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> 
         let seconds = REQUEST_TIME.as_secs();
         let text =
             format!("the node did not answer in {seconds} s; it may still do what was asked: look before asking again");
-        ApiError::new("timed_out", text)
+        ApiError::new(ErrorCode::TimedOut, text)
     })
 }
 

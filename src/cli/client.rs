@@ -1,6 +1,6 @@
 //! The one way to a running node: HTTP to the address and with the token that its data folder holds.
 
-use crate::api::views::ErrorView;
+use crate::api::views::{ErrorCode, ErrorView};
 use crate::node::data::DataFolder;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -73,7 +73,7 @@ impl Client {
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
         serde_json::from_slice(&bytes).map_err(|error| {
             let text = format!("the node's answer is not understood ({error}); are node and command of one version?");
-            refused("internal", text)
+            refused(ErrorCode::Internal, text)
         })
     }
 
@@ -85,7 +85,7 @@ impl Client {
         }
         let said = response.json::<ErrorView>().await;
         Err(said.map(|view| Refused(view).into()).unwrap_or_else(|_| {
-            refused("internal", format!("{} answered {status}; is it a hypothec node?", self.base))
+            refused(ErrorCode::Internal, format!("{} answered {status}; is it a hypothec node?", self.base))
         }))
     }
 
@@ -95,17 +95,22 @@ impl Client {
         }
         let seconds = PATIENCE.as_secs();
         match error.is_timeout() {
-            true => refused("timed_out", format!("the node did not answer in {seconds} s; look at what it writes")),
-            false => refused("unavailable", format!("the node broke off its answer ({error}); look at what it writes")),
+            true => {
+                refused(ErrorCode::TimedOut, format!("the node did not answer in {seconds} s; look at what it writes"))
+            }
+            false => refused(
+                ErrorCode::Unavailable,
+                format!("the node broke off its answer ({error}); look at what it writes"),
+            ),
         }
     }
 }
 
 fn not_running(data: &Path) -> anyhow::Error {
     let text = format!("no node runs on {0}; start it with `hypothec node --data {0}`", data.display());
-    refused("unavailable", text)
+    refused(ErrorCode::Unavailable, text)
 }
 
-fn refused(code: &str, message: String) -> anyhow::Error {
-    Refused(ErrorView { code: code.to_owned(), message }).into()
+fn refused(code: ErrorCode, message: String) -> anyhow::Error {
+    Refused(ErrorView { code: code.word().to_owned(), message }).into()
 }

@@ -3,7 +3,7 @@
 use super::client::{Client, Refused};
 use super::out::Out;
 use super::{backup, borrow, demo, events, init, loan, node, oracle, peer, policy, quote, restore, status, wallet};
-use crate::api::views::ErrorView;
+use crate::api::views::{ErrorCode, ErrorView};
 use clap::{Args, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -143,7 +143,7 @@ fn misread(error: &clap::Error) -> ExitCode {
     let said = error.render().to_string();
     let message = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let message = message.trim_start_matches("error: ").to_owned();
-    let view = ErrorView { code: "usage".into(), message };
+    let view = ErrorView { code: ErrorCode::Usage.word().into(), message };
     eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
     ExitCode::from(2)
 }
@@ -179,7 +179,7 @@ fn complain(place: &Place, error: &anyhow::Error) {
     }
     let view = match error.downcast_ref::<Refused>() {
         Some(Refused(view)) => view.clone(),
-        None => ErrorView { code: "failed".into(), message: format!("{error:#}") },
+        None => ErrorView { code: ErrorCode::Failed.word().into(), message: format!("{error:#}") },
     };
     eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
 }

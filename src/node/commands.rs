@@ -20,7 +20,7 @@ use crate::loan::tlv::Bytes;
 use crate::oracle_client::OracleClient;
 use crate::peer::PeerAddress;
 use crate::protocol::messages::Receipt;
-use crate::protocol::{Input, Message, Stage};
+use crate::protocol::{ErrorCode, Input, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, Txid};
 use std::collections::BTreeMap;
@@ -43,7 +43,7 @@ impl Core {
                 let address = lock(&self.tools.wallet).new_address();
                 answer(
                     reply,
-                    address.map(|a| AddressView { address: a.to_string() }).map_err(|e| error("internal", e)),
+                    address.map(|a| AddressView { address: a.to_string() }).map_err(|e| error(ErrorCode::Internal, e)),
                 );
             }
             Command::Balance { reply } => answer(reply, Ok(self.balance())),
@@ -87,8 +87,8 @@ impl Core {
                 let ((words, config), store) = (self.backup.clone(), self.tools.store.clone());
                 self.ask(async move {
                     let seal = move || backup::seal(&words, &config, &*store, &passphrase.0);
-                    let made = tokio::task::spawn_blocking(seal).await.map_err(|e| error("internal", e));
-                    answer(reply, made.and_then(|made| made.map_err(|e| error("bad_request", e))));
+                    let made = tokio::task::spawn_blocking(seal).await.map_err(|e| error(ErrorCode::Internal, e));
+                    answer(reply, made.and_then(|made| made.map_err(|e| error(ErrorCode::BadRequest, e))));
                 });
             }
         }
@@ -156,12 +156,12 @@ impl Core {
     }
 
     fn connect(&mut self, request: &ConnectRequest) -> Result<PeerView, ErrorView> {
-        let address: PeerAddress = request.address.parse().map_err(|e| error("bad_request", e))?;
-        self.tools.net.connect(address.clone()).map_err(|e| error("bad_request", e))?;
+        let address: PeerAddress = request.address.parse().map_err(|e| error(ErrorCode::BadRequest, e))?;
+        self.tools.net.connect(address.clone()).map_err(|e| error(ErrorCode::BadRequest, e))?;
         let name = format!("{PEERS}{}", address.key);
         let store = self.tools.store.clone();
         tokio::task::block_in_place(|| store.put(&name, address.to_string().as_bytes()))
-            .map_err(|e| error("internal", e))?;
+            .map_err(|e| error(ErrorCode::Internal, e))?;
         let connected = self.tools.net.is_connected(address.key);
         Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected })
     }
@@ -172,7 +172,7 @@ impl Core {
         let Some(address) = known.and_then(|known| known.address) else { return Ok(()) };
         let (name, store) = (format!("{PEERS}{peer}"), self.tools.store.clone());
         tokio::task::block_in_place(|| store.put(&name, address.to_string().as_bytes()))
-            .map_err(|e| error("internal", e))
+            .map_err(|e| error(ErrorCode::Internal, e))
     }
 
     /// Peers that open loans are with and that are not connected, a sentence for each.
@@ -194,10 +194,10 @@ impl Core {
     }
 
     fn set_policy(&mut self, policy: Policy) -> Result<Policy, ErrorView> {
-        policy.validate().map_err(|e| error("bad_request", e))?;
-        let bytes = serde_json::to_vec(&policy).map_err(|e| error("internal", e))?;
+        policy.validate().map_err(|e| error(ErrorCode::BadRequest, e))?;
+        let bytes = serde_json::to_vec(&policy).map_err(|e| error(ErrorCode::Internal, e))?;
         let store = self.tools.store.clone();
-        tokio::task::block_in_place(|| store.put(POLICY, &bytes)).map_err(|e| error("internal", e))?;
+        tokio::task::block_in_place(|| store.put(POLICY, &bytes)).map_err(|e| error(ErrorCode::Internal, e))?;
         self.policy = policy.clone();
         Ok(policy)
     }
@@ -206,7 +206,7 @@ impl Core {
         match self.loans.get(&quote).map(|loan| &loan.stage) {
             Some(Stage::Cancelled { .. }) => {
                 let over = format!("quote {quote} was taken and its loan cancelled; ask for a new quote");
-                return answer(reply, Err(error("refused", over)));
+                return answer(reply, Err(error(ErrorCode::Refused, over)));
             }
             Some(_) => return answer(reply, self.view(quote)),
             None => {}
@@ -223,7 +223,7 @@ impl Core {
             None => answer(
                 reply,
                 Err(error(
-                    "not_found",
+                    ErrorCode::NotFound,
                     format!("no open quote {quote}: it expired, or the node was restarted; ask again"),
                 )),
             ),
@@ -240,7 +240,7 @@ impl Core {
         let peer = self.loans.get(&id).map(|loan| loan.peer);
         let done = self.input(id, Input::Cancel { reason: "cancelled by us".into() })?;
         if let (Ok(()), Some(peer)) = (&done, peer) {
-            self.send(peer, &super::core::refused(id.0, "cancelled", "the other side cancelled"));
+            self.send(peer, &super::core::refused(id.0, ErrorCode::Cancelled, "the other side cancelled"));
         }
         answer(reply, done.and_then(|()| self.view(id)));
         Ok(())
@@ -252,7 +252,7 @@ impl Core {
         };
         if self.running.contains(&Key::Loan(id)) {
             let busy = "something is being done with this loan right now; try again in a moment";
-            return answer(reply, Err(error("unavailable", busy)));
+            return answer(reply, Err(error(ErrorCode::Unavailable, busy)));
         }
         let work = repay::grant(self.tools.clone(), loan, wish, reply);
         self.spawn(Key::Loan(id), None, id.0, work);
@@ -264,7 +264,7 @@ impl Core {
             return Ok(());
         };
         if loan.role != Role::Lender || loan.stage != Stage::Active {
-            answer(reply, Err(error("refused", "only the lender of an active loan can give a receipt")));
+            answer(reply, Err(error(ErrorCode::Refused, "only the lender of an active loan can give a receipt")));
             return Ok(());
         }
         match receipt::give(&self.tools, &loan) {
@@ -309,22 +309,22 @@ fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
 async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView, ErrorView> {
     let key = match request.pubkey {
         Some(key) => key,
-        None => OracleClient::connect(&request.url).await.map_err(|e| error("bad_request", e))?.key(),
+        None => OracleClient::connect(&request.url).await.map_err(|e| error(ErrorCode::BadRequest, e))?.key(),
     };
     let urls: Vec<String> = [request.url.clone()].into_iter().chain(request.mirrors).collect();
-    let client = OracleClient::with_mirrors(&urls, key).map_err(|e| error("bad_request", e))?;
-    let info = client.info().await.map_err(|e| error("unavailable", e))?;
+    let client = OracleClient::with_mirrors(&urls, key).map_err(|e| error(ErrorCode::BadRequest, e))?;
+    let info = client.info().await.map_err(|e| error(ErrorCode::Unavailable, e))?;
     if info.network != tools.network.to_string() {
         let message = format!("oracle {} is for {}, this node for {}", request.url, info.network, tools.network);
-        return Err(error("bad_request", message));
+        return Err(error(ErrorCode::BadRequest, message));
     }
     let spot = client.spot().await.ok();
     // So that a key that stops is not pinned unawares. One that does not answer is asked again with every look.
     if let Ok(served) = client.rotations().await {
-        lock(&tools.rotations).take(client.key(), &served).map_err(|e| error("internal", e))?;
+        lock(&tools.rotations).take(client.key(), &served).map_err(|e| error(ErrorCode::Internal, e))?;
     }
     let name = format!("{ORACLES}{}", client.key());
-    tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error("internal", e))?;
+    tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error(ErrorCode::Internal, e))?;
     let oracle = Oracle { client: Arc::new(client), spot, trouble: None };
     let view = oracle_view(tools, &oracle);
     lock(&tools.oracles).insert(view.pubkey, oracle);
@@ -334,7 +334,7 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
 async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
     let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|e| {
         error(
-            "bad_request",
+            ErrorCode::BadRequest,
             format!(
                 "address {:?} cannot be read ({e}); write one of the node's network, as `wallet address` shows them",
                 request.address
@@ -350,8 +350,8 @@ async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
             Some(sats) => wallet.send(&address, Amount::from_sat(sats), fee_rate),
             None => wallet.send_all(&address, fee_rate),
         };
-        let payment = payment.map_err(|e| error("refused", e))?;
-        wallet.record(&payment.transaction, now).map_err(|e| error("internal", e))?;
+        let payment = payment.map_err(|e| error(ErrorCode::Refused, e))?;
+        wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         payment
     };
     let sent = match tools.chain.test_accept(&payment.transaction).await {
@@ -361,15 +361,15 @@ async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
     if sent.as_ref().is_err_and(|e| e.rejection().is_some()) {
         // It is nowhere: its coins are free again.
         let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![payment.transaction.compute_txid()] };
-        lock(&tools.wallet).apply(&gone, now).map_err(|e| error("internal", e))?;
+        lock(&tools.wallet).apply(&gone, now).map_err(|e| error(ErrorCode::Internal, e))?;
     }
-    let txid = sent.map_err(|e| error("unavailable", e))?;
+    let txid = sent.map_err(|e| error(ErrorCode::Unavailable, e))?;
     Ok(Sent { txid, fee_sats: payment.fee.to_sat() })
 }
 
 async fn effect(tools: &Tools, txid: Txid) -> Result<EffectView, ErrorView> {
-    let seen = tools.chain.transaction(txid).await.map_err(|e| error("unavailable", e))?;
-    let seen = seen.ok_or_else(|| error("not_found", format!("no transaction {txid} in chain or mempool")))?;
+    let seen = tools.chain.transaction(txid).await.map_err(|e| error(ErrorCode::Unavailable, e))?;
+    let seen = seen.ok_or_else(|| error(ErrorCode::NotFound, format!("no transaction {txid} in chain or mempool")))?;
     let effect = lock(&tools.wallet).net_effect(&seen.transaction);
     Ok(EffectView { spent_sats: effect.spent.to_sat(), received_sats: effect.received.to_sat() })
 }

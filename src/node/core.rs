@@ -11,7 +11,7 @@ use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
-use crate::protocol::{Block, Input, Loan, Message, Moment};
+use crate::protocol::{Block, ErrorCode, Input, Loan, Message, Moment};
 use crate::settlement::spot::{agreed_floor, NoSpot};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
@@ -292,7 +292,8 @@ impl Core {
 
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
-        let loan = self.loans.get(&id).ok_or_else(|| error("not_found", format!("no loan {id}: see `loan list`")))?;
+        let loan =
+            self.loans.get(&id).ok_or_else(|| error(ErrorCode::NotFound, format!("no loan {id}: see `loan list`")))?;
         let (price, oracles) = (self.price_of(loan), &loan.terms.oracles);
         let mut warnings = Vec::new();
         if !loan.is_over() {
@@ -346,10 +347,12 @@ impl Core {
     }
 }
 
-/// A refusal.
-pub fn refused(about: [u8; 32], code: &str, message: &str) -> Message {
+/// A refusal. What is wrong with this node itself is not told in detail.
+pub fn refused(about: [u8; 32], code: ErrorCode, message: &str) -> Message {
+    let said = code.for_peers();
+    let message = if said == code { message } else { "this node cannot do that right now; ask again in a while" };
     let message = message.chars().take(500).collect();
-    Message::Refused(crate::protocol::messages::Refused { about, code: code.into(), message })
+    Message::Refused(crate::protocol::messages::Refused { about, code: said.word().into(), message })
 }
 
 /// Every job kind in one place, so that `jobs` stays a list of names.

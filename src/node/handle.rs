@@ -7,6 +7,7 @@ use super::view::{
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
+use crate::protocol::ErrorCode;
 use std::fmt;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -192,7 +193,7 @@ impl Handle {
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ErrorView> {
         let (reply, answer) = oneshot::channel();
         let gone = || ErrorView {
-            code: "unavailable".into(),
+            code: ErrorCode::Unavailable.word().into(),
             message: "the node is stopping and takes no more requests: start it again and ask once more".into(),
         };
         self.commands.send(command(reply)).await.map_err(|_| gone())?;

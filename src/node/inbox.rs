@@ -6,7 +6,7 @@ use super::tools::lock;
 use crate::contract::Role;
 use crate::loan::terms::LoanId;
 use crate::protocol::messages::{Fallback, QuoteRequest, Refused};
-use crate::protocol::{Input, Loan, Message, Stage};
+use crate::protocol::{ErrorCode, Input, Loan, Message, Stage};
 use crate::settlement::deadline::PROPOSAL_PATIENCE;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
@@ -43,7 +43,7 @@ impl Core {
                     None => {
                         let text =
                             "no such quote is open here: it expired or the node was restarted; ask for a new one";
-                        self.send(peer, &refused(id.0, "unknown_quote", text));
+                        self.send(peer, &refused(id.0, ErrorCode::UnknownQuote, text));
                     }
                 }
             }
@@ -122,7 +122,7 @@ impl Core {
         let about = request.request;
         let work = quote::give(self.tools.clone(), peer, request, self.policy.clone(), exposure);
         if !self.spawn(Key::Peer(peer), Some(peer), about, work) {
-            self.send(peer, &refused(about, "busy", "one request at a time; ask again in a moment"));
+            self.send(peer, &refused(about, ErrorCode::Busy, "one request at a time; ask again in a moment"));
         }
     }
 

@@ -7,7 +7,7 @@ use super::view::ErrorView;
 use crate::contract::Role;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Cents;
-use crate::protocol::{Event, Input, Stage};
+use crate::protocol::{ErrorCode, Event, Input, Stage};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::OutPoint;
 
@@ -26,7 +26,7 @@ impl Core {
             let taken = self.loans.values().find(|loan| loan.reserved().iter().any(|coin| coins.contains(coin)));
             if let Some(other) = taken {
                 return Ok(Err(error(
-                    "coins",
+                    ErrorCode::Coins,
                     format!("a coin is set aside for loan {} already; try again", other.id),
                 )));
             }
@@ -52,7 +52,7 @@ impl Core {
         let left = Cents(self.policy.exposure_max.0.saturating_sub(self.exposure().0));
         if terms.principal > left {
             let text = format!("principal {}: this lender has {left} left to lend", terms.principal);
-            return Ok(Err(error("exposure", text)));
+            return Ok(Err(error(ErrorCode::Exposure, text)));
         }
         if let Err(refusal) = self.supersede(coins, *peer)? {
             return Ok(Err(refusal));
@@ -80,7 +80,7 @@ impl Core {
             let reason = "its coins were promised to another loan".to_string();
             let ended = loan.peer == peer && self.input(earlier, Input::Cancel { reason })?.is_ok();
             if !ended {
-                return Ok(Err(error("coins", format!("a coin is promised to loan {earlier} already"))));
+                return Ok(Err(error(ErrorCode::Coins, format!("a coin is promised to loan {earlier} already"))));
             }
         }
         let idle = |id: &LoanId| self.loans.get(id).is_some_and(|loan| matches!(loan.stage, Stage::Cancelled { .. }));
@@ -90,7 +90,7 @@ impl Core {
         };
         Ok(match coins.iter().find(wasted) {
             Some(coin) => Err(error(
-                "coins",
+                ErrorCode::Coins,
                 format!(
                     "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
                 ),

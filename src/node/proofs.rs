@@ -8,7 +8,7 @@ use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, ProofView};
 use crate::loan::tlv::Bytes;
 use crate::protocol::messages::Equivocation;
-use crate::protocol::Message;
+use crate::protocol::{ErrorCode, Message};
 use crate::store::{Store, StoreError};
 use anyhow::Context;
 use bitcoin::hex::FromHex;
@@ -116,7 +116,7 @@ impl Tools {
     /// Fails when something is proved against one of these oracles, and says what.
     pub fn require_sound(&self, oracles: &[XOnlyPublicKey]) -> Result<(), Trouble> {
         match self.proved(oracles).into_iter().next() {
-            Some(proved) => Err(Trouble::refuse("equivocation", proved)),
+            Some(proved) => Err(Trouble::refuse(ErrorCode::Equivocation, proved)),
             None => Ok(()),
         }
     }
@@ -131,13 +131,14 @@ impl Tools {
 impl Core {
     /// A proof that a person gives.
     pub(super) fn on_given_proof(&mut self, hex: &str) -> Result<ProofView, ErrorView> {
-        let bytes = Vec::from_hex(hex.trim()).map_err(|e| error("bad_request", format!("proof: it is no hex: {e}")))?;
-        let proof = Proof::from_bytes(&bytes).map_err(|e| error("bad_request", NotTaken::from(e)))?;
-        let oracle = proof.check().map_err(|e| error("bad_request", NotTaken::from(e)))?;
+        let bytes =
+            Vec::from_hex(hex.trim()).map_err(|e| error(ErrorCode::BadRequest, format!("proof: it is no hex: {e}")))?;
+        let proof = Proof::from_bytes(&bytes).map_err(|e| error(ErrorCode::BadRequest, NotTaken::from(e)))?;
+        let oracle = proof.check().map_err(|e| error(ErrorCode::BadRequest, NotTaken::from(e)))?;
         let reveals_the_key = proof.reveals_the_key();
         let new = self.take_proof(proof).map_err(|e| match e {
-            NotTaken::Store(e) => error("internal", e),
-            other => error("refused", other),
+            NotTaken::Store(e) => error(ErrorCode::Internal, e),
+            other => error(ErrorCode::Refused, other),
         })?;
         let equivocation = lock(&self.tools.proofs).of(&oracle).unwrap_or_default();
         Ok(ProofView { oracle, equivocation, reveals_the_key, new })

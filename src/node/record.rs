@@ -7,7 +7,7 @@ use super::view::{ErrorView, EventView};
 use crate::crash;
 use crate::loan::terms::LoanId;
 use crate::protocol::state::{name, StateError};
-use crate::protocol::{decide, Event, Input, Loan, Recorded};
+use crate::protocol::{decide, ErrorCode, Event, Input, Loan, Recorded};
 use anyhow::Context;
 use bitcoin::OutPoint;
 use std::sync::Arc;
@@ -19,14 +19,14 @@ impl Core {
     /// Decides about one input of one loan and records what follows. `Err` only when the store fails.
     pub fn input(&mut self, id: LoanId, input: Input) -> anyhow::Result<Result<(), ErrorView>> {
         let Some(loan) = self.loans.get(&id) else {
-            return Ok(Err(error("not_found", format!("no loan {id}: see `loan list`"))));
+            return Ok(Err(error(ErrorCode::NotFound, format!("no loan {id}: see `loan list`"))));
         };
         if let Some(refusal) = self.clash(&input, id) {
             return Ok(Err(refusal));
         }
         match decide(loan, input, self.moment) {
             Ok(events) => self.record(id, events),
-            Err(refusal) => Ok(Err(error("refused", refusal))),
+            Err(refusal) => Ok(Err(error(ErrorCode::Refused, refusal))),
         }
     }
 
@@ -49,7 +49,7 @@ impl Core {
         };
         let other =
             self.loans.values().find(|loan| loan.id != id && loan.reserved().iter().any(|c| coins.contains(c)))?;
-        Some(error("coins", format!("a coin is set aside for loan {} already; try again", other.id)))
+        Some(error(ErrorCode::Coins, format!("a coin is set aside for loan {} already; try again", other.id)))
     }
 
     /// Puts events on disk, then into the state. The outer error is the disk's.
@@ -64,7 +64,7 @@ impl Core {
             Ok(next) => next,
             Err(e) => {
                 tracing::error!(loan = %id, "not recorded: {e}");
-                return Ok(Err(error("internal", format!("loan {id}: {e}"))));
+                return Ok(Err(error(ErrorCode::Internal, format!("loan {id}: {e}"))));
             }
         };
         let before = self.loans.get(&id).map(|loan| loan.length).unwrap_or(0);

@@ -6,7 +6,7 @@ use super::rotations;
 use super::tools::{lock, Trouble};
 use crate::chain::ChainEvent;
 use crate::loan::units::Time;
-use crate::protocol::{Event, Input, Loan, Message};
+use crate::protocol::{ErrorCode, Event, Input, Loan, Message};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
@@ -77,7 +77,7 @@ impl Core {
                         self.send(peer, &message);
                     } else {
                         let text = "too many quotes are open; take one or wait until they expire";
-                        self.send(peer, &refused(request_of(&message), "busy", text));
+                        self.send(peer, &refused(request_of(&message), ErrorCode::Busy, text));
                     }
                 }
             }
@@ -96,7 +96,8 @@ impl Core {
                 let (id, peer) = (terms.id(), *peer);
                 if let Err(refusal) = self.lend(id, *event, &coins)? {
                     tracing::warn!(loan = %id, "{}", refusal.message);
-                    self.send(peer, &refused(id.0, &refusal.code, &refusal.message));
+                    let code = ErrorCode::of(&refusal.code).unwrap_or(ErrorCode::Unavailable);
+                    self.send(peer, &refused(id.0, code, &refusal.message));
                 }
             }
             Outcome::Rotations { oracle, at, served } => {
@@ -169,7 +170,7 @@ impl Core {
             // Who asks for a quote waits for a word; what is wrong here in detail is not the asker's.
             Trouble::Later(_) if matches!(key, Key::Peer(_)) => {
                 let text = "this lender cannot quote right now; ask again in a while";
-                self.send(peer, &refused(about, "unavailable", text));
+                self.send(peer, &refused(about, ErrorCode::Unavailable, text));
                 return Ok(());
             }
             Trouble::Later(_) => return Ok(()),

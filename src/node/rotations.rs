@@ -7,6 +7,7 @@ use super::core::Core;
 use super::tools::{lock, Tools, Trouble};
 use super::view::{EventView, RotationView};
 use crate::loan::units::{Days, Time, DAY};
+use crate::protocol::ErrorCode;
 use crate::store::{Store, StoreError};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
@@ -126,7 +127,7 @@ impl Tools {
         self.require_sound(oracles)?;
         let rotations = lock(&self.rotations);
         match oracles.iter().find_map(|oracle| rotations.objection(oracle, due)) {
-            Some(objection) => Err(Trouble::refuse("rotated", objection)),
+            Some(objection) => Err(Trouble::refuse(ErrorCode::Rotated, objection)),
             None => Ok(()),
         }
     }

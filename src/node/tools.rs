@@ -8,6 +8,7 @@ use crate::loan::units::{Cents, SatPerVb, Time};
 use crate::oracle_client::OracleClient;
 use crate::peer::PeerNet;
 use crate::protocol::messages::{Quote, Refused};
+use crate::protocol::ErrorCode;
 use crate::settlement::deadline;
 use crate::settlement::spot::{agreed_floor, NoSpot};
 use crate::store::Store;
@@ -74,7 +75,7 @@ pub enum Trouble {
     /// The counterparty's doing: tell it, and give the loan up where that is still possible.
     Refuse {
         /// A stable word.
-        code: &'static str,
+        code: ErrorCode,
         /// A sentence.
         message: String,
     },
@@ -87,7 +88,7 @@ impl Trouble {
     }
 
     /// Something the counterparty did or asked.
-    pub fn refuse(code: &'static str, error: impl ToString) -> Trouble {
+    pub fn refuse(code: ErrorCode, error: impl ToString) -> Trouble {
         Trouble::Refuse { code, message: error.to_string() }
     }
 
@@ -101,8 +102,8 @@ impl Trouble {
     /// As an answer to a person.
     pub fn view(&self) -> ErrorView {
         let code = match self {
-            Trouble::Later(_) => "unavailable",
-            Trouble::Refuse { .. } => "refused",
+            Trouble::Later(_) => ErrorCode::Unavailable,
+            Trouble::Refuse { .. } => ErrorCode::Refused,
         };
         error(code, self.message())
     }
@@ -148,8 +149,8 @@ where
 }
 
 /// An error of the API.
-pub fn error(code: &str, message: impl ToString) -> ErrorView {
-    ErrorView { code: code.to_string(), message: message.to_string() }
+pub fn error(code: ErrorCode, message: impl ToString) -> ErrorView {
+    ErrorView { code: code.word().to_string(), message: message.to_string() }
 }
 
 impl Tools {
@@ -166,7 +167,10 @@ impl Tools {
     /// The client of a known oracle.
     pub fn oracle(&self, key: &XOnlyPublicKey) -> Result<Arc<OracleClient>, Trouble> {
         lock(&self.oracles).get(key).map(|oracle| oracle.client.clone()).ok_or_else(|| {
-            Trouble::refuse("unknown_oracle", format!("oracle {key} is not one of ours: add it with `oracle add`"))
+            Trouble::refuse(
+                ErrorCode::UnknownOracle,
+                format!("oracle {key} is not one of ours: add it with `oracle add`"),
+            )
         })
     }
 

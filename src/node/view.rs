@@ -7,7 +7,7 @@ pub use crate::loan::policy::Policy;
 pub use crate::loan::terms::LoanId;
 pub use crate::loan::MarginLine;
 pub use crate::peer::PeerAddress;
-pub use crate::protocol::{Exit, Stage};
+pub use crate::protocol::{ErrorCode, Exit, Stage};
 
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;

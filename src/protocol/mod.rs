@@ -3,6 +3,7 @@
 //! Events folded into state; decisions from state and input; actions from state alone. Never a clock, a key, a socket
 //! or a disk: time comes as an argument, what needs the outside is an action whose result comes back as an input.
 
+pub mod code;
 pub mod decide;
 pub mod event;
 pub mod messages;
@@ -10,6 +11,7 @@ pub mod said;
 pub mod state;
 pub mod todo;
 
+pub use code::ErrorCode;
 pub use decide::{decide, Input, Refusal};
 pub use event::{Block, Event, Exit, Recorded};
 pub use messages::Message;

@@ -7,7 +7,7 @@ use axum::extract::Path;
 pub(super) async fn effect(State(shared): Node, Path(text): Path<String>) -> Answer<EffectView> {
     let txid = text.parse().map_err(|_| {
         let text: String = text.chars().take(80).collect();
-        ApiError::new("bad_request", format!("transaction id \"{text}\" is not 64 hex digits"))
+        ApiError::new(ErrorCode::BadRequest, format!("transaction id \"{text}\" is not 64 hex digits"))
     })?;
     answer(shared.node.effect(txid).await)
 }

@@ -19,6 +19,6 @@ pub(super) async fn events(State(shared): Node, Asked(since): Asked<Since>) -> A
     let wait = Duration::from_secs(since.wait).min(EVENTS_WAIT_MAX);
     tokio::select! {
         events = shared.node.events(since.after, wait) => answer(events),
-        () = shared.stopping() => Err(ApiError::new("unavailable", "the node is stopping: start it again and ask once more")),
+        () = shared.stopping() => Err(ApiError::new(ErrorCode::Unavailable, "the node is stopping: start it again and ask once more")),
     }
 }

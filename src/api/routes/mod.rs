@@ -25,6 +25,7 @@ mod withdraw;
 
 use super::error::ApiError;
 use super::serve::Shared;
+use super::views::ErrorCode;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
 use axum::routing::{get, post};
@@ -35,6 +36,7 @@ mod prelude {
     pub(super) use crate::api::error::ApiError;
     pub(super) use crate::api::extract::{Asked, Body, Id};
     pub(super) use crate::api::serve::Node;
+    pub(super) use crate::api::views::ErrorCode;
     pub(super) use axum::extract::State;
 
     use crate::api::views::ErrorView;
@@ -76,10 +78,13 @@ pub(super) fn router() -> Router<Shared> {
 
 pub(super) async fn unknown(uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(100).collect();
-    ApiError::new("not_found", format!("there is no route {path}; the routes begin with /v1/, as /v1/status does"))
+    ApiError::new(
+        ErrorCode::NotFound,
+        format!("there is no route {path}; the routes begin with /v1/, as /v1/status does"),
+    )
 }
 
 pub(super) async fn wrong_method(method: Method, uri: Uri) -> ApiError {
     let path: String = uri.path().chars().take(100).collect();
-    ApiError::new("method_not_allowed", format!("{path} does not take {method}; use another method"))
+    ApiError::new(ErrorCode::MethodNotAllowed, format!("{path} does not take {method}; use another method"))
 }

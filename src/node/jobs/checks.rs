@@ -7,7 +7,7 @@ use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
 use crate::node::tools::{ask_all, Tools, Trouble};
 use crate::oracle_client::OracleClient;
-use crate::protocol::{Input, Loan};
+use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, touch};
 use bitcoin::{OutPoint, TxOut};
 use std::collections::BTreeMap;
@@ -20,7 +20,10 @@ pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
     tools.require_usable(&terms.oracles, terms.due())?;
     let now = tools.now()?;
     if deadline::has_expired(terms, now) {
-        return Err(Trouble::refuse("expired", format!("the terms expired at {}; ask for a new quote", terms.expires)));
+        return Err(Trouble::refuse(
+            ErrorCode::Expired,
+            format!("the terms expired at {}; ask for a new quote", terms.expires),
+        ));
     }
     let spot = tools.spot(&terms.oracles, usize::from(terms.threshold)).await?;
     if !deadline::is_near(terms.reference_price, spot) {
@@ -28,13 +31,13 @@ pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
             "spot is {spot}, more than 0.5 % from the reference price {}; ask for a new quote",
             terms.reference_price
         );
-        return Err(Trouble::refuse("price_moved", message));
+        return Err(Trouble::refuse(ErrorCode::PriceMoved, message));
     }
     let touches = touches(tools, loan, now).await?;
     touches.require_known()?;
     if let Some(index) = touches.said.keys().next() {
         let event = loan.payouts.days.get(*index).map(|day| day.event().to_string()).unwrap_or_default();
-        return Err(Trouble::refuse("attested", format!("{event} is attested already; ask for a new quote")));
+        return Err(Trouble::refuse(ErrorCode::Attested, format!("{event} is attested already; ask for a new quote")));
     }
     Ok(())
 }
@@ -64,8 +67,8 @@ impl Touches {
         let text = "the price touched the day's level: the loan is being liquidated";
         match most {
             0 => Ok(()),
-            sure if sure >= self.threshold => Err(Trouble::refuse("touched", text)),
-            some if some + self.silent.len() >= self.threshold => Err(Trouble::refuse("touched", text)),
+            sure if sure >= self.threshold => Err(Trouble::refuse(ErrorCode::Touched, text)),
+            some if some + self.silent.len() >= self.threshold => Err(Trouble::refuse(ErrorCode::Touched, text)),
             _ => Ok(()),
         }
     }
@@ -110,11 +113,11 @@ pub async fn coins_exist(tools: &Tools, coins: &[(OutPoint, TxOut)]) -> Result<(
         let found = tools.chain.coin_with_mempool(*outpoint).await?;
         let Some(coin) = found.filter(|coin| coin.confirmations > 0) else {
             let message = format!("coin {outpoint} is not an unspent confirmed coin; confirmed coins only");
-            return Err(Trouble::refuse("coin", message));
+            return Err(Trouble::refuse(ErrorCode::Coin, message));
         };
         if coin.txout != *expected {
             return Err(Trouble::refuse(
-                "coin",
+                ErrorCode::Coin,
                 format!("coin {outpoint} is worth {}, not as stated", coin.txout.value),
             ));
         }

@@ -5,7 +5,7 @@ use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::crash;
 use crate::loan::terms::DUST;
 use crate::node::tools::{lock, Tools, Trouble};
-use crate::protocol::{Input, Loan};
+use crate::protocol::{ErrorCode, Input, Loan};
 use crate::wallet::{Error, Rival};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use std::sync::Arc;
@@ -49,15 +49,18 @@ pub async fn walk_away(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
 /// The transaction that takes back the coin of an open repayment proposal.
 pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
     if loan.repayment.as_ref().is_some_and(|repayment| repayment.proposer != loan.role) {
-        return Err(Trouble::refuse("role", "the other side proposed this repayment; only it can take it back"));
+        return Err(Trouble::refuse(
+            ErrorCode::Role,
+            "the other side proposed this repayment; only it can take it back",
+        ));
     }
     let repayment = loan
         .repayment
         .as_ref()
-        .ok_or_else(|| Trouble::refuse("no_repayment", "no repayment is open; nothing to withdraw"))?;
+        .ok_or_else(|| Trouble::refuse(ErrorCode::NoRepayment, "no repayment is open; nothing to withdraw"))?;
     if loan.exit.is_some() {
         let text = "the other side completed this repayment already, or the loan is ending otherwise: see `loan show`";
-        return Err(Trouble::refuse("settling", text));
+        return Err(Trouble::refuse(ErrorCode::Settling, text));
     }
     let coins: Vec<OutPoint> = repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect();
     let coin = coins.first().copied().ok_or_else(|| Trouble::later("the repayment spends no coin of ours"))?;

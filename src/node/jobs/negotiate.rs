@@ -6,7 +6,7 @@ use crate::contract::accept::{self, AcceptParts};
 use crate::contract::offer::{self, FundingCoin, OfferParts};
 use crate::contract::{sign, wire};
 use crate::node::tools::{lock, Tools, Trouble};
-use crate::protocol::{Input, Loan};
+use crate::protocol::{ErrorCode, Input, Loan};
 use crate::wallet::{Coin, LoanKeys};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::SECP256K1;
@@ -19,8 +19,8 @@ async fn compute<T: Send + 'static>(
 ) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|_| Trouble::refuse("contract", "the message could not be processed"))?
-        .map_err(|e| Trouble::refuse("contract", e))
+        .map_err(|_| Trouble::refuse(ErrorCode::Contract, "the message could not be processed"))?
+        .map_err(|e| Trouble::refuse(ErrorCode::Contract, e))
 }
 
 fn keys(tools: &Tools, loan: &Loan) -> Result<LoanKeys, Trouble> {
@@ -93,7 +93,7 @@ pub async fn answer_accept(
             .await?;
     coins_exist(&tools, std::slice::from_ref(&checked.coin)).await?;
     let built = checked.built;
-    let mut psbt = built.funding_psbt(&offer, &checked.accept).map_err(|e| Trouble::refuse("contract", e))?;
+    let mut psbt = built.funding_psbt(&offer, &checked.accept).map_err(|e| Trouble::refuse(ErrorCode::Contract, e))?;
     lock(&tools.wallet).sign_inputs(&mut psbt)?;
     let key = keys(&tools, &loan)?.funding;
     let skeleton = built.skeleton.clone();
@@ -128,12 +128,13 @@ pub async fn answer_sign(
     })
     .await?;
     let built = &checked.built;
-    let mut psbt = built.funding_psbt(&offer, &accept).map_err(|e| Trouble::refuse("contract", e))?;
+    let mut psbt = built.funding_psbt(&offer, &accept).map_err(|e| Trouble::refuse(ErrorCode::Contract, e))?;
     lock(&tools.wallet).sign_inputs(&mut psbt)?;
-    let transaction = sign::complete(&checked, &offer, &accept, &psbt).map_err(|e| Trouble::refuse("contract", e))?;
+    let transaction =
+        sign::complete(&checked, &offer, &accept, &psbt).map_err(|e| Trouble::refuse(ErrorCode::Contract, e))?;
     if let Err(e) = tools.chain.test_accept(&transaction).await {
         return Err(match e.rejection() {
-            Some(rejected) => Trouble::refuse("funding", rejected),
+            Some(rejected) => Trouble::refuse(ErrorCode::Funding, rejected),
             None => Trouble::later(e),
         });
     }

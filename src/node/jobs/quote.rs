@@ -19,7 +19,7 @@ use crate::node::view::{self, QuoteView};
 use crate::oracle_client::OracleClient;
 use crate::peer::{Frame, PeerAddress};
 use crate::protocol::messages::{quote_digest, Borrow, Coin, Quote, QuoteRequest};
-use crate::protocol::{Event, Loan, Message};
+use crate::protocol::{ErrorCode, Event, Loan, Message};
 use crate::settlement::deadline;
 use crate::wallet::{verify_coin_proof, CoinProof};
 use bitcoin::key::Keypair;
@@ -57,19 +57,19 @@ pub async fn give(
 ) -> Result<Outcome, Trouble> {
     let refuse = |code, message: String| Trouble::refuse(code, message);
     if request.chain != tools.chain_hash() {
-        return Err(refuse("chain", format!("this lender is on {}", tools.network)));
+        return Err(refuse(ErrorCode::Chain, format!("this lender is on {}", tools.network)));
     }
     let due = end_of(tools.now()?, request.days);
     let (usable, others): (Vec<_>, Vec<_>) =
         request.oracles.iter().copied().partition(|oracle| tools.is_usable(oracle, due));
     let oracles = policy.choose_oracles(&usable).map_err(|e| {
         let ours: Vec<_> = others.into_iter().filter(|oracle| policy.oracles.contains(oracle)).collect();
-        tools.require_usable(&ours, due).err().unwrap_or_else(|| refuse("oracle", e.to_string()))
+        tools.require_usable(&ours, due).err().unwrap_or_else(|| refuse(ErrorCode::Oracle, e.to_string()))
     })?;
     if policy.approval == policy::Approval::Manual {
         // Nobody can be asked yet: better no loan than one nobody approved.
         let text = "this lender approves every loan by hand, and its node cannot ask for that yet".into();
-        return Err(refuse("approval", text));
+        return Err(refuse(ErrorCode::Approval, text));
     }
     let spot = tools.spot(&oracles, usize::from(policy.threshold)).await?;
     let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
@@ -82,10 +82,10 @@ pub async fn give(
         exposure,
         fee_rate,
     };
-    let quoted = policy.quote(&asked).map_err(|e| refuse("policy", e.to_string()))?;
+    let quoted = policy.quote(&asked).map_err(|e| refuse(ErrorCode::Policy, e.to_string()))?;
     let (key_index, lender_nonce) = (random(), random());
     let keys = tools.seed.loan_keys(&key_index)?;
-    let range = || refuse("amount", "the amounts asked for are out of range".into());
+    let range = || refuse(ErrorCode::Amount, "the amounts asked for are out of range".into());
     let now = tools.now()?;
     let mut terms = Terms {
         version: TERMS_VERSION,
@@ -115,7 +115,7 @@ pub async fn give(
         expires: now.plus(QUOTE_LIFE).ok_or_else(range)?,
     };
     // A coin the lender has, near the amount asked, saves making one.
-    let shares = lender_shares(&terms).map_err(|e| refuse("amount", e.to_string()))?.required;
+    let shares = lender_shares(&terms).map_err(|e| refuse(ErrorCode::Amount, e.to_string()))?.required;
     let wanted = shares.checked_add(terms.principal_sats).ok_or_else(range)?;
     let near = lock(&tools.wallet).coin_near(wanted, NEAR_ENOUGH);
     if let Some(sats) = near.and_then(|coin| coin.txout.value.checked_sub(shares)) {
@@ -126,8 +126,8 @@ pub async fn give(
         terms.principal_sats = sats_for_cents_ceil(request.principal, spot).ok_or_else(range)?;
         terms.principal = cents_for_sats_floor(terms.principal_sats, spot).ok_or_else(range)?;
     }
-    terms.check().map_err(|e| refuse("terms", e.to_string()))?;
-    let receipt = receipt::announce(&terms, &keys.receipt).map_err(|e| refuse("terms", e.to_string()))?;
+    terms.check().map_err(|e| refuse(ErrorCode::Terms, e.to_string()))?;
+    let receipt = receipt::announce(&terms, &keys.receipt).map_err(|e| refuse(ErrorCode::Terms, e.to_string()))?;
     let identity = Keypair::from_secret_key(SECP256K1, &tools.seed.node_identity()?);
     let signature = SECP256K1.sign_schnorr(&quote_digest(&terms.id()), &identity);
     let message = Message::Quote(Quote {
@@ -151,12 +151,12 @@ pub async fn ask(tools: Arc<Tools>, request: view::QuoteRequest, reply: Reply<Qu
 }
 
 async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Trouble> {
-    let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse("bad_request", e))?;
+    let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let lender = address.key;
-    tools.net.connect(address.clone()).map_err(|e| Trouble::refuse("bad_request", e))?;
+    tools.net.connect(address.clone()).map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let known: Vec<_> = lock(&tools.oracles).keys().copied().collect();
     if known.is_empty() {
-        return Err(Trouble::refuse("no_oracle", "this node knows no oracle: add one with `oracle add`"));
+        return Err(Trouble::refuse(ErrorCode::NoOracle, "this node knows no oracle: add one with `oracle add`"));
     }
     let due = end_of(tools.now()?, Days(request.days));
     let oracles: Vec<_> = known.iter().copied().filter(|oracle| tools.is_usable(oracle, due)).collect();
@@ -205,7 +205,9 @@ async fn exchange(
             Err(Trouble::Later(format!("the lender at {address} did not answer within {} s", PATIENCE.as_secs())))
         }
         Ok(Err(_)) => Err(Trouble::later("the node is stopping")),
-        Ok(Ok(Err(refused))) => Err(Trouble::refuse("refused", format!("the lender refuses: {}", refused.message))),
+        Ok(Ok(Err(refused))) => {
+            Err(Trouble::refuse(ErrorCode::Refused, format!("the lender refuses: {}", refused.message)))
+        }
         Ok(Ok(Ok(quote))) => Ok(quote),
     }
 }
@@ -218,10 +220,10 @@ async fn check_quote(
     quote: &Quote,
 ) -> Result<(Terms, crate::contract::OracleAnnouncement), Trouble> {
     let wrong = |field: &str, found: String, right: String| {
-        Trouble::refuse("quote", format!("the quote's {field} is {found}, expected {right}"))
+        Trouble::refuse(ErrorCode::Quote, format!("the quote's {field} is {found}, expected {right}"))
     };
-    let terms = Terms::from_tlv(&quote.terms.0).map_err(|e| Trouble::refuse("quote", e))?;
-    terms.check().map_err(|e| Trouble::refuse("quote", e))?;
+    let terms = Terms::from_tlv(&quote.terms.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
+    terms.check().map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     let signature = schnorr::Signature::from_slice(&quote.signature);
     let signed = signature.is_ok_and(|signature| {
         let key = lender.x_only_public_key().0;
@@ -271,8 +273,8 @@ async fn check_quote(
     if terms.fee_rate.0 > ours.0.saturating_mul(4) || terms.fee_rate.0.saturating_mul(4) < ours.0 {
         return Err(wrong("fee rate", terms.fee_rate.to_string(), format!("about {ours}")));
     }
-    let receipt = wire::read_announcement(&quote.receipt.0).map_err(|e| Trouble::refuse("quote", e))?;
-    receipt::check(&terms, &receipt).map_err(|e| Trouble::refuse("quote", e))?;
+    let receipt = wire::read_announcement(&quote.receipt.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
+    receipt::check(&terms, &receipt).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     Ok((terms, receipt))
 }
 
@@ -322,7 +324,10 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
     let terms = &got.terms;
     tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(terms, tools.now()?) {
-        return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
+        return Err(Trouble::refuse(
+            ErrorCode::Expired,
+            format!("the quote expired at {}; ask for a new one", terms.expires),
+        ));
     }
     let mut chosen = Vec::new();
     for inputs in 1..=wire::MAX_INPUTS {
@@ -339,7 +344,7 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
             chosen.len(),
             wire::MAX_INPUTS
         );
-        return Err(Trouble::refuse("coins", message));
+        return Err(Trouble::refuse(ErrorCode::Coins, message));
     }
     Ok(Event::Agreed {
         role: Role::Borrower,
@@ -375,10 +380,16 @@ pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<O
     let terms = given.terms;
     tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(&terms, tools.now()?) {
-        return Err(Trouble::refuse("expired", format!("the quote expired at {}; ask for a new one", terms.expires)));
+        return Err(Trouble::refuse(
+            ErrorCode::Expired,
+            format!("the quote expired at {}; ask for a new one", terms.expires),
+        ));
     }
     if message.coins.is_empty() || message.coins.len() > wire::MAX_INPUTS {
-        return Err(Trouble::refuse("coins", format!("{} coins, 1 to {}", message.coins.len(), wire::MAX_INPUTS)));
+        return Err(Trouble::refuse(
+            ErrorCode::Coins,
+            format!("{} coins, 1 to {}", message.coins.len(), wire::MAX_INPUTS),
+        ));
     }
     let mut sum = Amount::ZERO;
     let mut seen = std::collections::HashSet::new();
@@ -386,16 +397,21 @@ pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<O
         let outpoint = coin.outpoint();
         let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
         let found = found.filter(|_| seen.insert(outpoint)).ok_or_else(|| {
-            Trouble::refuse("coins", format!("coin {outpoint} is not an unspent confirmed coin, or is named twice"))
+            Trouble::refuse(
+                ErrorCode::Coins,
+                format!("coin {outpoint} is not an unspent confirmed coin, or is named twice"),
+            )
         })?;
-        let signature = Signature::from_compact(&coin.signature).map_err(|e| Trouble::refuse("coins", e))?;
+        let signature = Signature::from_compact(&coin.signature).map_err(|e| Trouble::refuse(ErrorCode::Coins, e))?;
         let proof = CoinProof { outpoint, pubkey: coin.key, signature };
-        verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| Trouble::refuse("coins", e))?;
-        sum = sum.checked_add(found.txout.value).ok_or_else(|| Trouble::refuse("coins", "their sum is too large"))?;
+        verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| Trouble::refuse(ErrorCode::Coins, e))?;
+        sum = sum
+            .checked_add(found.txout.value)
+            .ok_or_else(|| Trouble::refuse(ErrorCode::Coins, "their sum is too large"))?;
     }
     let required = borrower_shares(&terms, message.coins.len()).map_err(Trouble::later)?.required;
     if sum < required {
-        return Err(Trouble::refuse("coins", format!("the coins are worth {sum}, {required} are needed")));
+        return Err(Trouble::refuse(ErrorCode::Coins, format!("the coins are worth {sum}, {required} are needed")));
     }
     let keys = tools.seed.loan_keys(&given.key_index)?;
     let receipt = receipt::announce(&terms, &keys.receipt).map_err(Trouble::later)?;

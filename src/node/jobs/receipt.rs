@@ -6,12 +6,13 @@ use crate::contract::settle::VerifiedAttestation;
 use crate::contract::{receipt, wire, OracleAttestation};
 use crate::node::tools::{Tools, Trouble};
 use crate::protocol::messages::Receipt;
-use crate::protocol::{Input, Loan};
+use crate::protocol::{ErrorCode, Input, Loan};
 use std::sync::Arc;
 
 /// Borrower: checks the lender's word and settles with it.
 pub async fn take(tools: Arc<Tools>, loan: Arc<Loan>, message: Receipt) -> Result<Outcome, Trouble> {
-    let attestation = wire::read_attestation(&message.attestation.0).map_err(|e| Trouble::refuse("receipt", e))?;
+    let attestation =
+        wire::read_attestation(&message.attestation.0).map_err(|e| Trouble::refuse(ErrorCode::Receipt, e))?;
     let input = settle(&tools, &loan, attestation)?;
     Ok(Outcome::Inputs(loan.id, vec![input]))
 }
@@ -19,14 +20,14 @@ pub async fn take(tools: Arc<Tools>, loan: Arc<Loan>, message: Receipt) -> Resul
 /// Lender: gives the receipt, and settles with it at once.
 pub fn give(tools: &Tools, loan: &Loan) -> Result<(Input, OracleAttestation), Trouble> {
     let keys = tools.seed.loan_keys(&loan.key_index)?;
-    let attestation =
-        receipt::attest(&loan.terms, &keys.receipt, &keys.receipt_nonce).map_err(|e| Trouble::refuse("receipt", e))?;
+    let attestation = receipt::attest(&loan.terms, &keys.receipt, &keys.receipt_nonce)
+        .map_err(|e| Trouble::refuse(ErrorCode::Receipt, e))?;
     Ok((settle(tools, loan, attestation.clone())?, attestation))
 }
 
 fn settle(tools: &Tools, loan: &Loan, attestation: OracleAttestation) -> Result<Input, Trouble> {
     let verified = VerifiedAttestation::check(&loan.announcements, Clause::Receipt, attestation)
-        .map_err(|e| Trouble::refuse("receipt", e))?;
+        .map_err(|e| Trouble::refuse(ErrorCode::Receipt, e))?;
     let transaction = checks::settle(tools, loan, &verified)?;
     Ok(Input::Attested { clause: Clause::Receipt, attestations: verified.attestations(), transaction })
 }

@@ -10,7 +10,7 @@ use crate::node::tools::{lock, Tools, Trouble};
 use crate::node::view::LoanView;
 use crate::protocol::event::Repayment;
 use crate::protocol::messages::Repay;
-use crate::protocol::{Input, Loan, Stage};
+use crate::protocol::{ErrorCode, Input, Loan, Stage};
 use crate::settlement::deadline;
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 use std::sync::Arc;
@@ -55,18 +55,18 @@ pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<
 /// lender is to be asked.
 async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<Input>, Trouble> {
     if loan.role != Role::Borrower {
-        return Err(Trouble::refuse("role", "only the borrower repays; the lender can give a receipt"));
+        return Err(Trouble::refuse(ErrorCode::Role, "only the borrower repays; the lender can give a receipt"));
     }
     if loan.stage != Stage::Active || loan.pending.is_some() {
         return Err(Trouble::refuse(
-            "stage",
+            ErrorCode::Stage,
             format!("the loan is {:?}; only an active loan can be repaid", loan.stage),
         ));
     }
     if let Some(open) = &loan.repayment {
         let txid = open.transaction.compute_txid();
         let message = format!("repayment {txid} is open already: wait for it, or withdraw it with `loan withdraw`");
-        return Err(Trouble::refuse("repaying", message));
+        return Err(Trouble::refuse(ErrorCode::Repaying, message));
     }
     if !tools.net.is_connected(loan.peer) {
         let message = format!(
@@ -87,7 +87,7 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
 pub async fn propose_for_borrower(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
     if loan.lender_proposals >= LENDER_PROPOSALS {
         let message = format!("{LENDER_PROPOSALS} repayments were proposed for this loan and not taken; no more");
-        return Err(Trouble::refuse("repayment", message));
+        return Err(Trouble::refuse(ErrorCode::Repayment, message));
     }
     let input = sign_proposal(&tools, &loan, Source::Collateral).await?;
     Ok(Outcome::Inputs(loan.id, vec![input]))
@@ -110,7 +110,7 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
     let proposer = loan.role;
     let parts =
         RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate: rate.to_sat_per_vb_ceil() };
-    let refuse = |e: crate::contract::ContractError| Trouble::refuse("repayment", e);
+    let refuse = |e: crate::contract::ContractError| Trouble::refuse(ErrorCode::Repayment, e);
     let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)?;
     let previous = |outpoint: &OutPoint| {
         chosen.iter().find(|coin| coin.outpoint == *outpoint).map(|coin| (*coin.previous_tx).clone())
@@ -142,14 +142,21 @@ async fn price_now(tools: &Tools, loan: &Loan) -> Result<(Time, Cents), Trouble>
 pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Result<Outcome, Trouble> {
     let proposer = loan.role.other();
     if loan.stage != Stage::Active || loan.pending.is_some() {
-        return Err(Trouble::refuse("stage", format!("the loan is {:?}; it cannot be repaid now", loan.stage)));
+        return Err(Trouble::refuse(
+            ErrorCode::Stage,
+            format!("the loan is {:?}; it cannot be repaid now", loan.stage),
+        ));
     }
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
-    let (proposal, source) =
-        message.proposal().ok_or_else(|| Trouble::refuse("repayment", "the proposed transaction cannot be read"))?;
+    let (proposal, source) = message
+        .proposal()
+        .ok_or_else(|| Trouble::refuse(ErrorCode::Repayment, "the proposed transaction cannot be read"))?;
     let (now, spot) = price_now(&tools, &loan).await?;
     if now.since(message.at) > deadline::PROPOSAL_PATIENCE || message.at.since(now) > deadline::SPOT_FRESH {
-        return Err(Trouble::refuse("repayment", format!("it counts the debt at {}, and it is {now}", message.at)));
+        return Err(Trouble::refuse(
+            ErrorCode::Repayment,
+            format!("it counts the debt at {}, and it is {now}", message.at),
+        ));
     }
     let fair = match proposer {
         Role::Borrower => deadline::is_fair_repayment(spot, message.price),
@@ -159,7 +166,7 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     if !fair {
         let text =
             format!("it uses {} per bitcoin, and spot is {spot}: 0.2 % in its favour is the most", message.price);
-        return Err(Trouble::refuse("repayment", text));
+        return Err(Trouble::refuse(ErrorCode::Repayment, text));
     }
     let range = || Trouble::later("the debt cannot be computed");
     let owed = repayment_ceil(&loan.terms, message.at, message.price).ok_or_else(range)?;
@@ -179,20 +186,20 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         let coin = tools.chain.coin_with_mempool(input.previous_output).await?;
         let coin = coin.filter(|coin| coin.confirmations > 0).ok_or_else(|| {
             let message = format!("coin {} is not an unspent confirmed coin", input.previous_output);
-            Trouble::refuse("repayment", message)
+            Trouble::refuse(ErrorCode::Repayment, message)
         })?;
         coins.push(coin.txout);
     }
     // One that pays miners too little would wait, and whoever made it could take it back at any moment: a free option.
     let least_rate = estimate.div_ceil(2).max(1);
     repay::check(skeleton, &proposal, &coins, proposer, least, least_rate)
-        .map_err(|e| Trouble::refuse("repayment", e))?;
+        .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     let transaction = repay::countersign(skeleton, proposer, &keys.funding, &proposal)
-        .map_err(|e| Trouble::refuse("repayment", e))?;
+        .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     if let Err(e) = tools.chain.test_accept(&transaction).await {
         return Err(match e.rejection() {
-            Some(rejected) => Trouble::refuse("repayment", rejected),
+            Some(rejected) => Trouble::refuse(ErrorCode::Repayment, rejected),
             None => Trouble::later(e),
         });
     }
