@@ -108,17 +108,20 @@ async fn a_repayment_that_pays_lender_or_miner_too_little_is_refused_and_a_fair_
     let coins = stranger.coins(&world, 2).await;
     let loan = stranger.open(&world, 300_000, 2, coins[0]).await;
     let (spot, id) = (stranger.spot().await, loan.terms.id().0);
-    // Inside the half percent, but always to its own advantage.
-    let dear = Cents(spot.0 + spot.0 * 4 / 1_000);
-    let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
-    stranger.say(&message);
-    assert!(stranger.refusal(id).await.message.contains("0.2 % in its favour"));
-    // One that would linger in the mempool, to be taken back whenever the price suits.
-    let message = stranger.proposal(&loan, coins[1], spot, world.now, 1);
-    stranger.say(&message);
-    assert!(stranger.refusal(id).await.message.contains("fee"));
+    // However little, never to its own advantage.
+    for dear in [Cents(spot.0 + spot.0 * 4 / 1_000), Cents(spot.0 + 1)] {
+        let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
+        stranger.say(&message);
+        assert!(stranger.refusal(id).await.message.contains("never in the proposer's favour"));
+    }
+    // Ones that would linger in the mempool, to be taken back whenever the price suits, or that no exit could replace.
+    for rate in [1, 3, 4, 20] {
+        let message = stranger.proposal(&loan, coins[1], spot, world.now, rate);
+        stranger.say(&message);
+        assert!(stranger.refusal(id).await.message.contains("fee"), "{rate} sat/vB");
+    }
     // A debt of another moment.
-    let message = stranger.proposal(&loan, coins[1], spot, Time(world.now.0 - 700), 5);
+    let message = stranger.proposal(&loan, coins[1], spot, Time(world.now.0 - 61), 5);
     stranger.say(&message);
     assert!(stranger.refusal(id).await.message.contains("counts the debt at"));
     let message = stranger.proposal(&loan, coins[1], spot, world.now, 5);

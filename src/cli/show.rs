@@ -14,7 +14,7 @@ pub fn stage(stage: &Stage, role: Role) -> String {
         (Stage::Accepted, _) => "the lender has signed; the borrower signs".into(),
         (Stage::Signed, _) => "both have signed; the lender sends the funding transaction".into(),
         (Stage::Funded, _) => "the funding transaction is complete and on its way".into(),
-        (Stage::Confirming, _) => "the funding transaction is out; active once it is in a block".into(),
+        (Stage::Confirming, _) => "the funding transaction is out; active once it has its confirmations".into(),
         (Stage::Active, _) => "active".into(),
         (Stage::Closing, _) => "ending: a transaction that ends it is out, not yet final".into(),
         (Stage::Closed, _) => "ended".into(),
@@ -137,6 +137,9 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         let advice = "The contract stays as it was signed. Repay early where you can.";
         text.push_str(&format!("\nWarning:\n{warnings}{advice}\n"));
     }
+    if let Some(note) = loan.repayment_note.as_ref().filter(|_| loan.ended.is_none()) {
+        text.push_str(&format!("\nThe last repayment did not go ahead: {note}.\n"));
+    }
     let next = next(loan, again);
     if !next.is_empty() {
         text.push_str(&format!("\nNext: {next}\n"));
@@ -214,6 +217,9 @@ fn ended_text(ended: &ExitView) -> String {
 fn next(loan: &LoanView, again: &str) -> String {
     let id = loan.loan_id;
     match (&loan.stage, loan.role) {
+        (Stage::Active, _) if loan.repayment.is_some() && loan.repayment_note.is_some() => {
+            "wait for a block: the repayment is being taken back, and can be made anew after that".to_owned()
+        }
         (Stage::Active, Role::Borrower) if loan.repayment.is_some() => {
             format!("wait for the lender, or take the repayment back with {again} loan withdraw {id}")
         }
@@ -222,6 +228,7 @@ fn next(loan: &LoanView, again: &str) -> String {
             format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")
         }
         (Stage::Closing, _) => "wait for confirmations".to_owned(),
+        (Stage::Confirming, _) if loan.funding_height.is_some() => "wait for confirmations".to_owned(),
         (Stage::Confirming, _) => {
             format!("wait for a block; until then you can still walk away with {again} loan cancel {id}")
         }

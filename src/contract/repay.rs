@@ -1,8 +1,9 @@
 //! Repayment: one transaction that pays the lender and frees the collateral.
 //!
 //! One side proposes it, signed on its side: the borrower, or the lender for a borrower who has no coin. Whoever holds
-//! a half-signed transaction holds a free option, so every proposal spends at least one coin of the proposer's own and
-//! is withdrawn by spending that coin elsewhere. The borrower pays the fee in either case.
+//! a half-signed transaction holds an option, so every proposal spends at least one coin of the proposer's own and is
+//! withdrawn by spending that coin elsewhere. What that option is worth at most is `settlement::proposal`'s to say.
+//! The borrower pays the fee in either case.
 
 use super::error::ContractError;
 use super::fallback::{check_half, complete, half_signature};
@@ -15,9 +16,11 @@ use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{SecretKey, SECP256K1};
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
+use std::ops::RangeInclusive;
 
-/// The most coins one repayment spends.
-pub const MAX_COINS: usize = 64;
+/// The most coins one repayment spends beside the 2-of-2: more would make it so dear in all that nothing could take
+/// its place while it waits.
+pub const MAX_COINS: usize = 4;
 
 /// Where the sats for the lender come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -211,16 +214,24 @@ pub fn size(transaction: &Transaction) -> u64 {
     (transaction.weight().to_wu() + MULTISIG_WITNESS as u64).div_ceil(4)
 }
 
+/// What it pays to miners; `None` where its outputs are worth more than its inputs, or either more than all bitcoin.
+pub fn fee(skeleton: &Skeleton, transaction: &Transaction, coins: &[TxOut]) -> Option<Amount> {
+    let sum = |outputs: &[TxOut]| outputs.iter().try_fold(Amount::ZERO, |sum, out| sum.checked_add(out.value));
+    let spent = sum(coins)?.checked_add(skeleton.funding_value)?;
+    spent.checked_sub(sum(&transaction.output)?)
+}
+
 /// What the other side requires of a proposal by `proposer`: `least` in one output to its own payout script.
 ///
-/// `coins` are the outputs its other inputs spend, found confirmed and unspent on chain, in input order.
+/// `coins` are the outputs its other inputs spend, found confirmed and unspent on chain, in input order; `fees` is what
+/// it may pay in all.
 pub fn check(
     skeleton: &Skeleton,
     proposal: &Proposal,
     coins: &[TxOut],
     proposer: Role,
     least: Amount,
-    least_fee_rate: u64,
+    fees: &RangeInclusive<Amount>,
 ) -> Result<(), ContractError> {
     let tx = &proposal.transaction;
     check_shape(skeleton, tx)?;
@@ -233,20 +244,11 @@ pub fn check(
     if !matches!(paid.as_slice(), [paid] if *paid >= least) {
         return Err(ContractError::field(WHAT, field, format!("{paid:?}"), format!("one of at least {least}")));
     }
-    let sum = |outputs: &[TxOut]| outputs.iter().try_fold(Amount::ZERO, |sum, out| sum.checked_add(out.value));
-    let range = || ContractError::OutOfRange("the value of the repayment's coins or outputs");
-    let spent = sum(coins).and_then(|sum| sum.checked_add(skeleton.funding_value)).ok_or_else(range)?;
-    let out = sum(&tx.output).ok_or_else(range)?;
-    let size = size(tx);
-    let fee = spent.checked_sub(out);
-    if fee.is_none_or(|fee| fee.to_sat() < size.saturating_mul(least_fee_rate)) {
-        let found = fee.map_or("negative".into(), |fee| fee.to_string());
-        return Err(ContractError::field(
-            WHAT,
-            "fee",
-            found,
-            format!("at least {least_fee_rate} sat/vB over {size} vB"),
-        ));
+    let fee = fee(skeleton, tx, coins);
+    if fee.is_none_or(|fee| !fees.contains(&fee)) {
+        let found = fee.map_or("none".into(), |fee| fee.to_string());
+        let right = format!("{} to {} for {} vB", fees.start(), fees.end(), size(tx));
+        return Err(ContractError::field(WHAT, "fee", found, right));
     }
     check_half("repayment", tx, 0, skeleton, key, &proposal.half)?;
     let prevouts: Vec<TxOut> =

@@ -7,7 +7,7 @@ use crate::contract::Role;
 use crate::loan::terms::LoanId;
 use crate::protocol::messages::{Fallback, QuoteRequest, Refused};
 use crate::protocol::{ErrorCode, Input, Loan, Message, Stage};
-use crate::settlement::deadline::PROPOSAL_PATIENCE;
+use crate::settlement::proposal;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use std::sync::Arc;
@@ -76,7 +76,7 @@ impl Core {
                 if let Some(loan) = found {
                     // One that is too old to be answered again does not keep another from being made.
                     let now = self.moment.now;
-                    let open = |open: &crate::protocol::event::Repayment| now.since(open.at) <= PROPOSAL_PATIENCE;
+                    let open = |open: &crate::protocol::event::Repayment| proposal::is_alive(open.at, now);
                     if !loan.repayment.as_ref().is_some_and(open) {
                         let work = repay::answer(self.tools.clone(), loan, message);
                         self.spawn(Key::Loan(id), Some(peer), id.0, work);
@@ -173,13 +173,11 @@ impl Core {
         let id = LoanId(refusal.about);
         let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
         tracing::debug!(loan = %id, "the peer refuses: {}", refusal.message);
-        let open = loan.stage == Stage::Active && loan.exit.is_none() && loan.pending.is_none();
-        if open && loan.is_proposing() {
-            // It holds our half-signed repayment: take the coin back.
-            self.withdraw_repayment(id);
-            return Ok(());
-        }
         let reason = format!("the {} refused: {}", loan.role.other(), refusal.message);
+        // One that holds our half-signed repayment, or was asked to make one.
+        if loan.is_proposing() || self.wishes.remove(&id).is_some() {
+            return self.tell(id, Input::RepaymentRefused { reason });
+        }
         self.tell(id, Input::Cancel { reason })
     }
 }

@@ -63,7 +63,7 @@ impl Core {
     }
 
     /// Takes back the coin of an open repayment proposal.
-    pub fn withdraw_repayment(&mut self, id: LoanId) {
+    fn withdraw_repayment(&mut self, id: LoanId) {
         let Some(loan) = self.loans.get(&id).cloned() else { return };
         let tools = self.tools.clone();
         let work = async move {

@@ -197,6 +197,7 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         threshold: terms.threshold,
         exits: if living { open_exits(loan, moment, price) } else { Vec::new() },
         repayment: loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid()),
+        repayment_note: loan.standing.note.clone(),
         ended: ended(loan),
         transactions: transactions(loan),
         warnings: Vec::new(),
@@ -314,6 +315,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
             Some(block) => format!("funding transaction {} confirmed at {}", transaction.compute_txid(), block.height),
             None => format!("funding transaction {} seen", transaction.compute_txid()),
         },
+        Event::Activated => format!("the loan is active: its funding has {} confirmations", terms.confirmations),
         Event::FundingUnconfirmed => "a reorganisation took the funding transaction's confirmation back".into(),
         Event::Withdrawn { transaction } => {
             format!("not funded: taking our coin back in {}", transaction.compute_txid())
@@ -341,6 +343,9 @@ fn sentence(loan: &Loan, event: &Event) -> String {
                 repayment.transaction.compute_txid()
             )
         }
+        Event::RepaymentCompleted { .. } => "the repayment is signed by both sides and waits to confirm".into(),
+        Event::RepaymentRival { txid } => format!("a coin of the repayment is spent elsewhere, in {txid}"),
+        Event::RepaymentDropped { reason } => format!("the repayment does not go ahead: {reason}"),
         Event::RepaymentWithdrawn { transaction } => {
             format!("repayment withdrawn: its coin is taken back in {}", transaction.compute_txid())
         }

@@ -439,6 +439,9 @@ pub struct LoanView {
     pub exits: Vec<OpenExit>,
     /// A repayment on its way, by its transaction.
     pub repayment: Option<Txid>,
+    /// Why the last repayment did not go ahead.
+    #[serde(default)]
+    pub repayment_note: Option<String>,
     /// How it ended.
     pub ended: Option<ExitView>,
     /// Our transactions that prepared, funded, withdrew or ended it.

@@ -1,6 +1,7 @@
 //! What may happen next: state and input to events, or a refusal that says why not.
 
 use super::event::{paid, Block, Event, Exit, Repayment};
+use super::repaying;
 use super::state::{name, Loan, SeenExit, Stage};
 use super::Moment;
 use crate::contract::clauses::Clause;
@@ -43,6 +44,8 @@ pub enum Input {
     Withdrawn(Transaction),
     /// Our wallet took back the repayment's coin.
     RepaymentWithdrawn(Transaction),
+    /// The other side refuses our repayment, or to make one for us.
+    RepaymentRefused { reason: String },
     /// Somebody ended the negotiation.
     Cancel { reason: String },
     /// A fresh price.
@@ -66,6 +69,9 @@ pub enum Refusal {
     /// A proposal is open.
     #[error("a repayment is already proposed in {0}; withdraw it first and wait until that confirms")]
     Proposed(Txid),
+    /// A proposal too old to complete.
+    #[error("the repayment was proposed at {at}, and it is {now}: more than a minute")]
+    Stale { at: crate::loan::units::Time, now: crate::loan::units::Time },
     /// Wrong side.
     #[error("only the {0} can do that")]
     Side(Role),
@@ -76,6 +82,9 @@ const MARGIN_SLACK: BasisPoints = BasisPoints(50);
 
 /// The events an input leads to; none when it says nothing new.
 pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
+    if let Some(decided) = repaying::decide(loan, &input, moment) {
+        return decided;
+    }
     match input {
         Input::CoinMade(transaction) => {
             at(loan, &[Stage::Agreed], "making a coin", "agreed terms").map(|()| vec![Event::CoinMade { transaction }])
@@ -101,29 +110,39 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
             at(loan, &[Stage::Accepted], "funding", "an accept")?;
             timely(loan, moment, vec![Event::Funded { sign, borrower_fallback, transaction }])
         }
-        Input::Spent { outpoint, transaction, block } => Ok(spent(loan, outpoint, transaction, block)),
+        Input::Spent { outpoint, transaction, block } => Ok(spent(loan, outpoint, transaction, block, moment)),
         Input::Rollback { to_height } => Ok(rollback(loan, to_height)),
         Input::Said { clause, attestation } => said(loan, clause, attestation),
         Input::Attested { clause, attestations, transaction } => attested(loan, clause, attestations, transaction),
-        Input::Repaying(repayment) => repaying(loan, repayment),
         Input::Withdrawn(transaction) => {
             let unfunded = [Stage::Signed, Stage::Funded, Stage::Confirming];
-            at(loan, &unfunded, "a withdrawal", "a signed contract whose funding is not in a block")?;
-            // Taken back once is enough: the first transaction is repeated until it confirms.
-            Ok(match loan.withdrawal {
-                Some(_) => Vec::new(),
-                None => vec![Event::Withdrawn { transaction }],
+            let needs = "a signed contract whose funding is not in a block";
+            at(loan, &unfunded, "a withdrawal", needs)?;
+            if loan.funding.as_ref().is_some_and(|seen| seen.block.is_some()) {
+                return Err(stage(loan, "a withdrawal", needs));
+            }
+            // Taken back once is enough: the first transaction is repeated until it confirms. Where the funding
+            // transaction has come out all the same, one that pays more takes its place.
+            Ok(match &loan.withdrawal {
+                Some(first) if loan.stage != Stage::Confirming || !pays_more(&transaction, first) => Vec::new(),
+                _ => vec![Event::Withdrawn { transaction }],
             })
         }
-        Input::RepaymentWithdrawn(transaction) => match &loan.repayment {
-            Some(_) if loan.repayment_withdrawal.is_some() => Ok(Vec::new()),
-            Some(open) if loan.role == open.proposer => Ok(vec![Event::RepaymentWithdrawn { transaction }]),
-            _ => Err(stage(loan, "withdrawing a repayment", "an open proposal of ours")),
-        },
         Input::Cancel { reason } => cancel(loan, reason),
-        Input::Price(price) => Ok(margin(loan, price, moment)),
-        Input::Tick => Ok(tick(loan, moment)),
+        Input::Price(price) => {
+            Ok(margin(loan, price, moment).into_iter().chain(repaying::on_price(loan, price, moment)).collect())
+        }
+        Input::Tick => Ok(tick(loan, moment).into_iter().chain(repaying::on_tick(loan, moment)).collect()),
+        // Decided above.
+        Input::Repaying(_) | Input::RepaymentWithdrawn(_) | Input::RepaymentRefused { .. } => Ok(Vec::new()),
     }
+}
+
+/// Does one transaction pay miners more than another that spends the same coins?
+fn pays_more(one: &Transaction, other: &Transaction) -> bool {
+    let coins = |tx: &Transaction| tx.input.iter().map(|input| input.previous_output).collect::<Vec<_>>();
+    let kept = |tx: &Transaction| tx.output.iter().map(|out| out.value.to_sat()).fold(0, u64::saturating_add);
+    coins(one) == coins(other) && kept(one) < kept(other)
 }
 
 fn stage(loan: &Loan, what: &'static str, needs: &'static str) -> Refusal {
@@ -191,29 +210,22 @@ fn attested(
     if loan.is_attested() || loan.is_exit_confirmed() {
         return Ok(Vec::new());
     }
-    Ok(vec![Event::Attested { clause, attestations, transaction }])
+    let dropped = repaying::drop_proposal(loan, || "the loan is being settled by an attested exit".into());
+    Ok(dropped.into_iter().chain([Event::Attested { clause, attestations, transaction }]).collect())
 }
 
-fn repaying(loan: &Loan, repayment: Repayment) -> Result<Vec<Event>, Refusal> {
-    // A repayment is a version 3 transaction: no node relays it on top of an unconfirmed one of version 2.
-    if loan.stage != Stage::Active {
-        return Err(stage(loan, "repaying", "an active loan whose funding is confirmed"));
-    }
-    if let Some(pending) = &loan.pending {
-        return Err(Refusal::Settling { exit: pending.exit });
-    }
-    match &loan.repayment {
-        Some(open) if loan.role == open.proposer => Err(Refusal::Proposed(open.transaction.compute_txid())),
-        Some(open) if open.transaction.compute_txid() == repayment.transaction.compute_txid() => Ok(Vec::new()),
-        _ => Ok(vec![Event::Repaying(Box::new(repayment))]),
-    }
-}
-
-fn spent(loan: &Loan, outpoint: OutPoint, transaction: Transaction, block: Option<Block>) -> Vec<Event> {
+fn spent(
+    loan: &Loan,
+    outpoint: OutPoint,
+    transaction: Transaction,
+    block: Option<Block>,
+    moment: Moment,
+) -> Vec<Event> {
     let Some(skeleton) = &loan.skeleton else { return Vec::new() };
     let txid = transaction.compute_txid();
     if outpoint == skeleton.funding {
-        return exit_seen(loan, skeleton, transaction, block);
+        let completed = repaying::on_exit(loan, &transaction, block.is_some(), moment.height);
+        return completed.into_iter().chain(exit_seen(loan, skeleton, transaction, block)).collect();
     }
     if txid == skeleton.funding.txid {
         // Before it is seen once, anything is news; after that, only a block is, and a block it did not have.
@@ -229,7 +241,7 @@ fn spent(loan: &Loan, outpoint: OutPoint, transaction: Transaction, block: Optio
         };
     }
     if block.is_none() {
-        return Vec::new();
+        return repaying::on_waiting_spend(loan, outpoint, txid).into_iter().collect();
     }
     // A confirmed spend of a coin that a proposal, or an exit still waiting, needs.
     let dies = |rival: &Transaction| {
@@ -338,6 +350,10 @@ fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
         {
             vec![Event::Cancelled { reason: format!("the terms expired at {}", loan.terms.expires) }]
         }
+        Stage::Confirming => match loan.funding.as_ref().and_then(|seen| seen.block) {
+            Some(block) if is_deep(block, loan.terms.confirmations, moment.height) => vec![Event::Activated],
+            _ => Vec::new(),
+        },
         Stage::Active | Stage::Closing if loan.pending.is_none() && !loan.is_exit_confirmed() => {
             due(loan, moment).into_iter().collect()
         }

@@ -9,7 +9,7 @@ use crate::loan::terms::Terms;
 use crate::loan::units::{Cents, Time};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, BlockHash, OutPoint, Transaction};
+use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 
 /// A block a transaction stands in.
@@ -119,6 +119,8 @@ pub enum Event {
     },
     /// The funding transaction was seen; `block` when confirmed.
     FundingSeen { transaction: Transaction, block: Option<Block> },
+    /// The funding transaction has the confirmations its terms ask for: the loan lives.
+    Activated,
     /// A reorganisation took its confirmation back.
     FundingUnconfirmed,
     /// The borrower takes its coin back because the lender did not broadcast in time.
@@ -139,7 +141,13 @@ pub enum Event {
     Due { exit: Exit, transaction: Transaction },
     /// A repayment was proposed by us, or completed by us.
     Repaying(Box<Repayment>),
-    /// The borrower takes the proposal back by spending its coin elsewhere.
+    /// Both sides have signed the repayment: it waits to confirm, since the chain had this height.
+    RepaymentCompleted { height: u32 },
+    /// A transaction that waits spends one of the complete repayment's coins elsewhere.
+    RepaymentRival { txid: Txid },
+    /// A repayment does not go ahead, and why; one of ours that is half-signed is to be taken back.
+    RepaymentDropped { reason: String },
+    /// The proposer takes its proposal back by spending its coin elsewhere.
     RepaymentWithdrawn { transaction: Transaction },
     /// The withdrawal of the proposal is final.
     RepaymentGone,

@@ -7,6 +7,7 @@ pub mod code;
 pub mod decide;
 pub mod event;
 pub mod messages;
+pub mod repaying;
 pub mod said;
 pub mod state;
 pub mod todo;

@@ -1,6 +1,7 @@
 //! A loan at a moment: its events folded together.
 
 use super::event::{Block, Event, Exit, Recorded, Repayment};
+use super::repaying::Standing;
 use super::said::Said;
 use crate::contract::clauses::{Announcements, Clause, Payouts};
 use crate::contract::settle::{self, VerifiedAttestation};
@@ -34,9 +35,10 @@ pub enum Stage {
     Signed,
     /// The lender holds the complete funding transaction.
     Funded,
-    /// The funding transaction is out and not in a block: until it is, either side can still walk away.
+    /// The funding transaction is out. Until it is in a block, either side can still walk away; until it has the
+    /// confirmations its terms ask for, a reorganisation could still undo it.
     Confirming,
-    /// The funding transaction is in a block: the loan lives.
+    /// The funding transaction has its confirmations: the loan lives.
     Active,
     /// A transaction that ends it is out, not yet final.
     Closing,
@@ -158,13 +160,17 @@ pub struct Loan {
     pub skeleton: Option<Skeleton>,
     /// The funding transaction: complete at the lender, seen at the borrower.
     pub funding: Option<Seen>,
-    /// A transaction of the borrower's that takes back its funding coin.
+    /// Has the funding transaction had the confirmations its terms ask for?
+    pub is_deep: bool,
+    /// A transaction of ours that takes back our funding coin.
     pub withdrawal: Option<Transaction>,
     /// An exit ready to broadcast.
     pub pending: Option<Pending>,
     /// A repayment on its way.
     pub repayment: Option<Repayment>,
-    /// A transaction of the borrower's that takes back the repayment's coin.
+    /// What is known of it, and of those before it.
+    pub standing: Standing,
+    /// A transaction of the proposer's, if that is us, that takes back the repayment's coin.
     pub repayment_withdrawal: Option<Transaction>,
     /// The withdrawals of earlier proposals, confirmed: their fees are part of what the loan cost.
     pub withdrawals: Vec<Txid>,
@@ -219,9 +225,11 @@ impl Loan {
             funding_inputs: Vec::new(),
             skeleton: None,
             funding: None,
+            is_deep: false,
             withdrawal: None,
             pending: None,
             repayment: None,
+            standing: Standing::default(),
             repayment_withdrawal: None,
             lender_proposals: 0,
             withdrawals: Vec::new(),
@@ -301,6 +309,9 @@ impl Loan {
 
     /// Events of a loan whose funding transaction may be out.
     fn fold_living(&mut self, event: Event, at: Time) -> Option<()> {
+        if self.fold_repaying(&event, at) {
+            return Some(());
+        }
         match event {
             Event::FundingSeen { transaction, block } => {
                 self.funding = Some(Seen { transaction, block });
@@ -314,9 +325,14 @@ impl Loan {
             }
             Event::FundingUnconfirmed => {
                 self.funding.as_mut()?.block = None;
+                self.is_deep = false;
                 if self.stage == Stage::Active {
                     self.stage = Stage::Confirming;
                 }
+            }
+            Event::Activated => {
+                self.is_deep = true;
+                self.stage = self.unspent_stage();
             }
             Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),
             Event::Said { clause, attestation } => self.hear(Said { clause, attestation, at }),
@@ -336,16 +352,6 @@ impl Loan {
                 }
             }
             Event::Due { exit, transaction } => self.pending = Some(Pending { exit, transaction, attestation: None }),
-            Event::Repaying(repayment) => {
-                self.lender_proposals += u32::from(repayment.proposer == Role::Lender);
-                self.repayment = Some(*repayment);
-                self.repayment_withdrawal = None;
-            }
-            Event::RepaymentWithdrawn { transaction } => self.repayment_withdrawal = Some(transaction),
-            Event::RepaymentGone => {
-                self.repayment = None;
-                self.withdrawals.extend(self.repayment_withdrawal.take().map(|withdrawal| withdrawal.compute_txid()));
-            }
             Event::ExitSeen { exit, transaction, price, block } => {
                 let at = self.exit.as_ref().map_or(at, |seen| seen.at);
                 self.exit = Some(SeenExit { exit, seen: Seen { transaction, block }, price, at });
@@ -371,11 +377,11 @@ impl Loan {
         matches!(self.stage, Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing)
     }
 
-    /// Where a loan stands whose funding transaction is out, and nothing spends it: active from confirmation.
+    /// Where a loan stands whose funding transaction is out, and nothing spends it: active once it is deep enough.
     fn unspent_stage(&self) -> Stage {
-        match self.funding.as_ref().and_then(|seen| seen.block) {
-            Some(_) => Stage::Active,
-            None => Stage::Confirming,
+        match self.is_deep && self.funding.as_ref().is_some_and(|seen| seen.block.is_some()) {
+            true => Stage::Active,
+            false => Stage::Confirming,
         }
     }
 
@@ -425,12 +431,6 @@ impl Loan {
     /// Is the spend of the funding output in a block?
     pub fn is_exit_confirmed(&self) -> bool {
         self.exit.as_ref().is_some_and(|exit| exit.seen.block.is_some())
-    }
-
-    /// Is a repayment of ours open, and not being taken back?
-    pub fn is_proposing(&self) -> bool {
-        self.repayment_withdrawal.is_none()
-            && self.repayment.as_ref().is_some_and(|repayment| repayment.proposer == self.role)
     }
 
     /// Is an attested exit ready?

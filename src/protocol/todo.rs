@@ -2,12 +2,12 @@
 //!
 //! Every action can be repeated; it stops being asked for when an event says it had its effect.
 
-use super::messages::{Borrow, Coin, Fallback, Message, Ready, Repay};
+use super::messages::{Borrow, Coin, Fallback, Message, Ready};
+use super::repaying;
 use super::state::{Loan, Stage};
 use super::Moment;
 use crate::contract::clauses::Clause;
 use crate::contract::Role;
-use crate::loan::tlv::Bytes;
 use crate::settlement::deadline;
 use bitcoin::Transaction;
 
@@ -22,9 +22,9 @@ pub enum Action {
     PrepareCoin,
     /// Bring this to the chain; say nothing if it is there already.
     Broadcast(Box<Transaction>),
-    /// Take back our funding coin.
+    /// Take back our funding coin; where that is done already, for more if the funding transaction stands against it.
     Withdraw,
-    /// Take back the coin of a repayment that was not answered in time.
+    /// Take back the coin of a repayment that does not go ahead.
     WithdrawRepayment,
     /// Ask the oracle for the fixing.
     FetchFixing,
@@ -98,14 +98,19 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
         // Who walked away while it waited brings out what takes the coin back instead.
         let ours = loan.withdrawal.as_ref().or(loan.funding.as_ref().map(|seen| &seen.transaction));
         actions.extend(ours.map(broadcast));
+        // What was enough while the funding transaction was away may be too little against it.
+        actions.extend(loan.withdrawal.as_ref().map(|_| Action::Withdraw));
     }
     let exit = loan.exit.as_ref().map(|exit| &exit.seen);
     if confirmed(exit) {
         return;
     }
-    // Our own exit keeps competing until one is confirmed.
-    actions.extend(loan.pending.as_ref().map(|pending| broadcast(&pending.transaction)));
-    actions.extend(exit.map(|seen| broadcast(&seen.transaction)));
+    // Our own exit keeps competing until one is confirmed; a repayment that both have signed goes first for a few
+    // blocks, and after them gives way.
+    let stands = loan.standing_repayment(moment.height).is_some();
+    actions.extend(loan.pending.as_ref().filter(|_| !stands).map(|pending| broadcast(&pending.transaction)));
+    let gives_way = loan.pending.is_some() && !stands && loan.is_repayment_seen();
+    actions.extend(exit.filter(|_| !gives_way).map(|seen| broadcast(&seen.transaction)));
     // An exit that only waits may never confirm: until one does, the oracle's word is needed.
     if !loan.is_attested() {
         actions.push(Action::WatchTouches);
@@ -116,32 +121,7 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
             actions.push(Action::FetchFixing);
         }
     }
-    if loan.pending.is_none() && exit.is_none() {
-        repaying(loan, moment, actions);
-    }
-}
-
-fn repaying(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
-    let Some(repayment) = &loan.repayment else { return };
-    match (loan.role == repayment.proposer, &loan.repayment_withdrawal) {
-        (true, Some(withdrawal)) => actions.push(broadcast(withdrawal)),
-        (true, None) if moment.now.since(repayment.at) > deadline::PROPOSAL_PATIENCE => {
-            actions.push(Action::WithdrawRepayment);
-        }
-        (true, None) => {
-            let message = Repay {
-                loan: loan.id.0,
-                transaction: Bytes(bitcoin::consensus::serialize(&repayment.transaction)),
-                half: repayment.half.serialize_compact(),
-                price: repayment.price,
-                at: repayment.at,
-                source: u8::from(repayment.source == crate::contract::repay::Source::Collateral),
-            };
-            actions.push(Action::Send(vec![Message::Repay(message)]));
-        }
-        // Completed by us.
-        (false, _) => actions.push(broadcast(&repayment.transaction)),
-    }
+    repaying::actions(loan, moment, actions);
 }
 
 /// Accept or sign, our half of the fallback in front.

@@ -5,8 +5,6 @@ use crate::loan::units::{BasisPoints, Cents, Time};
 
 /// How long the borrower waits for the funding transaction after signing before it takes its coins back, seconds.
 pub const BROADCAST_PATIENCE: u32 = 600;
-/// How long a repayment proposal stands: the lender answers no older one, and the borrower takes it back, seconds.
-pub const PROPOSAL_PATIENCE: u32 = 600;
 /// A spot price older than this is stale, seconds.
 pub const SPOT_FRESH: u32 = 60;
 /// How far spot may move from the reference price before neither side signs.
@@ -47,11 +45,6 @@ pub fn is_near(reference: Cents, spot: Cents) -> bool {
 /// Is `proposed` within 0.2 % of spot, seen at the same moment?
 pub fn is_fair(spot: Cents, proposed: Cents) -> bool {
     within(spot, proposed, FAIR_DRIFT)
-}
-
-/// May a repayment use `proposed`? A price above spot makes it smaller, so that may only be a little.
-pub fn is_fair_repayment(spot: Cents, proposed: Cents) -> bool {
-    is_near(spot, proposed) && (proposed <= spot || is_fair(spot, proposed))
 }
 
 fn within(reference: Cents, other: Cents, drift: BasisPoints) -> bool {

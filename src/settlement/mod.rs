@@ -3,5 +3,6 @@
 //! Decides from terms, lows and clocks alone. Never signs, never asks anyone, never waits.
 
 pub mod deadline;
+pub mod proposal;
 pub mod spot;
 pub mod touch;

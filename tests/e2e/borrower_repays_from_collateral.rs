@@ -14,7 +14,8 @@ async fn borrower_repays_from_the_collateral_and_gets_the_rest_back() {
     theatre.borrower.client().unwrap().repay(id, &request).await.unwrap();
     theatre.quiet().await.unwrap();
     let line = theatre.settled(id, Exit::Repaid).await;
-    assert_eq!(line.price_cents, 1_000_000);
+    // Spot is $10,000; whoever proposes sets the price a twentieth of a percent against itself.
+    assert_eq!(line.price_cents, 999_500);
     let owed = sats_ceil(line.owed_cents, line.price_cents);
     assert_eq!(line.paid_to_lender_sats, 1_000 + owed);
     assert_eq!(line.returned_to_borrower_sats, BTC - owed);

@@ -15,8 +15,9 @@ async fn borrower_repays_early_from_its_wallet_at_the_price_of_that_moment() {
     theatre.borrower.client().unwrap().repay(id, &request).await.unwrap();
     theatre.quiet().await.unwrap();
     let line = theatre.settled(id, Exit::Repaid).await;
-    // 9 March, 06:00: the bar opens at 7,936.00. Fourteen days of interest are the least.
-    assert_eq!(line.price_cents, 793_600);
+    // 9 March, 06:00: the bar opens at 7,936.00, and the borrower sets the price a twentieth of a percent against
+    // itself. Fourteen days of interest are the least.
+    assert_eq!(line.price_cents, 793_203);
     let [borrower, _] = theatre.both(id).await;
     let least = (200_000 * u64::from(borrower.apr_bp) * 14).div_ceil(10_000 * 365);
     assert_eq!(line.owed_cents, borrower.principal_cents + least);

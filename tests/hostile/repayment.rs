@@ -13,6 +13,7 @@ use hypothec::contract::repay::{self, Proposal, RepayParts, Source};
 use hypothec::contract::ContractError;
 use hypothec::contract::Role;
 use hypothec::loan::curve::{fixing_curve_within, Bounds};
+use hypothec::settlement::proposal::fee_range;
 use std::sync::OnceLock;
 
 const RATE: u64 = 10;
@@ -77,7 +78,13 @@ fn prevouts() -> Vec<TxOut> {
 }
 
 fn judge(proposal: &Proposal, coins: &[TxOut]) -> Result<(), ContractError> {
-    repay::check(&honest().skeleton, proposal, coins, Role::Borrower, least(), RATE)
+    let fees = fee_range(repay::size(&proposal.transaction), RATE, ahead());
+    repay::check(&honest().skeleton, proposal, coins, Role::Borrower, least(), &fees)
+}
+
+/// What an exit has paid ahead.
+fn ahead() -> Amount {
+    honest().skeleton.funding_value - honest().terms.total()
 }
 
 #[test]
@@ -129,6 +136,10 @@ const CASES: &[Case] = &[
     ("a script for a coin", "script_sig", |t| t.input[1].script_sig = ScriptBuf::from_bytes(vec![0x51])),
     ("a witness for the 2-of-2", "witness", |t| t.input[0].witness.push([0; 80])),
     ("no fee", "fee", |t| t.output[1].value += Amount::from_sat(10_000)),
+    ("half the fee, to wait and be taken back", "fee", |t| t.output[1].value += Amount::from_sat(2_000)),
+    ("more than an exit pays ahead, so that none takes its place", "fee", |t| {
+        t.output[1].value -= ahead() + Amount::from_sat(2_000)
+    }),
     ("dust nobody relays", "outputs", |t| t.output.last_mut().unwrap().value = Amount::from_sat(1)),
     ("a script nobody relays", "outputs", |t| {
         t.output.last_mut().unwrap().script_pubkey = ScriptBuf::from_bytes(vec![0x51; 50])
@@ -219,6 +230,35 @@ fn a_proposal_with_a_thousand_coins_is_refused_before_a_signature_is_looked_at()
     let half = half_signature(&transaction, 0, &honest().skeleton, &secret(4)).unwrap();
     let error = judge(&Proposal { transaction, half }, &prevouts).unwrap_err().to_string();
     assert!(error.contains("inputs"), "{error}");
+}
+
+/// The widest repayment that is taken, and what it pays: an exit signed ahead can take its place.
+#[test]
+fn a_repayment_wide_with_coins_so_that_no_exit_can_take_its_place_is_refused() {
+    let of = |count: u32| {
+        let mut transaction = unsigned(Source::Collateral);
+        let model = transaction.input[1].clone();
+        let more = (0..count).map(|vout| TxIn { previous_output: OutPoint { vout, ..coins()[0].0 }, ..model.clone() });
+        transaction.input.truncate(1);
+        transaction.input.extend(more);
+        let prevouts = vec![prevouts()[0].clone(); count as usize];
+        let spent = honest().skeleton.funding_value + prevouts.iter().map(|out| out.value).sum();
+        let probe = signed(transaction.clone(), &prevouts, EcdsaSighashType::All);
+        let fee = Amount::from_sat(repay::size(&probe.transaction) * RATE);
+        let last = transaction.output.len() - 1;
+        let others: Amount = transaction.output[..last].iter().map(|out| out.value).sum();
+        transaction.output[last].value = spent - others - fee;
+        (signed(transaction, &prevouts, EcdsaSighashType::All), prevouts, fee)
+    };
+    let (wide, prevouts, dear) = of(64);
+    // Sixty-four coins at half the estimate still pay more in all than an exit does ahead.
+    assert!(dear / 2 > ahead(), "{dear} against {}", ahead());
+    let refused = judge(&wide, &prevouts).unwrap_err().to_string();
+    assert!(refused.contains("inputs"), "{refused}");
+    assert!(judge(&of(5).0, &of(5).1).unwrap_err().to_string().contains("inputs"));
+    let (most, prevouts, fee) = of(4);
+    judge(&most, &prevouts).unwrap();
+    println!("bound widest-repayment {} vB, {} sats at {RATE} sat/vB", repay::size(&most.transaction), fee.to_sat());
 }
 
 #[test]

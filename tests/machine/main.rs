@@ -9,9 +9,11 @@
 mod common;
 mod world;
 
-use hypothec::protocol::{todo, Exit, Input, Stage};
+use bitcoin::Amount;
+use hypothec::contract::Role;
+use hypothec::protocol::{todo, Action, Event, Exit, Input, Stage};
 use proptest::prelude::*;
-use world::{scene, spend, steps, Step, World};
+use world::{scene, spend, steps, Step, World, DAY};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: std::env::var("MACHINE_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(40), max_shrink_iters: 400, failure_persistence: None, ..ProptestConfig::default() })]
@@ -39,8 +41,11 @@ proptest! {
 fn funded() -> World {
     let mut world = World::new();
     world.act(1, false);
-    world.mine(u8::MAX);
-    world.check();
+    for confirmations in 1..=scene().n.terms.confirmations {
+        assert!(world.nodes.iter().all(|node| node.loan.stage != Stage::Active), "after {confirmations} less one");
+        world.mine(u8::MAX);
+        world.check();
+    }
     assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Active));
     world
 }
@@ -76,8 +81,13 @@ fn a_touch_attested_while_a_repayment_waits_is_kept_in_case_the_repayment_never_
     world.act(0, false);
     world.act(1, false);
     assert!(world.nodes.iter().all(|node| node.loan.is_attested()));
-    // The repayment is forgotten by every mempool: the touch takes its place.
-    world.mempool.clear();
+    // The repayment is forgotten by every mempool and does not come back; after three blocks the touch takes its place.
+    for _ in 0..3 {
+        assert!(world.nodes.iter().all(|node| node.loan.standing_repayment(world.moment.height).is_some()));
+        world.mempool.clear();
+        world.mine(0);
+        world.check();
+    }
     world.act(1, false);
     world.mine(u8::MAX);
     world.check();
@@ -108,7 +118,11 @@ fn a_funding_transaction_that_a_reorganisation_swaps_for_a_withdrawal_and_back_i
     let mut world = World::new();
     world.act(1, false);
     world.mine(u8::MAX);
-    world.reorganise(1, 0);
+    world.mine(u8::MAX);
+    world.mine(u8::MAX);
+    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Active));
+    world.reorganise(3, 0);
+    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Confirming));
     let coin = scene().cast.offer_parts(&scene().n.terms).coins[0].outpoint();
     assert!(world.submit(spend(coin, 9), true));
     world.mine(u8::MAX);
@@ -118,6 +132,9 @@ fn a_funding_transaction_that_a_reorganisation_swaps_for_a_withdrawal_and_back_i
     assert!(world.submit(scene().n.funding.clone(), true));
     world.mine(u8::MAX);
     world.check();
+    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Confirming), "one block is not three");
+    world.mine(0);
+    world.mine(0);
     assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Active));
 }
 
@@ -136,6 +153,10 @@ fn no_repayment_before_the_funding_is_confirmed_and_none_after_an_attestation() 
     world.propose(false, true);
     assert!(world.nodes.iter().all(|node| node.loan.repayment.is_none()));
     world.mine(u8::MAX);
+    world.propose(false, true);
+    assert!(world.nodes.iter().all(|node| node.loan.repayment.is_none()), "in one block, where the terms say three");
+    world.mine(u8::MAX);
+    world.mine(u8::MAX);
     world.public.insert(0);
     world.act(0, false);
     world.act(1, false);
@@ -153,4 +174,132 @@ fn coins_are_taken_back_once_however_often_the_wallet_answers() {
     let coin = world.nodes[0].loan.coins[0];
     assert_eq!(world.nodes[0].tell(Input::Withdrawn(spend(coin, 77)), moment), Ok(vec![]));
     assert_eq!(world.nodes[0].loan.withdrawal.as_ref(), Some(&first));
+}
+
+/// A world in which both have signed a repayment, which waits, and a touch is attested to both.
+fn touched_while_a_repayment_waits() -> World {
+    let mut world = funded();
+    world.propose(true, true);
+    world.act(1, false);
+    assert!(world.nodes.iter().all(|node| node.loan.is_repayment_seen()));
+    world.public.insert(0);
+    world.act(0, false);
+    world.act(1, false);
+    assert!(world.nodes.iter().all(|node| node.loan.is_attested()));
+    world
+}
+
+fn brings(world: &World, who: usize) -> Vec<Exit> {
+    let spends = |tx: &bitcoin::Transaction| tx.input[0].previous_output == scene().n.skeleton.funding;
+    let out = todo(&world.nodes[who].loan, world.moment).into_iter().filter_map(|action| match action {
+        Action::Broadcast(tx) if spends(&tx) => Some(world.kind(&tx)),
+        _ => None,
+    });
+    out.collect()
+}
+
+#[test]
+fn a_repayment_that_both_signed_goes_before_a_touch_attested_meanwhile_and_is_booked_when_it_confirms() {
+    let mut world = touched_while_a_repayment_waits();
+    for who in [0, 1] {
+        assert_eq!(brings(&world, who), [Exit::Repaid]);
+    }
+    world.mine(u8::MAX);
+    world.check();
+    assert!(world.nodes.iter().all(|node| node.loan.exit.as_ref().unwrap().exit == Some(Exit::Repaid)));
+}
+
+#[test]
+fn the_touch_goes_out_as_soon_as_a_coin_of_the_repayment_is_seen_to_be_spent_elsewhere() {
+    let mut world = touched_while_a_repayment_waits();
+    let coin = world.nodes[1].loan.repayment.as_ref().unwrap().transaction.input[1].previous_output;
+    assert!(world.submit(spend(coin, 8), true));
+    world.check();
+    for who in [0, 1] {
+        assert_eq!(brings(&world, who), [Exit::Liquidated], "before any block");
+    }
+    world.settle_down();
+    assert!(world.nodes.iter().all(|node| node.loan.exit.as_ref().unwrap().exit == Some(Exit::Liquidated)));
+}
+
+#[test]
+fn the_touch_goes_out_when_the_repayment_has_not_confirmed_within_three_blocks() {
+    let mut world = touched_while_a_repayment_waits();
+    for _ in 0..3 {
+        assert_eq!(brings(&world, 1), [Exit::Repaid]);
+        world.mine(0);
+        world.check();
+    }
+    for who in [0, 1] {
+        assert_eq!(brings(&world, who), [Exit::Liquidated]);
+    }
+}
+
+/// The price moves by `bp` basis points of the proposal's.
+fn moved(bp: i64) -> Input {
+    Input::Price(hypothec::loan::units::Cents(u64::try_from(10_000_000 + 1_000 * bp).unwrap()))
+}
+
+#[test]
+fn a_half_signed_proposal_is_taken_back_at_once_when_spot_drifts_and_the_person_is_told_why() {
+    let mut world = funded();
+    world.propose(false, false);
+    let moment = world.moment;
+    assert_eq!(world.nodes[0].tell(moved(20), moment).unwrap(), []);
+    let dropped = world.nodes[0].tell(moved(21), moment).unwrap();
+    assert!(matches!(dropped.as_slice(), [Event::RepaymentDropped { .. }]), "{dropped:?}");
+    assert!(todo(&world.nodes[0].loan, moment).contains(&Action::WithdrawRepayment));
+    assert!(!todo(&world.nodes[0].loan, moment).iter().any(|action| matches!(action, Action::Send(_))));
+    let note = world.nodes[0].loan.standing.note.clone().unwrap();
+    assert!(note.contains("0.2 %"), "{note}");
+    assert_eq!(world.nodes[0].tell(moved(30), moment).unwrap(), [], "once");
+}
+
+#[test]
+fn a_half_signed_proposal_stands_for_a_minute_and_not_beside_an_attested_exit() {
+    let mut world = funded();
+    world.propose(false, false);
+    world.step(&Step::Pass(60));
+    assert!(!todo(&world.nodes[0].loan, world.moment).contains(&Action::WithdrawRepayment));
+    world.step(&Step::Pass(1));
+    assert!(todo(&world.nodes[0].loan, world.moment).contains(&Action::WithdrawRepayment));
+    println!("bound half-signed-life {} s", hypothec::settlement::proposal::LIFE);
+
+    let mut world = funded();
+    world.propose(false, false);
+    world.public.insert(0);
+    world.act(0, false);
+    let actions = todo(&world.nodes[0].loan, world.moment);
+    assert!(actions.contains(&Action::WithdrawRepayment), "{actions:?}");
+    assert_eq!(brings(&world, 0), [Exit::Liquidated], "and the touch goes out");
+}
+
+#[test]
+fn who_double_spends_a_complete_repayment_pays_no_fewer_sats_for_a_day() {
+    let mut world = funded();
+    world.propose(true, true);
+    world.act(1, false);
+    let open = world.nodes[1].loan.repayment.clone().unwrap();
+    assert!(world.submit(spend(open.transaction.input[1].previous_output, 8), true));
+    let cheaper = Amount::from_sat(40_000_000);
+    let bound = |world: &World, who: usize| {
+        world.nodes[who].loan.claim_bound(Role::Borrower, cheaper, world.moment.now).to_sat()
+    };
+    assert_eq!([bound(&world, 0), bound(&world, 1)], [49_000_000, 49_000_000], "while that waits as well");
+    world.mine(u8::MAX);
+    world.check();
+    assert_eq!([bound(&world, 0), bound(&world, 1)], [49_000_000, 49_000_000]);
+    assert_eq!(world.nodes[1].loan.claim_bound(Role::Lender, cheaper, world.moment.now), cheaper, "the lender is free");
+    // One taken back before it was complete binds nobody: a silent lender would have the choice for a day.
+    let mut idle = funded();
+    idle.propose(true, false);
+    idle.step(&Step::Pass(61));
+    idle.act(0, true);
+    idle.act(0, true);
+    idle.mine(u8::MAX);
+    assert!(idle.nodes[0].loan.repayment.is_none());
+    assert_eq!(bound(&idle, 0), cheaper.to_sat());
+    world.step(&Step::Pass(DAY));
+    assert_eq!(bound(&world, 1), cheaper.to_sat());
+    println!("bound taken-back-repayment {} s", hypothec::settlement::proposal::MEMORY);
 }

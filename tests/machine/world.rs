@@ -471,7 +471,10 @@ impl World {
                 None => assert!(loan.exit.as_ref().is_none_or(|exit| exit.seen.block.is_none())),
             }
             if funded.is_some() && exit.is_none() {
-                assert!(matches!(loan.stage, Stage::Active | Stage::Closing), "{:?}: {:?}", loan.role, loan.stage);
+                let deep = funded.is_some_and(|height| self.moment.height + 1 - height >= n.terms.confirmations);
+                let young = !deep && loan.stage == Stage::Confirming;
+                let lives = matches!(loan.stage, Stage::Active | Stage::Closing) || young;
+                assert!(lives, "{:?}: {:?} at {:?}", loan.role, loan.stage, self.moment);
             }
             self.check_actions(node, funded.is_some() && exit.is_none());
             self.check_log(node);
@@ -498,7 +501,10 @@ impl World {
         if living {
             let acts = actions.iter().any(|action| match action {
                 Action::WatchTouches => attested.is_none(),
-                Action::Broadcast(tx) => attested.is_some_and(|pending| pending.transaction == **tx),
+                Action::Broadcast(tx) => attested.is_some_and(|pending| {
+                    // A repayment that both have signed goes first while it stands.
+                    pending.transaction == **tx || node.loan.standing_repayment(self.moment.height) == Some(&**tx)
+                }),
                 _ => false,
             });
             assert!(acts, "{:?} in {:?} neither watches nor settles", node.loan.role, node.loan.stage);

@@ -37,6 +37,9 @@ pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trou
 
 /// Takes back our funding coin, so that the contract can never be funded.
 pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
+    if loan.withdrawal.is_some() {
+        return Ok(Outcome::Nothing);
+    }
     Ok(Outcome::Inputs(loan.id, vec![walk_away(&tools, &loan).await?]))
 }
 
@@ -58,12 +61,16 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
         .repayment
         .as_ref()
         .ok_or_else(|| Trouble::refuse(ErrorCode::NoRepayment, "no repayment is open; nothing to withdraw"))?;
-    if loan.exit.is_some() {
+    if loan.is_repayment_seen() || loan.is_exit_confirmed() {
         let text = "the other side completed this repayment already, or the loan is ending otherwise: see `loan show`";
         return Err(Trouble::refuse(ErrorCode::Settling, text));
     }
-    let coins: Vec<OutPoint> = repayment.transaction.input.iter().skip(1).map(|input| input.previous_output).collect();
-    let coin = coins.first().copied().ok_or_else(|| Trouble::later("the repayment spends no coin of ours"))?;
+    let coins: Vec<OutPoint> = repayment.coins().collect();
+    // The one that can pay most, should the repayment stand against it.
+    let known = lock(&tools.wallet).coins();
+    let worth = |coin: &&OutPoint| known.iter().find(|known| known.outpoint == **coin).map(|known| known.txout.value);
+    let coin = coins.iter().max_by_key(worth).copied();
+    let coin = coin.ok_or_else(|| Trouble::later("the repayment spends no coin of ours"))?;
     let rival = repayment_rival(tools, loan, &repayment.transaction, &coins)?;
     Ok(Input::RepaymentWithdrawn(take_back(tools, coin, rival).await?))
 }

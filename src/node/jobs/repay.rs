@@ -1,8 +1,8 @@
 //! Repaying: one side proposes one transaction, the other completes it. The borrower proposes, or asks the lender to.
 
 use super::{checks, coin, Outcome};
-use crate::contract::repay::{self, RepayParts, Source};
-use crate::contract::Role;
+use crate::contract::repay::{self, Proposal, RepayParts, Source};
+use crate::contract::{Role, Skeleton};
 use crate::loan::payout::repayment_ceil;
 use crate::loan::units::{Cents, Time};
 use crate::node::handle::Reply;
@@ -11,8 +11,10 @@ use crate::node::view::LoanView;
 use crate::protocol::event::Repayment;
 use crate::protocol::messages::Repay;
 use crate::protocol::{ErrorCode, Input, Loan, Stage};
-use crate::settlement::deadline;
+use crate::settlement::{deadline, proposal};
+use crate::wallet::Coin;
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
 /// Repayments a lender proposes for one loan; each not taken costs it the fee of taking its coin back.
@@ -60,7 +62,10 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
     if loan.stage != Stage::Active || loan.pending.is_some() {
         return Err(Trouble::refuse(
             ErrorCode::Stage,
-            format!("the loan is {:?}; only an active loan can be repaid", loan.stage),
+            format!(
+                "the loan is {:?}; only an active loan can be repaid, once its funding has {} confirmations",
+                loan.stage, loan.terms.confirmations
+            ),
         ));
     }
     if let Some(open) = &loan.repayment {
@@ -89,27 +94,41 @@ pub async fn propose_for_borrower(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<
         let message = format!("{LENDER_PROPOSALS} repayments were proposed for this loan and not taken; no more");
         return Err(Trouble::refuse(ErrorCode::Repayment, message));
     }
-    let input = sign_proposal(&tools, &loan, Source::Collateral).await?;
+    // The borrower waits for a word; what is wrong here in detail is not its business.
+    let input = sign_proposal(&tools, &loan, Source::Collateral).await.map_err(|trouble| match trouble {
+        refusal @ Trouble::Refuse { code: ErrorCode::Repayment, .. } => refusal,
+        other => {
+            tracing::warn!(loan = %loan.id, "no repayment proposed: {}", other.message());
+            Trouble::refuse(ErrorCode::Unavailable, "this lender can propose no repayment right now; ask again in a while")
+        }
+    })?;
     Ok(Outcome::Inputs(loan.id, vec![input]))
 }
 
 /// A repayment at a fresh price, its coins ours, signed on our side.
 async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Trouble> {
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
-    let (at, price) = price_now(tools, loan).await?;
-    let owed = repayment_ceil(&loan.terms, at, price).ok_or_else(|| Trouble::later("the debt cannot be computed"))?;
-    let rate = FeeRate::from_sat_per_vb(tools.fee_estimate().await?.0).unwrap_or(FeeRate::BROADCAST_MIN);
-    let spare = Amount::from_sat(REPAY_VBYTES.saturating_mul(rate.to_sat_per_vb_ceil()).saturating_add(2_000));
+    let proposer = loan.role;
+    let (at, spot) = price_now(tools, loan).await?;
+    let price = proposal::price_offered(proposer, spot);
+    let level = loan.level_now(at);
+    if let Some(why) = proposal::why_recall(proposer, price, spot, level) {
+        return Err(Trouble::refuse(ErrorCode::Repayment, format!("no repayment is proposed now: {why}")));
+    }
+    let owed = owed_sats(loan, proposer, at, price)?;
+    let estimate = tools.fee_estimate().await?.0;
+    let fee_rate = proposal::fee_rate_offered(estimate);
+    let rate = FeeRate::from_sat_per_vb(fee_rate).unwrap_or(FeeRate::BROADCAST_MIN);
+    let spare = Amount::from_sat(REPAY_VBYTES.saturating_mul(fee_rate).saturating_add(2_000));
     let target = match source {
         Source::Wallet => owed.checked_add(spare).unwrap_or(Amount::MAX_MONEY),
         Source::Collateral => spare,
     };
     let change_script = lock(&tools.wallet).new_address()?.script_pubkey();
     let chosen = lock(&tools.wallet).select(target, rate)?;
+    require_few(&chosen, estimate)?;
     let coins: Vec<(OutPoint, TxOut)> = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
-    let proposer = loan.role;
-    let parts =
-        RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate: rate.to_sat_per_vb_ceil() };
+    let parts = RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate };
     let refuse = |e: crate::contract::ContractError| Trouble::refuse(ErrorCode::Repayment, e);
     let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)?;
     let previous = |outpoint: &OutPoint| {
@@ -128,6 +147,27 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
         owed: loan.terms.repayment_at(at),
         source,
     }))
+}
+
+/// What the other side would refuse is said before it is signed.
+fn require_few(chosen: &[Coin], estimate: u64) -> Result<(), Trouble> {
+    let least = proposal::coin_least(estimate);
+    let small = chosen.iter().find(|coin| coin.txout.value < least);
+    if chosen.len() <= repay::MAX_COINS && small.is_none() {
+        return Ok(());
+    }
+    let what = match small {
+        Some(coin) => format!("a coin of {}, and at these fees each must be worth {least}", coin.txout.value),
+        None => format!("{} coins of yours, and it may spend {}", chosen.len(), repay::MAX_COINS),
+    };
+    let remedy = "make one coin of them with `wallet send` to an address of your own, and repay when that is confirmed";
+    Err(Trouble::refuse(ErrorCode::Coins, format!("the repayment would spend {what}: {remedy}")))
+}
+
+/// The sats that pay the debt at `price`, and no better for `proposer` than what it took back within a day.
+fn owed_sats(loan: &Loan, proposer: Role, at: Time, price: Cents) -> Result<Amount, Trouble> {
+    let owed = repayment_ceil(&loan.terms, at, price).ok_or_else(|| Trouble::later("the debt cannot be computed"))?;
+    Ok(loan.claim_bound(proposer, owed, at))
 }
 
 /// A fresh price, and that no touch has ended the loan already.
@@ -152,48 +192,20 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         .proposal()
         .ok_or_else(|| Trouble::refuse(ErrorCode::Repayment, "the proposed transaction cannot be read"))?;
     let (now, spot) = price_now(&tools, &loan).await?;
-    if now.since(message.at) > deadline::PROPOSAL_PATIENCE || message.at.since(now) > deadline::SPOT_FRESH {
-        return Err(Trouble::refuse(
-            ErrorCode::Repayment,
-            format!("it counts the debt at {}, and it is {now}", message.at),
-        ));
+    if !proposal::is_alive(message.at, now) || message.at.since(now) > deadline::SPOT_FRESH {
+        return Err(Trouble::refuse(ErrorCode::Repayment, format!("it counts the debt at {}, and it is {now}", message.at)));
     }
-    let fair = match proposer {
-        Role::Borrower => deadline::is_fair_repayment(spot, message.price),
-        // For the borrower the higher price is the better one.
-        Role::Lender => deadline::is_fair_repayment(message.price, spot),
-    };
-    if !fair {
-        let text =
-            format!("it uses {} per bitcoin, and spot is {spot}: 0.2 % in its favour is the most", message.price);
+    if !proposal::is_price_fair(proposer, spot, message.price) {
+        let text = format!(
+            "it uses {} per bitcoin, and spot is {spot}: within 0.5 %, and never in the proposer's favour",
+            message.price
+        );
         return Err(Trouble::refuse(ErrorCode::Repayment, text));
     }
-    let range = || Trouble::later("the debt cannot be computed");
-    let owed = repayment_ceil(&loan.terms, message.at, message.price).ok_or_else(range)?;
     let estimate = tools.fee_estimate().await?.0;
-    let least = match proposer {
-        Role::Borrower => owed.checked_add(loan.terms.stake).ok_or_else(range)?,
-        // The collateral less the debt and a fee no higher than twice our own estimate; what was paid ahead helps.
-        Role::Lender => {
-            let fee = repay::size(&proposal.transaction).saturating_mul(estimate.saturating_mul(2));
-            let ahead = skeleton.funding_value.checked_sub(loan.terms.total()).ok_or_else(range)?;
-            let back = loan.terms.collateral.checked_sub(owed).and_then(|back| back.checked_add(ahead));
-            back.and_then(|back| back.checked_sub(Amount::from_sat(fee))).ok_or_else(range)?
-        }
-    };
-    let mut coins = Vec::new();
-    for input in proposal.transaction.input.iter().skip(1).take(repay::MAX_COINS) {
-        let coin = tools.chain.coin_with_mempool(input.previous_output).await?;
-        let coin = coin.filter(|coin| coin.confirmations > 0).ok_or_else(|| {
-            let message = format!("coin {} is not an unspent confirmed coin", input.previous_output);
-            Trouble::refuse(ErrorCode::Repayment, message)
-        })?;
-        coins.push(coin.txout);
-    }
-    // One that pays miners too little would wait, and whoever made it could take it back at any moment: a free option.
-    let least_rate = estimate.div_ceil(2).max(1);
-    repay::check(skeleton, &proposal, &coins, proposer, least, least_rate)
-        .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
+    let coins = coins_of(&tools, &proposal, estimate).await?;
+    let (least, fees) = requires(&loan, skeleton, &proposal, &coins, &message, estimate)?;
+    repay::check(skeleton, &proposal, &coins, proposer, least, &fees).map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     let transaction = repay::countersign(skeleton, proposer, &keys.funding, &proposal)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
@@ -213,4 +225,55 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         source,
     };
     Ok(Outcome::Inputs(loan.id, vec![Input::Repaying(repayment)]))
+}
+
+/// The outputs a proposal's coins spend: few, unspent, confirmed, and worth more than their fee.
+async fn coins_of(tools: &Tools, proposal: &Proposal, estimate: u64) -> Result<Vec<TxOut>, Trouble> {
+    let refuse = |text: String| Trouble::refuse(ErrorCode::Repayment, text);
+    let inputs = proposal.transaction.input.len();
+    if inputs > repay::MAX_COINS + 1 {
+        let most = repay::MAX_COINS;
+        return Err(refuse(format!("its inputs are {inputs}: at most the 2-of-2 and {most} coins of the proposer's")));
+    }
+    let least = proposal::coin_least(estimate);
+    let mut coins = Vec::new();
+    for input in proposal.transaction.input.iter().skip(1) {
+        let coin = tools.chain.coin_with_mempool(input.previous_output).await?;
+        let coin = coin.filter(|coin| coin.confirmations > 0);
+        let coin =
+            coin.ok_or_else(|| refuse(format!("coin {} is not an unspent confirmed coin", input.previous_output)))?;
+        if coin.txout.value < least {
+            let text =
+                format!("coin {} is worth {}, at these fees at least {least}", input.previous_output, coin.txout.value);
+            return Err(refuse(text));
+        }
+        coins.push(coin.txout);
+    }
+    Ok(coins)
+}
+
+/// What our own output of a proposal must hold, and what it may pay to miners.
+fn requires(
+    loan: &Loan,
+    skeleton: &Skeleton,
+    proposal: &Proposal,
+    coins: &[TxOut],
+    message: &Repay,
+    estimate: u64,
+) -> Result<(Amount, RangeInclusive<Amount>), Trouble> {
+    let range = || Trouble::later("the debt cannot be computed");
+    let proposer = loan.role.other();
+    let owed = owed_sats(loan, proposer, message.at, message.price)?;
+    let ahead = skeleton.funding_value.checked_sub(loan.terms.total()).ok_or_else(range)?;
+    let fees = proposal::fee_range(repay::size(&proposal.transaction), estimate, ahead);
+    let least = match proposer {
+        Role::Borrower => owed.checked_add(loan.terms.stake),
+        // The collateral less the debt and the fee, no higher than it may be; what was paid ahead helps.
+        Role::Lender => {
+            let back = loan.terms.collateral.checked_sub(owed).and_then(|back| back.checked_add(ahead));
+            let fee = repay::fee(skeleton, &proposal.transaction, coins).unwrap_or(Amount::ZERO);
+            back.and_then(|back| back.checked_sub(fee.min(*fees.end())))
+        }
+    };
+    Ok((least.ok_or_else(range)?, fees))
 }
