@@ -135,7 +135,8 @@ fn loan() -> Value {
         "level_today": level("20200312", 64_200), "level_next": level("20200313", 64_300),
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
-        "repayment": null, "ended": null, "transactions": [TXID],
+        "repayment": null,
+        "repayment_note": null, "ended": null, "transactions": [TXID],
         "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
     })
 }
@@ -342,6 +343,24 @@ fn a_loan_answers_what_a_person_asks() {
     assert!(list.contains("d01e2a315845") && list.contains("active") && list.contains("warning"), "{list}");
     assert_eq!(stand.json(&["loan", "list"]), json!([loan()]));
     assert!(stand.bad(&["loan", "show", "ffff"]).contains("no loan begins so"));
+}
+
+#[test]
+fn a_repayment_that_did_not_go_ahead_says_why_and_what_comes_next() {
+    let mut refused = loan();
+    refused["repayment_note"] = json!("the lender refused: its fee is too low");
+    let show = |loan: serde_json::Value| {
+        let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+        let stand = Stand::new(vec![(path, loan.clone()), ("GET /v1/loans", json!([loan]))]);
+        stand.good(&["loan", "show", "d01e"])
+    };
+    let text = show(refused.clone());
+    assert!(text.contains("did not go ahead: the lender refused: its fee is too low."), "{text}");
+    assert!(text.contains("loan repay"), "{text}");
+    // While its coin is on its way back nothing else can be proposed.
+    refused["repayment"] = json!("4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b");
+    let text = show(refused);
+    assert!(text.contains("Next: wait for a block: the repayment is being taken back"), "{text}");
 }
 
 #[test]

@@ -45,6 +45,10 @@ async fn borrower_has(world: &World, id: LoanId, what: &str, is: impl Fn(&LoanVi
     .unwrap()
 }
 
+fn txid_of(transaction: &bitcoin::Transaction) -> bitcoin::Txid {
+    transaction.compute_txid()
+}
+
 fn is_cancelled(loan: &LoanView) -> bool {
     matches!(loan.stage, Stage::Cancelled { .. })
 }
@@ -77,7 +81,7 @@ const TERMS: &[Case<Terms>] = &[
         resize(t, 100)
     }),
     ("no fee for the exits", "fee_rate", |t| t.fee_rate = SatPerVb(1)),
-    ("all to the miners", "fee rate", |t| t.fee_rate = SatPerVb(t.fee_rate.0 * 5)),
+    ("all to the miners", "fee rate", |t| t.fee_rate = SatPerVb(t.fee_rate.0 * 3 / 2 + 1)),
     ("a start long past", "start", |t| t.start = Time(t.start.0 - 2 * HOUR)),
     ("a start far ahead", "start", |t| {
         t.start = Time(t.start.0 + 3 * HOUR);
@@ -257,7 +261,7 @@ async fn coins_that_are_not_there(world: &World, lender: &mut FalseLender, coin:
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_lender_silent_after_the_sign_is_withdrawn_from_at_more_than_its_funding_could_pay() {
+async fn a_lender_silent_after_the_sign_costs_the_market_rate_and_more_only_when_its_funding_shows_up() {
     let mut world = World::new().await;
     let mut lender = FalseLender::new(&world).await;
     let coin = lender.exact_coin(&world).await;
@@ -297,10 +301,34 @@ async fn a_lender_silent_after_the_sign_is_withdrawn_from_at_more_than_its_fundi
     let spends = |tx: &bitcoin::Transaction| tx.input.iter().map(|one| one.previous_output).collect::<Vec<_>>();
     assert!(spends(&signed.funding).contains(&withdrawal.input[0].previous_output));
     assert!(withdrawal.input[0].sequence.is_rbf());
-    // By the rules of replacement neither may displace the withdrawal with what it holds.
-    let (ours, theirs) = (lender.fee(&withdrawal).await, lender.fee(&signed.funding).await);
-    assert!(ours.to_sat() >= theirs.to_sat() + withdrawal.vsize() as u64, "{ours} against {theirs}");
-    assert!(ours / withdrawal.weight() > theirs / signed.funding.weight());
+    // While nothing stands against it, it pays what any transaction pays.
+    let market = lender.stranger.chain.fee_rate().await.unwrap().to_sat_per_vb_ceil();
+    let quiet = lender.fee(&withdrawal).await.to_sat();
+    assert!(quiet <= (withdrawal.vsize() as u64 + 2) * market, "{quiet} sats at {market} sat/vB");
+    println!("bound silent-lender {quiet} sats at {market} sat/vB");
+    // The lender likes the price and brings its funding out, which displaces that: now it is worth beating, and by the
+    // rules of replacement what it holds can displace ours no more.
+    let theirs = lender.fee(&signed.funding).await;
+    chain.broadcast(&signed.funding).await.unwrap();
+    let raised = until("the raised withdrawal", PATIENCE, || async {
+        let loan = world.borrower.handle.loan(id).await.map_err(|error| error.message)?;
+        for txid in loan
+            .transactions
+            .iter()
+            .filter(|txid| **txid != signed.funding.compute_txid() && **txid != txid_of(&withdrawal))
+        {
+            let seen = chain.transaction(*txid).await.unwrap().filter(|seen| seen.confirmed.is_none());
+            if let Some(seen) = seen.filter(|seen| spends(&seen.transaction) == spends(&withdrawal)) {
+                return Ok(seen.transaction);
+            }
+        }
+        Err(format!("{loan:#?}"))
+    })
+    .await
+    .unwrap();
+    let ours = lender.fee(&raised).await;
+    assert!(ours.to_sat() >= theirs.to_sat() + raised.vsize() as u64, "{ours} against {theirs}");
+    assert!(ours / raised.weight() > theirs / signed.funding.weight());
     let rejected = chain.broadcast(&signed.funding).await.unwrap_err();
     assert!(rejected.rejection().is_some(), "{rejected}");
     world.bitcoind.mine(1).await.unwrap();

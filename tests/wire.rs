@@ -8,8 +8,8 @@ use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{Cents, Time};
 use hypothec::loan::LoanId;
-use hypothec::protocol::messages::{Ready, Refused};
-use hypothec::protocol::{Message, Stage};
+use hypothec::protocol::messages::{Ready, Refused, RepayRequest};
+use hypothec::protocol::{Exit, Message, Stage};
 use std::time::Duration;
 use world::stranger::Stranger;
 use world::World;
@@ -189,4 +189,240 @@ async fn a_borrower_who_refuses_while_the_lender_makes_its_coin_locks_none_of_th
     })
     .await
     .unwrap();
+}
+
+/// A wide transaction for little, on the borrower's output of a funding transaction that waits.
+fn cheap_child(stranger: &mut Stranger, funding: &bitcoin::Transaction, vout: u32) -> bitcoin::Transaction {
+    use bitcoin::{absolute::LockTime, transaction::Version, Psbt, Sequence, Transaction, TxIn, TxOut, Witness};
+    const WIDE: u64 = 300;
+    let coin = funding.output[vout as usize].clone();
+    let fee = bitcoin::Amount::from_sat(WIDE * 31 * 2);
+    let script = stranger.script();
+    let each = TxOut { value: bitcoin::Amount::from_sat(1_000), script_pubkey: script.clone() };
+    let mut output = vec![each; WIDE as usize - 1];
+    let spent: bitcoin::Amount = output.iter().map(|out| out.value).sum();
+    output.push(TxOut { value: coin.value - spent - fee, script_pubkey: script });
+    let input = TxIn {
+        previous_output: bitcoin::OutPoint { txid: funding.compute_txid(), vout },
+        script_sig: bitcoin::ScriptBuf::new(),
+        sequence: Sequence::ENABLE_RBF_NO_LOCKTIME,
+        witness: Witness::new(),
+    };
+    let tx = Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![input], output };
+    let mut psbt = Psbt::from_unsigned_tx(tx).unwrap();
+    psbt.inputs[0].witness_utxo = Some(coin);
+    psbt.inputs[0].non_witness_utxo = Some(funding.clone());
+    stranger.wallet.sign_inputs(&mut psbt).unwrap();
+    let mut signed = psbt.unsigned_tx.clone();
+    signed.input[0].witness = psbt.inputs[0].final_script_witness.clone().unwrap();
+    signed
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_cheap_child_of_the_borrowers_does_not_hold_the_lender_in_a_funding_that_waits() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    let loan = stranger.negotiate(&world, 300_000, 2, coin).await;
+    let id = loan.terms.id();
+    for message in &loan.messages {
+        stranger.say(message);
+    }
+    let seen = |loans: Vec<(LoanId, Stage)>| loans.iter().any(|(_, stage)| *stage == Stage::Confirming).then_some(());
+    lender_says(&world, "funding seen", seen).await;
+    let chain = stranger.chain.clone();
+    let funding = chain.transaction(loan.skeleton.funding.txid).await.unwrap().unwrap().transaction;
+    let principal = |out: &bitcoin::TxOut| out.script_pubkey == loan.terms.principal_script;
+    let vout = funding.output.iter().position(principal).unwrap() as u32;
+    stranger.catch_up(&world).await;
+    let child = cheap_child(&mut stranger, &funding, vout);
+    chain.broadcast(&child).await.unwrap();
+    let family = chain.family_fee(funding.compute_txid()).await.unwrap().unwrap();
+    world.lender.handle.cancel(id).await.unwrap();
+    let back = until("the lender's coin on its way back", Duration::from_secs(30), || async {
+        let loan = world.lender.handle.loan(id).await.unwrap();
+        for txid in loan.transactions.iter().filter(|txid| **txid != funding.compute_txid()) {
+            let seen = chain.transaction(*txid).await.unwrap().filter(|seen| seen.confirmed.is_none());
+            if let Some(seen) = seen {
+                return Ok(seen.transaction);
+            }
+        }
+        Err(format!("{loan:#?}"))
+    })
+    .await
+    .unwrap();
+    assert!(chain.transaction(funding.compute_txid()).await.unwrap().is_none(), "displaced");
+    let coin = back.input[0].previous_output;
+    let worth = chain.transaction(coin.txid).await.unwrap().unwrap().transaction.output[coin.vout as usize].value;
+    let paid = worth - back.output.iter().map(|out| out.value).sum();
+    assert!(paid > family && paid.to_sat() <= loan.terms.collateral.to_sat() / 100, "{paid} against {family}");
+    println!("bound pinned-walk-away {} sats against {} sats of funding and child", paid.to_sat(), family.to_sat());
+    world.bitcoind.mine(1).await.unwrap();
+    let ended = |loans: Vec<(LoanId, Stage)>| {
+        loans.iter().any(|(_, stage)| matches!(stage, Stage::Cancelled { .. })).then_some(())
+    };
+    lender_says(&world, "cancelled", ended).await;
+}
+
+/// 13 March 2020, 02:00: within the hour the price falls through the level.
+const EVE: u32 = 98 * world::HOUR;
+
+/// A repayment at the price of before the fall, completed by the lender and waiting, and the touch attested since.
+struct Pinned {
+    world: World,
+    stranger: Stranger,
+    id: LoanId,
+    coin: bitcoin::OutPoint,
+    repayment: bitcoin::Txid,
+    /// What the touch pays the lender.
+    due: u64,
+    /// What the repayment pays it.
+    paid: u64,
+}
+
+/// Moves the clock while nothing is mined.
+async fn pass(world: &mut World, seconds: u32) {
+    world.now = world.now.plus(seconds).unwrap();
+    world.bitcoind.set_mock_time(world.now).await.unwrap();
+    hypothec_oracle::clock::Clock::set_file(&world.dir.path().join("clock"), world.now).unwrap();
+}
+
+async fn touched_while_a_repayment_waits() -> Pinned {
+    let mut world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 2).await;
+    let loan = stranger.open(&world, 300_000, 30, coins[0]).await;
+    let id = loan.terms.id();
+    world.advance(world::START.plus(EVE).unwrap()).await;
+    stranger.catch_up(&world).await;
+    let spot = stranger.spot().await;
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, 5);
+    let Message::Repay(repay) = &message else { panic!("{message:?}") };
+    let repayment = repay.proposal().unwrap().0.transaction;
+    stranger.say(&message);
+    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+    let level = world.lender.handle.loan(id).await.unwrap().level_today.unwrap();
+    pass(&mut world, world::HOUR).await;
+    until("the touch", Duration::from_secs(60), || async {
+        let events = world.lender.handle.events(0, Duration::ZERO).await.unwrap();
+        let told = events.iter().any(|one| one.loan_id == Some(id) && one.event == "attested");
+        told.then_some(()).ok_or_else(|| format!("{events:#?}"))
+    })
+    .await
+    .unwrap();
+    let (coin, txid) = (coins[1], repayment.compute_txid());
+    let paid = repayment.output[0].value.to_sat();
+    Pinned { world, stranger, id, coin, repayment: txid, due: level.lender_sats, paid }
+}
+
+impl Pinned {
+    /// How the lender's node sees the loan end, once that is `exit`.
+    async fn ends_by(&self, exit: Exit) -> hypothec::node::view::ExitView {
+        until("the end", Duration::from_secs(30), || async {
+            let ended = self.world.lender.handle.loan(self.id).await.unwrap().ended;
+            let found = ended.clone().filter(|ended| ended.exit == Some(exit));
+            found.ok_or_else(|| format!("{ended:?}"))
+        })
+        .await
+        .unwrap()
+    }
+
+    async fn waits(&self, txid: bitcoin::Txid) -> bool {
+        let seen = self.stranger.chain.transaction(txid).await.unwrap();
+        seen.is_some_and(|seen| seen.confirmed.is_none())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repayment_completed_before_a_touch_confirms_first_and_is_booked() {
+    let pinned = touched_while_a_repayment_waits().await;
+    assert!(pinned.waits(pinned.repayment).await, "it was not displaced");
+    assert_eq!(pinned.ends_by(Exit::Repaid).await.txid, pinned.repayment);
+    pinned.world.bitcoind.mine(1).await.unwrap();
+    until("the block", Duration::from_secs(30), || async {
+        let ended = pinned.ends_by(Exit::Repaid).await;
+        ended.height.map(drop).ok_or_else(|| format!("{ended:?}"))
+    })
+    .await
+    .unwrap();
+    let short = pinned.due.saturating_sub(pinned.paid);
+    assert!(pinned.paid < pinned.due && short * 100 <= pinned.due * 12, "{short} of {}", pinned.due);
+    println!("bound repayment-that-waits {short} sats less than the touch, for 3 blocks at most");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_touch_goes_out_at_once_when_a_coin_of_the_repayment_is_spent_elsewhere() {
+    let mut pinned = touched_while_a_repayment_waits().await;
+    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(60);
+    let back = pinned.stranger.wallet.spend_to_self(pinned.coin, rate, None).unwrap();
+    let chain = pinned.stranger.chain.clone();
+    chain.broadcast(&back.transaction).await.unwrap();
+    let before = std::time::Instant::now();
+    let ended = pinned.ends_by(Exit::Liquidated).await;
+    assert!(pinned.waits(ended.txid).await, "in the mempool, before any block");
+    assert_eq!(ended.height, None);
+    assert!(before.elapsed() < Duration::from_secs(10));
+    println!("bound double-spent-repayment {} ms to the touch, 0 blocks", before.elapsed().as_millis());
+    pinned.world.bitcoind.mine(1).await.unwrap();
+    let (paid, due) = (pinned.ends_by(Exit::Liquidated).await.paid_to_lender_sats, pinned.due);
+    assert_eq!(paid, due);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_touch_goes_out_when_the_repayment_is_not_in_the_third_block() {
+    let pinned = touched_while_a_repayment_waits().await;
+    for _ in 0..3 {
+        pinned.world.settle().await;
+        assert!(pinned.waits(pinned.repayment).await);
+        pinned.world.bitcoind.mine_only(&[]).await.unwrap();
+    }
+    let ended = pinned.ends_by(Exit::Liquidated).await;
+    assert!(pinned.waits(ended.txid).await && !pinned.waits(pinned.repayment).await);
+    pinned.world.bitcoind.mine(1).await.unwrap();
+    until("the block", Duration::from_secs(30), || async {
+        let ended = pinned.ends_by(Exit::Liquidated).await;
+        ended.height.map(drop).ok_or_else(|| format!("{ended:?}"))
+    })
+    .await
+    .unwrap();
+    assert_eq!(pinned.ends_by(Exit::Liquidated).await.paid_to_lender_sats, pinned.due);
+    println!("bound pinned-touch {} blocks", hypothec::settlement::proposal::PATIENCE_BLOCKS);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lenders_own_proposal_left_lying_while_the_price_falls_is_taken_back_and_worth_nothing() {
+    let mut world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 1).await;
+    let loan = stranger.open(&world, 300_000, 30, coins[0]).await;
+    let id = loan.terms.id();
+    stranger.say(&Message::RepayRequest(RepayRequest { loan: id.0 }));
+    let pick = |message| match message {
+        Message::Repay(repay) if repay.loan == id.0 => Some(repay),
+        _ => None,
+    };
+    let repay = stranger.message("a proposal", pick).await;
+    // Held, not completed: the price falls, and it pays the lender fewer sats than are owed.
+    pass(&mut world, 3 * world::HOUR).await;
+    let told = until("the withdrawal", Duration::from_secs(60), || async {
+        let events = world.lender.handle.events(0, Duration::ZERO).await.unwrap();
+        let dropped = events.iter().find(|one| one.event == "repayment_dropped").map(|one| one.text.clone());
+        let withdrawn = events.iter().any(|one| one.event == "repayment_withdrawn");
+        let out = world.bitcoind.mempool_len().await.unwrap() == 1;
+        dropped.filter(|_| withdrawn && out).ok_or_else(|| format!("{events:#?}"))
+    })
+    .await
+    .unwrap();
+    assert!(told.contains("did not complete it within 60 s"), "{told}");
+    let note = world.lender.handle.loan(id).await.unwrap().repayment_note.unwrap();
+    assert!(note.contains("60 s"), "{note}");
+    let (proposal, _) = repay.proposal().unwrap();
+    let role = hypothec::contract::Role::Lender;
+    let late = hypothec::contract::repay::countersign(&loan.skeleton, role, &loan.key, &proposal).unwrap();
+    let refused = stranger.chain.broadcast(&late).await.unwrap_err();
+    assert!(refused.rejection().is_some(), "{refused}");
+    world.bitcoind.mine(1).await.unwrap();
+    assert!(stranger.chain.broadcast(&late).await.unwrap_err().rejection().is_some(), "gone for ever");
+    let life = hypothec::settlement::proposal::LIFE;
+    println!("bound lenders-own-proposal {life} s until its withdrawal is out");
 }

@@ -56,6 +56,13 @@ impl Chain {
         node.fee_rate().await
     }
 
+    /// What a transaction in the mempool and all that spend its outputs there pay together: what a replacement must beat.
+    /// `None` where it is not in the mempool.
+    pub async fn family_fee(&self, txid: Txid) -> Result<Option<Amount>, Error> {
+        let Chain::Bitcoind(node) = self;
+        node.family_fee(txid).await
+    }
+
     /// An output that no block has spent; outputs and spends in the mempool do not count.
     pub async fn coin(&self, outpoint: OutPoint) -> Result<Option<Coin>, Error> {
         let Chain::Bitcoind(node) = self;
@@ -122,6 +129,16 @@ struct Estimate {
 #[derive(Deserialize)]
 struct MempoolInfo {
     mempoolminfee: f64,
+}
+
+#[derive(Deserialize)]
+struct MempoolEntry {
+    fees: EntryFees,
+}
+
+#[derive(Deserialize)]
+struct EntryFees {
+    descendant: f64,
 }
 
 #[derive(Deserialize)]
@@ -218,6 +235,12 @@ impl Bitcoind {
         let relay: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
         let estimate = estimate.feerate.map(|rate| rate_ceil("estimatesmartfee", rate)).transpose()?;
         Ok(self.config.fees.bound(estimate, rate_ceil("getmempoolinfo", relay.mempoolminfee)?))
+    }
+
+    async fn family_fee(&self, txid: Txid) -> Result<Option<Amount>, Error> {
+        let method = "getmempoolentry";
+        let entry: Option<MempoolEntry> = self.rpc.find(method, vec![json!(txid)]).await?;
+        entry.map(|entry| amount(method, entry.fees.descendant)).transpose()
     }
 
     async fn coin(&self, outpoint: OutPoint, with_mempool: bool) -> Result<Option<Coin>, Error> {

@@ -68,6 +68,13 @@ pub fn exit_fee_rate(estimate: SatPerVb) -> SatPerVb {
     SatPerVb(estimate.0.saturating_mul(EXIT_FEE_RATE_TIMES)).clamp(EXIT_FEE_RATE_MIN, FEE_RATE_MAX)
 }
 
+/// Would a borrower whose own estimate is `estimate` take a quote at `quoted`? It pays at most half as much again as it
+/// would have named itself, and not so little that no exit would be mined: a quarter of that.
+pub fn is_exit_fee_rate_fair(quoted: SatPerVb, estimate: SatPerVb) -> bool {
+    let ours = exit_fee_rate(estimate);
+    quoted.0.saturating_mul(2) <= ours.0.saturating_mul(3) && quoted.0.saturating_mul(4) >= ours.0
+}
+
 /// The smallest collateral that exits at `rate` are worth: their fee is 1 % of it. `None` on overflow.
 pub fn collateral_min_ceil(rate: SatPerVb) -> Option<Amount> {
     let fee = exit_fee_ceil(rate)?.to_sat();
@@ -86,6 +93,16 @@ mod tests {
         assert_eq!(exit_fee_rate(SatPerVb(u64::MAX)), FEE_RATE_MAX);
         assert_eq!(exit_fee_ceil(SatPerVb(25)), Some(Amount::from_sat(4_250)));
         assert_eq!(exit_fee_ceil(SatPerVb(u64::MAX)), None);
+    }
+
+    #[test]
+    fn a_quoted_rate_is_at_most_half_as_much_again_as_ones_own() {
+        let cases = [(1, 37, true), (1, 38, false), (10, 45, true), (10, 46, false), (40, 180, true), (40, 181, false)];
+        for (estimate, quoted, fair) in cases {
+            assert_eq!(is_exit_fee_rate_fair(SatPerVb(quoted), SatPerVb(estimate)), fair, "{quoted} at {estimate}");
+        }
+        assert!(is_exit_fee_rate_fair(SatPerVb(30), SatPerVb(40)));
+        assert!(!is_exit_fee_rate_fair(SatPerVb(29), SatPerVb(40)));
     }
 
     #[test]

@@ -258,6 +258,7 @@ fn a_repayment_wide_with_coins_so_that_no_exit_can_take_its_place_is_refused() {
     assert!(judge(&of(5).0, &of(5).1).unwrap_err().to_string().contains("inputs"));
     let (most, prevouts, fee) = of(4);
     judge(&most, &prevouts).unwrap();
+    assert!(repay::size(&most.transaction) < 550, "{}", repay::size(&most.transaction));
     println!("bound widest-repayment {} vB, {} sats at {RATE} sat/vB", repay::size(&most.transaction), fee.to_sat());
 }
 

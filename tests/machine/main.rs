@@ -303,3 +303,25 @@ fn who_double_spends_a_complete_repayment_pays_no_fewer_sats_for_a_day() {
     assert_eq!(bound(&world, 1), cheaper.to_sat());
     println!("bound taken-back-repayment {} s", hypothec::settlement::proposal::MEMORY);
 }
+
+#[test]
+fn a_log_of_before_confirmations_were_counted_reads_back_and_its_loan_is_active_at_the_next_look() {
+    let mut world = funded();
+    world.propose(true, true);
+    world.act(1, false);
+    for node in &world.nodes {
+        let new = |event: &Event| matches!(event, Event::Activated | Event::RepaymentCompleted { .. });
+        let old: Vec<_> = node.log.iter().filter(|recorded| !new(&recorded.event)).cloned().collect();
+        assert!(old.len() < node.log.len());
+        let mut node = world::Node::of(&old);
+        // What waits is a repayment of which nothing says since when: an attested exit would not wait for it.
+        assert_eq!((&node.loan.stage, node.loan.standing_repayment(world.moment.height)), (&Stage::Closing, None));
+        node.tell(Input::Tick, world.moment).unwrap();
+
+        let before = old.iter().take_while(|recorded| !matches!(recorded.event, Event::Repaying(_)));
+        let mut node = world::Node::of(&before.cloned().collect::<Vec<_>>());
+        assert_eq!(node.loan.stage, Stage::Confirming);
+        node.tell(Input::Tick, world.moment).unwrap();
+        assert_eq!(node.loan.stage, Stage::Active);
+    }
+}

@@ -10,6 +10,9 @@ use crate::wallet::{Error, Rival};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use std::sync::Arc;
 
+/// Taking a funding coin back costs at most this part of the collateral, however much hangs on the funding transaction.
+const WALK_AWAY_PARTS: u64 = 100;
+
 /// Finds the lender's exact coin, or makes it.
 pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
     let value = lender_coin_value(&loan.terms).map_err(Trouble::later)?;
@@ -37,16 +40,28 @@ pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trou
 
 /// Takes back our funding coin, so that the contract can never be funded.
 pub async fn withdraw(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
-    if loan.withdrawal.is_some() {
-        return Ok(Outcome::Nothing);
-    }
-    Ok(Outcome::Inputs(loan.id, vec![walk_away(&tools, &loan).await?]))
+    let made = take_back_funding(&tools, &loan).await?;
+    Ok(made.map_or(Outcome::Nothing, |input| Outcome::Inputs(loan.id, vec![input])))
 }
 
-/// The transaction that takes back our funding coin.
+/// The transaction that takes back our funding coin, for a person.
 pub async fn walk_away(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
+    let made = take_back_funding(tools, loan).await?;
+    let known = || loan.withdrawal.clone().map(Input::Withdrawn);
+    made.or_else(known).ok_or_else(|| Trouble::later("the coin is being taken back"))
+}
+
+/// Takes our funding coin back at the market's rate; `None` where that is done already. Only against a funding
+/// transaction that has come out, and what hangs on it, it pays more.
+async fn take_back_funding(tools: &Tools, loan: &Loan) -> Result<Option<Input>, Trouble> {
     let coin = loan.coins.first().copied().ok_or_else(|| Trouble::later("the loan has no coin"))?;
-    Ok(Input::Withdrawn(take_back(tools, coin, funding_rival(loan)?).await?))
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    let family = tools.chain.family_fee(skeleton.funding.txid).await?;
+    if loan.withdrawal.is_some() && family.is_none() {
+        return Ok(None);
+    }
+    let rival = family.map(|family| funding_rival(loan, family)).transpose()?;
+    Ok(Some(Input::Withdrawn(take_back(tools, coin, rival.as_ref()).await?)))
 }
 
 /// The transaction that takes back the coin of an open repayment proposal.
@@ -72,20 +87,29 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
     let coin = coins.iter().max_by_key(worth).copied();
     let coin = coin.ok_or_else(|| Trouble::later("the repayment spends no coin of ours"))?;
     let rival = repayment_rival(tools, loan, &repayment.transaction, &coins)?;
-    Ok(Input::RepaymentWithdrawn(take_back(tools, coin, rival).await?))
+    Ok(Input::RepaymentWithdrawn(take_back(tools, coin, Some(&rival)).await?))
 }
 
-/// The funding transaction as the rival of a withdrawal. Whoever holds it complete could bring it out once it sees the
-/// withdrawal and likes the price better: what we pay must be more than it can displace.
-fn funding_rival(loan: &Loan) -> Result<Rival, Trouble> {
+/// The funding transaction in the mempool as the rival of a withdrawal: with the transactions that spend its outputs, which
+/// are displaced with it and cost whoever hung them there nothing. So there is a limit to what is paid against them.
+fn funding_rival(loan: &Loan, family: Amount) -> Result<Rival, Trouble> {
     let inputs = loan.funding_inputs.len().saturating_sub(1).max(1);
     let theirs = lender_shares(&loan.terms).map_err(Trouble::later)?.funding_fee;
     let ours = borrower_shares(&loan.terms, inputs).map_err(Trouble::later)?.funding_fee;
     // Change too small for an output is fee as well.
-    let fee = theirs.to_sat().saturating_add(ours.to_sat()).saturating_add(DUST.to_sat());
+    let signed = theirs.to_sat().saturating_add(ours.to_sat()).saturating_add(DUST.to_sat());
+    let most = loan.terms.collateral.to_sat() / WALK_AWAY_PARTS;
+    if family.to_sat() > signed.max(most) {
+        let text = format!(
+            "the coin is not taken back: the funding transaction pays {family} with what hangs on it, and more than {most} \
+             sats, a hundredth of the collateral, is not paid against that; it is about to confirm"
+        );
+        return Err(Trouble::Later(text));
+    }
     // Signatures are a little shorter than the fee was computed for.
     let rate = loan.terms.fee_rate.0.saturating_mul(21).div_ceil(20);
-    Ok(Rival { fee: Amount::from_sat(fee), fee_rate: FeeRate::from_sat_per_vb(rate).unwrap_or(FeeRate::MAX) })
+    let fee_rate = FeeRate::from_sat_per_vb(rate).unwrap_or(FeeRate::MAX);
+    Ok(Rival { fee: family.max(Amount::from_sat(signed)), fee_rate })
 }
 
 /// The completed repayment as the rival of a withdrawal.
@@ -101,12 +125,12 @@ fn repayment_rival(tools: &Tools, loan: &Loan, repayment: &Transaction, coins: &
     Ok(Rival { fee: Amount::from_sat(fee), fee_rate: FeeRate::from_sat_per_kwu(rate) })
 }
 
-async fn take_back(tools: &Tools, coin: OutPoint, rival: Rival) -> Result<Transaction, Trouble> {
+async fn take_back(tools: &Tools, coin: OutPoint, rival: Option<&Rival>) -> Result<Transaction, Trouble> {
     let rate = tools.chain.fee_rate().await?;
     let mut wallet = lock(&tools.wallet);
-    let payment = match wallet.spend_to_self(coin, rate, Some(&rival)) {
+    let payment = match wallet.spend_to_self(coin, rate, rival) {
         // Fees have risen beyond the coin: what beats the rival is worth more than nothing.
-        Err(Error::TooSmall { .. }) => wallet.spend_to_self(coin, FeeRate::BROADCAST_MIN, Some(&rival))?,
+        Err(Error::TooSmall { .. }) => wallet.spend_to_self(coin, FeeRate::BROADCAST_MIN, rival)?,
         other => other?,
     };
     Ok(payment.transaction)

@@ -4,7 +4,7 @@ use super::{Given, Got, Outcome};
 use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::{receipt, wire, Role};
-use crate::loan::fees::exit_fee_rate;
+use crate::loan::fees::{exit_fee_rate, is_exit_fee_rate_fair};
 use crate::loan::interest::minimum_days;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::policy::{self, Policy};
@@ -269,9 +269,10 @@ async fn check_quote(
         let right = format!("spot {spot} within 0.2 %");
         return Err(wrong("reference price", terms.reference_price.to_string(), right));
     }
-    let ours = exit_fee_rate(tools.fee_estimate().await?);
-    if terms.fee_rate.0 > ours.0.saturating_mul(4) || terms.fee_rate.0.saturating_mul(4) < ours.0 {
-        return Err(wrong("fee rate", terms.fee_rate.to_string(), format!("about {ours}")));
+    let estimate = tools.fee_estimate().await?;
+    if !is_exit_fee_rate_fair(terms.fee_rate, estimate) {
+        let right = format!("about {}, and at most half as much again", exit_fee_rate(estimate));
+        return Err(wrong("fee rate", terms.fee_rate.to_string(), right));
     }
     let receipt = wire::read_announcement(&quote.receipt.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     receipt::check(&terms, &receipt).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;

@@ -99,7 +99,10 @@ pub async fn propose_for_borrower(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<
         refusal @ Trouble::Refuse { code: ErrorCode::Repayment, .. } => refusal,
         other => {
             tracing::warn!(loan = %loan.id, "no repayment proposed: {}", other.message());
-            Trouble::refuse(ErrorCode::Unavailable, "this lender can propose no repayment right now; ask again in a while")
+            Trouble::refuse(
+                ErrorCode::Unavailable,
+                "this lender can propose no repayment right now; ask again in a while",
+            )
         }
     })?;
     Ok(Outcome::Inputs(loan.id, vec![input]))
@@ -193,7 +196,10 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         .ok_or_else(|| Trouble::refuse(ErrorCode::Repayment, "the proposed transaction cannot be read"))?;
     let (now, spot) = price_now(&tools, &loan).await?;
     if !proposal::is_alive(message.at, now) || message.at.since(now) > deadline::SPOT_FRESH {
-        return Err(Trouble::refuse(ErrorCode::Repayment, format!("it counts the debt at {}, and it is {now}", message.at)));
+        return Err(Trouble::refuse(
+            ErrorCode::Repayment,
+            format!("it counts the debt at {}, and it is {now}", message.at),
+        ));
     }
     if !proposal::is_price_fair(proposer, spot, message.price) {
         let text = format!(
@@ -205,7 +211,8 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     let estimate = tools.fee_estimate().await?.0;
     let coins = coins_of(&tools, &proposal, estimate).await?;
     let (least, fees) = requires(&loan, skeleton, &proposal, &coins, &message, estimate)?;
-    repay::check(skeleton, &proposal, &coins, proposer, least, &fees).map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
+    repay::check(skeleton, &proposal, &coins, proposer, least, &fees)
+        .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     let transaction = repay::countersign(skeleton, proposer, &keys.funding, &proposal)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
