@@ -390,6 +390,37 @@ async fn a_touch_goes_out_when_the_repayment_is_not_in_the_third_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_completed_repayment_that_is_double_spent_and_proposed_again_for_less_is_refused() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 3).await;
+    let loan = stranger.open(&world, 300_000, 30, coins[0]).await;
+    let (spot, id) = (stranger.spot().await, loan.terms.id());
+    // As it would be after a rise: first the dearer sats, then the cheaper.
+    let dear = Cents(spot.0 * 996 / 1_000);
+    let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
+    stranger.say(&message);
+    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(60);
+    let back = stranger.wallet.spend_to_self(coins[1], rate, None).unwrap();
+    let chain = stranger.chain.clone();
+    chain.broadcast(&back.transaction).await.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    lender_says(&world, "it lives", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Active).then_some(())).await;
+    let told = world.lender.handle.loan(id).await.unwrap().repayment_note.unwrap();
+    assert!(told.contains("the borrower took its repayment back"), "{told}");
+    stranger.catch_up(&world).await;
+    let cheaper = stranger.proposal(&loan, coins[2], spot, world.now, 5);
+    stranger.say(&cheaper);
+    let refused = stranger.refusal(id.0).await.message;
+    assert!(refused.contains("lender's output"), "{refused}");
+    // For as much as before it may go.
+    let again = stranger.proposal(&loan, coins[2], dear, world.now, 5);
+    stranger.say(&again);
+    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lenders_own_proposal_left_lying_while_the_price_falls_is_taken_back_and_worth_nothing() {
     let mut world = World::new().await;
     let mut stranger = Stranger::new(&world, "stranger").await;

@@ -20,6 +20,7 @@ mod counterparty_settles_first;
 mod funding_is_reorged;
 mod hostile_offers_are_refused;
 mod level_is_touched;
+mod level_is_touched_while_a_repayment_waits;
 mod loan_across_a_year_end;
 mod loan_matures;
 mod nobody_wakes_for_a_year;
