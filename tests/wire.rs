@@ -287,7 +287,7 @@ async fn pass(world: &mut World, seconds: u32) {
     hypothec_oracle::clock::Clock::set_file(&world.dir.path().join("clock"), world.now).unwrap();
 }
 
-async fn touched_while_a_repayment_waits() -> Pinned {
+async fn touched_while_a_repayment_waits(fee_rate: u64) -> Pinned {
     let mut world = World::new().await;
     let mut stranger = Stranger::new(&world, "stranger").await;
     let coins = stranger.coins(&world, 2).await;
@@ -296,7 +296,7 @@ async fn touched_while_a_repayment_waits() -> Pinned {
     world.advance(world::START.plus(EVE).unwrap()).await;
     stranger.catch_up(&world).await;
     let spot = stranger.spot().await;
-    let message = stranger.proposal(&loan, coins[1], spot, world.now, 5);
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, fee_rate);
     let Message::Repay(repay) = &message else { panic!("{message:?}") };
     let repayment = repay.proposal().unwrap().0.transaction;
     stranger.say(&message);
@@ -335,7 +335,7 @@ impl Pinned {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repayment_completed_before_a_touch_confirms_first_and_is_booked() {
-    let pinned = touched_while_a_repayment_waits().await;
+    let pinned = touched_while_a_repayment_waits(5).await;
     assert!(pinned.waits(pinned.repayment).await, "it was not displaced");
     assert_eq!(pinned.ends_by(Exit::Repaid).await.txid, pinned.repayment);
     pinned.world.bitcoind.mine(1).await.unwrap();
@@ -352,7 +352,7 @@ async fn a_repayment_completed_before_a_touch_confirms_first_and_is_booked() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_touch_goes_out_at_once_when_a_coin_of_the_repayment_is_spent_elsewhere() {
-    let mut pinned = touched_while_a_repayment_waits().await;
+    let mut pinned = touched_while_a_repayment_waits(5).await;
     let rate = bitcoin::FeeRate::from_sat_per_vb_u32(60);
     let back = pinned.stranger.wallet.spend_to_self(pinned.coin, rate, None).unwrap();
     let chain = pinned.stranger.chain.clone();
@@ -370,7 +370,8 @@ async fn a_touch_goes_out_at_once_when_a_coin_of_the_repayment_is_spent_elsewher
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_touch_goes_out_when_the_repayment_is_not_in_the_third_block() {
-    let pinned = touched_while_a_repayment_waits().await;
+    // As dear in all as one may be, so that it is as hard to replace as it can be.
+    let pinned = touched_while_a_repayment_waits(13).await;
     for _ in 0..3 {
         pinned.world.settle().await;
         assert!(pinned.waits(pinned.repayment).await);

@@ -27,6 +27,9 @@ pub const PATIENCE_BLOCKS: u32 = 3;
 /// A coin of a repayment is worth at least this many times the fee of spending it.
 pub const COIN_FEE_TIMES: u64 = 5;
 
+/// What an exit must pay more than a repayment it is to replace, at the usual step of relay and its largest size, sats.
+pub const REPLACE_STEP: u64 = 200;
+
 /// The price a proposer offers at `spot`: a little against itself.
 pub fn price_offered(proposer: Role, spot: Cents) -> Cents {
     let margin = |up: u32| u128::from(spot.0) * u128::from(up);
@@ -54,11 +57,11 @@ pub fn is_alive(at: Time, now: Time) -> bool {
 }
 
 /// The total fee of a repayment of `size` virtual bytes, in sats: the full estimate (sat/vB), and no more than an exit
-/// has paid ahead or half as much again as the estimate asks, whichever is more. Above that the touch could not take
-/// its place.
+/// that has paid `ahead` can replace, or half as much again as the estimate asks, whichever is more.
 pub fn fee_range(size: u64, estimate: u64, ahead: Amount) -> RangeInclusive<Amount> {
     let least = size.saturating_mul(estimate.max(1));
-    let most = ahead.to_sat().max(least.saturating_add(least / 2));
+    let replaceable = ahead.to_sat().saturating_sub(REPLACE_STEP);
+    let most = replaceable.max(least.saturating_add(least / 2));
     Amount::from_sat(least)..=Amount::from_sat(most)
 }
 
@@ -159,9 +162,9 @@ mod tests {
     fn the_fee_is_the_full_estimate_and_no_more_than_an_exit_paid_ahead_unless_the_estimate_asks_it() {
         let sats = |range: RangeInclusive<Amount>| (range.start().to_sat(), range.end().to_sat());
         let ahead = Amount::from_sat(4_250);
-        assert_eq!(sats(fee_range(300, 5, ahead)), (1_500, 4_250));
+        assert_eq!(sats(fee_range(300, 5, ahead)), (1_500, 4_050));
         assert_eq!(sats(fee_range(300, 20, ahead)), (6_000, 9_000));
-        assert_eq!(sats(fee_range(300, 0, ahead)), (300, 4_250));
+        assert_eq!(sats(fee_range(300, 0, ahead)), (300, 4_050));
         assert_eq!(sats(fee_range(u64::MAX, 7, ahead)).0, u64::MAX);
     }
 
