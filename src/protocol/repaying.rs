@@ -73,6 +73,14 @@ impl Loan {
         })
     }
 
+    /// Of the transactions at hand that could end the loan the one that is to: what is brought out and paid for at this
+    /// height. A repayment that both have signed while it stands, else the exit that is ready, else what is seen.
+    pub fn wanted_exit(&self, height: u32) -> Option<&Transaction> {
+        let ready = self.pending.as_ref().map(|pending| &pending.transaction);
+        let seen = self.exit.as_ref().map(|exit| &exit.seen.transaction);
+        self.standing_repayment(height).or(ready).or(seen)
+    }
+
     /// What `proposer` has to pay, or may ask, for a debt of `owed` sats: no better for it than what it took back in
     /// the last day, or leaves waiting.
     pub fn claim_bound(&self, proposer: Role, owed: Amount, now: Time) -> Amount {
@@ -220,9 +228,9 @@ pub(super) fn actions(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     let Some(repayment) = &loan.repayment else { return };
     let seen = loan.is_repayment_seen();
     if loan.role != repayment.proposer {
-        // Completed by us.
-        let free = loan.pending.is_none() || loan.standing_repayment(moment.height).is_some();
-        if loan.exit.is_none() && free {
+        // Completed by us; while it stands it is the exit that is wanted.
+        let wanted = loan.standing_repayment(moment.height).is_some();
+        if loan.exit.is_none() && loan.pending.is_none() && !wanted {
             actions.push(Action::Broadcast(Box::new(repayment.transaction.clone())));
         }
         return;

@@ -99,7 +99,8 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
         let ours = loan.withdrawal.as_ref().or(loan.funding.as_ref().map(|seen| &seen.transaction));
         actions.extend(ours.map(broadcast));
         // What was enough while the funding transaction was away may be too little against it.
-        actions.extend(loan.withdrawal.as_ref().map(|_| Action::Withdraw));
+        let raised = loan.withdrawal.is_some() && loan.stage == Stage::Confirming;
+        actions.extend(raised.then_some(Action::Withdraw));
     }
     let exit = loan.exit.as_ref().map(|exit| &exit.seen);
     if confirmed(exit) {
@@ -107,10 +108,11 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     }
     // Our own exit keeps competing until one is confirmed; a repayment that both have signed goes first for a few
     // blocks, and after them gives way.
-    let stands = loan.standing_repayment(moment.height).is_some();
-    actions.extend(loan.pending.as_ref().filter(|_| !stands).map(|pending| broadcast(&pending.transaction)));
-    let gives_way = loan.pending.is_some() && !stands && loan.is_repayment_seen();
-    actions.extend(exit.filter(|_| !gives_way).map(|seen| broadcast(&seen.transaction)));
+    let wanted = loan.wanted_exit(moment.height);
+    actions.extend(wanted.map(broadcast));
+    let gives_way = loan.pending.is_some() && loan.is_repayment_seen();
+    let seen = exit.map(|seen| &seen.transaction).filter(|seen| !gives_way && Some(*seen) != wanted);
+    actions.extend(seen.map(broadcast));
     // An exit that only waits may never confirm: until one does, the oracle's word is needed.
     if !loan.is_attested() {
         actions.push(Action::WatchTouches);
