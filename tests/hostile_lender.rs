@@ -419,6 +419,8 @@ async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_
             .unwrap();
         }
     };
+    let all = |balance: Balance| balance.confirmed_sats + balance.unconfirmed_sats + balance.reserved_sats;
+    let start = all(balance(&world).await);
     world.borrower.handle.repay(id, Source::Wallet).await.unwrap();
     let pick = |message| match message {
         Message::Repay(repay) if repay.loan == id.0 => Some(repay),
@@ -431,6 +433,8 @@ async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_
     wait("repayment_withdrawn", 0).await;
     // It is recorded before it is out: a block may come in between.
     wait("repayment_gone", 1).await;
+    let note = borrower_has(&world, id, "why", |loan| loan.repayment.is_none()).await.repayment_note;
+    assert_eq!(note.as_deref(), Some("the lender refused: no"));
 
     // Silence: it is taken back after ten minutes, and the loan can be repaid another day.
     let free = || async {
@@ -447,5 +451,9 @@ async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_
     });
     let loan = gone.await.unwrap();
     assert!(second.is_some() && loan.stage == Stage::Active && loan.ended.is_none());
+    assert!(loan.repayment_note.unwrap().contains("did not complete it within 60 s"));
     assert_eq!(balance(&world).await.unconfirmed_sats, 0);
+    let each = (start - all(balance(&world).await)) / 2;
+    assert!((1..3_000).contains(&each), "{each} sats for each that was taken back");
+    println!("bound unanswered-repayment {each} sats at 5 sat/vB");
 }
