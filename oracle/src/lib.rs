@@ -9,6 +9,7 @@ pub mod bundle;
 pub mod clock;
 pub mod contradiction;
 pub mod crash;
+pub mod crowd;
 pub mod daemon;
 pub mod equivocation;
 pub mod event;

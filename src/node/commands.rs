@@ -9,8 +9,8 @@ use super::jobs::{Key, Outcome};
 use super::present;
 use super::tools::{error, lock, Oracle, Tools, Trouble};
 use super::view::{
-    AddressView, Balance, ConnectRequest, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView,
-    PeerView, SendRequest, Sent, Status,
+    AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, SendRequest, Sent,
+    Status,
 };
 use crate::chain::ChainEvent;
 use crate::contract::{wire, Role};
@@ -18,7 +18,6 @@ use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::tlv::Bytes;
 use crate::oracle_client::OracleClient;
-use crate::peer::PeerAddress;
 use crate::protocol::messages::Receipt;
 use crate::protocol::{ErrorCode, Input, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
@@ -142,37 +141,6 @@ impl Core {
             unconfirmed_sats: balance.unconfirmed.to_sat().saturating_add(balance.immature.to_sat()),
             reserved_sats: balance.reserved.to_sat(),
         }
-    }
-
-    fn peers(&self) -> Vec<PeerView> {
-        let peers = self.tools.net.peers().into_iter();
-        peers
-            .map(|peer| PeerView {
-                node_id: peer.key,
-                address: peer.address.map(|address| address.to_string()),
-                connected: peer.connected,
-            })
-            .collect()
-    }
-
-    fn connect(&mut self, request: &ConnectRequest) -> Result<PeerView, ErrorView> {
-        let address: PeerAddress = request.address.parse().map_err(|e| error(ErrorCode::BadRequest, e))?;
-        self.tools.net.connect(address.clone()).map_err(|e| error(ErrorCode::BadRequest, e))?;
-        let name = format!("{PEERS}{}", address.key);
-        let store = self.tools.store.clone();
-        tokio::task::block_in_place(|| store.put(&name, address.to_string().as_bytes()))
-            .map_err(|e| error(ErrorCode::Internal, e))?;
-        let connected = self.tools.net.is_connected(address.key);
-        Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected })
-    }
-
-    /// Writes down where a peer is reached, so that it is dialled again after a restart and after a restore.
-    fn remember(&self, peer: PublicKey) -> Result<(), ErrorView> {
-        let known = self.tools.net.peers().into_iter().find(|known| known.key == peer);
-        let Some(address) = known.and_then(|known| known.address) else { return Ok(()) };
-        let (name, store) = (format!("{PEERS}{peer}"), self.tools.store.clone());
-        tokio::task::block_in_place(|| store.put(&name, address.to_string().as_bytes()))
-            .map_err(|e| error(ErrorCode::Internal, e))
     }
 
     /// Peers that open loans are with and that are not connected, a sentence for each.

@@ -222,6 +222,7 @@ impl Core {
         self.turns += 1;
         match event {
             PeerEvent::Connected(peer) => {
+                self.follow_address(peer);
                 self.forget_told(peer);
                 let theirs: Vec<LoanId> =
                     self.loans.values().filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();

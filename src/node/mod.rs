@@ -13,6 +13,7 @@ mod inbox;
 mod jobs;
 mod lending;
 mod outbox;
+mod peers;
 pub mod present;
 mod proofs;
 mod record;

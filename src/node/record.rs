@@ -140,5 +140,6 @@ impl Core {
     pub fn reserve(&self) {
         let reserved = self.loans.values().flat_map(|loan| loan.reserved()).collect();
         lock(&self.tools.wallet).set_reserved(reserved);
+        self.keep_places();
     }
 }

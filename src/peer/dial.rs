@@ -1,82 +1,186 @@
-//! Keeping in touch: one task per remembered address connects, waits for the end, and tries again with growing pauses.
+//! Keeping in touch: one task per peer connects where it is known to be, waits for the end, and tries again with growing
+//! pauses.
+//!
+//! The address that is kept changes only when the peer has proved its key at another one: a wrong address costs a try,
+//! never the connection there is.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use bitcoin::secp256k1::PublicKey;
 use rand::Rng;
 use tokio::net::TcpStream;
 use tokio::sync::Notify;
+use tokio::task::JoinSet;
 
-use super::lanes::Lanes;
-use super::link::{reach, Link, Manager};
+use super::link::{reach, Link, Transport};
 use super::PeerAddress;
 
 /// A connection that lasted this many times what a try may take was a good one: the next pause is short again.
 const GOOD_AFTER: u32 = 3;
 
-/// A remembered address, and what its dialling task tells of it.
+/// Where a peer is dialled, and what its dialling task tells of it.
 pub(super) struct Dial {
-    pub address: PeerAddress,
+    pub key: PublicKey,
     /// Ends a pause.
     pub now: Notify,
-    problem: Mutex<Option<String>>,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// The first address that was to be kept, or the last at which the peer proved its key.
+    kept: Option<PeerAddress>,
+    /// To be kept instead, once the peer proves its key there.
+    wanted: Option<PeerAddress>,
+    /// To be tried until then.
+    tried: Option<(PeerAddress, Instant)>,
+    turn: usize,
+    problem: Option<String>,
+    /// The task has nothing left to dial.
+    over: bool,
 }
 
 impl Dial {
-    pub(super) fn new(address: PeerAddress) -> Arc<Dial> {
-        Arc::new(Dial { address, now: Notify::new(), problem: Mutex::default() })
+    pub(super) fn new(key: PublicKey) -> Arc<Dial> {
+        Arc::new(Dial { key, now: Notify::new(), state: Mutex::default() })
+    }
+
+    /// An address to dial for as long as the node runs. False when the task has ended.
+    pub(super) fn keep(&self, address: PeerAddress) -> bool {
+        self.change(|state| match &state.kept {
+            Some(kept) if *kept == address => state.wanted = None,
+            Some(_) => state.wanted = Some(address),
+            None => state.kept = Some(address),
+        })
+    }
+
+    /// An address to try for some time. False when the task has ended.
+    pub(super) fn try_at(&self, address: PeerAddress, time: Duration) -> bool {
+        self.change(|state| {
+            state.tried = Instant::now().checked_add(time).map(|until| (address, until));
+        })
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State)) -> bool {
+        let mut state = self.state();
+        if !state.over {
+            change(&mut state);
+            state.turn = 0;
+            self.now.notify_one();
+        }
+        !state.over
+    }
+
+    /// The peer proved its key there.
+    pub(super) fn proved(&self, address: &PeerAddress) {
+        let mut state = self.state();
+        state.wanted.take_if(|wanted| wanted == address);
+        state.tried.take_if(|(tried, _)| tried == address);
+        state.kept = Some(address.clone());
+    }
+
+    /// The address that is kept.
+    pub(super) fn kept(&self) -> Option<PeerAddress> {
+        self.state().kept.clone()
+    }
+
+    /// The address for people: the one that is kept, or the one that is tried.
+    pub(super) fn address(&self) -> Option<PeerAddress> {
+        let state = self.state();
+        state.kept.clone().or_else(|| state.tried.as_ref().map(|(address, _)| address.clone()))
+    }
+
+    /// Has the task nothing left to dial?
+    pub(super) fn is_over(&self) -> bool {
+        self.state().over
     }
 
     /// Why the last try, or the last connection, ended.
     pub(super) fn problem(&self) -> Option<String> {
-        self.problem.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.state().problem.clone()
     }
 
-    fn note(&self, problem: String) {
-        let mut last = self.problem.lock().unwrap_or_else(PoisonError::into_inner);
-        if last.as_ref() != Some(&problem) {
-            tracing::info!(peer = %self.address, "cannot reach peer: {problem}");
-            *last = Some(problem);
+    fn note(&self, at: &str, problem: String) {
+        let mut state = self.state();
+        if state.problem.as_ref() != Some(&problem) {
+            tracing::info!(peer = %self.key, "cannot reach peer at {at}: {problem}");
+            state.problem = Some(problem);
         }
+    }
+
+    /// What to dial now: while there is a connection only an address that is wanted instead.
+    fn next(&self, connected: bool) -> Option<PeerAddress> {
+        let mut state = self.state();
+        state.tried.take_if(|(_, until)| *until <= Instant::now());
+        let tried = state.tried.as_ref().map(|(address, _)| address);
+        let all = [state.wanted.as_ref(), tried.filter(|_| !connected), state.kept.as_ref().filter(|_| !connected)];
+        let all: Vec<PeerAddress> = all.into_iter().flatten().cloned().collect();
+        let turn = state.turn;
+        state.turn = turn.wrapping_add(1);
+        state.over = all.is_empty() && !connected;
+        all.get(turn.checked_rem(all.len())?).cloned()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Keeps a connection to the address for as long as it is polled.
-pub(super) async fn keep(manager: Arc<Manager>, lanes: Arc<Lanes>, dial: Arc<Dial>) {
+/// Keeps a connection to the peer for as long as it is polled and has an address to dial.
+pub(super) async fn keep(transport: Arc<Transport>, dial: Arc<Dial>) {
+    let lanes = &transport.lanes;
     let limits = lanes.limits().clone();
-    let mut backoff = limits.first_backoff;
-    loop {
-        let started = Instant::now();
-        wait_until_absent(&lanes, &dial).await;
-        let problem = match tokio::time::timeout(limits.connect_time, open(&dial.address)).await {
-            Err(_) => format!("no answer within {:?}", limits.connect_time),
-            Ok(Err(error)) => error.to_string(),
-            Ok(Ok(stream)) => {
-                let link = Link::new(false, dial.address.place());
-                reach(manager.clone(), lanes.clone(), link.clone(), stream, dial.address.key).await;
-                link.reason().unwrap_or_default()
+    let (mut links, mut backoff) = (JoinSet::new(), limits.first_backoff);
+    let mut present: Option<(Arc<Link>, Instant)> = None;
+    let mut changes = lanes.changes();
+    while !dial.is_over() {
+        while links.try_join_next().is_some() {}
+        changes.borrow_and_update();
+        let link = lanes.link(dial.key);
+        let lost = present.take_if(|_| link.is_none());
+        if let Some(link) = &link {
+            present.get_or_insert_with(|| (link.clone(), Instant::now())).0 = link.clone();
+        }
+        let (at, problem) = match lost {
+            Some((link, since)) => {
+                if since.elapsed() > limits.connect_time.saturating_mul(GOOD_AFTER) {
+                    backoff = limits.first_backoff;
+                }
+                (link.remote.clone(), link.reason().unwrap_or_default())
+            }
+            None => {
+                let Some(address) = dial.next(link.is_some()) else {
+                    tokio::select! {
+                        _ = changes.changed(), if link.is_some() => {}
+                        () = dial.now.notified(), if link.is_some() => {}
+                        else => {}
+                    }
+                    continue;
+                };
+                let opened = tokio::time::timeout(limits.connect_time, open(&address)).await;
+                let problem = match opened {
+                    Err(_) => Some(format!("no answer within {:?}", limits.connect_time)),
+                    Ok(Err(error)) => Some(error.to_string()),
+                    Ok(Ok(stream)) => {
+                        let link = Link::to(dial.clone(), address.clone());
+                        let (transport, key, running) = (transport.clone(), dial.key, link.clone());
+                        links.spawn(async move { reach(&transport, running, stream, key).await });
+                        link.settled().await
+                    }
+                };
+                let Some(problem) = problem else { continue };
+                (address.place(), problem)
             }
         };
-        // A try is cut off long before this, so there was a connection for most of the time, whoever opened it.
-        if started.elapsed() > limits.connect_time.saturating_mul(GOOD_AFTER) {
-            backoff = limits.first_backoff;
-        }
-        dial.note(problem);
+        dial.note(&at, problem);
+        let was_connected = link.is_some();
         tokio::select! {
             () = tokio::time::sleep(jittered(backoff)) => {}
             () = dial.now.notified() => {}
+            _ = changes.wait_for(|_| lanes.link(dial.key).is_none()), if was_connected => {}
         }
         backoff = backoff.saturating_mul(2).min(limits.most_backoff);
-    }
-}
-
-/// Returns once there is no connection with the peer, whoever opened it.
-async fn wait_until_absent(lanes: &Lanes, dial: &Dial) {
-    let mut changes = lanes.changes();
-    while lanes.link(dial.address.key).is_some() {
-        if changes.changed().await.is_err() {
-            return;
-        }
     }
 }
 

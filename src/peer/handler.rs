@@ -12,11 +12,12 @@ use lightning::types::features::{InitFeatures, NodeFeatures};
 use lightning::util::ser::{LengthLimitedRead, Writeable, Writer};
 
 use super::lanes::Lanes;
-use super::link::current_link;
+use super::link::Link;
 use super::segment::{Wire, SEGMENT_CHUNK, SEGMENT_START};
 
 /// Our message handler. Decides nothing itself: the lanes hold the state.
 pub(super) struct Handler {
+    pub link: Arc<Link>,
     pub lanes: Arc<Lanes>,
 }
 
@@ -38,14 +39,10 @@ impl CustomMessageReader for Handler {
     /// Takes the bytes as they are; the lanes judge them, where the peer is known. The transport ignores an unknown
     /// odd kind and disconnects for an unknown even one.
     fn read<R: LengthLimitedRead>(&self, kind: u16, buffer: &mut R) -> Result<Option<Wire>, DecodeError> {
-        if let Some(link) = current_link() {
-            link.count_message();
-        }
+        self.link.count_message();
         if !self.lanes.kinds().accepts(kind) && kind != SEGMENT_START && kind != SEGMENT_CHUNK {
             if kind.is_multiple_of(2) {
-                if let Some(link) = current_link() {
-                    link.close(&format!("it sent a message of even kind {kind}, which this node does not know"));
-                }
+                self.link.close(&format!("it sent a message of even kind {kind}, which this node does not know"));
             }
             return Ok(None);
         }
@@ -58,23 +55,23 @@ impl CustomMessageReader for Handler {
 
 impl CustomMessageHandler for Handler {
     fn handle_custom_message(&self, message: Wire, peer: PublicKey) -> Result<(), LightningError> {
-        self.lanes.receive(peer, message, Instant::now()).map_err(|violation| {
-            self.lanes.violation(peer, &violation);
+        self.lanes.receive(&self.link, peer, message, Instant::now()).map_err(|violation| {
+            self.lanes.violation(&self.link, &violation);
             LightningError { err: violation.to_string(), action: ErrorAction::DisconnectPeer { msg: None } }
         })
     }
 
     fn get_and_clear_pending_msg(&self) -> Vec<(PublicKey, Wire)> {
-        self.lanes.outgoing()
+        self.lanes.outgoing(&self.link)
     }
 
-    fn peer_disconnected(&self, peer: PublicKey) {
-        self.lanes.disconnected(peer);
+    fn peer_disconnected(&self, _: PublicKey) {
+        self.lanes.disconnected(&self.link);
     }
 
-    /// Runs inside the read of the connection it is about, which is how the connection learns its peer's key.
+    /// The peer has proved this key and said that it is of this network.
     fn peer_connected(&self, peer: PublicKey, _: &Init, _: bool) -> Result<(), ()> {
-        self.lanes.connected(peer, current_link().ok_or(())?)
+        self.lanes.connected(peer, &self.link)
     }
 
     fn provided_node_features(&self) -> NodeFeatures {

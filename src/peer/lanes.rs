@@ -10,18 +10,21 @@ use bitcoin::secp256k1::PublicKey;
 use tokio::sync::{watch, Notify};
 
 use super::link::Link;
+use super::places::Places;
 use super::segment::{split, Reassembly, Rules, Violation, Wire};
 use super::{Frame, Kinds, Limits, PeerEvent, SendError};
 
 /// The most Lightning messages given to the transport for one peer at a time; each is up to 64 KiB.
 const GIVEN_AT_ONCE: usize = 4;
-/// The most peers remembered while the node takes no events at all.
+/// The most peers remembered while the node takes no events at all, besides those that have a place of their own.
 const MAX_LANES: usize = 1024;
 
 /// All lanes. Its lock is never held while the transport or the node is called.
 pub(super) struct Lanes {
+    own: PublicKey,
     kinds: Kinds,
     limits: Limits,
+    places: Arc<Places>,
     state: Mutex<State>,
     filled: Notify,
     /// Counts connections made and lost.
@@ -45,9 +48,22 @@ struct Lane {
     reassembly: Reassembly,
 }
 
+impl Lane {
+    /// Is this its present connection?
+    fn is_over(&self, link: &Link) -> bool {
+        self.link.as_ref().is_some_and(|present| present.id() == link.id())
+    }
+}
+
 impl Lanes {
-    pub(super) fn new(kinds: Kinds, limits: Limits) -> Lanes {
-        Lanes { kinds, limits, state: Mutex::default(), filled: Notify::new(), changes: watch::Sender::new(0) }
+    pub(super) fn new(own: PublicKey, kinds: Kinds, limits: Limits) -> Lanes {
+        let places = Arc::new(Places::new(&limits));
+        let (state, filled, changes) = (Mutex::default(), Notify::new(), watch::Sender::new(0));
+        Lanes { own, kinds, limits, places, state, filled, changes }
+    }
+
+    pub(super) fn places(&self) -> &Arc<Places> {
+        &self.places
     }
 
     pub(super) fn kinds(&self) -> &Kinds {
@@ -73,43 +89,87 @@ impl Lanes {
         self.state().lanes.iter().filter_map(|(peer, lane)| Some((*peer, lane.link.clone()?))).collect()
     }
 
-    /// A peer proved its key. Refused while the node has not even taken its earlier events.
-    pub(super) fn connected(&self, peer: PublicKey, link: Arc<Link>) -> Result<(), ()> {
+    /// A peer proved its key. Refused when there is no place for it, while the node has not even taken its earlier
+    /// events, and when the connection that it has already is the one to keep.
+    pub(super) fn connected(&self, peer: PublicKey, link: &Arc<Link>) -> Result<(), ()> {
         let mut state = self.state();
-        if state.lanes.len() >= MAX_LANES && !state.lanes.contains_key(&peer) {
-            link.close("too many peers wait for this node");
-            return Err(());
+        let refuse = |why: &str| {
+            link.close(why);
+            Err(())
+        };
+        let reserved = self.places.is_reserved(&peer);
+        if state.lanes.len() >= MAX_LANES && !reserved && !state.lanes.contains_key(&peer) {
+            return refuse("too many peers wait for this node");
         }
-        let lane = state.lanes.entry(peer).or_default();
-        if lane.link.is_some() || lane.inbox.len() > self.limits.inbox_messages {
-            link.close("this node has not yet taken what the peer said before");
-            return Err(());
+        if let Some(lane) = state.lanes.get(&peer) {
+            if lane.inbox.len() > self.limits.inbox_messages {
+                return refuse("this node has not yet taken what the peer said before");
+            }
+            if lane.link.as_ref().is_some_and(|old| !self.replaces(old, link, peer)) {
+                return refuse("the connection that the other side opened at the same time stays");
+            }
         }
-        tracing::info!(%peer, remote = %link.remote, inbound = link.inbound, "peer connected");
+        if !self.places.prove(link, peer) {
+            return refuse("there is no place for one more stranger");
+        }
+        self.end(&mut state, peer, "a newer connection of the same peer takes its place");
+        // What a stranger can repeat at will leaves no line in the log.
+        match reserved || !link.inbound {
+            true => tracing::info!(%peer, remote = %link.remote, inbound = link.inbound, "peer connected"),
+            false => tracing::debug!(%peer, remote = %link.remote, "peer connected"),
+        }
         let _ = link.key.set(peer);
-        lane.link = Some(link);
+        if let Some((dial, address)) = &link.dialled {
+            dial.proved(address);
+            self.places.keep(peer);
+        }
+        state.lanes.entry(peer).or_default().link = Some(link.clone());
         self.push(&mut state, peer, PeerEvent::Connected(peer));
         Ok(())
     }
 
-    pub(super) fn disconnected(&self, peer: PublicKey) {
+    /// Does a second connection of a peer take the place of the one it has? A peer opens one only when it has lost the
+    /// first, also where this side has not noticed; so the newer one stays. When both sides have dialled at once it is
+    /// the one that the lesser key opened, on both sides.
+    fn replaces(&self, old: &Link, new: &Link, peer: PublicKey) -> bool {
+        let crossed = old.inbound != new.inbound && old.age() < self.limits.crossing_time;
+        let opener = if new.inbound { peer } else { self.own };
+        !crossed || opener == self.own.min(peer)
+    }
+
+    /// The connection is over. Says nothing when another has taken its place.
+    pub(super) fn disconnected(&self, link: &Link) {
+        let Some(peer) = link.key.get() else { return };
         let mut state = self.state();
+        if state.lanes.get(peer).is_some_and(|lane| lane.is_over(link)) {
+            self.end(&mut state, *peer, "this node ended it");
+        }
+    }
+
+    /// Takes the present connection from a peer's lane, if it has one.
+    fn end(&self, state: &mut State, peer: PublicKey, why: &str) {
         let Some(lane) = state.lanes.get_mut(&peer) else { return };
         let Some(link) = lane.link.take() else { return };
         lane.outbox = VecDeque::new();
         lane.outbox_bytes = 0;
         lane.reassembly = Reassembly::default();
+        link.close(why);
         let reason = link.reason().unwrap_or_default();
-        tracing::info!(%peer, reason, "peer disconnected");
-        self.push(&mut state, peer, PeerEvent::Disconnected(peer));
+        match self.places.is_reserved(&peer) || !link.inbound {
+            true => tracing::info!(%peer, reason, "peer disconnected"),
+            false => tracing::debug!(%peer, reason, "peer disconnected"),
+        }
+        self.push(state, peer, PeerEvent::Disconnected(peer));
     }
 
     /// A message came; an error disconnects the peer.
-    pub(super) fn receive(&self, peer: PublicKey, message: Wire, now: Instant) -> Result<(), Violation> {
+    pub(super) fn receive(&self, link: &Link, peer: PublicKey, message: Wire, now: Instant) -> Result<(), Violation> {
         let rules =
             Rules { kinds: &self.kinds, max_message: self.limits.max_message, time: self.limits.reassembly_time };
         let mut state = self.state();
-        let Some(lane) = state.lanes.get_mut(&peer) else { return Ok(()) };
+        // What still comes over a connection that was replaced counts as lost.
+        let Some(lane) = state.lanes.get_mut(&peer).filter(|lane| lane.is_over(link)) else { return Ok(()) };
+        link.heard();
         if let Some(frame) = lane.reassembly.take(message, &rules, now)? {
             lane.inbox_bytes = lane.inbox_bytes.saturating_add(frame.bytes.len());
             self.push(&mut state, peer, PeerEvent::Message(peer, frame));
@@ -117,25 +177,24 @@ impl Lanes {
         Ok(())
     }
 
-    /// Disconnects peers whose message stays unfinished for too long.
-    pub(super) fn check_times(&self, now: Instant) {
-        let time = self.limits.reassembly_time;
-        let late = |lane: &Lane| lane.reassembly.check_time(time, now).err();
-        let late: Vec<_> = self.state().lanes.iter().filter_map(|(peer, lane)| Some((*peer, late(lane)?))).collect();
-        for (peer, violation) in late {
-            self.violation(peer, &violation);
+    /// Ends the connection when its message stays unfinished for too long.
+    pub(super) fn check_time(&self, link: &Link, now: Instant) {
+        let late = |lane: &Lane| lane.reassembly.check_time(self.limits.reassembly_time, now).err();
+        if let Some(violation) = self.lane_of(link, late).flatten() {
+            self.violation(link, &violation);
         }
     }
 
-    /// Disconnects a peer that broke a rule, and says which.
-    pub(super) fn violation(&self, peer: PublicKey, violation: &Violation) {
-        let Some(link) = self.link(peer) else { return };
-        tracing::warn!(%peer, remote = %link.remote, "peer is disconnected: it sent {violation}");
+    /// Ends the connection of a peer that broke a rule, and says which.
+    pub(super) fn violation(&self, link: &Link, violation: &Violation) {
+        if let Some(peer) = link.key.get().filter(|peer| self.places.is_reserved(peer)) {
+            tracing::warn!(%peer, remote = %link.remote, "peer is disconnected: it sent {violation}");
+        }
         link.close(&format!("it sent {violation}"));
     }
 
-    /// Takes a frame to be sent. The transport must be told to process its events.
-    pub(super) fn send(&self, peer: PublicKey, frame: Frame) -> Result<(), SendError> {
+    /// Takes a frame to be sent, over the connection given back, which must be flushed.
+    pub(super) fn send(&self, peer: PublicKey, frame: Frame) -> Result<Arc<Link>, SendError> {
         if !self.kinds.accepts(frame.kind) {
             return Err(SendError::Kind(frame.kind));
         }
@@ -146,10 +205,14 @@ impl Lanes {
     }
 
     /// Puts messages on the way as they are. A test's hostile peer uses it directly.
-    pub(super) fn enqueue(&self, peer: PublicKey, messages: impl FnOnce() -> Vec<Wire>) -> Result<(), SendError> {
+    pub(super) fn enqueue(
+        &self,
+        peer: PublicKey,
+        messages: impl FnOnce() -> Vec<Wire>,
+    ) -> Result<Arc<Link>, SendError> {
         let mut state = self.state();
-        let lane = state.lanes.get_mut(&peer).filter(|lane| lane.link.is_some());
-        let lane = lane.ok_or(SendError::NotConnected(peer))?;
+        let found = state.lanes.get_mut(&peer).and_then(|lane| Some((lane.link.clone()?, lane)));
+        let (link, lane) = found.ok_or(SendError::NotConnected(peer))?;
         // One frame always fits into an empty outbox, whatever its size.
         if lane.outbox_bytes >= self.limits.outbox_bytes {
             return Err(SendError::Full { peer, waiting: lane.outbox_bytes });
@@ -158,31 +221,29 @@ impl Lanes {
             lane.outbox_bytes = lane.outbox_bytes.saturating_add(weight(&wire));
             lane.outbox.push_back(wire);
         }
-        Ok(())
+        Ok(link)
     }
 
-    /// What the transport may have now: a little for every peer whose socket keeps up.
-    pub(super) fn outgoing(&self) -> Vec<(PublicKey, Wire)> {
-        let mut given = Vec::new();
-        for (peer, lane) in &mut self.state().lanes {
-            if lane.link.as_ref().is_some_and(|link| link.is_ready() && !link.is_congested()) {
-                let count = GIVEN_AT_ONCE.min(lane.outbox.len());
-                for wire in lane.outbox.drain(..count) {
-                    lane.outbox_bytes = lane.outbox_bytes.saturating_sub(weight(&wire));
-                    given.push((*peer, wire));
-                }
-            }
+    /// What the transport may have now for this connection: a little, as long as its socket keeps up.
+    pub(super) fn outgoing(&self, link: &Link) -> Vec<(PublicKey, Wire)> {
+        let mut state = self.state();
+        let Some(peer) = link.key.get().filter(|_| link.is_ready() && !link.is_congested()) else { return Vec::new() };
+        let Some(lane) = state.lanes.get_mut(peer).filter(|lane| lane.is_over(link)) else { return Vec::new() };
+        let count = GIVEN_AT_ONCE.min(lane.outbox.len());
+        let given: Vec<Wire> = lane.outbox.drain(..count).collect();
+        for wire in &given {
+            lane.outbox_bytes = lane.outbox_bytes.saturating_sub(weight(wire));
         }
-        given
+        given.into_iter().map(|wire| (*peer, wire)).collect()
     }
 
     /// True when something waits to be sent on this connection.
-    pub(super) fn has_outgoing(&self, link: &Arc<Link>) -> bool {
+    pub(super) fn has_outgoing(&self, link: &Link) -> bool {
         self.lane_of(link, |lane| !lane.outbox.is_empty()).unwrap_or(false)
     }
 
     /// True when more may be read from this connection.
-    pub(super) fn has_room(&self, link: &Arc<Link>) -> bool {
+    pub(super) fn has_room(&self, link: &Link) -> bool {
         self.lane_of(link, |lane| self.lane_has_room(lane)).unwrap_or(true)
     }
 
@@ -236,10 +297,10 @@ impl Lanes {
         lane.inbox_bytes < self.limits.inbox_bytes && lane.inbox.len() < self.limits.inbox_messages
     }
 
-    fn lane_of<T>(&self, link: &Arc<Link>, look: impl FnOnce(&Lane) -> T) -> Option<T> {
+    fn lane_of<T>(&self, link: &Link, look: impl FnOnce(&Lane) -> T) -> Option<T> {
         let state = self.state();
         let lane = state.lanes.get(link.key.get()?)?;
-        lane.link.as_ref().is_some_and(|present| Arc::ptr_eq(present, link)).then(|| look(lane))
+        lane.is_over(link).then(|| look(lane))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

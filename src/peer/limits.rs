@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// The bounds. A node holds at most about
-/// `max_inbound × (2 × max_message + inbox_bytes + outbox_bytes)` bytes for peers it did not choose.
+/// `max_inbound × (2 × max_message + inbox_bytes + outbox_bytes)` bytes for peers it did not choose, as much for each it
+/// has an open loan with or keeps the address of, and some 10 kB for each of `max_proving`.
 #[derive(Clone, Debug)]
 pub struct Limits {
     /// The most bytes of one frame's payload, in both directions.
@@ -24,10 +25,16 @@ pub struct Limits {
     pub outbox_bytes: usize,
     /// Events handed to the node that it has not taken, all peers together; each can be `max_message` long.
     pub event_queue: usize,
-    /// Connections that peers opened, all together.
+    /// Connections that peers opened and on which no key is proved yet; a newcomer takes the oldest's place.
+    pub max_proving: usize,
+    /// Connections that strangers opened, all together: peers with neither an open loan nor a kept address.
     pub max_inbound: usize,
-    /// Connections that peers opened from one IP address.
+    /// Connections that strangers opened from one IP address, or one IPv6 /64.
     pub max_inbound_per_ip: usize,
+    /// A stranger who has said nothing for this long gives way to a newcomer.
+    pub silence_time: Duration,
+    /// Two connections that each side opened within this time have crossed: both sides keep the same one.
+    pub crossing_time: Duration,
     /// How long a peer may take to prove its key.
     pub handshake_time: Duration,
     /// How long one try to reach a peer may take.
@@ -52,9 +59,12 @@ impl Default for Limits {
             inbox_messages: 256,
             outbox_bytes: 8 << 20,
             event_queue: 16,
+            max_proving: 32,
             max_inbound: 32,
             max_inbound_per_ip: 16,
-            handshake_time: Duration::from_secs(10),
+            silence_time: Duration::from_secs(60),
+            crossing_time: Duration::from_secs(2),
+            handshake_time: Duration::from_secs(5),
             connect_time: Duration::from_secs(10),
             first_backoff: Duration::from_secs(1),
             most_backoff: Duration::from_secs(60),

@@ -3,28 +3,34 @@
 //! `lightning-net-tokio` does the same but reads as fast as bytes come; here reading pauses while the peer is over its
 //! rate or the node is behind, so a fast peer is slowed down by TCP and not disconnected. LDK asks that calls about one
 //! connection never overlap: `turn` sees to that.
+//!
+//! Each connection has an LDK manager of its own. One for all would refuse a second connection of a key before anybody
+//! here hears of it; so whether a newcomer takes the place of a connection that is dead is decided in the lanes.
 
 use std::hash::{Hash, Hasher};
 use std::mem;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use bitcoin::constants::ChainHash;
 use bitcoin::secp256k1::PublicKey;
-use lightning::ln::peer_handler::{IgnoringMessageHandler, PeerManager, SocketDescriptor};
+use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler, PeerManager, SocketDescriptor};
+use rand::RngCore;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::TcpStream;
 use tokio::sync::{watch, Notify};
 
+use super::dial::Dial;
 use super::handler::Handler;
 use super::identity::{Identity, Log};
 use super::lanes::Lanes;
 use super::limits::Bucket;
 use super::refuse::Refuse;
-use super::Limits;
+use super::{Limits, PeerAddress};
 
-/// LDK's transport with our handlers.
+/// LDK's transport with our handlers, for one connection.
 pub(super) type Manager = PeerManager<
     Descriptor,
     Arc<Refuse>,
@@ -41,13 +47,32 @@ const READ_BYTES: usize = 4096;
 /// The most bytes taken from LDK before the socket has taken them.
 const WRITE_BYTES: usize = 128 << 10;
 
-tokio::task_local! {
-    static LINK: Arc<Link>;
+/// What every connection is made with.
+pub(super) struct Transport {
+    pub identity: Arc<Identity>,
+    pub chain: ChainHash,
+    pub lanes: Arc<Lanes>,
 }
 
-/// The connection whose bytes are being read by the caller, inside LDK's callbacks.
-pub(super) fn current_link() -> Option<Arc<Link>> {
-    LINK.try_with(Arc::clone).ok()
+impl Transport {
+    fn manager(&self, link: &Arc<Link>) -> Arc<Manager> {
+        let handlers = MessageHandler {
+            chan_handler: Arc::new(Refuse { link: link.clone(), lanes: self.lanes.clone(), chain: self.chain }),
+            route_handler: IgnoringMessageHandler {},
+            onion_message_handler: IgnoringMessageHandler {},
+            custom_message_handler: Arc::new(Handler { link: link.clone(), lanes: self.lanes.clone() }),
+            send_only_message_handler: IgnoringMessageHandler {},
+        };
+        let mut random = [0; 32];
+        rand::rngs::OsRng.fill_bytes(&mut random);
+        // Only gossip, which this node does not send, uses the time.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+        let now = u32::try_from(now).unwrap_or(u32::MAX);
+        let manager = Arc::new(PeerManager::new(handlers, now, &random, Arc::new(Log), self.identity.clone()));
+        // Its task keeps the manager alive, and with it what the manager knows of this link.
+        let _ = link.manager.set(Arc::downgrade(&manager));
+        manager
+    }
 }
 
 /// One connection.
@@ -59,12 +84,18 @@ pub(super) struct Link {
     pub remote: String,
     /// The peer's key, once proved.
     pub key: OnceLock<PublicKey>,
+    /// Who dialled it, and where.
+    pub dialled: Option<(Arc<Dial>, PeerAddress)>,
+    since: Instant,
+    heard: Mutex<Instant>,
+    manager: OnceLock<Weak<Manager>>,
     out: Mutex<Out>,
     written: Notify,
     resumed: Notify,
     closed: watch::Sender<Option<String>>,
     turn: Mutex<()>,
     ready: AtomicBool,
+    proved: Notify,
     messages: AtomicU32,
 }
 
@@ -78,21 +109,65 @@ struct Out {
 }
 
 impl Link {
+    /// A connection that a peer opened.
     pub(super) fn new(inbound: bool, remote: String) -> Arc<Link> {
+        Link::made(inbound, remote, None)
+    }
+
+    /// A connection that this node opens.
+    pub(super) fn to(dial: Arc<Dial>, address: PeerAddress) -> Arc<Link> {
+        let remote = address.place();
+        Link::made(false, remote, Some((dial, address)))
+    }
+
+    fn made(inbound: bool, remote: String, dialled: Option<(Arc<Dial>, PeerAddress)>) -> Arc<Link> {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        let now = Instant::now();
         Arc::new(Link {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             inbound,
             remote,
             key: OnceLock::new(),
+            dialled,
+            since: now,
+            heard: Mutex::new(now),
+            manager: OnceLock::new(),
             out: Mutex::default(),
             written: Notify::new(),
             resumed: Notify::new(),
             closed: watch::Sender::new(None),
             turn: Mutex::default(),
             ready: AtomicBool::new(false),
+            proved: Notify::new(),
             messages: AtomicU32::new(0),
         })
+    }
+
+    /// Its number; a newer connection has a higher one.
+    pub(super) fn id(&self) -> u64 {
+        self.id
+    }
+
+    /// How long it has been there.
+    pub(super) fn age(&self) -> Duration {
+        self.since.elapsed()
+    }
+
+    /// How long the peer has said nothing that this node reads; pings do not count.
+    pub(super) fn silence(&self) -> Duration {
+        self.heard.lock().unwrap_or_else(PoisonError::into_inner).elapsed()
+    }
+
+    /// The peer said something.
+    pub(super) fn heard(&self) {
+        *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// Gives LDK what waits to be sent.
+    pub(super) fn flush(&self) {
+        if let Some(manager) = self.manager.get().and_then(Weak::upgrade) {
+            manager.process_events();
+        }
     }
 
     /// Ends the connection; the first reason given is kept.
@@ -136,6 +211,15 @@ impl Link {
 
     fn turn(&self) -> MutexGuard<'_, ()> {
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until the peer has proved its key, or the connection is over: then says why.
+    pub(super) async fn settled(&self) -> Option<String> {
+        let mut closed = self.closed.subscribe();
+        tokio::select! {
+            () = self.proved.notified() => None,
+            reason = closed.wait_for(Option::is_some) => Some(reason.ok().and_then(|why| why.clone()).unwrap_or_default()),
+        }
     }
 
     async fn until_closed(&self) {
@@ -186,38 +270,48 @@ impl SocketDescriptor for Descriptor {
 }
 
 /// Runs a connection that a peer opened until it ends.
-pub(super) async fn serve(manager: Arc<Manager>, lanes: Arc<Lanes>, link: Arc<Link>, stream: TcpStream) {
+pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>, stream: TcpStream) {
+    let manager = transport.manager(&link);
     if manager.new_inbound_connection(Descriptor(link.clone()), None).is_ok() {
-        run(manager, lanes, link, stream).await;
+        run(manager, &transport.lanes, link, stream).await;
     }
 }
 
 /// Runs a connection to the peer that must prove `key` until it ends.
-pub(super) async fn reach(
-    manager: Arc<Manager>,
-    lanes: Arc<Lanes>,
-    link: Arc<Link>,
-    stream: TcpStream,
-    key: PublicKey,
-) {
+pub(super) async fn reach(transport: &Transport, link: Arc<Link>, stream: TcpStream, key: PublicKey) {
+    let manager = transport.manager(&link);
     if let Ok(hello) = manager.new_outbound_connection(key, Descriptor(link.clone()), None) {
         link.out().bytes.extend_from_slice(&hello);
         link.written.notify_one();
-        run(manager, lanes, link, stream).await;
+        run(manager, &transport.lanes, link, stream).await;
     }
 }
 
-async fn run(manager: Arc<Manager>, lanes: Arc<Lanes>, link: Arc<Link>, stream: TcpStream) {
+async fn run(manager: Arc<Manager>, lanes: &Lanes, link: Arc<Link>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
     let (reader, writer) = stream.into_split();
     let ending = Ending { manager: manager.clone(), link: link.clone() };
     let why = tokio::select! {
         () = link.until_closed() => "closed",
-        why = read(&manager, &lanes, &link, reader) => why,
-        why = write(&manager, &lanes, &link, writer) => why,
+        why = read(&manager, lanes, &link, reader) => why,
+        why = write(&manager, lanes, &link, writer) => why,
+        () = tick(&manager, lanes, &link) => "closed",
     };
     link.close(why);
     drop(ending);
+}
+
+/// Pings the peer, and ends the connection when it is silent or a message stays unfinished.
+async fn tick(manager: &Manager, lanes: &Lanes, link: &Link) {
+    let mut every = tokio::time::interval(lanes.limits().ping_every.max(Duration::from_millis(1)));
+    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // The first one comes at once.
+    every.tick().await;
+    loop {
+        every.tick().await;
+        lanes.check_time(link, Instant::now());
+        manager.timer_tick_occurred();
+    }
 }
 
 /// Tells LDK that a connection is over, also when its task is dropped half way.
@@ -233,7 +327,6 @@ impl Drop for Ending {
             let _turn = self.link.turn();
             self.manager.socket_disconnected(&Descriptor(self.link.clone()));
         }
-        self.manager.process_events();
     }
 }
 
@@ -263,7 +356,7 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: Ow
         };
         let went = {
             let _turn = link.turn();
-            LINK.sync_scope(link.clone(), || manager.read_event(&mut Descriptor(link.clone()), data))
+            manager.read_event(&mut Descriptor(link.clone()), data)
         };
         if went.is_err() {
             return "the transport refused what it sent";
@@ -271,6 +364,7 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: Ow
         // LDK calls the handler before it takes messages for the peer, so what is sent must wait until here.
         if link.key.get().is_some() {
             link.ready.store(true, Ordering::Release);
+            link.proved.notify_one();
         }
         manager.process_events();
         let now = Instant::now();

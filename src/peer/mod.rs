@@ -15,6 +15,7 @@ mod lanes;
 mod limits;
 mod link;
 mod net;
+mod places;
 mod refuse;
 mod segment;
 

@@ -1,25 +1,21 @@
 //! The room's handle: start, connect, send, look, stop.
 
-use std::collections::HashMap;
-use std::net::{IpAddr, SocketAddr};
+use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use bitcoin::constants::ChainHash;
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use bitcoin::Network;
-use lightning::ln::peer_handler::{IgnoringMessageHandler, MessageHandler, PeerManager};
-use rand::RngCore;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
 use super::dial::{keep, Dial};
-use super::handler::Handler;
-use super::identity::{Identity, Log};
+use super::identity::Identity;
 use super::lanes::Lanes;
-use super::link::{serve, Link, Manager};
-use super::refuse::Refuse;
+use super::link::{serve, Link, Transport};
 use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerStatus, SendError, StartError};
 
 /// How long [`PeerNet::shutdown`] waits for connections to say goodbye.
@@ -32,7 +28,7 @@ type Dials = HashMap<PublicKey, (Arc<Dial>, JoinHandle<()>)>;
 pub struct PeerNet {
     key: PublicKey,
     listening: Option<SocketAddr>,
-    manager: Arc<Manager>,
+    transport: Arc<Transport>,
     lanes: Arc<Lanes>,
     dials: Mutex<Dials>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
@@ -59,20 +55,20 @@ impl PeerNet {
         let listening = listener.as_ref().and_then(|listener| listener.local_addr().ok());
         let identity = Arc::new(Identity::new(identity));
         let (sender, receiver) = mpsc::channel(limits.event_queue.max(1));
-        let lanes = Arc::new(Lanes::new(kinds, limits));
+        let lanes = Arc::new(Lanes::new(identity.key(), kinds, limits));
+        let chain = ChainHash::using_genesis_block(network);
         let net = PeerNet {
             key: identity.key(),
             listening,
-            manager: Arc::new(make_manager(identity, network, lanes.clone())),
+            transport: Arc::new(Transport { identity, chain, lanes: lanes.clone() }),
             lanes,
             dials: Mutex::default(),
             tasks: Mutex::default(),
             closing: watch::Sender::new(false),
         };
         net.spawn(pump(net.lanes.clone(), sender));
-        net.spawn(tick(net.manager.clone(), net.lanes.clone()));
         if let Some(listener) = listener {
-            net.spawn(accept(net.manager.clone(), net.lanes.clone(), listener));
+            net.spawn(accept(net.transport.clone(), listener));
         }
         Ok((net, receiver))
     }
@@ -90,37 +86,60 @@ impl PeerNet {
     /// Takes a frame to be sent. Frames to one peer arrive in order, each whole or not at all; whether one arrived is
     /// known only from the peer's answer.
     pub fn send(&self, peer: PublicKey, frame: Frame) -> Result<(), SendError> {
-        self.lanes.send(peer, frame)?;
-        self.manager.process_events();
+        self.lanes.send(peer, frame)?.flush();
         Ok(())
     }
 
-    /// Remembers the address, connects, and connects again whenever the connection is lost. A second call ends a pause
-    /// or replaces the address.
+    /// Keeps the address, connects, and connects again whenever the connection is lost. A second call ends a pause, or
+    /// tries another address beside the present connection: it is kept instead once the peer has proved its key there.
     pub fn connect(&self, address: PeerAddress) -> Result<(), ConnectError> {
         if address.key == self.key {
             return Err(ConnectError::Myself(address.key));
         }
-        let mut dials = self.dials();
-        match dials.get(&address.key) {
-            Some((dial, _)) if dial.address == address => dial.now.notify_one(),
-            _ => {
-                let dial = Dial::new(address.clone());
-                let task = self.task(keep(self.manager.clone(), self.lanes.clone(), dial.clone()));
-                if let Some((_, old)) = dials.insert(address.key, (dial, task)) {
-                    old.abort();
-                }
-            }
+        self.lanes.places().keep(address.key);
+        self.dial(address.key, |dial| dial.keep(address.clone()));
+        Ok(())
+    }
+
+    /// Tries to connect there for some time, unless there is a connection. Nothing is kept of it until the peer has proved
+    /// its key there.
+    pub fn try_at(&self, address: PeerAddress, time: Duration) -> Result<(), ConnectError> {
+        if address.key == self.key {
+            return Err(ConnectError::Myself(address.key));
+        }
+        if !self.is_connected(address.key) {
+            self.dial(address.key, |dial| dial.try_at(address.clone(), time));
         }
         Ok(())
+    }
+
+    /// Tells the peer's dialling task something; one that has nothing left to dial is replaced.
+    fn dial(&self, peer: PublicKey, tell: impl Fn(&Dial) -> bool) {
+        let mut dials = self.dials();
+        if !dials.get(&peer).is_some_and(|(dial, _)| tell(dial)) {
+            let dial = Dial::new(peer);
+            tell(&dial);
+            let task = self.task(keep(self.transport.clone(), dial.clone()));
+            dials.insert(peer, (dial, task));
+        }
+    }
+
+    /// Where this peer is dialled: the first address named, or the last at which it proved its key.
+    pub fn kept_address(&self, peer: PublicKey) -> Option<PeerAddress> {
+        self.dials().get(&peer).and_then(|(dial, _)| dial.kept())
+    }
+
+    /// The peers that open loans are with: each has a place that no stranger takes.
+    pub fn set_partners(&self, partners: HashSet<PublicKey>) {
+        self.lanes.places().set_partners(partners);
     }
 
     /// Ends the present connection with a peer; a remembered one is dialled again.
     pub fn disconnect(&self, peer: PublicKey) {
         if let Some(link) = self.lanes.link(peer) {
             link.close("this node ended it");
+            self.lanes.disconnected(&link);
         }
-        self.manager.disconnect_by_node_id(peer);
     }
 
     /// Stops dialling a peer and ends the present connection. The peer may still connect by itself.
@@ -128,6 +147,7 @@ impl PeerNet {
         if let Some((_, task)) = self.dials().remove(&peer) {
             task.abort();
         }
+        self.lanes.places().unkeep(&peer);
         self.disconnect(peer);
     }
 
@@ -141,11 +161,14 @@ impl PeerNet {
         let absent =
             |key| PeerStatus { key, address: None, connected: false, inbound: false, remote: None, last_problem: None };
         let mut peers: HashMap<PublicKey, PeerStatus> = HashMap::new();
-        for (key, (dial, _)) in self.dials().iter() {
+        let mut dials = self.dials();
+        dials.retain(|_, (dial, _)| !dial.is_over());
+        for (key, (dial, _)) in dials.iter() {
             let status = peers.entry(*key).or_insert_with(|| absent(*key));
-            status.address = Some(dial.address.clone());
+            status.address = dial.address();
             status.last_problem = dial.problem();
         }
+        drop(dials);
         for (key, link) in self.lanes.links() {
             let status = peers.entry(key).or_insert_with(|| absent(key));
             status.connected = true;
@@ -162,7 +185,9 @@ impl PeerNet {
         self.closing.send_replace(true);
         let mut tasks: Vec<_> = self.dials().drain().map(|(_, (_, task))| task).collect();
         tasks.append(&mut self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        self.manager.disconnect_all_peers();
+        for (_, link) in self.lanes.links() {
+            link.close("this node is stopping");
+        }
         let deadline = tokio::time::Instant::now() + GOODBYE;
         for task in tasks {
             let _ = tokio::time::timeout_at(deadline, task).await;
@@ -198,25 +223,9 @@ impl PeerNet {
     /// Sends messages no honest node would.
     #[cfg(test)]
     pub(super) fn send_raw(&self, peer: PublicKey, messages: Vec<super::segment::Wire>) -> Result<(), SendError> {
-        self.lanes.enqueue(peer, || messages)?;
-        self.manager.process_events();
+        self.lanes.enqueue(peer, || messages)?.flush();
         Ok(())
     }
-}
-
-fn make_manager(identity: Arc<Identity>, network: Network, lanes: Arc<Lanes>) -> Manager {
-    let handlers = MessageHandler {
-        chan_handler: Arc::new(Refuse { lanes: lanes.clone(), chain: ChainHash::using_genesis_block(network) }),
-        route_handler: IgnoringMessageHandler {},
-        onion_message_handler: IgnoringMessageHandler {},
-        custom_message_handler: Arc::new(Handler { lanes }),
-        send_only_message_handler: IgnoringMessageHandler {},
-    };
-    let mut random = [0; 32];
-    rand::rngs::OsRng.fill_bytes(&mut random);
-    // Only gossip, which this node does not send, uses the time.
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    PeerManager::new(handlers, u32::try_from(now).unwrap_or(u32::MAX), &random, Arc::new(Log), identity)
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
@@ -231,44 +240,26 @@ async fn pump(lanes: Arc<Lanes>, sender: mpsc::Sender<PeerEvent>) {
     while sender.send(lanes.next_event().await).await.is_ok() {}
 }
 
-/// Pings peers, and ends connections that are silent or stuck.
-async fn tick(manager: Arc<Manager>, lanes: Arc<Lanes>) {
-    let mut every = tokio::time::interval(lanes.limits().ping_every.max(Duration::from_millis(1)));
-    every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // The first one comes at once, and a connection may have just one tick to shake hands.
-    every.tick().await;
-    loop {
-        every.tick().await;
-        lanes.check_times(Instant::now());
-        manager.timer_tick_occurred();
-    }
-}
-
-/// Takes connections up to the limits. Dropping it ends them.
-async fn accept(manager: Arc<Manager>, lanes: Arc<Lanes>, listener: TcpListener) {
-    let limits = lanes.limits().clone();
+/// Takes connections in. Dropping it ends them.
+async fn accept(transport: Arc<Transport>, listener: TcpListener) {
+    let places = transport.lanes.places().clone();
     let mut links = tokio::task::JoinSet::new();
-    let mut from: HashMap<tokio::task::Id, IpAddr> = HashMap::new();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
-            Some(ended) = links.join_next_with_id() => {
-                from.remove(&ended.map_or_else(|error| error.id(), |(id, ())| id));
-                continue;
-            }
+            Some(_) = links.join_next() => continue,
         };
         let Ok((stream, remote)) = accepted else {
             // Out of file handles, most likely: more of the same would only burn time.
             tokio::time::sleep(Duration::from_millis(200)).await;
             continue;
         };
-        let from_there = from.values().filter(|ip| **ip == remote.ip()).count();
-        if links.len() >= limits.max_inbound || from_there >= limits.max_inbound_per_ip {
-            tracing::info!(%remote, "connection refused: {} are open, {from_there} from there", links.len());
-            continue;
-        }
         let link = Link::new(true, remote.to_string());
-        let task = links.spawn(serve(manager.clone(), lanes.clone(), link, stream));
-        from.insert(task.id(), remote.ip());
+        let place = places.arrive(&link, remote.ip());
+        let serving = serve(transport.clone(), link, stream);
+        links.spawn(async move {
+            serving.await;
+            drop(place);
+        });
     }
 }

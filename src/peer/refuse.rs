@@ -9,18 +9,20 @@ use lightning::ln::types::ChannelId;
 use lightning::types::features::{InitFeatures, NodeFeatures};
 
 use super::lanes::Lanes;
+use super::link::Link;
 use super::segment::Violation;
 
 /// Disconnects whoever speaks of channels, and tells the transport which network this node is for.
 pub(super) struct Refuse {
+    pub link: Arc<Link>,
     pub lanes: Arc<Lanes>,
     pub chain: ChainHash,
 }
 
 macro_rules! refuse {
     ($($name:ident($message:ty);)*) => {
-        $(fn $name(&self, peer: PublicKey, _: $message) {
-            self.lanes.violation(peer, &Violation::Channel);
+        $(fn $name(&self, _: PublicKey, _: $message) {
+            self.lanes.violation(&self.link, &Violation::Channel);
         })*
     };
 }
@@ -60,8 +62,8 @@ impl ChannelMessageHandler for Refuse {
         handle_channel_reestablish(&msgs::ChannelReestablish);
     }
 
-    fn handle_commitment_signed_batch(&self, peer: PublicKey, _: ChannelId, _: Vec<msgs::CommitmentSigned>) {
-        self.lanes.violation(peer, &Violation::Channel);
+    fn handle_commitment_signed_batch(&self, _: PublicKey, _: ChannelId, _: Vec<msgs::CommitmentSigned>) {
+        self.lanes.violation(&self.link, &Violation::Channel);
     }
 
     // Lightning nodes send these to any peer; they ask for nothing.

@@ -153,7 +153,7 @@ pub async fn ask(tools: Arc<Tools>, request: view::QuoteRequest, reply: Reply<Qu
 async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Trouble> {
     let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let lender = address.key;
-    tools.net.connect(address.clone()).map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
+    tools.net.try_at(address.clone(), PATIENCE).map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let known: Vec<_> = lock(&tools.oracles).keys().copied().collect();
     if known.is_empty() {
         return Err(Trouble::refuse(ErrorCode::NoOracle, "this node knows no oracle: add one with `oracle add`"));

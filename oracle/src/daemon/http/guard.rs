@@ -6,6 +6,7 @@
 use super::refusal::Refusal;
 use super::turns::Turns;
 use super::Meters;
+use crate::crowd::{district, fullest, neighbourhood};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode, Uri};
 use axum::middleware::Next;
@@ -14,8 +15,8 @@ use governor::clock::{Clock, DefaultClock};
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use serde::Deserialize;
-use std::collections::{BTreeMap, HashMap};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -218,17 +219,14 @@ impl Open {
     /// Asks the oldest connection of the fullest district to leave after what it is being answered. None is asked for a
     /// newcomer whose own district is as full.
     fn make_room(&mut self, newcomer: IpAddr) -> bool {
-        let mut full: HashMap<IpAddr, usize> = HashMap::new();
-        let is_held = |line: &&Line| line.leave.is_some() && !line.is_proxy;
-        for line in self.lines.values().filter(is_held) {
-            *full.entry(district(line.peer)).or_default() += 1;
-        }
-        let own = full.get(&newcomer).copied().unwrap_or(0);
-        let Some((fullest, _)) = full.into_iter().filter(|(_, many)| *many > own + 1).max_by_key(|(_, many)| *many)
-        else {
+        let is_held = |line: &Line| line.leave.is_some() && !line.is_proxy;
+        let held = self.lines.iter().filter(|(_, line)| is_held(line));
+        let places: Vec<_> = held.map(|(number, line)| (*number, district(line.peer))).collect();
+        let own = places.iter().filter(|(_, place)| *place == newcomer).count();
+        let Some((oldest, ..)) = fullest(places.into_iter()).filter(|(.., many)| *many > own + 1) else {
             return false;
         };
-        let oldest = self.lines.values_mut().find(|line| is_held(&&**line) && district(line.peer) == fullest);
+        let oldest = self.lines.get_mut(&oldest);
         match oldest.and_then(|line| line.leave.take()) {
             Some(leave) => {
                 leave.notify_one();
@@ -236,22 +234,6 @@ impl Open {
             }
             None => false,
         }
-    }
-}
-
-/// The network that one tenant often has many addresses in: a /24, or a /48.
-fn district(address: IpAddr) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => IpAddr::V4(Ipv4Addr::from_bits(v4.to_bits() & !0xff)),
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80)),
-    }
-}
-
-/// Whoever has one IPv6 address has a whole /64 of them.
-fn neighbourhood(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
-        v4 => v4,
     }
 }
 

@@ -1,0 +1,64 @@
+//! Which peers have a place here, and where each is dialled.
+//!
+//! An address on disk changes only when the peer has proved its key at another one.
+
+use super::commands::PEERS;
+use super::core::Core;
+use super::present;
+use super::tools::error;
+use super::view::{ConnectRequest, ErrorView, PeerView};
+use crate::peer::PeerAddress;
+use crate::protocol::ErrorCode;
+use crate::store::StoreError;
+use bitcoin::secp256k1::PublicKey;
+
+impl Core {
+    pub(super) fn peers(&self) -> Vec<PeerView> {
+        let peers = self.tools.net.peers().into_iter();
+        peers
+            .map(|peer| PeerView {
+                node_id: peer.key,
+                address: peer.address.map(|address| address.to_string()),
+                connected: peer.connected,
+            })
+            .collect()
+    }
+
+    /// Dials an address for as long as the node runs. The first one of a peer is kept at once; another one when the peer
+    /// answers there.
+    pub(super) fn connect(&mut self, request: &ConnectRequest) -> Result<PeerView, ErrorView> {
+        let address: PeerAddress = request.address.parse().map_err(|e| error(ErrorCode::BadRequest, e))?;
+        self.tools.net.connect(address.clone()).map_err(|e| error(ErrorCode::BadRequest, e))?;
+        self.remember(address.key)?;
+        let connected = self.tools.net.is_connected(address.key);
+        Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected })
+    }
+
+    /// Writes down where a peer is reached, so that it is dialled again after a restart and after a restore.
+    pub(super) fn remember(&self, peer: PublicKey) -> Result<(), ErrorView> {
+        self.write_address(peer, true).map_err(|e| error(ErrorCode::Internal, e))
+    }
+
+    /// A peer that is written down may have proved its key at another address.
+    pub(super) fn follow_address(&self, peer: PublicKey) {
+        if let Err(e) = self.write_address(peer, false) {
+            tracing::warn!(%peer, "its address is not written down: {e}");
+        }
+    }
+
+    fn write_address(&self, peer: PublicKey, new: bool) -> Result<(), StoreError> {
+        let Some(address) = self.tools.net.kept_address(peer) else { return Ok(()) };
+        let (name, address, store) = (format!("{PEERS}{peer}"), address.to_string(), self.tools.store.clone());
+        tokio::task::block_in_place(|| match store.get(&name)? {
+            Some(written) if written == address.as_bytes() => Ok(()),
+            None if !new => Ok(()),
+            _ => store.put(&name, address.as_bytes()),
+        })
+    }
+
+    /// Tells the network whose connections are never turned away: the peers of open loans.
+    pub(super) fn keep_places(&self) {
+        let open = self.loans.values().filter(|loan| present::phase(&loan.stage) != 2);
+        self.tools.net.set_partners(open.map(|loan| loan.peer).collect());
+    }
+}
