@@ -14,6 +14,7 @@ pub mod daemon;
 pub mod equivocation;
 pub mod event;
 pub mod ladder;
+pub mod operator;
 pub mod price;
 pub mod relay;
 pub mod rotation;

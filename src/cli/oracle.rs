@@ -136,7 +136,18 @@ fn list(oracles: &[OracleView], again: &str) -> String {
     let rotations = oracles.iter().filter_map(|oracle| oracle.rotation.as_ref());
     let rotations: String = rotations.map(|rotation| item(&rotation.text)).collect();
     let rotations = if rotations.is_empty() { rotations } else { format!("\nHand-overs:\n{rotations}") };
-    format!("{}{rotations}{troubles}", grid.right(&[2]).text())
+    let joined = oracles.iter().filter(|oracle| !oracle.same_operator.is_empty());
+    let joined: String = joined
+        .map(|oracle| {
+            let others = oracle.same_operator.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+            item(&format!("{} and {others}", oracle.pubkey))
+        })
+        .collect();
+    let joined = match joined.is_empty() {
+        true => joined,
+        false => format!("\nKeys of one operator, which count as one oracle:\n{joined}"),
+    };
+    format!("{}{rotations}{joined}{troubles}", grid.right(&[2]).text())
 }
 
 #[cfg(test)]
@@ -161,6 +172,7 @@ mod tests {
             equivocation: None,
             rotation: Some(RotationView { new_key: new, from: 0, text: "it hands over; pin the new key".into() }),
             rotation_conflict: None,
+            same_operator: Vec::new(),
         };
         let shown = list(std::slice::from_ref(&oracle), "hypothec");
         assert!(shown.contains("Hand-overs:") && shown.contains("pin the new key"), "{shown}");

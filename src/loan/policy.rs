@@ -9,6 +9,7 @@ use super::terms::STAKE;
 use super::units::{BasisPoints, Cents, Days, SatPerVb};
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::Amount;
+use hypothec_oracle::operator::Operators;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -44,7 +45,8 @@ pub struct Policy {
     /// The price oracles trusted with a loan.
     pub oracles: Vec<XOnlyPublicKey>,
     /// How many oracles must agree to settle a loan. With one, a loan rests on the first that the borrower knows too;
-    /// with more, on all that are trusted here, and a borrower must know them all.
+    /// with more, on all that are trusted here, and a borrower must know them all. Keys of one operator are one oracle:
+    /// of those a loan rests on the first that the borrower knows.
     pub threshold: u8,
     /// Who approves.
     pub approval: Approval,
@@ -126,6 +128,8 @@ pub enum Refusal {
     NoOracle { trusted: String },
     #[error("oracles: this lender's loans rest on {threshold} of {all}, and {missing} is not among those named; add it with `oracle add`")]
     OracleMissing { threshold: u8, all: usize, missing: XOnlyPublicKey },
+    #[error("oracles: this lender's loans need {threshold} that agree, and those it trusts count as {operators}: {joined} are keys of one operator")]
+    OneOperator { threshold: u8, operators: usize, joined: String },
 }
 
 /// What is wrong with a policy.
@@ -147,6 +151,8 @@ pub enum PolicyError {
     Threshold { found: u8, oracles: usize },
     #[error("oracles: {found} named; with a threshold above 1 a loan rests on all of them, {ORACLES_MAX} at most")]
     TooManyOracles { found: usize },
+    #[error("threshold {found}: the oracles named count as {operators}, since {joined} are keys of one operator; name an oracle of somebody else, or lower the threshold")]
+    OneOperator { found: u8, operators: usize, joined: String },
     #[error("apr: {0}")]
     Apr(#[from] CurveError),
 }
@@ -185,6 +191,23 @@ impl Policy {
         Ok(self.apr.validate()?)
     }
 
+    /// Whether the policy makes sense, given which of its oracles' keys are one operator's.
+    pub fn validate_with(&self, operators: &Operators) -> Result<(), PolicyError> {
+        self.validate()?;
+        match self.too_few(operators) {
+            None => Ok(()),
+            Some((operators, joined)) => Err(PolicyError::OneOperator { found: self.threshold, operators, joined }),
+        }
+    }
+
+    /// Where the oracles are fewer operators than must agree: how many, and two keys of one.
+    fn too_few(&self, operators: &Operators) -> Option<(usize, String)> {
+        let count = operators.count(&self.oracles);
+        let [one, other] = operators.pair(&self.oracles)?;
+        let is_short = self.threshold > 1 && count < usize::from(self.threshold);
+        is_short.then(|| (count, format!("{one} and {other}")))
+    }
+
     /// What this policy offers for `request`, or the first limit that forbids it.
     pub fn quote(&self, request: &Request) -> Result<QuotedTerms, Refusal> {
         self.check_size(request)?;
@@ -204,17 +227,28 @@ impl Policy {
         })
     }
 
-    /// The oracles a loan to a borrower who trusts `known` rests on, as terms name them: by ascending key.
-    pub fn choose_oracles(&self, known: &[XOnlyPublicKey]) -> Result<Vec<XOnlyPublicKey>, Refusal> {
+    /// The oracles a loan to a borrower who trusts `known` rests on, as terms name them: by ascending key, one of each
+    /// operator.
+    pub fn choose_oracles(
+        &self,
+        known: &[XOnlyPublicKey],
+        operators: &Operators,
+    ) -> Result<Vec<XOnlyPublicKey>, Refusal> {
         if self.threshold <= 1 {
             let first = known.iter().find(|oracle| self.oracles.contains(oracle));
             return first.map(|oracle| vec![*oracle]).ok_or_else(|| Refusal::NoOracle { trusted: self.trusted() });
         }
-        if let Some(missing) = self.oracles.iter().find(|oracle| !known.contains(oracle)) {
-            let (threshold, all) = (self.threshold, self.oracles.len());
-            return Err(Refusal::OracleMissing { threshold, all, missing: *missing });
+        if let Some((operators, joined)) = self.too_few(operators) {
+            return Err(Refusal::OneOperator { threshold: self.threshold, operators, joined });
         }
-        let mut chosen = self.oracles.clone();
+        let groups = operators.groups(&self.oracles);
+        let mut chosen = Vec::with_capacity(groups.len());
+        for group in &groups {
+            let Some(first) = group.first() else { continue };
+            let missing = Refusal::OracleMissing { threshold: self.threshold, all: groups.len(), missing: *first };
+            let usable = group.iter().find(|oracle| known.contains(oracle));
+            chosen.push(*usable.ok_or(missing)?);
+        }
         chosen.sort_by_key(XOnlyPublicKey::serialize);
         Ok(chosen)
     }
@@ -345,16 +379,49 @@ mod tests {
 
     #[test]
     fn a_loan_rests_on_one_common_oracle_or_on_all_the_lender_names() {
-        let three = fixtures::several(3);
+        let (three, nobody) = (fixtures::several(3), Operators::default());
         let [a, b, c] = [three[0], three[1], three[2]];
         let alone = Policy { oracles: vec![c, b, a], ..Policy::default() };
-        assert_eq!(alone.choose_oracles(&[fixtures::xonly(9), b, c]), Ok(vec![b]));
-        assert!(matches!(alone.choose_oracles(&[fixtures::xonly(9)]), Err(Refusal::NoOracle { .. })));
+        assert_eq!(alone.choose_oracles(&[fixtures::xonly(9), b, c], &nobody), Ok(vec![b]));
+        assert!(matches!(alone.choose_oracles(&[fixtures::xonly(9)], &nobody), Err(Refusal::NoOracle { .. })));
         let two = Policy { threshold: 2, ..alone };
         assert_eq!(two.validate(), Ok(()));
-        assert_eq!(two.choose_oracles(&[b, a, fixtures::xonly(9), c]), Ok(three));
-        let missing = two.choose_oracles(&[a, b]).unwrap_err();
+        assert_eq!(two.choose_oracles(&[b, a, fixtures::xonly(9), c], &nobody), Ok(three));
+        let missing = two.choose_oracles(&[a, b], &nobody).unwrap_err();
         assert_eq!(missing, Refusal::OracleMissing { threshold: 2, all: 3, missing: c });
+    }
+
+    #[test]
+    fn keys_of_one_operator_count_once_in_a_policy_and_in_the_loans_it_makes() {
+        use hypothec_oracle::announce::OracleKeys;
+        use hypothec_oracle::operator::{Link, SameOperator};
+        let keys = |byte| OracleKeys::from_secret(fixtures::secret(byte));
+        let [a, successor, b, c] = [1, 2, 3, 4].map(|byte| keys(byte).public_key());
+        let operators = Operators::of(&[Link::Stated(SameOperator::sign(&keys(1), &keys(2)).unwrap())]);
+        let of = |oracles: &[XOnlyPublicKey], threshold| Policy { oracles: oracles.to_vec(), threshold, ..policy() };
+        let sorted = |mut oracles: Vec<XOnlyPublicKey>| {
+            oracles.sort_by_key(XOnlyPublicKey::serialize);
+            oracles
+        };
+        // Two names for one oracle: a loan rests on one of them, the first that the borrower knows.
+        let two = of(&[a, successor, b], 2);
+        assert_eq!(two.validate_with(&operators), Ok(()));
+        assert_eq!(two.choose_oracles(&[successor, a, b], &operators), Ok(sorted(vec![a, b])));
+        assert_eq!(two.choose_oracles(&[b, successor], &operators), Ok(sorted(vec![b, successor])));
+        let missing = two.choose_oracles(&[a, successor], &operators).unwrap_err();
+        assert_eq!(missing, Refusal::OracleMissing { threshold: 2, all: 2, missing: b });
+        // And they are never the two that must agree.
+        let alone = of(&[a, successor], 2);
+        assert_eq!(alone.validate(), Ok(()), "nobody knows it yet");
+        let refused = alone.validate_with(&operators).unwrap_err().to_string();
+        assert!(refused.contains("count as 1") && refused.contains(&successor.to_string()), "{refused}");
+        assert!(matches!(
+            alone.choose_oracles(&[a, successor], &operators),
+            Err(Refusal::OneOperator { threshold: 2, operators: 1, .. })
+        ));
+        assert!(of(&[a, successor, b], 3).validate_with(&operators).is_err());
+        assert_eq!(of(&[a, successor, b, c], 3).validate_with(&operators), Ok(()));
+        assert_eq!(of(&[a, successor], 1).validate_with(&operators), Ok(()), "one is enough, and one it is");
     }
 
     #[test]

@@ -129,7 +129,7 @@ impl Core {
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
             troubles: {
                 let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
-                own.chain(self.away()).chain(self.rotation_troubles()).collect()
+                own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble()).collect()
             },
         }
     }
@@ -162,7 +162,7 @@ impl Core {
     }
 
     fn set_policy(&mut self, policy: Policy) -> Result<Policy, ErrorView> {
-        policy.validate().map_err(|e| error(ErrorCode::BadRequest, e))?;
+        policy.validate_with(&self.tools.operators()).map_err(|e| error(ErrorCode::BadRequest, e))?;
         let bytes = serde_json::to_vec(&policy).map_err(|e| error(ErrorCode::Internal, e))?;
         let store = self.tools.store.clone();
         tokio::task::block_in_place(|| store.put(POLICY, &bytes)).map_err(|e| error(ErrorCode::Internal, e))?;
@@ -271,6 +271,7 @@ fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
         equivocation: lock(&tools.proofs).of(&oracle.client.key()),
         rotation,
         rotation_conflict,
+        same_operator: tools.operators().others(&oracle.client.key()),
     }
 }
 
@@ -290,6 +291,9 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
     // So that a key that stops is not pinned unawares. One that does not answer is asked again with every look.
     if let Ok(served) = client.rotations().await {
         lock(&tools.rotations).take(client.key(), &served).map_err(|e| error(ErrorCode::Internal, e))?;
+    }
+    if let Ok(links) = client.links().await {
+        lock(&tools.operators).take(client.key(), &links).map_err(|e| error(ErrorCode::Internal, e))?;
     }
     let name = format!("{ORACLES}{}", client.key());
     tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error(ErrorCode::Internal, e))?;

@@ -12,7 +12,7 @@ use crate::loan::terms::LoanId;
 use crate::loan::units::{Cents, Time, DAY};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::{Block, ErrorCode, Input, Loan, Message, Moment};
-use crate::settlement::spot::{agreed_floor, NoSpot};
+use crate::settlement::spot::{agreed_by_operators_floor, NoSpot};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -299,6 +299,7 @@ impl Core {
         let mut warnings = Vec::new();
         if !loan.is_over() {
             warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
+            warnings.extend(self.tools.joined_in(&loan.terms));
             if let Err(why @ NoSpot::Apart { .. }) = price {
                 warnings
                     .push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
@@ -313,10 +314,11 @@ impl Core {
     /// When too few have a fresh one, or they do not agree.
     pub fn price_of(&self, loan: &Loan) -> Result<Cents, NoSpot> {
         let oracles = lock(&self.tools.oracles);
-        let last = |key| oracles.get(key).and_then(|oracle| oracle.spot.as_ref());
-        let fresh = |key| present::fresh_price(last(key), self.moment.now);
-        let prices: Vec<Cents> = loan.terms.oracles.iter().filter_map(fresh).collect();
-        agreed_floor(&prices, loan.payouts.quorum.threshold)
+        let last = |key: &XOnlyPublicKey| oracles.get(key).and_then(|oracle| oracle.spot.as_ref());
+        let fresh = |key: &XOnlyPublicKey| Some((*key, present::fresh_price(last(key), self.moment.now)?));
+        let prices: Vec<(XOnlyPublicKey, Cents)> = loan.terms.oracles.iter().filter_map(fresh).collect();
+        let threshold = loan.payouts.quorum.threshold;
+        agreed_by_operators_floor(&prices, &loan.terms.oracles, threshold, &self.tools.operators())
     }
 
     fn answer_waiters(&mut self) {

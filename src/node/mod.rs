@@ -12,6 +12,7 @@ pub mod handle;
 mod inbox;
 mod jobs;
 mod lending;
+mod operators;
 mod outbox;
 mod peers;
 pub mod present;

@@ -26,6 +26,7 @@ impl Core {
         }
         self.watch_oracles(&loans);
         self.ask_for_rotations();
+        self.tell_operators();
         self.mind_proofs();
         Ok(())
     }

@@ -107,7 +107,8 @@ impl Core {
                 match served {
                     Ok(served) => {
                         self.troubles.remove(&key);
-                        self.on_rotations(oracle, &served);
+                        let (rotations, links) = *served;
+                        self.on_rotations(oracle, &rotations, &links);
                     }
                     Err(Some(wrong)) => self.trouble(&key, wrong),
                     Err(None) => {}

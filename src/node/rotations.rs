@@ -11,6 +11,7 @@ use crate::protocol::ErrorCode;
 use crate::store::{Store, StoreError};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
+use hypothec_oracle::operator::{Link, LinkError};
 use hypothec_oracle::rotation::{Rotation, RotationError, Succession};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -24,6 +25,9 @@ pub enum NotKept {
     /// It leads nowhere together with what is known.
     #[error("hand-over: {0}")]
     Wrong(#[from] RotationError),
+    /// It joins nothing, or too much.
+    #[error("statement: {0}")]
+    Link(#[from] LinkError),
     /// It could not be kept.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -70,6 +74,11 @@ impl Rotations {
         Ok(true)
     }
 
+    /// Every hand-over known, by the pinned key it was told of.
+    pub fn statements(&self) -> impl Iterator<Item = (XOnlyPublicKey, Vec<Rotation>)> + '_ {
+        self.known.iter().map(|(key, known)| (*key, known.statements()))
+    }
+
     /// The hand-over of a key, as a person should read it; none while there is none or there are two.
     pub fn of(&self, oracle: &XOnlyPublicKey) -> Option<RotationView> {
         let first = self.known.get(oracle)?.steps.first()?;
@@ -78,7 +87,7 @@ impl Rotations {
             "oracle {oracle} hands over to key {new_key}: from {from} on it stops for new loans. Open loans stay on the old \
              key, which goes on attesting for them. For new ones compare the new key with what the operator publishes \
              elsewhere and pin it, `oracle add URL --pubkey {new_key}`; a lender also names it, `policy set --add-oracle \
-             {new_key}`"
+             {new_key}`. Both keys are one oracle: they count once wherever several must agree"
         );
         Some(RotationView { new_key, from: from.0, text })
     }
@@ -122,13 +131,14 @@ impl Tools {
     }
 
     /// Fails when a new loan until `due` may not rest on one of these oracles: something is proved against it, or it
-    /// hands over before. Says which and what to do.
+    /// hands over before, or two of them are one operator's. Says which and what to do.
     pub fn require_usable(&self, oracles: &[XOnlyPublicKey], due: Time) -> Result<(), Trouble> {
         self.require_sound(oracles)?;
-        let rotations = lock(&self.rotations);
-        match oracles.iter().find_map(|oracle| rotations.objection(oracle, due)) {
-            Some(objection) => Err(Trouble::refuse(ErrorCode::Rotated, objection)),
-            None => Ok(()),
+        let objection = oracles.iter().find_map(|oracle| lock(&self.rotations).objection(oracle, due));
+        match (objection, self.joined(oracles)) {
+            (Some(objection), _) => Err(Trouble::refuse(ErrorCode::Rotated, objection)),
+            (None, Some(joined)) => Err(Trouble::refuse(ErrorCode::OneOperator, joined)),
+            (None, None) => Ok(()),
         }
     }
 
@@ -141,8 +151,11 @@ impl Tools {
 
 impl Core {
     /// What an oracle served of hand-overs: kept, and told once.
-    pub(super) fn on_rotations(&mut self, oracle: XOnlyPublicKey, served: &Succession) {
+    pub(super) fn on_rotations(&mut self, oracle: XOnlyPublicKey, served: &Succession, links: &[Link]) {
         let tools = self.tools.clone();
+        if let Err(e) = tokio::task::block_in_place(|| lock(&tools.operators).take(oracle, links)) {
+            self.trouble(&about(&oracle), e.to_string());
+        }
         let taken = tokio::task::block_in_place(|| lock(&tools.rotations).take(oracle, served));
         match taken {
             Ok(false) => {}

@@ -5,6 +5,7 @@ use super::config::Config;
 use super::core::Core;
 use super::data::DataFolder;
 use super::handle::Handle;
+use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
 use super::tools::{Oracle, Tools};
@@ -89,6 +90,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         config.limits.clone(),
     )
     .await?;
+    let rotations = Rotations::open(store.clone())?;
     let tools = Arc::new(Tools {
         network,
         clock: config.clock(),
@@ -98,7 +100,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         net,
         oracles: Mutex::new(oracles(&*store)?),
         proofs: Mutex::new(Proofs::open(store.clone())?),
-        rotations: Mutex::new(Rotations::open(store.clone())?),
+        operators: Mutex::new(KnownOperators::open(store.clone(), &rotations)?),
+        rotations: Mutex::new(rotations),
         store: store.clone(),
         waiters: Mutex::default(),
     });

@@ -1,5 +1,6 @@
 //! What jobs work with: the outside, shared and locked where it must be.
 
+use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
 use super::view::ErrorView;
@@ -10,7 +11,7 @@ use crate::peer::PeerNet;
 use crate::protocol::messages::{Quote, Refused};
 use crate::protocol::ErrorCode;
 use crate::settlement::deadline;
-use crate::settlement::spot::{agreed_floor, NoSpot};
+use crate::settlement::spot::{agreed_by_operators_floor, NoSpot};
 use crate::store::Store;
 use crate::wallet::{Seed, Wallet};
 use bitcoin::key::XOnlyPublicKey;
@@ -58,6 +59,8 @@ pub struct Tools {
     pub proofs: Mutex<Proofs>,
     /// What oracles said of their next keys.
     pub rotations: Mutex<Rotations>,
+    /// Which of their keys are one operator's.
+    pub operators: Mutex<KnownOperators>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }
@@ -179,7 +182,8 @@ impl Tools {
         keys.iter().map(|key| self.oracle(key)).collect()
     }
 
-    /// The price that these oracles' fresh signed prices make, asked for now; `threshold` of them must agree.
+    /// The price that these oracles' fresh signed prices make, asked for now; `threshold` of them must agree, and keys of
+    /// one operator are one voice.
     pub async fn spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
         let asked = ask_all(self.clients(keys)?, move |client| async move {
@@ -193,11 +197,14 @@ impl Tools {
             }
         });
         let answers = asked.await;
-        let fresh: Vec<Cents> = answers.iter().filter_map(|answer| answer.as_ref().ok()).copied().collect();
+        let said = keys.iter().zip(&answers).filter_map(|(key, answer)| Some((*key, *answer.as_ref().ok()?)));
+        let fresh: Vec<(XOnlyPublicKey, Cents)> = said.collect();
         let first_trouble = || answers.iter().find_map(|answer| answer.as_ref().err().cloned());
-        agreed_floor(&fresh, threshold).map_err(|why| match (why, first_trouble()) {
-            (NoSpot::Silent { .. }, Some(trouble)) => trouble,
-            _ => Trouble::later(format!("there is no price: {why}")),
+        agreed_by_operators_floor(&fresh, keys, threshold, &self.operators()).map_err(|why| {
+            match (why, first_trouble()) {
+                (NoSpot::Silent { .. }, Some(trouble)) => trouble,
+                _ => Trouble::later(format!("there is no price: {why}")),
+            }
         })
     }
 

@@ -164,6 +164,9 @@ pub struct OracleView {
     /// That it signed two that contradict each other: a sentence. Then `rotation` is absent.
     #[serde(default)]
     pub rotation_conflict: Option<String>,
+    /// Other keys of the same operator, as both keys signed: with this one they are one oracle.
+    #[serde(default)]
+    pub same_operator: Vec<XOnlyPublicKey>,
 }
 
 /// The hand-over of an oracle to a new key, signed by both.

@@ -13,6 +13,7 @@ use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::ladder::Level;
+use hypothec_oracle::operator::{connected, Link};
 use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::{Day, Time};
 use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status};
@@ -155,6 +156,18 @@ impl OracleClient {
         let said: Vec<Rotation> = answers.into_iter().flat_map(|(_, said)| said).collect();
         let url = self.url().to_owned();
         Succession::of(self.key, &said).map_err(|source| OracleError::Rotation { url, source })
+    }
+
+    /// What joins the pinned key with others of its operator, each signed by both its keys, as all places together tell it;
+    /// empty while none serves any.
+    ///
+    /// # Errors
+    /// When none answers, or a statement cannot be believed.
+    pub async fn links(&self) -> Result<Vec<Link>, OracleError> {
+        let answers = self.ask(|mirror| async move { mirror.links().await }).await?;
+        let said: Vec<Link> = answers.into_iter().flat_map(|(_, said)| said).collect();
+        let url = self.url().to_owned();
+        connected(self.key, &said).map_err(|source| OracleError::Link { url, source })
     }
 
     /// How far the oracle has come on its clock, by whichever place is furthest. Unsigned: for people, and for the

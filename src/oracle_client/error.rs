@@ -3,6 +3,7 @@
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::bundle::BundleError;
 use hypothec_oracle::event::Event;
+use hypothec_oracle::operator::LinkError;
 use hypothec_oracle::rotation::RotationError;
 use hypothec_oracle::verify::VerifyError;
 use hypothec_oracle::wire::BadSignature;
@@ -46,6 +47,9 @@ pub enum OracleError {
     /// A hand-over to another key that cannot be believed.
     #[error("oracle {url}: {source}")]
     Rotation { url: String, source: RotationError },
+    /// A statement that two keys are one operator's, which cannot be believed.
+    #[error("oracle {url}: {source}")]
+    Link { url: String, source: LinkError },
     /// Two answers, both signed, that cannot both be true.
     #[error("oracle {key} contradicts itself: {what} is one thing at {places}; trust it no longer")]
     Contradiction { key: XOnlyPublicKey, what: String, places: String },
@@ -65,6 +69,7 @@ impl OracleError {
             | OracleError::Elsewhere { .. }
             | OracleError::Bundle { .. }
             | OracleError::Rotation { .. }
+            | OracleError::Link { .. }
             | OracleError::Served { .. }
             | OracleError::Verify { .. } => true,
             OracleError::Url { .. }

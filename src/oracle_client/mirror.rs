@@ -7,6 +7,7 @@ use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;
+use hypothec_oracle::operator::{connected, Link, SameOperator};
 use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::Day;
 use hypothec_oracle::verify::{verify_announcement, verify_attestation, VerifyError};
@@ -82,13 +83,31 @@ impl Mirror {
     /// # Errors
     /// When the answer cannot be had, or a statement in it cannot be believed.
     pub async fn rotations(&self) -> Result<Vec<Rotation>, OracleError> {
-        let said: Vec<Rotation> = match self.fetcher.get("/v1/rotation", SMALL).await {
-            Err(OracleError::Refused { status: 404, .. }) => return Ok(Vec::new()),
-            answer => answer?,
-        };
+        let said = self.said("/v1/rotation").await?;
         let found = Succession::of(self.key, &said);
         let found = found.map_err(|source| OracleError::Rotation { url: self.url().to_string(), source })?;
         Ok(found.statements())
+    }
+
+    /// What joins the pinned key with others of its operator, each signed by both its keys: hand-overs to and from it, and
+    /// its operator's statements.
+    ///
+    /// # Errors
+    /// When an answer cannot be had, or something in it cannot be believed.
+    pub async fn links(&self) -> Result<Vec<Link>, OracleError> {
+        let handed: Vec<Rotation> = self.said("/v1/rotation").await?;
+        let stated: Vec<SameOperator> = self.said("/v1/same-operator").await?;
+        let all: Vec<Link> =
+            handed.into_iter().map(Link::HandOver).chain(stated.into_iter().map(Link::Stated)).collect();
+        connected(self.key, &all).map_err(|source| OracleError::Link { url: self.url().to_string(), source })
+    }
+
+    /// Statements that an oracle may have or not.
+    async fn said<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Vec<T>, OracleError> {
+        match self.fetcher.get(path, SMALL).await {
+            Err(OracleError::Refused { status: 404, .. }) => Ok(Vec::new()),
+            answer => answer,
+        }
     }
 
     /// How far the oracle has come on its clock. Unsigned: for people, and for the conductor of fast time.

@@ -63,6 +63,8 @@ codes! {
         Exposure = "exposure",
         /// The complete funding transaction is not accepted.
         Funding = "funding",
+        /// Two of the oracles are keys of one operator.
+        OneOperator = "one_operator",
         /// No oracle that both sides trust.
         Oracle = "oracle",
         /// The lender's policy does not allow it.

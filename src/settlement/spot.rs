@@ -5,6 +5,8 @@
 //! it says. A plain median of those that answer would not do: of two it lies wherever one of them wants it.
 
 use crate::loan::units::Cents;
+use bitcoin::key::XOnlyPublicKey;
+use hypothec_oracle::operator::Operators;
 
 /// How far apart the prices of one group may be, in parts of the highest: 1 %.
 const APART_PARTS: u64 = 100;
@@ -54,6 +56,28 @@ pub fn agreed_floor(fresh: &[Cents], threshold: usize) -> Result<Cents, NoSpot> 
     // Two groups without an oracle in common are two stories, each by enough oracles to settle.
     let is_one = agreed.windows(2).all(is_near);
     median_floor(&agreed).filter(|_| is_one).ok_or(apart)
+}
+
+/// The price that the fresh prices of a loan's `oracles` make, where keys of one operator are one voice: its first by the
+/// order of the terms. A loan that names fewer operators than must agree, which was not known when it was signed, needs all
+/// of them: they settle it together whatever is asked here.
+///
+/// # Errors
+/// As [`agreed_floor`].
+pub fn agreed_by_operators_floor(
+    fresh: &[(XOnlyPublicKey, Cents)],
+    oracles: &[XOnlyPublicKey],
+    threshold: usize,
+    operators: &Operators,
+) -> Result<Cents, NoSpot> {
+    let mut voices: Vec<(XOnlyPublicKey, Cents)> = Vec::with_capacity(fresh.len());
+    for (key, price) in fresh {
+        if !voices.iter().any(|(known, _)| operators.are_one(known, key)) {
+            voices.push((*key, *price));
+        }
+    }
+    let prices: Vec<Cents> = voices.into_iter().map(|(_, price)| price).collect();
+    agreed_floor(&prices, threshold.min(operators.count(oracles)))
 }
 
 /// Do these, in order, lie within 1 % of each other?
@@ -111,6 +135,29 @@ mod tests {
         assert_eq!(of(&[7], 1), Some(7));
         assert_eq!(of(&[1, 100, 103], 1), Some(100));
         assert_eq!(of(&[u64::MAX, u64::MAX - 1], 1), Some(u64::MAX - 1));
+    }
+
+    #[test]
+    fn two_keys_of_one_operator_are_one_voice() {
+        use crate::loan::fixtures::secret;
+        use hypothec_oracle::announce::OracleKeys;
+        use hypothec_oracle::operator::{Link, SameOperator};
+        let keys = |byte| OracleKeys::from_secret(secret(byte));
+        let [a, successor, b] = [1, 2, 3].map(|byte| keys(byte).public_key());
+        let link = Link::Stated(SameOperator::sign(&keys(1), &keys(2)).unwrap());
+        let (joined, apart) = (Operators::of(&[link]), Operators::default());
+        let of = |prices: &[(XOnlyPublicKey, u64)], oracles: &[XOnlyPublicKey], operators: &Operators| {
+            let fresh: Vec<_> = prices.iter().map(|(key, cents)| (*key, Cents(*cents))).collect();
+            agreed_by_operators_floor(&fresh, oracles, 2, operators).map(|price| price.0).ok()
+        };
+        let all = [a, successor, b];
+        let lie = [(a, 1), (successor, 1), (b, 100_000)];
+        assert_eq!(of(&lie, &all, &apart), Some(1), "two that nobody knows to be one");
+        assert_eq!(of(&lie, &all, &joined), None);
+        assert_eq!(of(&lie[..2], &all, &joined), None, "the other is silent");
+        assert_eq!(of(&[(a, 100_000), (successor, 100_000), (b, 100_200)], &all, &joined), Some(100_100));
+        // A loan of that operator alone: its word is what settles it.
+        assert_eq!(of(&[(successor, 100_000)], &all[..2], &joined), Some(100_000));
     }
 
     #[test]

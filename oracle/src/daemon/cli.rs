@@ -34,6 +34,8 @@ pub enum Command {
     ImportRecord(commands::import_record::ImportRecord),
     /// Hand over to a new key: a statement signed by the old key and the new.
     Rotate(commands::rotate::Rotate),
+    /// State that two keys are one operator's, signed by both: wherever several oracles must agree they count as one.
+    SameOperator(commands::same_operator::SameOperator),
     /// Make and list payment events, and attest them.
     #[command(subcommand)]
     Payment(commands::payment::Payment),
@@ -214,6 +216,7 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::EncryptKey(line) => tokio::task::spawn_blocking(move || encrypt_key(line)).await?,
         Command::Signer(signer) => signer.run(told_to_stop()).await,
         Command::ImportRecord(import) => tokio::task::spawn_blocking(move || import.run()).await?,
+        Command::SameOperator(state) => tokio::task::spawn_blocking(move || state.run()).await?,
         Command::Rotate(rotate) => tokio::task::spawn_blocking(move || rotate.run()).await?,
         Command::Payment(payment) => tokio::task::spawn_blocking(move || payment.run()).await?,
         Command::Doctor(doctor) => doctor.run().await,

@@ -32,6 +32,7 @@ mod press;
 mod private;
 mod rotation;
 mod run;
+mod same_operator;
 mod socket;
 mod store;
 mod waiter;

@@ -20,7 +20,7 @@ use super::press::Press;
 use super::signer::{Here, Keys, SignerClient};
 use super::socket::Door;
 use super::store::{has_watermark, read_signed, Book, Log, LogError, Notes, Postgres, Sled};
-use super::{private, rotation, webhook};
+use super::{private, rotation, same_operator, webhook};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
 use crate::ticklog::chain::End;
@@ -187,6 +187,7 @@ fn open(config: Config) -> anyhow::Result<Opened> {
     };
     let key = signing.public_key();
     rotation::read(&config.data, &key)?;
+    same_operator::read(&config.data, &key)?;
     // The ledger first: it says whether this oracle may start at all, before anything is asked or written.
     let (book, notes) = open_book(&config, key)?;
     check_clock(&config, book.ledger().frozen_until())?;

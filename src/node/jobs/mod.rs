@@ -19,6 +19,7 @@ use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{OutPoint, Txid};
+use hypothec_oracle::operator::Link;
 use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::wire::SignedPrice;
 
@@ -89,9 +90,9 @@ pub enum Outcome {
         inputs: Vec<(LoanId, Input)>,
         trouble: Option<String>,
     },
-    /// An oracle was asked for hand-overs, at this time of ours. What it served, or what is false about that; neither
+    /// An oracle was asked for hand-overs, and for what joins its key with others, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.
-    Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<Succession>, Option<String>> },
+    Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<(Succession, Vec<Link>)>, Option<String>> },
     /// Nothing for the core to do.
     Nothing,
 }

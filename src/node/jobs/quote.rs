@@ -62,7 +62,7 @@ pub async fn give(
     let due = end_of(tools.now()?, request.days);
     let (usable, others): (Vec<_>, Vec<_>) =
         request.oracles.iter().copied().partition(|oracle| tools.is_usable(oracle, due));
-    let oracles = policy.choose_oracles(&usable).map_err(|e| {
+    let oracles = policy.choose_oracles(&usable, &tools.operators()).map_err(|e| {
         let ours: Vec<_> = others.into_iter().filter(|oracle| policy.oracles.contains(oracle)).collect();
         tools.require_usable(&ours, due).err().unwrap_or_else(|| refuse(ErrorCode::Oracle, e.to_string()))
     })?;

@@ -7,11 +7,13 @@ use crate::contract::{OracleAnnouncement, OracleAttestation};
 use crate::loan::terms::TouchDay;
 use crate::loan::units::Time;
 use crate::node::tools::{Tools, Trouble};
-use crate::oracle_client::OracleClient;
+use crate::oracle_client::{OracleClient, OracleError};
 use crate::protocol::{Input, Loan};
 use crate::settlement::{deadline, touch};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::event::Event;
+use hypothec_oracle::operator::Link;
+use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::units::Day;
 use hypothec_oracle::wire::SignedLows;
 use std::collections::btree_map::{BTreeMap, Entry};
@@ -66,13 +68,17 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
     Outcome::Watched { oracle, at, spot, inputs, trouble }
 }
 
-/// Asks an oracle for its hand-overs. Beside a look and not in it: nothing about a loan waits for them.
+/// Asks an oracle for its hand-overs, and for what joins its key with others. Beside a look and not in it: nothing about a loan waits for them.
 pub async fn rotations(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time) -> Outcome {
     let served = match tools.oracle(&oracle) {
-        Ok(client) => client.rotations().await.map(Box::new).map_err(|e| e.is_false().then(|| e.to_string())),
+        Ok(client) => served_of(&client).await.map_err(|e| e.is_false().then(|| e.to_string())),
         Err(_) => Err(None),
     };
     Outcome::Rotations { oracle, at, served }
+}
+
+async fn served_of(client: &OracleClient) -> Result<Box<(Succession, Vec<Link>)>, OracleError> {
+    Ok(Box::new((client.rotations().await?, client.links().await?)))
 }
 
 /// The lows of the days asked about in one look, each asked for once whether it could be had or not.

@@ -8,6 +8,7 @@ pub mod payment;
 pub mod price;
 pub mod prove_equivocation;
 pub mod rotate;
+pub mod same_operator;
 pub mod signer;
 pub mod status;
 pub mod watermark;

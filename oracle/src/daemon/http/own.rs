@@ -1,6 +1,6 @@
 //! Our own small routes: who the oracle is, the price, the lows.
 
-use super::super::rotation;
+use super::super::{rotation, same_operator};
 use super::paper::{json, Lasts};
 use super::refusal::{parse_day, signing, Refusal};
 use super::state::{status_of, STALE};
@@ -21,6 +21,7 @@ pub fn routes() -> Router<Counter> {
         .route("/v1/price", get(price))
         .route("/v1/lows/{day}", get(lows))
         .route("/v1/rotation", get(rotation::serve))
+        .route("/v1/same-operator", get(same_operator::serve))
 }
 
 async fn info(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
