@@ -6,6 +6,7 @@
 
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::equivocation::Proof;
+use hypothec_oracle::operator::SameOperator;
 use hypothec_oracle::rotation::{follow, Rotation};
 use hypothec_oracle::units::{Time, HOUR};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -447,6 +448,30 @@ fn an_old_key_hands_over_to_a_new_one_and_both_oracles_show_it() {
     std::fs::copy(world.path("old/rotation.json"), world.path("third/rotation.json")).unwrap();
     let third = world.path("third");
     assert!(bad(&["run", "--data", &third, "--network", "regtest", "--replay", CSV]).contains("about other keys"));
+}
+
+#[test]
+fn an_operator_of_two_keys_states_it_and_both_oracles_show_it() {
+    let world = World::new();
+    let (one, other) = (world.init("one"), world.init("other"));
+    let daemon = world.daemon("one", &[]);
+    assert_eq!(daemon.get("/v1/same-operator").1["code"], "no_statement");
+    let (data, with) = (world.path("one"), world.path("other"));
+    let state = ["same-operator", "--data", &data, "--with", &with, "--network", "regtest"];
+    let said: SameOperator = serde_json::from_str(&good(&state)).unwrap();
+    said.verify().unwrap();
+    let named: std::collections::BTreeSet<String> = said.keys.iter().map(ToString::to_string).collect();
+    assert_eq!(named, [one, other].into());
+    assert_eq!(serde_json::from_str::<SameOperator>(&good(&state)).unwrap(), said, "said again, the same");
+    let (status, served) = daemon.get("/v1/same-operator");
+    assert_eq!((status, serde_json::from_value::<Vec<SameOperator>>(served.clone()).unwrap()), (200, vec![said]));
+    assert_eq!(world.daemon("other", &[]).get("/v1/same-operator").1, served);
+    // A daemon does not start with a statement that is not its own.
+    world.init("third");
+    std::fs::copy(world.path("one/same-operator.json"), world.path("third/same-operator.json")).unwrap();
+    let third = world.path("third");
+    assert!(bad(&["run", "--data", &third, "--network", "regtest", "--replay", CSV]).contains("about other keys"));
+    assert!(bad(&["same-operator", "--data", &data, "--with", &data, "--network", "regtest"]).contains("twice"));
 }
 
 #[test]
