@@ -34,6 +34,7 @@ mod rotation;
 mod run;
 mod same_operator;
 mod socket;
+mod statements;
 mod store;
 mod waiter;
 mod webhook;

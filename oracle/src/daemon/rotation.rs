@@ -1,21 +1,15 @@
 //! The daemon's side of rotation: the statements in its data folder, and their route.
 
-use super::{http::Counter, store};
+use super::{http::Counter, statements, store};
 use crate::rotation::{follow, Rotation};
 use crate::units::Time;
-use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::Json;
+use axum::response::Response;
 use bitcoin::key::XOnlyPublicKey;
-use std::fs::{File, OpenOptions};
-use std::io::{Read, Write};
+use std::fs::OpenOptions;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-
-/// The largest file of rotations read.
-const LARGEST: u64 = 64 * 1024;
 
 /// Where they lie.
 pub fn path(data: &Path) -> PathBuf {
@@ -28,14 +22,7 @@ pub fn path(data: &Path) -> PathBuf {
 /// When the file is not one, or says something that is not true.
 pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<Rotation>> {
     let path = path(data);
-    let mut text = String::new();
-    match File::open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => {
-            opened?.take(LARGEST).read_to_string(&mut text).with_context(|| format!("read {}", path.display()))?
-        }
-    };
-    let said: Vec<Rotation> = serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+    let said: Vec<Rotation> = statements::read(&path)?;
     for one in &said {
         one.verify(&one.old_key).with_context(|| format!("believe {}", path.display()))?;
     }
@@ -90,22 +77,7 @@ pub fn add(data: &Path, rotation: &Rotation, copy: Option<&Path>) -> anyhow::Res
 
 /// `GET /v1/rotation`: the statements, oldest first; 404 while there is none.
 pub async fn serve(State(counter): State<Counter>) -> Response {
-    let key = counter.info.pubkey;
-    let said = tokio::task::spawn_blocking(move || read(&counter.data, &key)).await;
-    let refuse = |status, code: &str, message: &str| {
-        (status, Json(ErrorBody { code: code.into(), message: message.into() })).into_response()
-    };
-    match said {
-        Ok(Ok(said)) if said.is_empty() => {
-            refuse(StatusCode::NOT_FOUND, "no_rotation", "this oracle's key has not been handed over")
-        }
-        Ok(Ok(said)) => Json(said).into_response(),
-        Ok(Err(error)) => {
-            tracing::error!("{error:#}");
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle's rotation cannot be read")
-        }
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle could not answer"),
-    }
+    statements::serve(counter, read, ("no_rotation", "this oracle's key has not been handed over")).await
 }
 
 #[cfg(test)]

@@ -1,20 +1,12 @@
 //! The daemon's side of an operator's statements that two keys are its own: in its data folder, and their route.
 
-use super::{http::Counter, store};
+use super::{http::Counter, statements, store};
 use crate::operator::{SameOperator, LINKS_MOST};
-use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use axum::Json;
+use axum::response::Response;
 use bitcoin::key::XOnlyPublicKey;
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
-
-/// The largest file of statements read.
-const LARGEST: u64 = 64 * 1024;
 
 /// Where they lie.
 pub fn path(data: &Path) -> PathBuf {
@@ -27,15 +19,7 @@ pub fn path(data: &Path) -> PathBuf {
 /// When the file is not one, or says something that is not true, or nothing about `key`.
 pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<SameOperator>> {
     let path = path(data);
-    let mut text = String::new();
-    match File::open(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        opened => {
-            opened?.take(LARGEST).read_to_string(&mut text).with_context(|| format!("read {}", path.display()))?
-        }
-    };
-    let said: Vec<SameOperator> =
-        serde_json::from_str(&text).with_context(|| format!("understand {}", path.display()))?;
+    let said: Vec<SameOperator> = statements::read(&path)?;
     said.iter().try_for_each(SameOperator::verify).with_context(|| format!("believe {}", path.display()))?;
     if !said.is_empty() && !said.iter().any(|one| one.keys.contains(key)) {
         bail!("{} is about other keys than {key}", path.display());
@@ -62,22 +46,7 @@ pub fn add(data: &Path, key: &XOnlyPublicKey, statement: &SameOperator) -> anyho
 
 /// `GET /v1/same-operator`: the statements, oldest first; 404 while there is none.
 pub async fn serve(State(counter): State<Counter>) -> Response {
-    let key = counter.info.pubkey;
-    let said = tokio::task::spawn_blocking(move || read(&counter.data, &key)).await;
-    let refuse = |status, code: &str, message: &str| {
-        (status, Json(ErrorBody { code: code.into(), message: message.into() })).into_response()
-    };
-    match said {
-        Ok(Ok(said)) if said.is_empty() => {
-            refuse(StatusCode::NOT_FOUND, "no_statement", "this oracle's operator names no other key of its own")
-        }
-        Ok(Ok(said)) => Json(said).into_response(),
-        Ok(Err(error)) => {
-            tracing::error!("{error:#}");
-            refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the operator's statements cannot be read")
-        }
-        Err(_) => refuse(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the oracle could not answer"),
-    }
+    statements::serve(counter, read, ("no_statement", "this oracle's operator names no other key of its own")).await
 }
 
 #[cfg(test)]
