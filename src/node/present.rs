@@ -6,7 +6,7 @@ use super::view::{
 use crate::contract::clauses::Clause;
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::repay::Source;
-use crate::contract::{difference, ContractError, OracleAttestation};
+use crate::contract::{difference, ContractError, OracleAttestation, Role};
 use crate::loan::curve;
 use crate::loan::fees::TxKind;
 use crate::loan::ltv::ltv_ceil;
@@ -18,7 +18,7 @@ use crate::loan::units::{Cents, Days, Time, WHOLE};
 use crate::protocol::event::paid;
 use crate::protocol::state::name;
 use crate::protocol::{Event, Exit, Loan, Moment, Recorded, Stage};
-use crate::settlement::deadline;
+use crate::settlement::{deadline, proposal};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Txid;
 
@@ -213,7 +213,9 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
         borrower_sats: split.map(|split| split.borrower.to_sat()),
     };
     let mut exits = Vec::new();
-    let repaid = price.and_then(|price| payout::repayment_from_collateral(terms, moment.now, price));
+    // At the price that would be proposed, which is a little against the borrower.
+    let offered = price.map(|price| proposal::price_offered(Role::Borrower, price));
+    let repaid = offered.and_then(|price| payout::repayment_from_collateral(terms, moment.now, price));
     let wallet = "now, if the lender's node answers (from the wallet: the collateral comes back whole)";
     exits.push(open(Exit::Repaid, wallet.into(), repaid));
     exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
