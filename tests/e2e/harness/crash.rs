@@ -134,10 +134,18 @@ impl Theatre {
         let _ = self.borrower.client().unwrap().repay(id, &request).await;
         self.until_death(role, point).await;
         self.revive(role).await;
-        let view = self.view(Role::Borrower, id).await.unwrap();
-        if view.stage == Stage::Active && view.repayment.is_none() {
-            // It died before anything was on disk: nothing had happened, and it is asked again.
-            self.borrower.client().unwrap().repay(id, &request).await.unwrap();
+        // A proposal stands for a minute of played time, and dying may have cost it that; time stands still until both
+        // sides have signed one.
+        for _ in 0..MOST_BLOCKS {
+            let view = self.view(Role::Borrower, id).await.unwrap();
+            if view.stage != Stage::Active {
+                break;
+            }
+            if view.repayment.is_none() {
+                // It died before anything was on disk, or what was proposed is taken back: it is asked again.
+                self.borrower.client().unwrap().repay(id, &request).await.unwrap();
+            }
+            self.mine(1).await.unwrap();
         }
         self.settled(id, Exit::Repaid).await
     }
