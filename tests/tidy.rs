@@ -240,3 +240,38 @@ fn every_room_has_a_door_sign() {
         assert!(text.starts_with("//!"), "{} says nothing at the door", door.display());
     }
 }
+
+/// The programs of `.ci/programs`, each with who starts it.
+fn listed_programs() -> BTreeMap<String, Vec<String>> {
+    let text = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(".ci/programs")).unwrap();
+    let rows = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
+    rows.map(|row| match row.split(' ').collect::<Vec<_>>()[..] {
+        [program, _, who] => (program.to_owned(), who.split(',').map(str::to_owned).collect()),
+        _ => panic!("not a program, its packages and who starts it: {row}"),
+    })
+    .collect()
+}
+
+#[test]
+fn every_program_that_is_started_is_listed_with_its_package() {
+    let listed = listed_programs();
+    let mut started = 0;
+    for (path, text) in ["src", "tests", "oracle/src", "oracle/tests", "oracle/compat"].into_iter().flat_map(sources) {
+        if path.ends_with("tests/tidy.rs") {
+            continue;
+        }
+        for (at, opening) in text.match_indices("Command::new(\"") {
+            let program = text[at + opening.len()..].split('"').next().unwrap();
+            assert!(listed.contains_key(program), "{}: {program} is not in .ci/programs", path.display());
+            started += 1;
+        }
+    }
+    assert!(started > 3, "the sources are read");
+    // A process is told what to do by the system's call, not by a program that a minimal machine has not.
+    assert!(!listed.contains_key("kill"));
+    let script = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/demo/fetch-bitcoind.sh")).unwrap();
+    let tools = script.split("<<TOOLS\n").nth(1).unwrap().split("TOOLS\n").next().unwrap();
+    for tool in tools.lines().map(|line| line.split(' ').next().unwrap()) {
+        assert!(listed[tool].iter().any(|who| who == "fetch"), "{tool} is not in .ci/programs for fetch");
+    }
+}

@@ -14,15 +14,14 @@ pub fn point(_name: &str) {}
 /// A place the process can be killed at. When `HYPOTHEC_CRASH_AT` names it, the n-th passing ends the process without
 /// running a destructor, flushing a buffer or answering a request.
 ///
-/// It asks the system for SIGKILL through `kill -9`, and aborts if that is not to be had; both end the process at once.
+/// It asks the system for SIGKILL, and aborts if that is not to be had; both end the process at once.
 #[cfg(feature = "faults")]
 pub fn point(name: &str) {
     static PLAN: std::sync::OnceLock<Option<Plan>> = std::sync::OnceLock::new();
     let plan = PLAN.get_or_init(|| std::env::var(VARIABLE).ok().and_then(|text| Plan::parse(&text)));
     if plan.as_ref().is_some_and(|plan| plan.passes(name)) {
         eprintln!("crash point {name}: dying");
-        let pid = std::process::id().to_string();
-        let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort();
     }
 }

@@ -9,6 +9,7 @@ mod common;
 
 use common::{hour, oracle, says, Running, World, CSV};
 use hypothec_oracle::units::Time;
+use rustix::process::{kill_process, Pid, Signal};
 use std::path::Path;
 use std::process::Command;
 
@@ -148,8 +149,7 @@ fn a_price_set_by_hand_is_served_signed_and_stands_after_a_kill() {
 fn an_oracle_told_to_stop_stops_and_leaves_a_ledger_that_opens() {
     let world = World::new();
     let mut running = world.start(&["--replay", CSV]);
-    let told = Command::new("kill").arg(running.child.id().to_string()).status().unwrap();
-    assert!(told.success());
+    kill_process(Pid::from_child(&running.child), Signal::TERM).unwrap();
     assert!(running.child.wait().unwrap().success());
     drop(running);
     world.start(&["--replay", CSV]).get("/v1/status");

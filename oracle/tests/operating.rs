@@ -9,6 +9,7 @@ use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::operator::SameOperator;
 use hypothec_oracle::rotation::{follow, Rotation};
 use hypothec_oracle::units::{Time, HOUR};
+use rustix::process::{kill_process, Pid, Signal};
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
@@ -212,10 +213,6 @@ fn a_daemon_without_a_key_says_through_its_signer_what_it_would_say_itself_and_e
     let _signer = world.signer();
 }
 
-fn tell(child: &Child, what: &str) {
-    assert!(Command::new("kill").args([what, &child.id().to_string()]).status().unwrap().success());
-}
-
 /// All its threads, which stop one after the other.
 fn is_stopped(child: &Child) -> bool {
     let threads = std::fs::read_dir(format!("/proc/{}/task", child.id())).unwrap();
@@ -264,7 +261,7 @@ fn a_signer_that_was_killed_or_hangs_is_seen_by_everyone_who_watches_and_keeps_n
         assert!(page().contains("In order."));
         match hangs {
             true => {
-                tell(&signer.child, "-STOP");
+                kill_process(Pid::from_child(&signer.child), Signal::STOP).unwrap();
                 until("the stop", || is_stopped(&signer.child));
             }
             false => {
@@ -292,7 +289,7 @@ fn a_signer_that_was_killed_or_hangs_is_seen_by_everyone_who_watches_and_keeps_n
         let html = page();
         assert!(html.contains(sentence) && !html.contains("In order."));
         match hangs {
-            true => tell(&signer.child, "-CONT"),
+            true => kill_process(Pid::from_child(&signer.child), Signal::CONT).unwrap(),
             false => signer = world.signer(),
         }
     }

@@ -11,6 +11,7 @@ use hypothec_oracle::units::{Time, HOUR};
 use living::{dollars, hour, oracle, wait_until, Place, Running, Witness};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
+use rustix::process::Signal;
 use serde_json::Value;
 use std::sync::Arc;
 
@@ -111,13 +112,13 @@ fn a_replica_that_was_stopped_for_longer_than_its_lease_does_not_write_when_it_w
     first.wait_for(hour(1));
     let second = world.start(1);
     world.places[1].tell(600_000);
-    first.signal("-STOP");
+    first.signal(Signal::STOP);
     // Its clock and its price move while it cannot see them; the other takes over and fixes the next hour.
     world.set(hour(2));
     wait_until("the second to take over", || second.fixing(hour(2)).is_some());
     assert_eq!(dollars(&second.fixing(hour(2)).unwrap()), 6_000);
     world.places[0].price(650_000);
-    first.signal("-CONT");
+    first.signal(Signal::CONT);
     first.wait_for(hour(2));
     world.set(hour(3));
     wait_until("both", || [&first, &second].iter().all(|one| one.fixing(hour(3)).is_some()));
@@ -291,8 +292,8 @@ fn replicas_killed_at_random_never_say_two_fixings() {
                 place.price(random.gen_range(400_000..700_000));
                 place.set(now);
                 if random.gen_ratio(1, 8) {
-                    replica.signal("-STOP");
-                    replica.signal("-CONT");
+                    replica.signal(Signal::STOP);
+                    replica.signal(Signal::CONT);
                 }
             }
             for (witness, replica) in witnesses.iter_mut().zip(&replicas) {

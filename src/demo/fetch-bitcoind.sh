@@ -24,9 +24,34 @@ fail() {
 }
 
 [ $# -eq 1 ] || fail "usage: fetch-bitcoind.sh CACHE"
-for tool in apt-get apt-cache dpkg dpkg-deb; do
-    command -v "$tool" >/dev/null 2>&1 || fail "this machine has no $tool, and fetching works on Debian and its kin only."
-done
+# What this script starts, each with its package. Every Debian has them all.
+missing=
+while read -r tool package_of_it; do
+    command -v "$tool" >/dev/null 2>&1 || missing="$missing $tool (package $package_of_it)"
+done <<TOOLS
+apt-get apt
+apt-cache apt
+awk mawk
+cat coreutils
+chmod coreutils
+cp coreutils
+dirname coreutils
+dpkg dpkg
+dpkg-deb dpkg
+find findutils
+grep grep
+head coreutils
+mkdir coreutils
+mktemp coreutils
+paste coreutils
+rm coreutils
+sed sed
+sort coreutils
+tar tar
+tr coreutils
+TOOLS
+command -v gpgv >/dev/null 2>&1 || command -v sqv >/dev/null 2>&1 || missing="$missing gpgv (package gpgv)"
+[ -z "$missing" ] || fail "not on PATH:$missing. Fetching works on Debian and its kin only."
 [ -r "$keyring" ] || fail "Debian's archive keys are missing; apt-get install debian-archive-keyring brings them."
 
 mkdir -p "$1"

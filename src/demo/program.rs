@@ -2,11 +2,15 @@
 
 use super::wait::{until, PATIENCE};
 use anyhow::Context;
+use rustix::process::{kill_process, Pid};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// What a program can be told by the system.
+pub use rustix::process::Signal;
 
 /// How to start a program.
 #[derive(Clone, Debug)]
@@ -91,15 +95,16 @@ impl Program {
         self.child.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sends it a signal by name: `TERM`, `STOP`, `CONT`, `KILL`.
+    /// Sends it a signal.
     ///
     /// # Errors
-    /// When the signal cannot be sent.
-    pub fn signal(&self, name: &str) -> anyhow::Result<()> {
-        let sent = Command::new("kill").arg(format!("-{name}")).arg(self.id.to_string()).status();
-        let sent = sent.with_context(|| format!("send {name} to {}", self.name))?;
-        anyhow::ensure!(sent.success(), "{} took no signal {name}: {sent}", self.name);
-        Ok(())
+    /// When it has ended, or the system refuses.
+    pub fn signal(&self, signal: Signal) -> anyhow::Result<()> {
+        // Held until the signal is sent: a process that nobody has waited for keeps its number.
+        let child = self.child();
+        let child = child.as_ref().with_context(|| format!("{} is not ours any more", self.name))?;
+        kill_process(Pid::from_child(child), signal)
+            .with_context(|| format!("send signal {} to {}", signal.as_raw(), self.name))
     }
 
     /// Ends it in good order.
@@ -108,7 +113,7 @@ impl Program {
     /// When it does not end in time.
     pub async fn stop(self) -> anyhow::Result<()> {
         if self.exit().is_none() {
-            self.signal("TERM")?;
+            self.signal(Signal::TERM)?;
         }
         self.ended().await.map(drop)
     }
@@ -157,6 +162,7 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::process::test_kill_process;
 
     fn shell(folder: &Path, script: &str) -> Start {
         Start {
@@ -189,8 +195,9 @@ mod tests {
         .unwrap();
         program.stop().await.unwrap();
         let program = Program::start(&start).unwrap();
-        let id = program.id().to_string();
+        let id = Pid::from_raw(program.id().try_into().unwrap()).unwrap();
+        test_kill_process(id).unwrap();
         program.kill();
-        assert!(!Command::new("kill").args(["-0", &id]).stderr(Stdio::null()).status().unwrap().success());
+        assert!(test_kill_process(id).is_err(), "it is gone, and so is its number");
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::harness::Theatre;
 use hypothec::contract::repay::Source;
+use hypothec::demo::program::Signal;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::view::RepayRequest;
 use hypothec::protocol::Exit;
@@ -10,7 +11,7 @@ use hypothec::protocol::Exit;
 async fn borrower_takes_back_a_proposal_that_a_sleeping_lender_does_not_answer_and_repays_when_it_wakes() {
     let mut theatre = Theatre::at_rest().await;
     let id = theatre.lent(4_000, 30).await;
-    theatre.lender.process().unwrap().signal("STOP").unwrap();
+    theatre.lender.process().unwrap().signal(Signal::STOP).unwrap();
     let request = RepayRequest { from: Source::Wallet };
     let borrower = theatre.borrower.client().unwrap().clone();
     let proposed = borrower.repay(id, &request).await.unwrap().repayment.unwrap();
@@ -20,7 +21,7 @@ async fn borrower_takes_back_a_proposal_that_a_sleeping_lender_does_not_answer_a
     until("the withdrawal", PATIENCE, withdraw).await.unwrap();
     theatre.mine_without("lender", 1).await.unwrap();
     assert_eq!(borrower.loan(id).await.unwrap().repayment, None);
-    theatre.lender.process().unwrap().signal("CONT").unwrap();
+    theatre.lender.process().unwrap().signal(Signal::CONT).unwrap();
     theatre.mine(1).await.unwrap();
     // The old proposal can never confirm now, whatever the lender did with it.
     theatre.dial().await.unwrap();

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)] // Test code throughout.
 #![allow(dead_code)] // Each test file uses a part of it.
 
+use rustix::process::{kill_process, Pid, Signal};
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
@@ -32,7 +33,7 @@ fn program(name: &str) -> PathBuf {
 }
 
 fn is_root() -> bool {
-    Command::new("id").arg("-u").output().is_ok_and(|output| output.stdout.starts_with(b"0\n"))
+    rustix::process::geteuid().is_root()
 }
 
 /// PostgreSQL refuses to run as root.
@@ -144,7 +145,7 @@ impl Server {
     /// Ends it at once, as a power cut would end its processes, and starts it again.
     pub fn crash(&self) {
         let mut child = self.child.lock().unwrap();
-        done(Command::new("kill").args(["-QUIT", &child.id().to_string()]).output().unwrap());
+        kill_process(Pid::from_child(&child), Signal::QUIT).unwrap();
         child.wait().unwrap();
     }
 
@@ -158,7 +159,7 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let mut child = self.child.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let _ = Command::new("kill").args(["-QUIT", &child.id().to_string()]).output();
+        let _ = kill_process(Pid::from_child(&child), Signal::QUIT);
         let _ = child.wait();
     }
 }

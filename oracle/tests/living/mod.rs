@@ -6,6 +6,7 @@ pub mod street;
 
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::units::{Time, HOUR};
+use rustix::process::{kill_process, Pid, Signal};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -143,8 +144,8 @@ impl Running {
         self.child.try_wait().unwrap().is_none()
     }
 
-    pub fn signal(&self, name: &str) {
-        assert!(Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap().success());
+    pub fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).unwrap();
     }
 
     pub fn get(&self, path: &str) -> Option<(u16, Value)> {

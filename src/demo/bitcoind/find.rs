@@ -52,7 +52,7 @@ pub async fn find() -> Result<Found, Error> {
         let version = version(&path).await.map_err(|reason| Error::NotRunnable { path: path.clone(), reason })?;
         return Ok(Found { path, version, source: Source::Environment });
     }
-    if let Some(path) = on_path(env::var_os("PATH")) {
+    if let Some(path) = on_path("bitcoind", env::var_os("PATH")) {
         if let Ok(version) = version(&path).await {
             return Ok(Found { path, version, source: Source::Path });
         }
@@ -67,9 +67,9 @@ pub async fn find() -> Result<Found, Error> {
     Ok(Found { path, version, source: Source::Fetched })
 }
 
-fn on_path(path: Option<OsString>) -> Option<PathBuf> {
+fn on_path(program: &str, path: Option<OsString>) -> Option<PathBuf> {
     let folders: Vec<PathBuf> = env::split_paths(&path?).collect();
-    folders.into_iter().map(|folder| folder.join("bitcoind")).find(|program| program.is_file())
+    folders.into_iter().map(|folder| folder.join(program)).find(|program| program.is_file())
 }
 
 /// The first line of `-version`.
@@ -84,6 +84,7 @@ async fn version(path: &Path) -> Result<String, String> {
 
 async fn fetch(cache: &Path) -> Result<PathBuf, Error> {
     let file = |e: std::io::Error| Error::File { path: cache.to_path_buf(), reason: e.to_string() };
+    on_path("sh", env::var_os("PATH")).ok_or(Error::NoShell)?;
     std::fs::create_dir_all(cache).map_err(file)?;
     let script = tempfile::Builder::new().prefix("fetch-").suffix(".sh").tempfile_in(cache).map_err(file)?;
     std::fs::write(script.path(), SCRIPT).map_err(file)?;
@@ -113,8 +114,8 @@ mod tests {
         let program = full.path().join("bitcoind");
         std::fs::write(&program, "").unwrap();
         let path = env::join_paths([empty.path(), full.path()]).unwrap();
-        assert_eq!(on_path(Some(path)), Some(program));
-        assert_eq!(on_path(Some(empty.path().into())), None);
-        assert_eq!(on_path(None), None);
+        assert_eq!(on_path("bitcoind", Some(path)), Some(program));
+        assert_eq!(on_path("bitcoind", Some(empty.path().into())), None);
+        assert_eq!(on_path("bitcoind", None), None);
     }
 }

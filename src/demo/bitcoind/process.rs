@@ -42,6 +42,9 @@ pub enum Error {
     /// The fetch script has said why on stderr.
     #[error("no bitcoind on PATH and none could be fetched: install Bitcoin Core or Bitcoin Knots 25 or later, and put bitcoind on PATH or its path in BITCOIND")]
     NotFetched,
+    /// Nothing to run the fetch script with.
+    #[error("no bitcoind on PATH, and no `sh` to fetch one with (package dash): put bitcoind on PATH or its path in BITCOIND")]
+    NoShell,
     /// No place for the cache.
     #[error("neither XDG_CACHE_HOME nor HOME is set: set one, or BITCOIND to the path of a bitcoind")]
     NoCache,
