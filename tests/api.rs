@@ -118,6 +118,7 @@ async fn only_the_bearer_of_the_token_is_heard_whatever_it_asks() {
     let lower = lower.header("authorization", format!("bearer {secret}")).send().await.unwrap();
     assert_eq!(lower.status(), StatusCode::OK);
     assert_eq!(served.end().await.len(), 1, "the node hears only who may speak");
+    println!("bound page-without-token 0 requests that reach the node");
 }
 
 #[tokio::test]
@@ -182,6 +183,7 @@ async fn a_wrong_request_is_told_what_is_wrong_and_never_reaches_the_node() {
     let (_, _, message) = served.refused(Method::POST, &repay, "{\"from\":\"pocket\"}").await;
     assert!(message.contains("pocket") && message.contains("collateral"), "{message}");
     assert!(served.end().await.is_empty());
+    println!("bound request-body 65536 bytes");
 }
 
 #[tokio::test]

@@ -279,6 +279,7 @@ async fn a_bitcoind_that_never_answers_is_given_up_in_time() {
     let deaf = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
     let mut config = Config::new(format!("http://{}", deaf.local_addr().unwrap()), auth, Network::Regtest);
+    println!("bound silent-chain-source {} s a question", config.call_timeout.as_secs());
     config.call_timeout = std::time::Duration::from_millis(200);
     let gave_up = Chain::connect(config).await.err().unwrap();
     assert!(matches!(gave_up, Error::TimedOut { method: "getblockchaininfo", .. }), "{gave_up}");

@@ -133,6 +133,8 @@ mod tests {
         assert_eq!(bounds.bound(Some(rate(20)), rate(1)), rate(20));
         assert_eq!(bounds.bound(Some(rate(20)), rate(30)), rate(30));
         assert_eq!(bounds.bound(Some(rate(900)), rate(1)), rate(50));
+        let cap = FeeBounds::default().cap;
+        println!("bound false-estimate {} sat/vB", cap.to_sat_per_vb_ceil());
     }
 
     #[test]

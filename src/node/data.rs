@@ -314,6 +314,7 @@ mod tests {
         assert!(data.token().unwrap_err().to_string().contains("chmod go="));
         open(data.path(), 0o755);
         assert!(DataFolder::open(data.path()).unwrap_err().to_string().contains("mode 755"));
+        println!("bound other-user 0 secrets");
     }
 
     #[test]

@@ -271,6 +271,10 @@ async fn an_answer_too_long_or_unreadable_or_elsewhere_is_an_error_and_no_more()
         let url = impostor(status, body).await;
         let error = OracleClient::new(&url, some_key()).unwrap().spot().await.unwrap_err().to_string();
         assert!(error.contains(says) && error.contains(&url), "{error}");
+        // The longest answers are given up at the limit they name.
+        if let Some(most) = error.split("longer than ").nth(1).and_then(|rest| rest.split(' ').next()) {
+            println!("bound mirror-answer {most} bytes of an answer to one question");
+        }
     }
     for url in ["", "127.0.0.1:3939", "ftp://x", "http://a@b", "http://b?x", "file:///etc/passwd"] {
         assert!(matches!(OracleClient::new(url, some_key()), Err(OracleError::Url { .. })), "{url}");
@@ -346,6 +350,7 @@ async fn a_mirror_that_serves_anything_else_is_dropped_and_named_and_the_oracle_
     oracle.stop().await.unwrap();
     assert!(matches!(client.spot().await, Err(OracleError::Unreachable { .. })));
     assert_eq!(client.dropped().len(), 2, "the last ones are kept");
+    println!("bound lying-mirror 1 false answer, then it is asked no more");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -489,6 +494,7 @@ async fn a_place_that_never_answers_is_left_alone_and_named_while_another_does()
         assert_eq!(client.lows(day).await.unwrap(), honest.lows(day).await.unwrap());
     }
     assert!(begun.elapsed() < Duration::from_secs(15), "one question's patience is thirty: {:?}", begun.elapsed());
+    println!("bound silent-mirror {} ms for four questions", begun.elapsed().as_millis());
     let named = client.dropped();
     assert!(named.len() == 1 && named[0].contains(&url) && named[0].contains("does not answer in time"), "{named:?}");
 }

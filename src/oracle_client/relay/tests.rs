@@ -265,6 +265,7 @@ async fn a_relay_that_lies_is_dropped_and_named() {
         ("a very long message", vec![format!("[\"NOTICE\",\"{}\"]", "x".repeat(70_000))], "longer than 65536"),
     ];
     let (_relay, honest) = relay_with(vec![announced(fixing(3)), attested(fixing(3), 798_765)]).await;
+    println!("bound lying-relay 1 note of {} kinds of lie, then it is asked no more", lies.len());
     for (what, texts, why) in lies {
         let url = liar(texts).await;
         let client = client(&[DARK, &url, &honest]);
