@@ -21,6 +21,7 @@
 //! pair has one proof. Never computes the secret key.
 
 use crate::contradiction::{self, Contradiction};
+use crate::foreign::{clean_to, WORD};
 use crate::price::policy::SignedPolicy;
 use crate::statement::{Statement, LOG_HEAD, LOWS, POLICY};
 use crate::ticklog::entry::Head;
@@ -230,8 +231,8 @@ impl Proof {
     /// What it is about: an event's id, or in words what was stated twice.
     pub fn about(&self) -> String {
         match self {
-            Proof::Outcomes { announcement, .. } => announcement.oracle_event.event_id.clone(),
-            Proof::Announcements { first, .. } => first.oracle_event.event_id.clone(),
+            Proof::Outcomes { announcement, .. } => clean_to(&announcement.oracle_event.event_id, WORD),
+            Proof::Announcements { first, .. } => clean_to(&first.oracle_event.event_id, WORD),
             Proof::Statements { oracle, first, second } => {
                 check_statements(oracle, first, second).map_or_else(|_| "nothing".to_owned(), |about| about.to_string())
             }
@@ -621,5 +622,18 @@ mod tests {
             }
             assert!(Proof::from_bytes(&[whole.as_slice(), &[0]].concat()).is_err());
         }
+    }
+
+    #[test]
+    fn what_a_proof_is_about_is_shown_cleaned_for_it_is_the_accused_oracles_text() {
+        let mut one = keys(7).announcement(FIXING).unwrap().announcement;
+        one.oracle_event.event_id = format!("a\u{1b}[2J\u{202e}b{}", "c".repeat(200));
+        let mut other = one.clone();
+        other.oracle_event.oracle_nonces.reverse();
+        for announcement in [&mut one, &mut other] {
+            announcement.announcement_signature = keys(7).sign(&tagged_announcement_msg(&announcement.oracle_event));
+        }
+        let about = Proof::of_announcements(&one, &other).unwrap().about();
+        assert!(about.starts_with("abcc") && about.chars().count() == WORD + 1, "{about}");
     }
 }

@@ -13,6 +13,7 @@ pub mod crowd;
 pub mod daemon;
 pub mod equivocation;
 pub mod event;
+pub mod foreign;
 pub mod ladder;
 pub mod operator;
 pub mod price;

@@ -5,6 +5,7 @@
 
 use crate::announce::{nonce_count, nonce_proof_message, oracle_event, ProvenAnnouncement};
 use crate::event::{Event, FIXING_DIGITS, FIXING_MAX};
+use crate::foreign::{clean_to, WORD};
 use crate::units::Cents;
 use bitcoin::key::XOnlyPublicKey;
 use dlc_messages::oracle_msgs::{
@@ -213,9 +214,9 @@ fn count(event: &str, what: &'static str, found: usize, right: usize) -> Result<
     Err(VerifyError::Count { event: event.to_string(), what, found, right })
 }
 
-/// A stranger's text, short enough for a log line.
+/// A stranger's text, fit for a log line.
 fn shortened(text: &str) -> String {
-    text.chars().take(80).collect()
+    clean_to(text, WORD)
 }
 
 #[cfg(test)]
@@ -350,5 +351,17 @@ mod tests {
             assert_eq!(fixing_dollars(&keys(7).attest(FIXING, digits).unwrap()), Some(dollars));
         }
         assert_eq!(fixing_digits(Cents(100)).last().map(String::as_str), Some("1"), "most significant first");
+    }
+
+    #[test]
+    fn an_oracles_own_texts_are_shown_cleaned() {
+        let oracle = keys(7);
+        let mut announcement = oracle.announcement(FIXING).unwrap().announcement;
+        let mut said = oracle.attest(FIXING, fixing_digits(Cents(798_765))).unwrap();
+        announcement.oracle_event.event_id = "a\u{1b}[2J\u{202e}b\nc".into();
+        said.event_id = announcement.oracle_event.event_id.clone();
+        said.signatures.pop();
+        let shown = verify_attestation(&said, &announcement).unwrap_err().to_string();
+        assert!(shown.starts_with("event ab c has 19 signatures"), "{shown}");
     }
 }

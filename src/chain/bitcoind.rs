@@ -4,6 +4,7 @@ use super::BlockRef;
 use super::{Coin, Config, Confirmed, Error, FeeBounds, Follower, Rejected, Rpc, Seen, Tip};
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
+use hypothec_oracle::foreign::clean;
 use hypothec_oracle::units::Time;
 use serde::Deserialize;
 use serde_json::{json, Value};
@@ -175,7 +176,7 @@ impl Bitcoind {
         let info = node.info().await?;
         let configured = node.config.network.to_core_arg().to_string();
         if info.chain != configured {
-            return Err(Error::WrongNetwork { url: node.url(), configured, found: info.chain });
+            return Err(Error::WrongNetwork { url: node.url(), configured, found: clean(&info.chain) });
         }
         let indexes: Value = node.rpc.call("getindexinfo", vec![]).await?;
         if indexes.get("txindex").is_none() {
@@ -212,7 +213,7 @@ impl Bitcoind {
             Some(details) if details != reason => format!("{reason} ({details})"),
             _ => reason,
         };
-        Err(Rejected { txid: transaction.compute_txid(), reason }.into())
+        Err(Rejected { txid: transaction.compute_txid(), reason: clean(&reason) }.into())
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Txid, Error> {

@@ -5,6 +5,7 @@
 
 use super::{Auth, Config, Error};
 use bdk_bitcoind_rpc::bitcoincore_rpc::jsonrpc::{self, simple_http, Client};
+use hypothec_oracle::foreign::clean;
 use serde::de::DeserializeOwned;
 use serde_json::value::{to_raw_value, RawValue};
 use serde_json::Value;
@@ -45,7 +46,7 @@ impl Rpc {
     /// Calls `method` and reads its answer as a `T`.
     pub(crate) async fn call<T: DeserializeOwned>(&self, method: &'static str, args: Vec<Value>) -> Result<T, Error> {
         let raw = self.call_raw(method, args).await?;
-        serde_json::from_str(raw.get()).map_err(|e| Error::Answer { method, reason: e.to_string() })
+        serde_json::from_str(raw.get()).map_err(|e| Error::Answer { method, reason: clean(&e.to_string()) })
     }
 
     /// As [`Rpc::call`], with `None` where bitcoind says it does not know the thing asked about.
@@ -96,8 +97,8 @@ impl Line {
         let response = client.send_request(request).map_err(|e| self.fault(method, e))?;
         if let Some(refusal) = response.error {
             return Err(match refusal.code {
-                IN_WARMUP => Error::WarmingUp { url: self.url.clone(), message: refusal.message },
-                code => Error::Refused { method, code, message: refusal.message },
+                IN_WARMUP => Error::WarmingUp { url: self.url.clone(), message: clean(&refusal.message) },
+                code => Error::Refused { method, code, message: clean(&refusal.message) },
             });
         }
         match response.result {
@@ -144,13 +145,13 @@ impl Line {
     /// Names a failure of the connection and drops the connection.
     fn fault(&self, method: &'static str, error: jsonrpc::Error) -> Error {
         self.forget();
-        let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason };
+        let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason: clean(&reason) };
         let error = match error {
             jsonrpc::Error::Transport(inner) => match inner.downcast::<simple_http::Error>() {
                 Ok(http) => *http,
                 Err(other) => return unreachable(other.to_string()),
             },
-            other => return Error::Answer { method, reason: other.to_string() },
+            other => return Error::Answer { method, reason: clean(&other.to_string()) },
         };
         match error {
             simple_http::Error::HttpErrorCode(401 | 403) => {
@@ -165,7 +166,32 @@ impl Line {
             simple_http::Error::HttpResponseTooShort { .. } | simple_http::Error::IncompleteResponse { .. } => {
                 unreachable("the connection broke off".into())
             }
-            other => Error::Answer { method, reason: other.to_string() },
+            other => Error::Answer { method, reason: clean(&other.to_string()) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn bitcoinds_own_words_are_cleaned_where_they_are_read() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let _ = stream.read(&mut [0; 4096]).unwrap();
+            let body = r#"{"result":null,"error":{"code":-26,"message":"no\u001b[2J\u202e fee\nmet"},"id":0}"#;
+            let head = format!("HTTP/1.1 500 Oops\r\ncontent-length: {}\r\n\r\n", body.len());
+            stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+        });
+        let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
+        let config = Config::new(url, auth, bitcoin::Network::Regtest);
+        let refused = Rpc::new(&config).call::<Value>("sendrawtransaction", vec![]).await.unwrap_err();
+        answering.join().unwrap();
+        let (method, message) = ("sendrawtransaction", "no fee met".to_owned());
+        assert_eq!(refused, Error::Refused { method, code: -26, message });
     }
 }

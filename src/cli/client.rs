@@ -2,6 +2,7 @@
 
 use crate::api::views::{ErrorCode, ErrorView};
 use crate::node::data::DataFolder;
+use hypothec_oracle::foreign::{printable, printable_json};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
@@ -71,7 +72,12 @@ impl Client {
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = self.send(request).await?;
         let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
-        serde_json::from_slice(&bytes).map_err(|error| {
+        let read = serde_json::from_slice(&bytes).and_then(|mut value| {
+            // The node cleans what strangers say where it hears it; nothing it missed reaches the terminal either.
+            printable_json(&mut value);
+            serde_json::from_value(value)
+        });
+        read.map_err(|error| {
             let text = format!("the node's answer is not understood ({error}); are node and command of one version?");
             refused(ErrorCode::Internal, text)
         })
@@ -84,6 +90,7 @@ impl Client {
             return Ok(response);
         }
         let said = response.json::<ErrorView>().await;
+        let said = said.map(|view| ErrorView { code: printable(&view.code), message: printable(&view.message) });
         Err(said.map(|view| Refused(view).into()).unwrap_or_else(|_| {
             refused(ErrorCode::Internal, format!("{} answered {status}; is it a hypothec node?", self.base))
         }))

@@ -43,14 +43,9 @@ impl ContractError {
     }
 }
 
-/// What is shown of a value a peer chose: enough to recognise it, never all of a long one.
-fn shortened(value: impl ToString) -> String {
-    const MOST: usize = 200;
-    let text = value.to_string();
-    match text.char_indices().nth(MOST) {
-        Some((end, _)) => format!("{}…", text.get(..end).unwrap_or_default()),
-        None => text,
-    }
+/// What is shown of a value a peer chose: enough to recognise it, never all of a long one, and nothing unseen.
+pub(super) fn shortened(value: impl ToString) -> String {
+    hypothec_oracle::foreign::clean(&value.to_string())
 }
 
 impl From<ddk::contract::ContractError> for ContractError {
@@ -83,5 +78,18 @@ pub fn guarded<T>(work: impl FnOnce() -> Result<T, ContractError>) -> Result<T, 
     match std::panic::catch_unwind(std::panic::AssertUnwindSafe(work)) {
         Ok(result) => result,
         Err(_) => Err(ContractError::Library("it stopped in the middle of the message".into())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_peer_chose_is_shown_cleaned() {
+        let shown = ContractError::field("accept", "event", "a\u{1b}[2J\u{202e}b\nc", "d").to_string();
+        assert_eq!(shown, "accept.event is ab c, expected d");
+        let library = ContractError::from(dlc::Error::InvalidArgument("x\u{9b}31my".into())).to_string();
+        assert!(!library.contains('\u{9b}'), "{library}");
     }
 }

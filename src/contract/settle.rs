@@ -4,7 +4,7 @@
 
 use super::clauses::{Announcements, Clause, Payouts};
 use super::difference;
-use super::error::ContractError;
+use super::error::{shortened, ContractError};
 use super::receipt;
 use super::skeleton::Skeleton;
 use super::Role;
@@ -54,7 +54,8 @@ impl VerifiedAttestation {
     ) -> Result<VerifiedAttestation, ContractError> {
         let mut said: Vec<(usize, OracleAttestation)> = Vec::with_capacity(attestations.len());
         for attestation in attestations {
-            let refuse = |reason: String| ContractError::Attestation { event: attestation.event_id.clone(), reason };
+            let refuse =
+                |reason: String| ContractError::Attestation { event: shortened(&attestation.event_id), reason };
             let key = attestation.oracle_public_key;
             let (index, announcement) = announced
                 .iter()
@@ -197,7 +198,7 @@ fn apart(attested: &VerifiedAttestation, said: &[(usize, u32)]) -> ContractError
 }
 
 fn refused(attested: &VerifiedAttestation, reason: String) -> ContractError {
-    let event = attested.said.first().map(|(_, said)| said.event_id.clone()).unwrap_or_default();
+    let event = attested.said.first().map(|(_, said)| shortened(&said.event_id)).unwrap_or_default();
     ContractError::Attestation { event, reason }
 }
 

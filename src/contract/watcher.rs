@@ -4,7 +4,7 @@
 //! other: both adaptor signatures of that outcome open with the oracles' signatures, and with nothing else.
 
 use super::clauses::{differ, Clause};
-use super::error::{guarded, require, ContractError};
+use super::error::{guarded, require, shortened, ContractError};
 use super::settle::{settle_without_keys, Place, Plan, VerifiedAttestation};
 use super::skeleton::Skeleton;
 use super::wire;
@@ -49,7 +49,7 @@ fn place(offer: &OfferDlc, attestations: &[OracleAttestation]) -> Result<Place, 
     };
     let event = attestations.first().map(|attestation| attestation.event_id.clone()).unwrap_or_default();
     let none = || ContractError::Attestation {
-        event: event.clone(),
+        event: shortened(&event),
         reason: "no clause of this contract settles on it".into(),
     };
     let total = disjoint.total_collateral;

@@ -1,6 +1,6 @@
 //! Reading and writing the DLC messages, canonical or not at all.
 
-use super::error::ContractError;
+use super::error::{shortened, ContractError};
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use dlc_messages::{AcceptDlc, FundingInput, OfferDlc, SignDlc};
 use lightning::util::ser::{Readable, Writeable};
@@ -42,7 +42,7 @@ impl Message for SignDlc {
 
 /// Reads a message with its type in front; refuses anything that would not be written back to the same bytes.
 pub fn read<M: Message>(bytes: &[u8]) -> Result<M, ContractError> {
-    let unreadable = |reason: String| ContractError::Unreadable { message: M::NAME, reason };
+    let unreadable = |reason: String| ContractError::Unreadable { message: M::NAME, reason: shortened(reason) };
     if bytes.len() > MAX_MESSAGE {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_MESSAGE}", bytes.len())));
     }
@@ -140,7 +140,7 @@ pub fn read_attestation(bytes: &[u8]) -> Result<OracleAttestation, ContractError
 }
 
 fn read_small<T: Readable + Writeable>(message: &'static str, bytes: &[u8]) -> Result<T, ContractError> {
-    let unreadable = |reason: String| ContractError::Unreadable { message, reason };
+    let unreadable = |reason: String| ContractError::Unreadable { message, reason: shortened(reason) };
     if bytes.len() > MAX_PREVIOUS {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_PREVIOUS}", bytes.len())));
     }

@@ -22,8 +22,6 @@ use std::sync::Arc;
 const PROOFS: &str = "equivocation/";
 /// The most oracles something is proved against.
 const ORACLES_MOST: usize = 16;
-/// The most characters of an event's name that are shown: it is the oracle's own text.
-const EVENT_SHOWN: usize = 80;
 
 /// Why a proof is not taken.
 #[derive(Debug, thiserror::Error)]
@@ -96,7 +94,7 @@ impl Proofs {
 }
 
 fn sentence(oracle: &XOnlyPublicKey, proof: &Proof) -> String {
-    let event: String = proof.about().chars().filter(|c| !c.is_control()).take(EVENT_SHOWN).collect();
+    let event = proof.about();
     if let Proof::Statements { .. } = proof {
         return format!(
             "oracle {oracle} signed two different accounts of {event}, which is proved: it changes what it has said"

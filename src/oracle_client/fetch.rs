@@ -1,6 +1,7 @@
 //! One bounded GET.
 
 use super::OracleError;
+use hypothec_oracle::foreign::{clean, clean_to, WORD};
 use hypothec_oracle::wire::ErrorBody;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
@@ -24,7 +25,7 @@ pub struct Fetcher {
 impl Fetcher {
     /// A client for the oracle at `url`: scheme, host, port, and a path if it has one.
     pub fn new(url: &str) -> Result<Fetcher, OracleError> {
-        let refuse = |reason: &str| OracleError::Url { url: shortened(url), reason: reason.to_string() };
+        let refuse = |reason: &str| OracleError::Url { url: clean(url), reason: reason.to_string() };
         let parsed = Url::parse(url).map_err(|error| refuse(&error.to_string()))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(refuse("the scheme must be http or https"));
@@ -50,7 +51,7 @@ impl Fetcher {
         let unreachable = |error: reqwest::Error| OracleError::Unreachable {
             url: self.url.clone(),
             path: path.to_string(),
-            reason: causes(&error.without_url()),
+            reason: clean(&causes(&error.without_url())),
         };
         let mut response = self.http.get(format!("{}{path}", self.url)).send().await.map_err(unreachable)?;
         let status = response.status();
@@ -69,14 +70,14 @@ impl Fetcher {
                 url: self.url.clone(),
                 path: path.to_string(),
                 status: status.as_u16(),
-                code: shortened(&code),
-                message: shortened(&message),
+                code: clean_to(&code, WORD),
+                message: clean(&message),
             });
         }
         serde_json::from_slice(&body).map_err(|error| OracleError::Unreadable {
             url: self.url.clone(),
             path: path.to_string(),
-            reason: shortened(&error.to_string()),
+            reason: clean(&error.to_string()),
         })
     }
 }
@@ -93,9 +94,4 @@ fn causes(error: &reqwest::Error) -> String {
     let first: &dyn std::error::Error = error;
     let chain = std::iter::successors(Some(first), |error| error.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// A stranger's text, short enough for a log line and without control characters.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(200).collect()
 }

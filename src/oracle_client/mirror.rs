@@ -7,6 +7,7 @@ use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::bundle::{Bundle, BundleError, BundlePage};
 use hypothec_oracle::event::Event;
+use hypothec_oracle::foreign::{clean, clean_to, WORD};
 use hypothec_oracle::operator::{connected, Link, SameOperator};
 use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::Day;
@@ -70,7 +71,10 @@ impl Mirror {
     /// # Errors
     /// When it does not answer, or has another key.
     pub async fn info(&self) -> Result<Info, OracleError> {
-        let info: Info = self.fetcher.get("/v1/info", SMALL).await?;
+        let mut info: Info = self.fetcher.get("/v1/info", SMALL).await?;
+        for text in [&mut info.network, &mut info.version, &mut info.feed] {
+            *text = clean_to(text, WORD);
+        }
         if info.pubkey != self.key {
             let (found, right) = (info.pubkey.to_string(), self.key.to_string());
             return Err(OracleError::Key { url: self.url().to_string(), found, right });
@@ -115,7 +119,9 @@ impl Mirror {
     /// # Errors
     /// When it does not answer.
     pub async fn status(&self) -> Result<Status, OracleError> {
-        self.fetcher.get("/v1/status", SMALL).await
+        let mut status: Status = self.fetcher.get("/v1/status", SMALL).await?;
+        status.alarm = status.alarm.as_deref().map(clean);
+        Ok(status)
     }
 
     /// The price now, its signature verified. Whether `unix` is recent enough is for the caller to say.

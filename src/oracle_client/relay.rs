@@ -11,6 +11,7 @@ use crate::contract::{OracleAnnouncement, OracleAttestation};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::event::Event;
+use hypothec_oracle::foreign::clean;
 use hypothec_oracle::relay::note::{date, Note};
 use hypothec_oracle::relay::{check_url, Heard, Line, LineError};
 use hypothec_oracle::units::{Time, DAY};
@@ -106,7 +107,7 @@ impl Relay {
     /// When the URL is no relay's.
     pub fn new(url: &str, key: XOnlyPublicKey) -> Result<Relay, OracleError> {
         let written = check_url(url).map_err(|reason| {
-            let url = url.chars().filter(|c| !c.is_control()).take(200).collect();
+            let url = clean(url);
             OracleError::Url { url, reason }
         })?;
         let (wanted, phase) = (watch::Sender::new(None), watch::Sender::new(Phase::Beginning));

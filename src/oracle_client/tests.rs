@@ -498,3 +498,30 @@ async fn a_place_that_never_answers_is_left_alone_and_named_while_another_does()
     let named = client.dropped();
     assert!(named.len() == 1 && named[0].contains(&url) && named[0].contains("does not answer in time"), "{named:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracles_words_reach_nobody_with_what_a_terminal_obeys() {
+    let wild = r"a\u001b[2J\u202eb\nc";
+    let body = format!(r#"{{"code":"{wild}","message":"{wild} {}"}}"#, "x".repeat(1_000));
+    let client = OracleClient::new(&impostor("503 Busy", body).await, some_key()).unwrap();
+    match client.spot().await.unwrap_err() {
+        OracleError::Refused { code, message, .. } => {
+            assert!(code == "ab c" && message.starts_with("ab c xxx") && message.len() < 210, "{code} {message}");
+        }
+        other => panic!("{other}"),
+    }
+    let info = format!(
+        r#"{{"pubkey":"{}","network":"{wild}","version":"{wild}","feed":"{wild}","lowest_level":1,"highest_level":2,"band":3}}"#,
+        some_key()
+    );
+    let info = OracleClient::new(&impostor("200 OK", info).await, some_key()).unwrap().info().await.unwrap();
+    assert_eq!([info.network, info.version, info.feed], ["ab c", "ab c", "ab c"]);
+    let status = format!(r#"{{"clock":1,"frozen_until":1,"spot_cents":null,"lows":0,"fixings":0,"alarm":"{wild}"}}"#);
+    let status = OracleClient::new(&impostor("200 OK", status).await, some_key()).unwrap().status().await.unwrap();
+    assert_eq!(status.alarm.as_deref(), Some("ab c"));
+    let unreadable = format!(r#"{{"unix":"{wild}"}}"#);
+    let error = OracleClient::new(&impostor("200 OK", unreadable).await, some_key()).unwrap().spot().await.unwrap_err();
+    assert!(!error.to_string().contains(['\u{1b}', '\u{202e}', '\n']), "{error:?}");
+    let error = OracleClient::new("http://a\u{1b}[2J\u{202e}", some_key()).unwrap_err();
+    assert!(!error.to_string().contains(['\u{1b}', '\u{202e}']), "{error:?}");
+}

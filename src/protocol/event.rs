@@ -10,6 +10,7 @@ use crate::loan::units::{Cents, Time};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, BlockHash, OutPoint, Transaction, Txid};
+use hypothec_oracle::foreign::cleaned;
 use serde::{Deserialize, Serialize};
 
 /// A block a transaction stands in.
@@ -126,7 +127,11 @@ pub enum Event {
     /// The borrower takes its coin back because the lender did not broadcast in time.
     Withdrawn { transaction: Transaction },
     /// The negotiation ended without a loan.
-    Cancelled { reason: String },
+    Cancelled {
+        /// A peer's own words are part of it: cleaned also where an earlier version wrote them down.
+        #[serde(deserialize_with = "cleaned")]
+        reason: String,
+    },
     /// One of several oracles attested a clause; whether that settles it depends on the others.
     Said { clause: Clause, attestation: OracleAttestation },
     /// Enough oracles (or the lender) attested a clause; the exit they unlock is ready.
@@ -146,7 +151,11 @@ pub enum Event {
     /// A transaction that waits spends one of the complete repayment's coins elsewhere.
     RepaymentRival { txid: Txid },
     /// A repayment does not go ahead, and why; one of ours that is half-signed is to be taken back.
-    RepaymentDropped { reason: String },
+    RepaymentDropped {
+        /// As with [`Event::Cancelled`].
+        #[serde(deserialize_with = "cleaned")]
+        reason: String,
+    },
     /// The proposer takes its proposal back by spending its coin elsewhere.
     RepaymentWithdrawn { transaction: Transaction },
     /// The withdrawal of the proposal is final.
@@ -211,5 +220,23 @@ mod hex_bytes {
 
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
         Vec::from_hex(&String::deserialize(deserializer)?).map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_an_earlier_version_wrote_down_of_a_peers_words_is_cleaned_when_it_is_read() {
+        let wild = "the lender refused: a\u{1b}[2J\u{202e}b\nc".to_owned();
+        let shown = "the lender refused: ab c".to_owned();
+        for (written, read) in [
+            (Event::Cancelled { reason: wild.clone() }, Event::Cancelled { reason: shown.clone() }),
+            (Event::RepaymentDropped { reason: wild }, Event::RepaymentDropped { reason: shown }),
+        ] {
+            let written = serde_json::to_string(&written).unwrap();
+            assert_eq!(serde_json::from_str::<Event>(&written).unwrap(), read);
+        }
     }
 }

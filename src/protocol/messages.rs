@@ -10,7 +10,11 @@ use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, OutPoint, ScriptBuf};
+use hypothec_oracle::foreign::{clean_to, WORD};
 use thiserror::Error;
+
+/// The longest sentence of a peer's that is read, in characters.
+const SAID: usize = 500;
 
 tlv_struct! {
     /// Borrower → lender: what would you ask for this? (33001)
@@ -207,7 +211,7 @@ macro_rules! kinds {
                     return Err(MessageError::TooLong(payload.len()));
                 }
                 match kind {
-                    $($kind => Ok(Message::$name($name::from_tlv(payload)?)),)*
+                    $($kind => Ok(Message::$name($name::from_tlv(payload)?).cleaned()),)*
                     OFFER => Ok(Message::Offer(with_kind(kind, payload))),
                     ACCEPT => Ok(Message::Accept(with_kind(kind, payload))),
                     SIGN => Ok(Message::Sign(with_kind(kind, payload))),
@@ -239,6 +243,18 @@ kinds! {
     33015 => Receipt,
     33017 => RepayRequest,
     33019 => Equivocation,
+}
+
+impl Message {
+    /// The sender's own words made fit to be shown and logged.
+    fn cleaned(self) -> Message {
+        match self {
+            Message::Refused(Refused { about, code, message }) => {
+                Message::Refused(Refused { about, code: clean_to(&code, WORD), message: clean_to(&message, SAID) })
+            }
+            other => other,
+        }
+    }
 }
 
 /// The DLC messages carry their type as their first two bytes; the peer network carries it by itself.
@@ -292,4 +308,24 @@ pub fn quote_digest(loan: &LoanId) -> bitcoin::secp256k1::Message {
         engine.input(part);
     }
     bitcoin::secp256k1::Message::from_digest(sha256::Hash::from_engine(engine).to_byte_array())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_refusal_is_read_without_what_a_terminal_obeys_and_at_no_great_length() {
+        let said = Refused {
+            about: [1; 32],
+            code: "pol\u{202e}icy\u{1b}[2J".into(),
+            message: format!("no\u{1b}]0;t\u{7}\r\nINFO paid {}", "x".repeat(5_000)),
+        };
+        let (kind, bytes) = Message::Refused(said).write();
+        let Ok(Message::Refused(read)) = Message::read(kind, &bytes) else { panic!("a refusal") };
+        assert_eq!(read.code, "policy");
+        assert!(read.message.starts_with("no]0;t INFO paid xxx") && read.message.ends_with("x…"), "{}", read.message);
+        assert_eq!(read.message.chars().count(), SAID + 1);
+        println!("bound foreign-text {} characters", SAID + 1);
+    }
 }

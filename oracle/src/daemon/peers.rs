@@ -7,6 +7,7 @@
 use super::signer::Keys;
 use super::waiter::Waiter;
 use crate::event::Event;
+use crate::foreign::clean;
 use crate::units::{Cents, Time};
 use crate::verify::{dollars_fixed, fixing_dollars, verify_attestation};
 use dlc_messages::oracle_msgs::OracleAttestation;
@@ -83,7 +84,7 @@ impl Peers {
             let shown = match shown {
                 Ok(shown) => shown,
                 Err(error) => {
-                    tracing::warn!("{} could not be asked about the fixing at {at}: {error}", peer.url);
+                    tracing::warn!("{} could not be asked about the fixing at {at}: {}", peer.url, clean(&error));
                     continue;
                 }
             };

@@ -8,6 +8,7 @@
 use super::keyfile::check_private;
 use super::payments::{Heard, Order, PaymentError, Payments, Told, WINDOW};
 use crate::clock::Clock;
+use crate::foreign::clean;
 use crate::units::Time;
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
@@ -103,7 +104,13 @@ async fn hear(State(ear): State<Ear>, headers: HeaderMap, body: Result<Bytes, By
     let order = match serde_json::from_slice(&body) {
         Ok(Order::List {}) => return refuse(StatusCode::FORBIDDEN, "no_list", "payments are not listed here".into()),
         Ok(order) => order,
-        Err(error) => return refuse(StatusCode::BAD_REQUEST, "bad_order", format!("this is no order: {error}")),
+        Err(error) => {
+            return refuse(
+                StatusCode::BAD_REQUEST,
+                "bad_order",
+                format!("this is no order: {}", clean(&error.to_string())),
+            )
+        }
     };
     let done = tokio::task::spawn_blocking(move || ear.payments.obey(&order, now, Some(heard))).await;
     match done {

@@ -1,5 +1,6 @@
 //! Numbers as venues write them, read without a float: as JSON numbers or as strings.
 
+use crate::foreign::clean_to;
 use crate::units::{Cents, Time};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -69,9 +70,9 @@ pub fn rfc3339_floor(text: &str) -> Result<Time, NumberError> {
     u32::try_from(at.unix_timestamp()).map(Time).map_err(|_| moment())
 }
 
-/// A text for an error: the first characters of it.
+/// A venue's text for an error: the first characters of it, cleaned.
 pub fn shortened(text: &str) -> String {
-    text.chars().take(60).collect()
+    clean_to(text, 60)
 }
 
 /// The text of a JSON number, or what stands in a JSON string.

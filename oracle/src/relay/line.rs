@@ -1,6 +1,7 @@
 //! One connection to a relay: a websocket that carries JSON, bounded in time and size.
 
 use super::note::{Note, NoteId, ANNOUNCEMENT, ATTESTATION};
+use crate::foreign::clean;
 use crate::units::Time;
 use bitcoin::key::XOnlyPublicKey;
 use futures_util::{SinkExt, StreamExt};
@@ -18,8 +19,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const SEND: Duration = Duration::from_secs(20);
 /// Longest message of a relay, in bytes: the longest note of an oracle has some 5,000.
 const LONGEST: usize = 64 * 1_024;
-/// Longest text of a relay's in a message of ours.
-const SHOWN: usize = 200;
 
 /// What is wrong with a connection.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -35,7 +34,7 @@ pub enum LineError {
     Unreadable(String),
 }
 
-/// What came in. Texts are a stranger's, shortened and without control characters.
+/// What came in. Texts are a stranger's, [`clean`]ed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Heard {
     /// A note, for the subscription of this name. Nothing of it is verified.
@@ -89,7 +88,7 @@ impl Line {
         let connecting = connect_async_tls_with_config(url, Some(bounds), true, None);
         match tokio::time::timeout(CONNECT, connecting).await {
             Ok(Ok((socket, _))) => Ok(Line { socket }),
-            Ok(Err(error)) => Err(LineError::Away(shortened(&error.to_string()))),
+            Ok(Err(error)) => Err(LineError::Away(clean(&error.to_string()))),
             Err(_) => Err(LineError::Away(format!("no connection within {} s", CONNECT.as_secs()))),
         }
     }
@@ -174,7 +173,7 @@ fn broken(error: Error) -> LineError {
     match error {
         Error::Capacity(CapacityError::MessageTooLong { .. }) => LineError::TooLong,
         Error::Utf8 => LineError::Unreadable("bytes that are no text".into()),
-        other => LineError::Away(shortened(&other.to_string())),
+        other => LineError::Away(clean(&other.to_string())),
     }
 }
 
@@ -182,14 +181,14 @@ fn read(text: &str) -> Result<Heard, LineError> {
     if let Ok(message) = RelayMessage::from_json(text) {
         return Ok(match message {
             RelayMessage::Event { subscription_id, event } => {
-                Heard::Note(shortened(subscription_id.as_str()), Box::new(event.into_owned()))
+                Heard::Note(clean(subscription_id.as_str()), Box::new(event.into_owned()))
             }
-            RelayMessage::EndOfStoredEvents(id) => Heard::Stored(shortened(id.as_str())),
+            RelayMessage::EndOfStoredEvents(id) => Heard::Stored(clean(id.as_str())),
             RelayMessage::Closed { subscription_id, message } => {
-                Heard::Ended(shortened(subscription_id.as_str()), shortened(&message))
+                Heard::Ended(clean(subscription_id.as_str()), clean(&message))
             }
-            RelayMessage::Ok { event_id, status, message } => Heard::Taken(event_id, status, shortened(&message)),
-            RelayMessage::Notice(text) => Heard::Notice(shortened(&text)),
+            RelayMessage::Ok { event_id, status, message } => Heard::Taken(event_id, status, clean(&message)),
+            RelayMessage::Notice(text) => Heard::Notice(clean(&text)),
             RelayMessage::Auth { .. } => Heard::Login,
             _ => Heard::Pulse,
         });
@@ -198,13 +197,8 @@ fn read(text: &str) -> Result<Heard, LineError> {
     let known = ["EVENT", "OK", "EOSE", "CLOSED", "NOTICE"];
     match serde_json::from_str::<Vec<serde_json::Value>>(text).ok().as_deref() {
         Some([serde_json::Value::String(verb), ..]) if !known.contains(&verb.as_str()) => Ok(Heard::Pulse),
-        _ => Err(LineError::Unreadable(shortened(text))),
+        _ => Err(LineError::Unreadable(clean(text))),
     }
-}
-
-/// A stranger's text, short enough for a log line and without control characters.
-fn shortened(text: &str) -> String {
-    text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 
 #[cfg(test)]
@@ -249,5 +243,15 @@ mod tests {
         }
         hangs_up.abort();
         assert!(matches!(Line::open("ws://127.0.0.1:1").await, Err(LineError::Away(_))));
+    }
+
+    #[test]
+    fn what_a_relay_says_cannot_write_to_a_terminal() {
+        let Ok(Heard::Notice(text)) = read(r#"["NOTICE","a\u001b[2Jb\u202ec\nd"]"#) else { panic!("a notice") };
+        assert_eq!(text, "abc d");
+        let Ok(Heard::Ended(name, why)) = read(r#"["CLOSED","n\u001b[1m","no\u0007"]"#) else { panic!("an end") };
+        assert_eq!((name.as_str(), why.as_str()), ("n", "no"));
+        let Err(LineError::Unreadable(text)) = read("\u{1b}]0;title\u{7}<html>") else { panic!("no message") };
+        assert_eq!(text, "]0;title <html>");
     }
 }

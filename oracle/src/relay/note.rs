@@ -19,6 +19,7 @@
 
 use crate::announce::{OracleKeys, ProvenAnnouncement};
 use crate::event::Event;
+use crate::foreign::{clean_to, WORD};
 use crate::units::{Time, DAY, HOUR};
 use crate::verify::{verify_announcement, verify_outcomes, VerifyError};
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -235,7 +236,7 @@ fn read_attestation(note: &Note, oracle: &XOnlyPublicKey, tlv: &[u8]) -> Result<
 /// The event, which content and tag must name alike.
 fn event_of(note: &Note, id: &str) -> Result<Event, NoteError> {
     let named = Event::parse(id).filter(|event| !matches!(event, Event::Payment { .. }));
-    let event = named.ok_or_else(|| NoteError::NoEvent(id.chars().take(80).collect()))?;
+    let event = named.ok_or_else(|| NoteError::NoEvent(clean_to(id, WORD)))?;
     if tagged(note, EVENT_TAG)? != [id] {
         return Err(NoteError::Tag { tag: EVENT_TAG, wrong: "names another event than the content" });
     }

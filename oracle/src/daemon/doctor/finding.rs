@@ -1,7 +1,11 @@
 //! One thing that was looked at.
 
+use crate::foreign::clean_to;
 use serde::Serialize;
 use std::fmt;
+
+/// Most characters of what was found: much of it is others' words.
+const LONGEST: usize = 600;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -33,18 +37,22 @@ pub struct Finding {
 impl Finding {
     /// Nothing to do.
     pub fn fine(area: &'static str, what: impl Into<String>) -> Finding {
-        Finding { area, level: Level::Fine, what: what.into(), why: String::new(), remedy: String::new() }
+        Finding { area, level: Level::Fine, what: shown(what), why: String::new(), remedy: String::new() }
     }
 
     /// Worth knowing.
     pub fn note(area: &'static str, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        Finding { area, level: Level::Note, what: what.into(), why: why.into(), remedy: remedy.into() }
+        Finding { area, level: Level::Note, what: shown(what), why: why.into(), remedy: remedy.into() }
     }
 
     /// Somebody must act.
     pub fn trouble(area: &'static str, what: impl Into<String>, why: &str, remedy: &str) -> Finding {
-        Finding { area, level: Level::Trouble, what: what.into(), why: why.into(), remedy: remedy.into() }
+        Finding { area, level: Level::Trouble, what: shown(what), why: why.into(), remedy: remedy.into() }
     }
+}
+
+fn shown(what: impl Into<String>) -> String {
+    clean_to(&what.into(), LONGEST)
 }
 
 impl fmt::Display for Finding {

@@ -3,6 +3,7 @@
 //! Bounded in time and bytes; follows no redirect. A venue that says 429 is left alone for as long as it asks, at most
 //! five minutes. Nothing here decides what counts: that is the reckoner's part.
 
+use crate::foreign::clean;
 use crate::price::reckon::Input;
 use crate::price::venue::Venue;
 use crate::units::Time;
@@ -118,7 +119,7 @@ impl Table {
     pub fn failed(&self, venue: Venue, at: Time, why: &str, pause: Option<u32>) {
         let mut table = self.lock();
         let health = &mut table.seats.entry(venue).or_default().health;
-        health.last_error = Some((at, why.chars().take(200).collect()));
+        health.last_error = Some((at, clean(why)));
         health.failures = health.failures.saturating_add(1);
         health.paused_until = pause.and_then(|seconds| at.plus(seconds));
     }
@@ -231,5 +232,17 @@ impl Fetcher {
             body.extend_from_slice(&part);
         }
         Ok(body)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn why_a_venue_failed_is_kept_cleaned() {
+        let table = Table::default();
+        table.failed(Venue::Gemini, Time(1), "it says a\u{1b}[2J\u{202e}b\nc", None);
+        assert_eq!(table.health()[&Venue::Gemini].trouble(), Some("it says ab c"));
     }
 }

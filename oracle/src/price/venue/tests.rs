@@ -72,6 +72,18 @@ fn what_is_not_a_quote_of_bitcoin_in_dollars_is_refused_with_the_reason() {
     assert!(matches!(quote(Venue::Coinbase, &[&long]), Err(QuoteError::Long { .. })));
 }
 
+#[test]
+fn a_venues_page_cannot_write_to_the_operators_terminal() {
+    let busy = r#"{"error":["EGeneral:\u001b[2Jbusy\u202e\nnow"]}"#;
+    let error = quote(Venue::Kraken, &[busy, TRADES]).unwrap_err().to_string();
+    assert_eq!(error, "kraken says: EGeneral:busy now");
+    let error = quote(Venue::Gemini, &["<\u{1b}]0;t\u{7}\u{202e}html>"]).unwrap_err().to_string();
+    assert!(error.ends_with("it began \"<]0;t html>\""), "{error}");
+    let other = r#"{"error":[],"result":{"X\u001b[31mY":{}}}"#;
+    let error = quote(Venue::Kraken, &[other, TRADES]).unwrap_err().to_string();
+    assert!(error.contains("\"XY\""), "{error}");
+}
+
 proptest! {
     #[test]
     fn no_answer_makes_a_venue_panic(text in "\\PC{0,80}", cut in 0..400usize, noise in any::<Vec<u8>>()) {
