@@ -24,8 +24,10 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tools;
+pub mod unlock;
 pub mod view;
+pub mod words;
 
 pub use config::Config;
 pub use handle::Handle;
-pub use start::{start, Running};
+pub use start::{start, start_unlocked, Running};
