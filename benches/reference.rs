@@ -90,7 +90,7 @@ fn ratio(numerator: Duration, denominator: Duration) -> f64 {
 
 /// The terms of which exactly $50,000 are owed at due.
 fn reference(cast: &Cast) -> Terms {
-    let mut terms = cast.terms(90);
+    let mut terms = cast.terms_as_the_library_has_them(90);
     for sats in (48_700_000..49_000_000).step_by(10) {
         terms.principal_sats = Amount::from_sat(sats);
         terms.principal = cents_for_sats_floor(terms.principal_sats, terms.reference_price).expect("cents");

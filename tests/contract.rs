@@ -4,7 +4,8 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
-use bitcoin::Amount;
+use bitcoin::transaction::Version;
+use bitcoin::{Amount, Transaction};
 use common::{negotiate, script, secret, Cast, Negotiated};
 use hypothec::contract::clauses::{Clause, Payouts};
 use hypothec::contract::settle::{place, settle, settle_without_keys, VerifiedAttestation};
@@ -33,8 +34,7 @@ fn attest(cast: &Cast, negotiated: &Negotiated, clause: Clause) -> VerifiedAttes
 #[test]
 fn the_library_agrees_that_what_we_negotiated_is_one_signed_contract() {
     let cast = Cast::new();
-    let terms = cast.terms(5);
-    let n = negotiate(&cast, terms);
+    let n = negotiate(&cast, cast.terms_as_the_library_has_them(5));
     let verified = ddk::contract::verify_signed_contract(&n.offer, &n.accepted.accept, &n.signed.sign).unwrap();
     assert_eq!(verified.transactions().fund.compute_txid(), n.funding.compute_txid());
     assert_eq!(
@@ -47,7 +47,7 @@ fn the_library_agrees_that_what_we_negotiated_is_one_signed_contract() {
 #[test]
 fn every_clause_settles_to_the_librarys_own_transaction_for_both_sides_and_for_a_keyless_watcher() {
     let cast = Cast::new();
-    let n = negotiate(&cast, cast.terms(5));
+    let n = negotiate(&cast, cast.terms_as_the_library_has_them(5));
     let payouts = Payouts::of(&n.terms).unwrap();
     let (borrowers, lenders) =
         (sigs(&n.signed.sign.cet_adaptor_signatures), sigs(&n.accepted.accept.cet_adaptor_signatures));
@@ -80,6 +80,56 @@ fn every_clause_settles_to_the_librarys_own_transaction_for_both_sides_and_for_a
         }
         let paid: Amount = ours_sum(&by_watcher);
         assert_eq!(paid, n.terms.total());
+    }
+}
+
+#[test]
+fn every_exit_of_a_new_loan_is_of_version_3_and_otherwise_as_the_library_would_make_it() {
+    let cast = Cast::new();
+    let n = negotiate(&cast, cast.terms(5));
+    let payouts = Payouts::of(&n.terms).unwrap();
+    let (borrowers, lenders) =
+        (sigs(&n.signed.sign.cet_adaptor_signatures), sigs(&n.accepted.accept.cet_adaptor_signatures));
+    let messages = [wire::write(&n.offer), wire::write(&n.accepted.accept), wire::write(&n.signed.sign)];
+    let theirs = ddk::contract::create_dlc_transactions(&n.offer, &n.accepted.accept).unwrap();
+    for clause in [Clause::Touch { index: 0 }, Clause::Touch { index: 4 }, Clause::Receipt, Clause::Fixing] {
+        let attested = attest(&cast, &n, clause);
+        let spot = place(&n.terms, &payouts, &attested).unwrap();
+        let watched = watcher::settle(&messages[0], &messages[1], &messages[2], &attested.attestations()).unwrap();
+        let exits = [
+            settle(&n.skeleton, Role::Lender, &cast.lender_key, &borrowers, &spot).unwrap(),
+            settle(&n.skeleton, Role::Borrower, &cast.borrower_key, &lenders, &spot).unwrap(),
+            watched,
+        ];
+        for exit in &exits {
+            assert_eq!(exit.version, Version(3));
+            assert_eq!(exit.compute_txid(), exits[0].compute_txid(), "{clause:?}");
+            bitcoin_verifies(&n, exit);
+            let mut of_version_2 = Transaction { version: Version::TWO, ..exit.clone() };
+            of_version_2.input[0].witness.clear();
+            assert!(theirs.cets.contains(&of_version_2), "{clause:?}");
+        }
+    }
+    let built = &n.completed.built;
+    assert!(built.transactions.cets.iter().chain([&built.transactions.refund]).all(|exit| exit.version == Version(3)));
+    assert_eq!(built.fallback.version, Version(3));
+    assert_eq!(built.transactions.fund.version, Version::TWO);
+    assert_eq!(built.transactions.fund, theirs.fund);
+    // What it cannot judge it does not take for another contract's: it refuses every signature.
+    ddk::contract::verify_signed_contract(&n.offer, &n.accepted.accept, &n.signed.sign).err().unwrap();
+}
+
+#[test]
+fn a_watcher_is_not_given_the_messages_of_two_contracts() {
+    let cast = Cast::new();
+    let (one, other) = (negotiate(&cast, cast.terms(1)), negotiate(&cast, cast.terms(2)));
+    let said = attest(&cast, &one, Clause::Touch { index: 0 }).attestations();
+    let bytes = |n: &Negotiated| [wire::write(&n.offer), wire::write(&n.accepted.accept), wire::write(&n.signed.sign)];
+    let (ours, theirs) = (bytes(&one), bytes(&other));
+    watcher::settle(&ours[0], &ours[1], &ours[2], &said).unwrap();
+    for mixed in [[&theirs[0], &ours[1], &ours[2]], [&ours[0], &theirs[1], &ours[2]], [&ours[0], &ours[1], &theirs[2]]]
+    {
+        watcher::settle(mixed[0], mixed[1], mixed[2], &said).unwrap_err();
     }
 }
 

@@ -19,14 +19,14 @@ use hypothec::loan::terms::Terms;
 use hypothec::loan::tlv::Bytes;
 use hypothec::loan::units::{BasisPoints, Cents, Days, SatPerVb, Time};
 use hypothec::loan::LoanId;
-use hypothec::node::view::{Balance, LoanView};
+use hypothec::node::view::{Balance, LoanView, OracleRequest};
 use hypothec::protocol::messages::{Fallback, Quote, Ready, Receipt, Refused, RepayRequest};
 use hypothec::protocol::{Message, Stage};
 use hypothec_oracle::clock::Clock;
 use offers::{with_tlv, Case, OVERRIDES};
 use std::time::Duration;
 use world::lender::{FalseLender, DAYS};
-use world::{World, HOUR};
+use world::{start_node, World, HOUR};
 
 async fn balance(world: &World) -> Balance {
     world.borrower.handle.balance().await.unwrap()
@@ -61,7 +61,19 @@ async fn pass(world: &mut World, seconds: u32) {
 }
 
 const TERMS: &[Case<Terms>] = &[
-    ("another version", "version", |t| t.version = 2),
+    ("a version to come", "the quote speaks terms version 3; this node speaks 1 and 2", |t| t.version = 3),
+    ("the version before", "version 1: new loans are of 2", |t| {
+        (t.version, t.transaction_version, t.currency) = (1, None, None);
+        (t.minimum_threshold, t.curve) = (None, None);
+    }),
+    ("exits that no child can pay for", "transaction_version 2: new loans are of 3", |t| {
+        t.transaction_version = Some(2)
+    }),
+    ("another money", "currency EUR", |t| t.currency = Some("EUR".into())),
+    ("another curve", "curve 2", |t| t.curve = Some(2)),
+    ("a floor of its own", "threshold", |t| t.minimum_threshold = Some(0)),
+    ("a record that must be understood", "unknown type 58", |t| t.unknown.0.push((58, Bytes(vec![])))),
+    ("more than anybody reads", "the most is 2048", |t| t.unknown.0.push((59, Bytes(vec![0; 2_000])))),
     ("another chain", "chain", |t| t.chain = bitcoin::constants::ChainHash::BITCOIN.to_bytes()),
     ("another borrower", "borrower", |t| t.borrower = SecretKey::new(&mut rand::thread_rng()).public_key(SECP256K1)),
     ("another lender", "lender", |t| t.lender = SecretKey::new(&mut rand::thread_rng()).public_key(SECP256K1)),
@@ -150,6 +162,34 @@ async fn hostile_quotes_are_refused() {
     assert!(answer.unwrap_err().message.contains("the lender refuses"));
     lender.quoted(&world, |_| (), |_| ()).await.1.unwrap();
     world.open(300_000, DAYS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_whose_threshold_lies_below_the_borrowers_floor_gets_no_loan_whatever_it_says() {
+    let mut world = World::new().await;
+    let clock = world.dir.path().join("clock");
+    let start = async || start_node(world.dir.path(), "careful", &world.bitcoind, &clock).await;
+    start().await.stop().await.unwrap();
+    let file = world.dir.path().join("careful/hypothec.toml");
+    let text = std::fs::read_to_string(&file).unwrap().replace("# min_threshold = 2", "min_threshold = 2");
+    std::fs::write(&file, text).unwrap();
+    let careful = start().await;
+    let url = world.oracle.as_ref().unwrap().url();
+    careful.handle.add_oracle(OracleRequest { url, mirrors: vec![], pubkey: None }).await.unwrap();
+    // An honest lender, whose policy needs one oracle, says so.
+    let refused = careful.handle.quote(world.request(300_000, DAYS)).await.unwrap_err();
+    let said = "the lender refuses: the borrower's `min_threshold` wants 2 oracles or more to agree; this lender's loans need 1";
+    assert_eq!(refused.message, said);
+    std::mem::replace(&mut world.borrower, careful).stop().await.unwrap();
+    let mut lender = FalseLender::new(&world).await;
+    for (what, field, least) in
+        [("the floor it was told", "minimum_threshold 2", 2), ("a lower one", "threshold is 1", 1)]
+    {
+        let (_, answer) = lender.quoted(&world, |terms| terms.minimum_threshold = Some(least), |_| ()).await;
+        let refused = answer.expect_err(what);
+        assert!(refused.message.contains(field), "{what}: {refused:?}");
+    }
+    println!("bound low-threshold no loan below the borrower's own floor, here 2 oracles");
 }
 
 fn script() -> ScriptBuf {

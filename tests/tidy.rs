@@ -56,16 +56,14 @@ const ALONE: &[(&str, &[&str])] = &[
     ("reqwest", &["oracle_client", "cli", "demo"]),
     ("indicatif", &["demo", "cli"]),
     ("comfy_table", &["cli", "demo"]),
-    // A secret under a passphrase: the oracle's library does it, for both.
-    ("age", &[]),
+    ("age", &["node"]),
     // The oracle's relay room speaks Nostr for both sides.
     ("nostr", &[]),
     ("tokio_tungstenite", &[]),
 ];
 
 /// Crates that only one place of the oracle names, under `oracle/src`.
-const ORACLE_ALONE: &[(&str, &str)] =
-    &[("nostr", "relay"), ("tokio_tungstenite", "relay"), ("base64", "relay"), ("age", "sealed.rs")];
+const ORACLE_ALONE: &[(&str, &str)] = &[("nostr", "relay"), ("tokio_tungstenite", "relay"), ("base64", "relay")];
 
 /// Rooms that only compute: no clock, no disk, no socket, no waiting.
 const PURE: &[&str] = &["loan", "contract", "settlement", "protocol"];

@@ -12,7 +12,7 @@ use bitcoin::hashes::{sha256, Hash};
 use bitcoin::hex::DisplayHex;
 use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
-use common::{coin, reference, script, secret};
+use common::{coin, reference, reference_of_version_1, script, secret};
 use dlc_messages::TlvRecord;
 use dlc_messages::{AcceptDlc, CetAdaptorSignatures, OfferDlc};
 use hypothec::contract::adaptor::{self, prefixes};
@@ -103,6 +103,7 @@ fn names(page: &mut Page, terms: &Terms) {
     page.table(&["what", "value"]);
     page.row(&[&"bytes of the terms", &tlv.len()]);
     page.row(&[&"loan id", &format!("`{}`", terms.id())]);
+    page.row(&[&"loan id of the same terms in version 1, 414 bytes", &format!("`{}`", reference_of_version_1().id())]);
     page.row(&[&"quote digest", &format!("`{}`", quote_digest(&terms.id()).as_ref().as_hex())]);
     page.row(&[&"start", &format!("{} ({})", terms.start, terms.start.0)]);
     page.row(&[&"due", &format!("{} ({})", terms.due(), terms.due().0)]);

@@ -5,6 +5,7 @@ use super::clauses::{Announcements, Payouts};
 use super::error::{guarded, require, ContractError};
 use super::fallback;
 use super::skeleton::Skeleton;
+use crate::loan::payout::Payout;
 use crate::loan::terms::Terms;
 use bitcoin::{Amount, OutPoint, Psbt, ScriptBuf, Transaction, TxOut};
 use dlc::DlcTransactions;
@@ -17,7 +18,7 @@ use secp256k1_zkp::PublicKey;
 pub struct Built {
     /// What settling needs.
     pub skeleton: Skeleton,
-    /// Unsigned funding transaction, CETs and refund.
+    /// Unsigned funding transaction (version 2), CETs and refund (of the version the terms name).
     pub transactions: DlcTransactions,
     /// One per adaptor signature.
     pub slots: Vec<Slot>,
@@ -37,11 +38,14 @@ impl Built {
         accept: &AcceptDlc,
     ) -> Result<Built, ContractError> {
         guarded(|| {
-            let transactions = transactions(&payouts, offer, accept)?;
+            let mut transactions = transactions(&payouts.splits()?, offer, accept)?;
             let slots = adaptor::slots(&payouts, announcements)?;
             let expected = payouts.touches.len() + 1 + payouts.fixing.len();
             require("contract", "CETs", transactions.cets.len(), expected)?;
-            let skeleton = Skeleton::of(offer, accept, &transactions)?;
+            let skeleton = Skeleton::of(offer, accept, &transactions, terms.exit_version())?;
+            for exit in transactions.cets.iter_mut().chain([&mut transactions.refund]) {
+                exit.version = skeleton.version();
+            }
             require_outputs(terms, offer, accept, &transactions)?;
             let fallback = fallback::transaction(terms, &skeleton)?;
             Ok(Built { skeleton, transactions, slots, fallback, payouts })
@@ -84,16 +88,20 @@ impl Built {
     }
 }
 
-/// Funding transaction, CETs in clause order and refund, from the payouts both sides computed.
+/// Funding transaction, CETs in clause order and refund, from the splits both sides computed; all of version 2.
 ///
 /// The same as the library makes of the messages' payout function, which takes it a walk over every price.
-fn transactions(payouts: &Payouts, offer: &OfferDlc, accept: &AcceptDlc) -> Result<DlcTransactions, ContractError> {
+pub(super) fn transactions(
+    splits: &[Payout],
+    offer: &OfferDlc,
+    accept: &AcceptDlc,
+) -> Result<DlcTransactions, ContractError> {
     let offering = offering(offer)?;
     let (payout, change) =
         ((&accept.payout_spk, accept.payout_serial_id), (&accept.change_spk, accept.change_serial_id));
     let accepting = party(accept.funding_pubkey, accept.accept_collateral, &accept.funding_inputs, payout, change)?;
     let splits: Vec<dlc::Payout> =
-        payouts.splits()?.iter().map(|split| dlc::Payout { offer: split.borrower, accept: split.lender }).collect();
+        splits.iter().map(|split| dlc::Payout { offer: split.borrower, accept: split.lender }).collect();
     let fund_lock_time = 0;
     Ok(dlc::create_dlc_transactions(
         &offering,

@@ -6,7 +6,7 @@ use crate::loan::terms::Terms;
 use bitcoin::absolute::LockTime;
 use bitcoin::{ScriptBuf, Sequence, Transaction, TxIn, TxOut, Witness};
 
-/// The unsigned refund, exactly as the library builds it.
+/// The unsigned refund: the library's own but for its version, which is that of the CETs.
 pub fn transaction(terms: &Terms, skeleton: &Skeleton) -> Result<Transaction, ContractError> {
     let at = terms.refund_locktime();
     let output = |value, script: &ScriptBuf| TxOut { value, script_pubkey: script.clone() };
@@ -23,7 +23,7 @@ pub fn transaction(terms: &Terms, skeleton: &Skeleton) -> Result<Transaction, Co
         at.0,
     );
     match refund.lock_time {
-        LockTime::Seconds(_) => Ok(refund),
+        LockTime::Seconds(_) => Ok(Transaction { version: skeleton.version(), ..refund }),
         LockTime::Blocks(_) => Err(ContractError::OutOfRange("terms.refund_locktime")),
     }
 }

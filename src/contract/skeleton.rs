@@ -2,6 +2,8 @@
 
 use super::error::ContractError;
 use crate::loan::payout::Payout;
+use crate::loan::version::TRANSACTION_VERSION_BEFORE;
+use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, Witness};
 use dlc::DlcTransactions;
 use dlc_messages::{AcceptDlc, OfferDlc};
@@ -29,11 +31,23 @@ pub struct Skeleton {
     pub borrower_serial: u64,
     /// Orders the lender's output.
     pub lender_serial: u64,
+    /// Version of the CETs and of the refund. Contracts made before it was agreed have the library's own.
+    #[serde(default = "before")]
+    pub exit_version: u8,
+}
+
+fn before() -> u8 {
+    TRANSACTION_VERSION_BEFORE
 }
 
 impl Skeleton {
-    /// Reads it off checked messages and the transactions rebuilt from them.
-    pub fn of(offer: &OfferDlc, accept: &AcceptDlc, txs: &DlcTransactions) -> Result<Skeleton, ContractError> {
+    /// Reads it off checked messages and the transactions rebuilt from them. `exit_version` is the terms'.
+    pub fn of(
+        offer: &OfferDlc,
+        accept: &AcceptDlc,
+        txs: &DlcTransactions,
+        exit_version: u8,
+    ) -> Result<Skeleton, ContractError> {
         let script = txs.funding_script_pubkey();
         let outputs: Vec<_> =
             txs.fund.output.iter().enumerate().filter(|(_, out)| out.script_pubkey == script).collect();
@@ -51,10 +65,16 @@ impl Skeleton {
             lender_script: accept.payout_spk.clone(),
             borrower_serial: offer.payout_serial_id,
             lender_serial: accept.payout_serial_id,
+            exit_version,
         })
     }
 
-    /// The contract execution transaction that pays `split`, unsigned, exactly as the library builds it.
+    /// The version of the CETs and of the refund.
+    pub fn version(&self) -> Version {
+        Version(i32::from(self.exit_version))
+    }
+
+    /// The contract execution transaction that pays `split`, unsigned: the library's own but for its version.
     pub fn cet(&self, split: &Payout) -> Result<Transaction, ContractError> {
         let input = TxIn {
             previous_output: self.funding,
@@ -63,7 +83,7 @@ impl Skeleton {
             witness: Witness::new(),
         };
         let payouts = [dlc::Payout { offer: split.borrower, accept: split.lender }];
-        dlc::create_cets(
+        let cet = dlc::create_cets(
             &input,
             &self.borrower_script,
             self.borrower_serial,
@@ -73,6 +93,7 @@ impl Skeleton {
             0,
         )
         .pop()
-        .ok_or(ContractError::OutOfRange("a CET"))
+        .ok_or(ContractError::OutOfRange("a CET"))?;
+        Ok(Transaction { version: self.version(), ..cet })
     }
 }

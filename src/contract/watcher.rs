@@ -1,18 +1,22 @@
 //! What a keyless watcher does: the three DLC messages and the oracles' attestations make a complete exit.
 //!
 //! It knows no terms and holds no key. Whoever holds the messages can complete the exit that was attested, and no
-//! other: both adaptor signatures of that outcome open with the oracles' signatures, and with nothing else.
+//! other: both adaptor signatures of that outcome open with the oracles' signatures, and with nothing else. The messages
+//! do not say of which version the CETs are; the lender's signature of the refund does.
 
+use super::build;
 use super::clauses::{differ, Clause};
 use super::error::{guarded, require, shortened, ContractError};
+use super::fallback::check_half;
 use super::settle::{settle_without_keys, Place, Plan, VerifiedAttestation};
+use super::sign::contract_id;
 use super::skeleton::Skeleton;
 use super::wire;
 use crate::loan::curve::Interval;
 use crate::loan::payout::Payout;
 use crate::loan::quorum::Quorum;
+use crate::loan::version::{TRANSACTION_VERSION, TRANSACTION_VERSION_BEFORE};
 use bitcoin::{Amount, Transaction};
-use ddk::contract as stateless;
 use dlc_messages::contract_msgs::{ContractDescriptor, ContractInfo, ContractInfoInner, PayoutFunction};
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation, OracleInfo};
 use dlc_messages::{AcceptDlc, OfferDlc, SignDlc};
@@ -34,12 +38,34 @@ pub fn settle(
     let offer: OfferDlc = wire::read(offer)?;
     let accept: AcceptDlc = wire::read(accept)?;
     let sign: SignDlc = wire::read(sign)?;
-    let transactions = guarded(|| Ok(stateless::create_signed_dlc_transactions(&offer, &accept, &sign)?))?;
-    let skeleton = Skeleton::of(&offer, &accept, &transactions)?;
+    let skeleton = skeleton(&offer, &accept, &sign)?;
     let place = place(&offer, attestations)?;
     let borrowers: Vec<EcdsaAdaptorSignature> = (&sign.cet_adaptor_signatures).into();
     let lenders: Vec<EcdsaAdaptorSignature> = (&accept.cet_adaptor_signatures).into();
     settle_without_keys(&skeleton, &borrowers, &lenders, &place)
+}
+
+/// The contract of messages that belong together, its exits of the version that both signed.
+fn skeleton(offer: &OfferDlc, accept: &AcceptDlc, sign: &SignDlc) -> Result<Skeleton, ContractError> {
+    require("accept", "temporary_contract_id", accept.temporary_contract_id, offer.temporary_contract_id)?;
+    require("offer", "cet_locktime", offer.cet_locktime, 0)?;
+    // No CET is needed: the one that settles is made from the skeleton.
+    let transactions = guarded(|| build::transactions(&[], offer, accept))?;
+    let mut refused = None;
+    for version in [TRANSACTION_VERSION, TRANSACTION_VERSION_BEFORE] {
+        let skeleton = Skeleton::of(offer, accept, &transactions, version)?;
+        let refund = Transaction { version: skeleton.version(), ..transactions.refund.clone() };
+        let signature = &accept.refund_signature;
+        match check_half("refund", &refund, 0, &skeleton, &accept.funding_pubkey, signature) {
+            Ok(()) => {
+                let id = contract_id(skeleton.funding, offer.temporary_contract_id);
+                require("sign", "contract_id", sign.contract_id, id)?;
+                return Ok(skeleton);
+            }
+            Err(error) => refused = Some(error),
+        }
+    }
+    Err(refused.unwrap_or(ContractError::OutOfRange("the version of the exits")))
 }
 
 /// Finds the attested clause in the offer, and in it the signature and the payout.

@@ -3,8 +3,9 @@
 use super::fees::{collateral_min_ceil, EXIT_FEE_RATE_MIN, FEE_RATE_MAX};
 use super::ltv::{level_dollars_ceil, URGENT};
 use super::quorum::{Quorum, ORACLES_MAX};
-use super::terms::{Terms, DUST, REFUND_DELAY, STAKE, TERMS_VERSION};
+use super::terms::{Terms, DUST, REFUND_DELAY, STAKE};
 use super::units::{cents_for_sats_floor, BasisPoints, Cents, Day, Days, SatPerVb, Time, HOUR, WHOLE};
+use super::version::{other_version, CURRENCY, CURVE, TERMS_MAX};
 use bitcoin::constants::ChainHash;
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::{absolute, Amount, WitnessVersion};
@@ -29,8 +30,22 @@ pub const EXPIRES_AFTER_START_MAX: u32 = HOUR;
 /// Why terms cannot be signed: the field, its value, what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TermsError {
-    #[error("version {found}: this node knows version {TERMS_VERSION}")]
+    #[error("{}", other_version(*.found))]
     Version { found: u16 },
+    #[error("{field}: version 1 of the terms has no such field")]
+    NotInVersion1 { field: &'static str },
+    #[error("{field} {found}: new loans are of {right}, and what is older is served to its end")]
+    NotNew { field: &'static str, found: u16, right: u16 },
+    #[error("terms of {found} bytes: the most is {TERMS_MAX}")]
+    TooLong { found: usize },
+    #[error("transaction_version {found}: exits are transactions of version 2 or 3")]
+    TransactionVersion { found: String },
+    #[error("currency {found}: this node counts debts in {CURRENCY}")]
+    Currency { found: String },
+    #[error("minimum_threshold {found}: must be 1 to the threshold of {threshold}")]
+    MinimumThreshold { found: String, threshold: u8 },
+    #[error("curve {found}: this node knows curve {CURVE}")]
+    Curve { found: String },
     #[error("chain {found}: name the first block of a known bitcoin chain")]
     Chain { found: String },
     #[error("borrower and lender are both {key}: a loan needs two nodes")]
@@ -89,6 +104,7 @@ impl Terms {
     /// Every range and relation of the terms by themselves. Says nothing of what only a node knows: that the chain,
     /// the keys and the oracle are those it means, that the price is today's, that it is not too late.
     pub fn check(&self) -> Result<(), TermsError> {
+        self.check_version()?;
         self.check_parties()?;
         self.check_times()?;
         self.check_money()?;
@@ -98,9 +114,6 @@ impl Terms {
     }
 
     fn check_parties(&self) -> Result<(), TermsError> {
-        if self.version != TERMS_VERSION {
-            return Err(TermsError::Version { found: self.version });
-        }
         let chain = ChainHash::from(self.chain);
         let known =
             [ChainHash::BITCOIN, ChainHash::TESTNET3, ChainHash::TESTNET4, ChainHash::SIGNET, ChainHash::REGTEST];
@@ -217,6 +230,7 @@ impl Terms {
         if !quorum.is_possible() {
             return Err(TermsError::Threshold { found: self.threshold, oracles });
         }
+        self.check_minimum_threshold()?;
         // A term of whole days touches at most one UTC day more.
         let max = Days(quorum.days_max().0.saturating_sub(1));
         match self.days <= max {
@@ -268,7 +282,6 @@ mod tests {
 
     #[test]
     fn each_wrong_field_is_named_with_its_value() {
-        assert!(refused(|t| t.version = 2).starts_with("version 2:"));
         assert!(refused(|t| t.chain = [0; 32]).starts_with("chain 0000"));
         assert!(refused(|t| t.lender = t.borrower).contains("needs two nodes"));
         assert!(refused(|t| t.lender_nonce = t.borrower_nonce).starts_with("borrower_nonce"));

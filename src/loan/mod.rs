@@ -18,6 +18,7 @@ pub mod risk;
 pub mod terms;
 pub mod tlv;
 pub mod units;
+pub mod version;
 
 pub use check::TermsError;
 pub use curve::{Curve, Interval};
@@ -26,3 +27,4 @@ pub use payout::Payout;
 pub use policy::{Policy, QuotedTerms, Refusal, Request};
 pub use quorum::Quorum;
 pub use terms::{LoanId, Terms, TouchDay};
+pub use version::UnreadableTerms;

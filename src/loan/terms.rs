@@ -2,7 +2,7 @@
 
 use super::interest::owed_ceil;
 use super::ltv::level_for;
-use super::tlv::{TlvField, TlvReason};
+use super::tlv::{TlvField, TlvReason, Unknown};
 use super::units::{BasisPoints, Cents, Day, Days, Level, SatPerVb, Time, DAY};
 use bitcoin::hashes::{sha256, Hash};
 use bitcoin::hex::{DisplayHex, FromHex};
@@ -13,8 +13,6 @@ use serde::{Deserialize, Serialize};
 use std::fmt;
 use std::str::FromStr;
 
-/// The version of the terms that this code writes and reads.
-pub const TERMS_VERSION: u16 = 1;
 /// The lender's stake: the smallest output that DDK keeps.
 pub const STAKE: Amount = Amount::from_sat(1_000);
 /// Outputs below this are dropped into the fee by DDK; payouts never make one.
@@ -26,9 +24,15 @@ pub const REFUND_DELAY: Days = Days(365);
 
 crate::tlv_struct! {
     /// The terms of one loan. Fields are as agreed, not yet checked: [`Terms::check`] says whether they can be signed.
+    ///
+    /// Fields of type 50 and above came with version 2: version 1 has none of them, and means what their methods say.
     #[derive(Hash, Serialize, Deserialize)]
-    pub struct Terms {
-        /// 1.
+    pub struct Terms keeping {
+        /// Records of odd types that this code does not know: part of the loan's name, and otherwise ignored.
+        #[serde(default, skip_serializing_if = "Unknown::is_empty")]
+        pub unknown
+    } {
+        /// 1 or 2.
         0 => pub version: u16,
         /// Hash of the chain's first block, in the order of hashing (BOLT 0).
         2 => pub chain: [u8; 32],
@@ -78,6 +82,18 @@ crate::tlv_struct! {
         46 => pub principal_script: ScriptBuf,
         /// Neither side signs after this.
         48 => pub expires: Time,
+        /// Version of the transactions of every exit: 2 or 3.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        50 => pub transaction_version: Option<u8>,
+        /// What cents are cents of: USD.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        52 => pub currency: Option<String>,
+        /// The lowest threshold the borrower asked for.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        54 => pub minimum_threshold: Option<u8>,
+        /// How the fixing's curve is made: 1.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        56 => pub curve: Option<u8>,
     }
 }
 
@@ -254,7 +270,8 @@ impl TlvField for LoanId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loan::fixtures::{key, loans, reference, xonly};
+    use crate::loan::fixtures::{key, loans, reference, reference_of_version_1, xonly};
+    use crate::loan::tlv::Bytes;
     use crate::loan::units::HOUR;
     use proptest::prelude::*;
 
@@ -308,13 +325,19 @@ mod tests {
     #[test]
     fn the_reference_terms_have_this_encoding_and_this_name() {
         let tlv = reference().to_tlv();
-        assert!(tlv.starts_with(&[0, 2, 0, 1, 2, 32]));
-        assert_eq!(tlv.len(), 414);
+        assert!(tlv.starts_with(&[0, 2, 0, 2, 2, 32]));
+        assert!(tlv.ends_with(&[50, 1, 3, 52, 3, b'U', b'S', b'D', 54, 1, 1, 56, 1, 1]));
+        assert_eq!(tlv.len(), 428);
         assert_eq!(reference().id().to_string(), REFERENCE_ID);
+        let before = reference_of_version_1();
+        assert!(before.to_tlv().starts_with(&[0, 2, 0, 1, 2, 32]));
+        assert_eq!((before.to_tlv().len(), before.exit_version()), (414, 2));
+        assert_eq!(before.id().to_string(), REFERENCE_ID_BEFORE);
     }
 
     /// Counted once by other code too. It changes whenever the encoding does: that is a new version of the terms.
-    const REFERENCE_ID: &str = "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+    const REFERENCE_ID: &str = "e283d5ad01eeff13fd3972f191fddab7fd2ba167116e382da9ab271cee31a075";
+    const REFERENCE_ID_BEFORE: &str = "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
 
     #[test]
     fn a_loan_id_reads_back_from_its_one_spelling() {
@@ -335,7 +358,7 @@ mod tests {
 
     #[test]
     fn any_changed_field_changes_the_id() {
-        let changes: [fn(&mut Terms); 25] = [
+        let changes: [fn(&mut Terms); 34] = [
             |t| t.version += 1,
             |t| t.chain[31] ^= 1,
             |t| t.borrower = key(9),
@@ -361,6 +384,15 @@ mod tests {
             |t| t.confirmations += 1,
             |t| t.principal_script = ScriptBuf::new(),
             |t| t.expires.0 += 1,
+            |t| t.transaction_version = Some(2),
+            |t| t.transaction_version = None,
+            |t| t.currency = Some("EUR".into()),
+            |t| t.currency = None,
+            |t| t.minimum_threshold = Some(2),
+            |t| t.minimum_threshold = None,
+            |t| t.curve = Some(2),
+            |t| t.curve = None,
+            |t| t.unknown.0.push((1, Bytes(vec![]))),
         ];
         let mut ids = std::collections::BTreeSet::from([reference().id()]);
         for change in changes {
@@ -383,7 +415,9 @@ mod tests {
                     assert_eq!(terms.to_tlv(), flipped, "one value, one encoding");
                 }
             }
-            assert!(Terms::from_tlv(&tlv[..at]).is_err(), "cut at {at}");
+            // Cut between two records it may read, as terms that lack fields of their version.
+            let cut = Terms::from_tlv(&tlv[..at]).map(|terms| terms.check());
+            assert!(!matches!(cut, Ok(Ok(()))), "cut at {at}");
         }
         let trailing = [tlv.as_slice(), &[0]].concat();
         assert!(Terms::from_tlv(&trailing).is_err());

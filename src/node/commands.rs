@@ -83,10 +83,9 @@ impl Core {
                 self.event_waiters.push(EventWaiter { after, until, reply });
             }
             Command::Backup { passphrase, reply } => {
-                let (words, config) = (self.unlocked.words().clone(), self.unlocked.config().to_owned());
-                let store = self.tools.store.clone();
+                let ((words, config), store) = (self.backup.clone(), self.tools.store.clone());
                 self.ask(async move {
-                    let seal = move || backup::seal(&words, &config, &*store, &passphrase);
+                    let seal = move || backup::seal(&words, &config, &*store, &passphrase.0);
                     let made = tokio::task::spawn_blocking(seal).await.map_err(|e| error(ErrorCode::Internal, e));
                     answer(reply, made.and_then(|made| made.map_err(|e| error(ErrorCode::BadRequest, e))));
                 });

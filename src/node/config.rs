@@ -1,6 +1,7 @@
 //! What the node is told: the file `hypothec.toml` of its data folder. Every error names the field, the value and the
 //! remedy.
 
+use super::borrowing::{Borrowing, MIN_THRESHOLD_MAX};
 use crate::chain::{Auth, Config as ChainConfig, FeeBounds, CALL_TIMEOUT};
 use crate::peer::{parse_listen, Limits};
 use bitcoin::{FeeRate, Network};
@@ -113,6 +114,8 @@ pub struct Config {
     pub limits: Limits,
     /// Where the API answers: this machine only.
     pub api_listen: SocketAddr,
+    /// What the node asks of loans it borrows.
+    pub borrowing: Borrowing,
     /// Time that a conductor moves; regtest only, and never from the file.
     pub regtest_clock: Option<PathBuf>,
 }
@@ -157,6 +160,7 @@ impl Config {
             peer_listen: peers.listen()?,
             limits: peers.limits()?,
             api_listen: file.api.listen()?,
+            borrowing: file.borrowing.check()?,
             regtest_clock: None,
         })
     }
@@ -216,6 +220,7 @@ struct File {
     peers: Peers,
     api: Api,
     fees: Fees,
+    borrowing: BorrowingTable,
 }
 
 impl Default for File {
@@ -226,6 +231,7 @@ impl Default for File {
             peers: Peers::default(),
             api: Api::default(),
             fees: Fees::default(),
+            borrowing: BorrowingTable::default(),
         }
     }
 }
@@ -386,6 +392,23 @@ impl Fees {
     }
 }
 
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BorrowingTable {
+    min_threshold: Option<u8>,
+}
+
+impl BorrowingTable {
+    fn check(&self) -> Result<Borrowing, ConfigError> {
+        match self.min_threshold {
+            Some(found) if !(1..=MIN_THRESHOLD_MAX).contains(&found) => {
+                Err(wrong("borrowing.min_threshold", found, format!("1 to {MIN_THRESHOLD_MAX} are right")))
+            }
+            min_threshold => Ok(Borrowing { min_threshold }),
+        }
+    }
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let failed = |error: std::io::Error| match error.kind() {
         std::io::ErrorKind::NotFound => ConfigError::Read("it is not there; make it with `hypothec init`".into()),
@@ -414,6 +437,7 @@ fn as_u64(number: usize) -> u64 {
 /// The reader's complaint, without the names that only programs know types by.
 fn in_words(complaint: &str) -> String {
     let types = [
+        ("expected u8", "expected a whole number from 0 to 255"),
         ("expected u16", "expected a whole number from 0 to 65535"),
         ("expected u32", "expected a whole number from 0 to 4294967295"),
         ("expected u64", "expected a whole number, 0 or more"),
@@ -451,6 +475,7 @@ mod tests {
     #[test]
     fn what_the_sample_shows_but_does_not_say_is_understood_too() {
         let shown = |name: &str| SAMPLE.replace(&format!("# {name} = "), &format!("{name} = "));
+        assert_eq!(parse(&shown("min_threshold")).unwrap().borrowing.min_threshold, Some(2));
         assert!(parse(&shown("url")).is_ok());
         assert!(matches!(parse(&shown("cookie")).unwrap().chain.auth, Auth::Cookie(path) if path.starts_with("/home")));
         let both = shown("user").replace("# password", "password");
@@ -501,6 +526,9 @@ mod tests {
             ("api.listen = \"localhost\"", "api.listen", "localhost", "127.0.0.1:9811"),
             ("fees.floor = 501", "fees.floor", "501", "fees.cap, which is 500"),
             ("fees.cap = 0", "fees.cap", "0", "1 to 10000"),
+            ("borrowing.min_threshold = 0", "borrowing.min_threshold", "0", "1 to 5"),
+            ("borrowing.min_threshold = 6", "borrowing.min_threshold", "6", "1 to 5"),
+            ("borrowing.min_threshold = 300", "min_threshold", "300", "a whole number from 0 to 255"),
             ("fees.target_blocks = 0", "fees.target_blocks", "0", "1 to 1008"),
             ("fees.flor = 1", "flor", "fees.flor = 1", "expected one of `floor`"),
             ("fees.floor = \"one\"", "floor", "one", "expected a whole number from 0 to 4294967295"),

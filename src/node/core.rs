@@ -4,7 +4,6 @@ use super::handle::{Command, Reply};
 use super::jobs::{self, Done, Given, Got, Key, Outcome};
 use super::present;
 use super::tools::{error, lock, Tools, Trouble};
-use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
 use crate::crash;
@@ -84,8 +83,8 @@ pub struct Core {
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
     pub at_tip: bool,
-    /// The data folder, this process's alone.
-    pub unlocked: Unlocked,
+    /// Words and configuration, for backups.
+    pub backup: (bip39::Mnemonic, String),
 }
 
 impl Core {

@@ -4,6 +4,7 @@
 //! anything leaves. It never decides about money by itself: that is the protocol's.
 
 pub mod backup;
+mod borrowing;
 mod commands;
 pub mod config;
 mod core;
@@ -24,10 +25,8 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tools;
-pub mod unlock;
 pub mod view;
-pub mod words;
 
 pub use config::Config;
 pub use handle::Handle;
-pub use start::{start, start_unlocked, Running};
+pub use start::{start, Running};

@@ -1,5 +1,6 @@
 //! What jobs work with: the outside, shared and locked where it must be.
 
+use super::borrowing::Borrowing;
 use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
@@ -61,6 +62,8 @@ pub struct Tools {
     pub rotations: Mutex<Rotations>,
     /// Which of their keys are one operator's.
     pub operators: Mutex<KnownOperators>,
+    /// What we ask of loans we borrow.
+    pub borrowing: Borrowing,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }

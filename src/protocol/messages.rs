@@ -35,6 +35,10 @@ tlv_struct! {
         12 => pub borrower_nonce: [u8; 32],
         /// Where the principal should go.
         14 => pub principal_script: ScriptBuf,
+        /// The versions of the terms the borrower reads, ascending.
+        16 => pub versions: Vec<u16>,
+        /// The fewest oracles that may settle the loan together.
+        18 => pub minimum_threshold: u8,
     }
 }
 

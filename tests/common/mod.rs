@@ -13,6 +13,7 @@ use hypothec::contract::sign::{self, CheckedSign, Signed};
 use hypothec::contract::{receipt, wire, Skeleton};
 use hypothec::loan::terms::Terms;
 use hypothec::loan::units::{Cents, Days, Time};
+use hypothec::loan::version::TRANSACTION_VERSION_BEFORE;
 use hypothec_oracle::announce::OracleKeys;
 
 pub mod offers;
@@ -77,12 +78,18 @@ impl Cast {
             minimum_interest_days: hypothec::loan::interest::minimum_days(Days(days)),
             oracles: self.oracles().iter().map(|oracle| oracle.public_key()).collect(),
             threshold: self.threshold,
+            minimum_threshold: Some(self.threshold),
             receipt_key: Keypair::from_secret_key(SECP256K1, &self.receipt_key).x_only_public_key().0,
             receipt_nonce: self.receipt_nonce.x_only_public_key(SECP256K1).0,
             principal_script: script(&secret(20)),
             expires: Time(1_583_935_200),
             ..reference()
         }
+    }
+
+    /// The same with exits of version 2: the only ones that the DLC library makes, and can judge.
+    pub fn terms_as_the_library_has_them(&self, days: u32) -> Terms {
+        Terms { transaction_version: Some(TRANSACTION_VERSION_BEFORE), ..self.terms(days) }
     }
 
     pub fn announcements(&self, terms: &Terms) -> Announcements {
@@ -164,12 +171,24 @@ pub fn negotiate(cast: &Cast, terms: Terms) -> Negotiated {
 
 /// [`negotiate`] with these payouts instead of the terms' own: a coarser fixing takes fewer signatures.
 pub fn negotiate_with(cast: &Cast, terms: Terms, payouts: &Payouts) -> Negotiated {
+    let parts = (cast.offer_parts(&terms), cast.accept_parts(&terms));
+    negotiate_on(cast, terms, payouts, parts.0, parts.1)
+}
+
+/// [`negotiate_with`] with these coins, of the cast's keys.
+pub fn negotiate_on(
+    cast: &Cast,
+    terms: Terms,
+    payouts: &Payouts,
+    offers: OfferParts,
+    accepts: AcceptParts,
+) -> Negotiated {
     let announcements = cast.announcements(&terms);
     let ours = || payouts.clone();
-    let offer = offer::make_with(payouts, &terms, &announcements, cast.offer_parts(&terms)).expect("an offer");
+    let offer = offer::make_with(payouts, &terms, &announcements, offers).expect("an offer");
     let offer_bytes = wire::write(&offer);
     let checked = offer::check_with(ours(), &terms, &announcements, &offer_bytes).expect("the offer passes");
-    let accepted = accept::make(&terms, &announcements, checked, cast.accept_parts(&terms)).expect("an accept");
+    let accepted = accept::make(&terms, &announcements, checked, accepts).expect("an accept");
     let bytes = wire::write(&accepted.accept);
     let CheckedAccept { accept, built, .. } =
         accept::check_with(ours(), &terms, &announcements, &offer, &bytes, &accepted.fallback)

@@ -5,8 +5,9 @@ use bitcoin::secp256k1::{PublicKey, SecretKey, XOnlyPublicKey, SECP256K1};
 use bitcoin::{Amount, ScriptBuf};
 use hypothec::loan::fees::EXIT_FEE_RATE_MIN;
 use hypothec::loan::ltv::{CUSHION, LIQUIDATION};
-use hypothec::loan::terms::{Terms, STAKE, TERMS_VERSION};
+use hypothec::loan::terms::{Terms, STAKE};
 use hypothec::loan::units::{BasisPoints, Cents, Days, Time};
+use hypothec::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TRANSACTION_VERSION};
 
 /// A secret key that says its number.
 pub fn secret(number: u8) -> SecretKey {
@@ -55,5 +56,15 @@ pub fn reference() -> Terms {
         confirmations: 3,
         principal_script: script(&secret(1)),
         expires: Time(1_584_007_200),
+        transaction_version: Some(TRANSACTION_VERSION),
+        currency: Some(CURRENCY.into()),
+        minimum_threshold: Some(1),
+        curve: Some(CURVE),
+        unknown: Default::default(),
     }
+}
+
+/// The same as version 1 of the terms had it.
+pub fn reference_of_version_1() -> Terms {
+    Terms { version: 1, transaction_version: None, currency: None, minimum_threshold: None, curve: None, ..reference() }
 }

@@ -489,7 +489,7 @@ impl World {
             Some(2) => Exit::Receipt,
             Some(_) => Exit::Matured,
             None if transaction.input.len() > 1 => Exit::Repaid,
-            None if transaction.version == Version(3) => Exit::FellBack,
+            None if transaction.lock_time.to_consensus_u32() == scene().n.terms.fallback_locktime().0 => Exit::FellBack,
             None => Exit::Refunded,
         }
     }

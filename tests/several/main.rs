@@ -29,7 +29,7 @@ fn scene() -> &'static Scene {
     static SCENE: OnceLock<Scene> = OnceLock::new();
     SCENE.get_or_init(|| {
         let cast = Cast::of(2, 3);
-        let n = negotiate(&cast, cast.terms(3));
+        let n = negotiate(&cast, cast.terms_as_the_library_has_them(3));
         let payouts = Payouts::of(&n.terms).unwrap();
         Scene { cast, n, payouts }
     })
@@ -158,7 +158,7 @@ fn every_pair_is_tried_and_the_price_of_the_lower_index_pays() {
 #[test]
 fn at_a_tenth_of_the_price_the_oracles_must_be_ten_times_nearer() {
     let cast = Cast::of(2, 3);
-    let hundred = cast.terms(1);
+    let hundred = cast.terms_as_the_library_has_them(1);
     let ten = |cents: Cents| Cents(cents.0 / 10);
     let terms = Terms { reference_price: ten(hundred.reference_price), principal: ten(hundred.principal), ..hundred };
     let n = negotiate(&cast, terms);
@@ -189,7 +189,7 @@ fn the_receipt_is_the_lenders_word_alone() {
 fn three_of_five_and_one_of_two_are_contracts_too() {
     for (threshold, count) in [(3, 5), (1, 2)] {
         let cast = Cast::of(threshold, count);
-        let n = negotiate(&cast, cast.terms(1));
+        let n = negotiate(&cast, cast.terms_as_the_library_has_them(1));
         ddk::contract::verify_signed_contract(&n.offer, &n.accepted.accept, &n.signed.sign).unwrap();
         let payouts = Payouts::of(&n.terms).unwrap();
         let oracles = cast.oracles();

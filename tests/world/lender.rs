@@ -13,9 +13,10 @@ use hypothec::contract::{receipt, sign, wire, AcceptDlc, OfferDlc};
 use hypothec::loan::fees::exit_fee_rate;
 use hypothec::loan::interest::minimum_days;
 use hypothec::loan::ltv::{CUSHION, LIQUIDATION};
-use hypothec::loan::terms::{Terms, STAKE, TERMS_VERSION};
+use hypothec::loan::terms::{Terms, STAKE};
 use hypothec::loan::tlv::Bytes;
 use hypothec::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, BasisPoints, SatPerVb};
+use hypothec::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TRANSACTION_VERSION};
 use hypothec::node::view::{self, ErrorView, QuoteView};
 use hypothec::protocol::messages::{quote_digest, Fallback, Quote, QuoteRequest, Ready};
 use hypothec::protocol::Message;
@@ -111,6 +112,11 @@ impl FalseLender {
             confirmations: 3,
             principal_script: request.principal_script.clone(),
             expires: world.now.plus(3_600).unwrap(),
+            transaction_version: Some(TRANSACTION_VERSION),
+            currency: Some(CURRENCY.into()),
+            minimum_threshold: Some(request.minimum_threshold),
+            curve: Some(CURVE),
+            unknown: Default::default(),
         }
     }
 

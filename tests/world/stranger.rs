@@ -15,6 +15,7 @@ use hypothec::demo::wait::until;
 use hypothec::loan::payout::repayment_ceil;
 use hypothec::loan::terms::Terms;
 use hypothec::loan::units::{Cents, Days, Time};
+use hypothec::loan::version::TERMS_VERSIONS;
 use hypothec::loan::LoanId;
 use hypothec::node::data::new_words;
 use hypothec::oracle_client::OracleClient;
@@ -175,6 +176,8 @@ impl Stranger {
             oracles: vec![self.oracle.key()],
             borrower_nonce: rand::random(),
             principal_script: self.script(),
+            versions: TERMS_VERSIONS.collect(),
+            minimum_threshold: 1,
         };
         self.say(&Message::QuoteRequest(asked));
         self.message("a quote", |message| match message {

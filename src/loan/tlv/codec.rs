@@ -1,6 +1,7 @@
 //! Writing and reading a stream of records.
 
-use super::{push_bigsize, take_bigsize, TlvField, TlvSlot};
+use super::{push_bigsize, take_bigsize, Bytes, TlvField, TlvSlot};
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Why bytes are not the message they should be: which message, which field, what is wrong.
@@ -55,16 +56,36 @@ pub const fn strictly_increasing(types: &[u64]) -> bool {
     true
 }
 
+/// Records of odd types that a reader does not know, by ascending type: kept, so that what was read is written back to
+/// the same bytes, and otherwise ignored. An unknown even type is never among them: it is refused.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Unknown(pub Vec<(u64, Bytes)>);
+
+impl Unknown {
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
 /// Appends records to a stream. Give it types in increasing order.
 #[derive(Debug, Default)]
 pub struct Writer {
     out: Vec<u8>,
+    /// Still to be written, each before the next greater type.
+    unknown: std::collections::VecDeque<(u64, Bytes)>,
 }
 
 impl Writer {
     /// An empty stream.
     pub fn new() -> Writer {
         Writer::default()
+    }
+
+    /// An empty stream that puts `unknown` records in their places.
+    pub fn with_unknown(unknown: &Unknown) -> Writer {
+        Writer { out: Vec::new(), unknown: unknown.0.clone().into() }
     }
 
     /// Appends `field` as a record of type `kind`; an absent optional field appends nothing.
@@ -74,6 +95,19 @@ impl Writer {
 
     /// Appends one record.
     pub fn record<F: TlvField>(&mut self, kind: u64, field: &F) {
+        while self.unknown.front().is_some_and(|(unknown, _)| *unknown < kind) {
+            self.next_unknown();
+        }
+        self.append(kind, field);
+    }
+
+    fn next_unknown(&mut self) {
+        if let Some((kind, value)) = self.unknown.pop_front() {
+            self.append(kind, &value);
+        }
+    }
+
+    fn append<F: TlvField>(&mut self, kind: u64, field: &F) {
         let mut value = Vec::new();
         field.write(&mut value);
         push_bigsize(&mut self.out, kind);
@@ -82,7 +116,10 @@ impl Writer {
     }
 
     /// The stream's bytes.
-    pub fn finish(self) -> Vec<u8> {
+    pub fn finish(mut self) -> Vec<u8> {
+        while !self.unknown.is_empty() {
+            self.next_unknown();
+        }
         self.out
     }
 }
@@ -95,12 +132,19 @@ pub struct Reader<'a> {
     previous: Option<u64>,
     /// A record whose type has been read but not yet asked for.
     next: Option<(u64, &'a [u8])>,
+    /// What nobody asked for, where that is kept.
+    unknown: Option<Unknown>,
 }
 
 impl<'a> Reader<'a> {
     /// A reader of `bytes`; `message` names the message in errors.
     pub fn new(message: &'static str, bytes: &'a [u8]) -> Reader<'a> {
-        Reader { message, rest: bytes, previous: None, next: None }
+        Reader { message, rest: bytes, previous: None, next: None, unknown: None }
+    }
+
+    /// A reader that keeps records of odd types nobody asks for; of even types it refuses them as any other does.
+    pub fn keeping_odd(message: &'static str, bytes: &'a [u8]) -> Reader<'a> {
+        Reader { unknown: Some(Unknown::default()), ..Reader::new(message, bytes) }
     }
 
     /// Reads the field of type `kind`. Ask in increasing order of types.
@@ -110,12 +154,29 @@ impl<'a> Reader<'a> {
     }
 
     /// The end: refuses anything that was not asked for.
-    pub fn finish(mut self) -> Result<(), TlvError> {
-        match self.peek() {
-            Ok(None) => Ok(()),
-            Ok(Some((kind, _))) => Err(self.error("(stream)", TlvReason::Unknown(kind))),
-            Err(reason) => Err(self.error("(stream)", reason)),
+    pub fn finish(self) -> Result<(), TlvError> {
+        self.finish_with_unknown().map(|_| ())
+    }
+
+    /// The end: the records of odd types that nobody asked for, where they are kept; refuses anything else.
+    pub fn finish_with_unknown(mut self) -> Result<Unknown, TlvError> {
+        loop {
+            match self.peek() {
+                Ok(None) => return Ok(self.unknown.unwrap_or_default()),
+                Ok(Some((kind, value))) => {
+                    self.keep(kind, value).map_err(|reason| self.error("(stream)", reason))?;
+                }
+                Err(reason) => return Err(self.error("(stream)", reason)),
+            }
         }
+    }
+
+    /// Keeps a record nobody asked for, or says that it is unknown.
+    fn keep(&mut self, kind: u64, value: &[u8]) -> Result<(), TlvReason> {
+        let unknown = self.unknown.as_mut().filter(|_| kind % 2 == 1).ok_or(TlvReason::Unknown(kind))?;
+        unknown.0.push((kind, Bytes(value.to_vec())));
+        self.next = None;
+        Ok(())
     }
 
     fn error(&self, field: &'static str, reason: TlvReason) -> TlvError {
@@ -124,13 +185,15 @@ impl<'a> Reader<'a> {
 
     /// The value of type `kind` if it comes next; a lower type is one nobody asked for.
     fn take(&mut self, kind: u64) -> Result<Option<&'a [u8]>, TlvReason> {
-        match self.peek()? {
-            Some((found, value)) if found == kind => {
-                self.next = None;
-                Ok(Some(value))
+        loop {
+            match self.peek()? {
+                Some((found, value)) if found == kind => {
+                    self.next = None;
+                    return Ok(Some(value));
+                }
+                Some((found, value)) if found < kind => self.keep(found, value)?,
+                _ => return Ok(None),
             }
-            Some((found, _)) if found < kind => Err(TlvReason::Unknown(found)),
-            _ => Ok(None),
         }
     }
 

@@ -8,9 +8,10 @@ use crate::loan::fees::{exit_fee_rate, is_exit_fee_rate_fair};
 use crate::loan::interest::minimum_days;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::policy::{self, Policy};
-use crate::loan::terms::{Terms, TERMS_VERSION};
+use crate::loan::terms::Terms;
 use crate::loan::tlv::Bytes;
 use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days, Time};
+use crate::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TERMS_VERSIONS, TRANSACTION_VERSION};
 use crate::node::handle::Reply;
 use crate::node::present;
 use crate::node::rotations::end_of;
@@ -59,6 +60,7 @@ pub async fn give(
     if request.chain != tools.chain_hash() {
         return Err(refuse(ErrorCode::Chain, format!("this lender is on {}", tools.network)));
     }
+    require_agreement(&request, &policy)?;
     let due = end_of(tools.now()?, request.days);
     let (usable, others): (Vec<_>, Vec<_>) =
         request.oracles.iter().copied().partition(|oracle| tools.is_usable(oracle, due));
@@ -113,6 +115,11 @@ pub async fn give(
         confirmations: quoted.confirmations,
         principal_script: request.principal_script,
         expires: now.plus(QUOTE_LIFE).ok_or_else(range)?,
+        transaction_version: Some(TRANSACTION_VERSION),
+        currency: Some(CURRENCY.into()),
+        minimum_threshold: Some(request.minimum_threshold),
+        curve: Some(CURVE),
+        unknown: Default::default(),
     };
     // A coin the lender has, near the amount asked, saves making one.
     let shares = lender_shares(&terms).map_err(|e| refuse(ErrorCode::Amount, e.to_string()))?.required;
@@ -137,6 +144,24 @@ pub async fn give(
         signature: signature.serialize(),
     });
     Ok(Outcome::Give(Box::new(Given { peer, terms, key_index }), message))
+}
+
+/// Both must speak one version of the terms, and the lender's threshold must not lie below what the borrower asks.
+fn require_agreement(request: &QuoteRequest, policy: &Policy) -> Result<(), Trouble> {
+    if !request.versions.contains(&TERMS_VERSION) {
+        let asked: Vec<String> = request.versions.iter().take(8).map(ToString::to_string).collect();
+        let asked = if asked.is_empty() { "none".into() } else { asked.join(" and ") };
+        let text = format!("the request speaks terms version {asked}; this lender's new loans are of {TERMS_VERSION}");
+        return Err(Trouble::refuse(ErrorCode::Terms, text));
+    }
+    if policy.threshold < request.minimum_threshold {
+        let text = format!(
+            "the borrower's `min_threshold` wants {} oracles or more to agree; this lender's loans need {}",
+            request.minimum_threshold, policy.threshold
+        );
+        return Err(Trouble::refuse(ErrorCode::Oracle, text));
+    }
+    Ok(())
 }
 
 /// Borrower: asks a lender, checks its answer, and downloads what the contract would be locked to.
@@ -165,6 +190,7 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     }
     let (id, borrower_nonce) = (random(), random());
     let principal_script = lock(&tools.wallet).new_address()?.script_pubkey();
+    let minimum_threshold = tools.minimum_threshold(&oracles);
     let asked = QuoteRequest {
         request: id,
         chain: tools.chain_hash(),
@@ -174,6 +200,8 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
         oracles,
         borrower_nonce,
         principal_script,
+        versions: TERMS_VERSIONS.collect(),
+        minimum_threshold,
     };
     let quote = exchange(tools, lender, &address, &asked).await?;
     let (terms, receipt) = check_quote(tools, lender, &asked, &quote).await?;
@@ -222,8 +250,8 @@ async fn check_quote(
     let wrong = |field: &str, found: String, right: String| {
         Trouble::refuse(ErrorCode::Quote, format!("the quote's {field} is {found}, expected {right}"))
     };
-    let terms = Terms::from_tlv(&quote.terms.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
-    terms.check().map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
+    let terms = Terms::read(&quote.terms.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, format!("the quote {e}")))?;
+    terms.check().and_then(|()| terms.check_new()).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     let signature = schnorr::Signature::from_slice(&quote.signature);
     let signed = signature.is_ok_and(|signature| {
         let key = lender.x_only_public_key().0;
@@ -243,6 +271,10 @@ async fn check_quote(
     ];
     if let Some((field, _)) = same.iter().find(|(_, same)| !same) {
         return Err(wrong(field, "another".into(), "what was asked".into()));
+    }
+    if terms.threshold < asked.minimum_threshold || terms.minimum_threshold != Some(asked.minimum_threshold) {
+        let found = format!("{}, and its floor {}", terms.threshold, terms.minimum_threshold.unwrap_or(0));
+        return Err(wrong("threshold", found, format!("at least our floor of {}", asked.minimum_threshold)));
     }
     tools.require_usable(&terms.oracles, terms.due())?;
     if let Some(other) = terms.oracles.iter().find(|oracle| !asked.oracles.contains(oracle)) {
