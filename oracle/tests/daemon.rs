@@ -11,7 +11,7 @@ use common::{hour, oracle, says, Running, World, CSV};
 use hypothec_oracle::units::Time;
 use rustix::process::{kill_process, Pid, Signal};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 const IDS: [&str; 3] = ["btcusd1584010800", "btcusd-touch-7600-20200312-h00", "btcusd-touch-3800-20200313-h00"];
 
@@ -138,6 +138,17 @@ fn a_price_set_by_hand_is_served_signed_and_stands_after_a_kill() {
     let set = oracle(&["price", "set", "798765", "--data", &world.data()]).output().unwrap();
     assert!(set.status.success(), "{}", says(&set));
     assert_eq!(running.json("/v1/price")["cents"], 798_765);
+    assert!(String::from_utf8_lossy(&set.stdout).contains("the price is $7,987.65"), "{}", says(&set));
+    // Two digits too many, or two too few: asked about, and refused where there is nobody to ask.
+    for slip in ["79876500", "7987"] {
+        let slipped = oracle(&["price", "set", slip, "--data", &world.data()]).stdin(Stdio::null()).output().unwrap();
+        assert!(!slipped.status.success() && says(&slipped).contains("say --yes if it is meant"), "{}", says(&slipped));
+        assert_eq!(running.json("/v1/price")["cents"], 798_765, "and what it would have touched is not attested");
+    }
+    println!("bound manual-slip {} %", 20);
+    let meant = oracle(&["price", "set", "400000", "--yes", "--data", &world.data()]).output().unwrap();
+    assert!(meant.status.success(), "{}", says(&meant));
+    assert!(oracle(&["price", "set", "798765", "--yes", "--data", &world.data()]).output().unwrap().status.success());
     drop(running);
     let running = world.start(&["--manual"]);
     assert_eq!(running.json("/v1/price")["cents"], 798_765);

@@ -183,6 +183,9 @@ pub enum Price {
         /// Cents per bitcoin, for example 798765 for $7,987.65.
         #[arg(value_parser = whole_cents, allow_negative_numbers = true)]
         cents: u64,
+        /// Also a price more than 20 % from the last one, without asking.
+        #[arg(long)]
+        yes: bool,
         #[command(flatten)]
         place: Place,
     },
@@ -244,7 +247,9 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
             };
             run::run(said.over(line.place.said()?).settle()?, told_to_stop()).await
         }
-        Command::Price(Price::Set { cents, place }) => commands::price::set(&place.said()?.data()?, Cents(cents)).await,
+        Command::Price(Price::Set { cents, yes, place }) => {
+            commands::price::set(&place.said()?.data()?, Cents(cents), yes).await
+        }
         Command::Price(Price::Clear(place)) => commands::price::clear(&place.said()?.data()?).await,
         Command::Status(line) => commands::status::status(&line.place.said()?.data()?, line.json).await,
         Command::Backtest(backtest) => commands::backtest::run(&backtest),

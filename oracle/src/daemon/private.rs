@@ -4,6 +4,7 @@
 //! `curl --unix-socket DATA/control.sock http://oracle/status`.
 
 use super::config::FeedChoice;
+use super::desk::Shown;
 use super::feed::manual::{clear_price, set_price};
 use super::feed::Venues;
 use super::http::{readiness, with_signer, Counter, Readiness};
@@ -70,6 +71,38 @@ pub struct PrivateStatus {
 #[serde(deny_unknown_fields)]
 struct SetPrice {
     cents: Option<Cents>,
+    /// A person has seen that it is far from the last one.
+    #[serde(default)]
+    sure: bool,
+}
+
+/// A price this far from the last one is asked about, in hundredths of a percent of the last.
+const FAR: u64 = 2_000;
+/// What says so to a program.
+const FAR_OFF: &str = "far_off";
+
+/// The price is far from the last one, and nobody has said that this is meant.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct FarOff(String);
+
+/// The price that stands, or the newest that was said.
+fn last_price(shown: &Shown) -> Option<Cents> {
+    shown.spot.or_else(|| shown.ledger.newest_fixings().next().map(|(_, cents)| cents))
+}
+
+/// Is a price so far from the last that it may be a slip? What it touches can never be taken back.
+fn far_off(last: Option<Cents>, cents: Cents) -> Option<String> {
+    let last = last?;
+    let apart = u128::from(last.0.abs_diff(cents.0)) * 10_000;
+    let is_far = apart > u128::from(FAR) * u128::from(last.0);
+    is_far.then(|| {
+        format!(
+            "{cents} is more than {} % from the last price, {last}; it is in US cents, and what it touches is attested for \
+             good. Nothing is set",
+            FAR / 100
+        )
+    })
 }
 
 /// What the private routes need.
@@ -145,6 +178,11 @@ async fn price(State(desk): State<Desk>, Json(said): Json<SetPrice>) -> Response
     if !desk.manual {
         return refused(StatusCode::CONFLICT, "this oracle takes its prices from a feed; only --manual can be told");
     }
+    let last = last_price(&desk.counter.press.window().look());
+    if let Some(why) = said.cents.filter(|_| !said.sure).and_then(|cents| far_off(last, cents)) {
+        let body = ErrorBody { code: FAR_OFF.to_string(), message: why };
+        return (StatusCode::CONFLICT, Json(body)).into_response();
+    }
     let data = desk.data.clone();
     let told = tokio::task::spawn_blocking(move || match said.cents {
         Some(cents) => set_price(&data, cents, DESK),
@@ -168,12 +206,12 @@ pub async fn ask_status(data: &Path) -> anyhow::Result<PrivateStatus> {
     ask(data, "GET", "/status", Vec::new()).await
 }
 
-/// Tells the oracle that runs on a data folder the price, or that there is none.
+/// Tells the oracle that runs on a data folder the price, or that there is none. `sure`: also one far from the last.
 ///
 /// # Errors
-/// When none runs there, or it refuses.
-pub async fn tell_price(data: &Path, cents: Option<Cents>) -> anyhow::Result<()> {
-    let _: serde_json::Value = ask(data, "POST", "/price", serde_json::to_vec(&SetPrice { cents })?).await?;
+/// [`FarOff`] when it is far from the last one and nobody is sure; else when none runs there, or it refuses.
+pub async fn tell_price(data: &Path, cents: Option<Cents>, sure: bool) -> anyhow::Result<()> {
+    let _: serde_json::Value = ask(data, "POST", "/price", serde_json::to_vec(&SetPrice { cents, sure })?).await?;
     Ok(())
 }
 
@@ -202,7 +240,23 @@ async fn ask<T: DeserializeOwned>(data: &Path, method: &str, path: &str, body: V
         return serde_json::from_slice(&body).context("the oracle's answer is of another version");
     }
     match serde_json::from_slice::<ErrorBody>(&body) {
+        Ok(error) if error.code == FAR_OFF => Err(FarOff(error.message).into()),
         Ok(error) => bail!("{}", error.message),
         Err(_) => bail!("the oracle answered {status}: {}", String::from_utf8_lossy(&body)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slip_of_two_digits_is_asked_about_and_a_bad_day_is_not() {
+        let far = |last: u64, cents| far_off(Some(Cents(last)), Cents(cents));
+        assert!(far(10_060_000, 100_000).is_some_and(|why| why.contains("$1,000.00") && why.contains("$100,600.00")));
+        assert!(far(100_000, 10_060_000).is_some());
+        assert!(far(10_000, 8_000).is_none() && far(10_000, 7_999).is_some());
+        assert!(far(10_000, 12_000).is_none() && far(10_000, 12_001).is_some());
+        assert!(far_off(None, Cents(1)).is_none(), "the first is believed");
     }
 }
