@@ -434,6 +434,11 @@ fn an_old_key_hands_over_to_a_new_one_and_both_oracles_show_it() {
     let refused = bad(&[&["rotate", "--data", &data], other.as_slice()].concat());
     assert!(refused.contains("never replaced") && !refused.contains(&third), "{refused}");
     assert!(!std::path::Path::new(&copy).exists(), "nothing is signed into another file either");
+    let (lies, elsewhere) = (world.path("old/rotation.json"), world.path("elsewhere.json"));
+    std::fs::rename(&lies, &elsewhere).unwrap();
+    let refused = bad(&[&["rotate", "--data", &data], other.as_slice()].concat());
+    assert!(refused.contains("never replaced") && refused.contains("handed-over"), "moved away: {refused}");
+    std::fs::rename(&elsewhere, &lies).unwrap();
     let (status, served) = daemon.get("/v1/rotation");
     assert_eq!(status, 200);
     let served: Vec<Rotation> = serde_json::from_value(served).unwrap();

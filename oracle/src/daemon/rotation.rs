@@ -1,5 +1,6 @@
 //! The daemon's side of rotation: the statements in its data folder, and their route.
 
+use super::journal::Journal;
 use super::{http::Counter, statements, store};
 use crate::rotation::{follow, Rotation};
 use crate::units::Time;
@@ -35,21 +36,58 @@ pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<Rotation>> 
 }
 
 /// What a data folder says already of this key's hand-over. Asked before a statement is signed: whoever holds two of one
-/// key can believe neither.
+/// key can believe neither. `rotation.json` may have been moved away, so what was decided also lies in a journal beside
+/// the key, and is there when this returns.
 ///
 /// # Errors
-/// When it names another key or moment than these, or the file is not one of statements.
+/// When it names another key or moment than these, a file is not what it should be, or the disk fails.
 pub fn before(data: &Path, old: &XOnlyPublicKey, new: &XOnlyPublicKey, from: Time) -> anyhow::Result<Option<Rotation>> {
     let said = read(data, old)?.into_iter().find(|one| one.old_key == *old);
-    match said {
-        Some(said) if said.new_key != *new || said.from != from => bail!(
-            "{} hands this key over to {} from {} on: a rotation is signed once and never replaced",
-            path(data).display(),
-            said.new_key,
-            said.from
-        ),
-        said => Ok(said),
+    let shown = said.map(|said| (path(data), said.new_key, said.from));
+    let decided = decided(data, old)?.map(|(new, from)| (journal(data, old), new, from));
+    for (place, known, since) in shown.iter().chain(&decided) {
+        if (*known, *since) != (*new, from) {
+            bail!(
+                "{} hands this key over to {known} from {since} on: a rotation is signed once and never replaced",
+                place.display()
+            );
+        }
     }
+    if decided.is_none() {
+        let line = format!("{DECIDED} {new} {}", from.0);
+        Journal::create_with(&journal(data, old), &name(old), &[line])
+            .context("write down to whom the key is handed over")?;
+    }
+    Ok(said)
+}
+
+/// The first word of what was decided.
+const DECIDED: &str = "rotation";
+
+/// Where it is written down to whom a key was handed over.
+fn journal(data: &Path, key: &XOnlyPublicKey) -> PathBuf {
+    let mut name = format!("handed-over-{key}");
+    name.truncate("handed-over-".len().saturating_add(16));
+    data.join(name)
+}
+
+fn name(key: &XOnlyPublicKey) -> String {
+    format!("hypothec hand-over 1 of {key}")
+}
+
+/// To which key this one was handed over, and from when, whatever became of the statement.
+fn decided(data: &Path, old: &XOnlyPublicKey) -> anyhow::Result<Option<(XOnlyPublicKey, Time)>> {
+    let path = journal(data, old);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let (_held, lines) = Journal::open(&path, &name(old))?;
+    let read = |line: &String| {
+        let mut words = line.strip_prefix(DECIDED)?.split_whitespace();
+        Some((words.next()?.parse().ok()?, Time(words.next()?.parse().ok()?)))
+    };
+    let first = lines.first().and_then(read);
+    first.map(Some).with_context(|| format!("{} does not say to whom the key was handed over", path.display()))
 }
 
 /// Adds a statement to those of a data folder, and writes all of them to `copy` too. A statement is in the folder before
@@ -114,6 +152,10 @@ mod tests {
         assert_eq!(std::fs::read(&copy).unwrap(), std::fs::read(path(folder.path())).unwrap());
         assert!(format!("{:#}", add(folder.path(), &next, Some(&copy)).unwrap_err()).contains("must not be there"));
         let forged = Rotation { from: Time(7_200), ..said };
+        // Moved away, and still nothing else is signed.
+        std::fs::remove_file(path(folder.path())).unwrap();
+        assert!(again(&keys(3), said.from).unwrap_err().to_string().contains("handed-over"));
+        assert_eq!(again(&new, said.from).unwrap(), None, "the same one may be");
         std::fs::write(path(folder.path()), serde_json::to_string(&[forged]).unwrap()).unwrap();
         assert!(format!("{:#}", read(folder.path(), &old.public_key()).unwrap_err()).contains("did not sign"));
     }
