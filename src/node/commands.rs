@@ -17,7 +17,7 @@ use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::tlv::Bytes;
-use crate::oracle_client::OracleClient;
+use crate::oracle_client::{explained, OracleClient};
 use crate::protocol::messages::Receipt;
 use crate::protocol::{ErrorCode, Input, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
@@ -278,11 +278,17 @@ fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
 async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView, ErrorView> {
     let key = match request.pubkey {
         Some(key) => key,
-        None => OracleClient::connect(&request.url).await.map_err(|e| error(ErrorCode::BadRequest, e))?.key(),
+        None => match OracleClient::connect(&request.url).await {
+            Ok(client) => client.key(),
+            Err(e) => return Err(error(ErrorCode::BadRequest, explained(e, &request.url).await)),
+        },
     };
     let urls: Vec<String> = [request.url.clone()].into_iter().chain(request.mirrors).collect();
     let client = OracleClient::with_mirrors(&urls, key).map_err(|e| error(ErrorCode::BadRequest, e))?;
-    let info = client.info().await.map_err(|e| error(ErrorCode::Unavailable, e))?;
+    let info = match client.info().await {
+        Ok(info) => info,
+        Err(e) => return Err(error(ErrorCode::Unavailable, explained(e, client.url()).await)),
+    };
     if info.network != tools.network.to_string() {
         let message = format!("oracle {} is for {}, this node for {}", request.url, info.network, tools.network);
         return Err(error(ErrorCode::BadRequest, message));

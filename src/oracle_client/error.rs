@@ -20,6 +20,9 @@ pub enum OracleError {
     /// It answered with an error.
     #[error("oracle {url}: {path} was refused with status {status}, {code}: {message}")]
     Refused { url: String, path: String, status: u16, code: String, message: String },
+    /// It is another program's, without what a loan needs.
+    #[error("oracle {url} is no oracle for these loans: it lacks {missing}. Announcements alone are not enough; it must run hypothec-oracle, or serve what docs/PROTOCOL.md says of oracles")]
+    Lacks { url: String, missing: String },
     /// More than such an answer can have.
     #[error("oracle {url}: the answer to {path} is longer than {limit} bytes")]
     TooLong { url: String, path: String, limit: usize },
@@ -75,6 +78,7 @@ impl OracleError {
             OracleError::Url { .. }
             | OracleError::Unreachable { .. }
             | OracleError::Refused { .. }
+            | OracleError::Lacks { .. }
             | OracleError::Contradiction { .. }
             | OracleError::Withheld { .. } => false,
         }

@@ -8,6 +8,7 @@ mod client;
 mod error;
 mod fetch;
 mod heard;
+mod lacks;
 mod mirror;
 mod relay;
 
@@ -16,3 +17,4 @@ mod tests;
 
 pub use client::{OracleClient, MIRRORS_MAX};
 pub use error::OracleError;
+pub use lacks::explained;

@@ -525,3 +525,40 @@ async fn an_oracles_words_reach_nobody_with_what_a_terminal_obeys() {
     let error = OracleClient::new("http://a\u{1b}[2J\u{202e}", some_key()).unwrap_err();
     assert!(!error.to_string().contains(['\u{1b}', '\u{202e}']), "{error:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_programs_oracle_is_told_by_the_routes_it_lacks() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    // As kormir answers: its key, and nothing by other paths.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut asked = [0; 4096];
+            let length = stream.read(&mut asked).await.unwrap_or(0);
+            let is_key = asked[..length].starts_with(b"GET /pubkey ");
+            let body = if is_key { format!(r#"{{"pubkey":"{}"}}"#, some_key()) } else { String::new() };
+            let status = if is_key { "200 OK" } else { "404 Not Found" };
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+            let _ = stream.write_all((head + &body).as_bytes()).await;
+        }
+    });
+    let client = OracleClient::connect(&url).await.unwrap();
+    let said = super::explained(client.info().await.unwrap_err(), &url).await.to_string();
+    for lacked in ["/v1/info (its network; status 404)", "/v1/lows/20260101", "/v1/bands/0/202601", &url] {
+        assert!(said.contains(lacked), "{said}");
+    }
+    assert!(!said.contains("/pubkey ("), "{said}");
+    let world = World::new();
+    let (oracle, client) = world.start().await;
+    let other = OracleError::Refused {
+        url: oracle.url(),
+        path: "/x".into(),
+        status: 404,
+        code: String::new(),
+        message: String::new(),
+    };
+    let said = super::explained(other, client.url()).await;
+    assert!(matches!(said, OracleError::Refused { .. }), "ours lacks nothing: {said}");
+    oracle.stop().await.unwrap();
+}
