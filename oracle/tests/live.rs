@@ -30,10 +30,10 @@ async fn venue(uri: Uri) -> String {
         "/api/v2/ticker/btcusd/" => {
             format!(r#"{{"last":"64000.{wiggle}","bid":"63999","ask":"64001","timestamp":"{}"}}"#, now.0)
         }
-        "/v2/ticker/tBTCUSD" => format!("[63999.{wiggle},1,64001.{wiggle},1,1,1,64000,1,1,1]"),
+        "/v2/ticker/tBTCUSD" => format!("[63999.{wiggle},1,64001.{wiggle},1,1,1,64000,1,1,1,1358182043000]"),
         "/v1/pubticker/btcusd" => format!(
             r#"{{"bid":"63999.{wiggle}","ask":"64001.{wiggle}","volume":{{"BTC":"1","USD":"1","timestamp":{}000}},"last":"1"}}"#,
-            now.0
+            now.0 - now.0 % 300
         ),
         other => panic!("nobody asks {other}"),
     }

@@ -254,10 +254,10 @@ async fn venue(State(clock): State<PathBuf>, uri: Uri) -> String {
         "/api/v2/ticker/btcusd/" => {
             format!(r#"{{"last":"{last}","bid":"{bid}","ask":"{ask}","timestamp":"{}"}}"#, now.0)
         }
-        "/v2/ticker/tBTCUSD" => format!("[{bid},1,{ask},1,1,1,{last},1,1,1]"),
+        "/v2/ticker/tBTCUSD" => format!("[{bid},1,{ask},1,1,1,{last},1,1,1,1358182043000]"),
         _ => format!(
             r#"{{"bid":"{bid}","ask":"{ask}","volume":{{"BTC":"1","USD":"1","timestamp":{}000}},"last":"1"}}"#,
-            now.0
+            now.0 - now.0 % 300
         ),
     }
 }

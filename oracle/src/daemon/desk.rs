@@ -10,7 +10,7 @@ use super::peers::{Conflict, Peers};
 use super::store::{Book, LogError, Said};
 use crate::clock::Clock;
 use crate::crash;
-use crate::units::{Cents, Time, HOUR};
+use crate::units::{Cents, Time, DAY, HOUR};
 use crate::verify::dollars_fixed;
 use anyhow::Context;
 use std::collections::{BTreeMap, VecDeque};
@@ -163,6 +163,14 @@ impl Desk {
     #[cfg(test)]
     pub fn watched_by(&mut self, steady: guard::Steady) {
         self.guard = Some(Guard::on(steady));
+    }
+
+    /// Takes up what the feed remembers of the last day's prices, for pictures.
+    pub fn recall(&self) {
+        let Ok(now) = self.clock.now() else { return };
+        let past = self.feed.past(Time(now.0.saturating_sub(DAY)), now);
+        let mut shown = self.window.shown.write().unwrap_or_else(PoisonError::into_inner);
+        past.into_iter().for_each(|(at, cents)| shown.remember(at, cents));
     }
 
     /// The readers' side.

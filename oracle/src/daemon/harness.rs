@@ -79,10 +79,11 @@ fn recorded(path: &str, cents: u64, at: Time) -> String {
             r#"{{"timestamp":"{}","open":"1","high":"2","low":"1","last":"{last}","volume":"1","vwap":"1","bid":"{bid}","ask":"{ask}","side":"0"}}"#,
             at.0
         ),
-        "/v2/ticker/tBTCUSD" => format!("[{bid},1.5,{ask},2.5,-12,-0.001,{last},1234.5,65000,1]"),
+        "/v2/ticker/tBTCUSD" => format!("[{bid},1.5,{ask},2.5,-12,-0.001,{last},1234.5,65000,1,1358182043000]"),
+        // The end of the volume window, on a whole five minutes.
         _ => format!(
             r#"{{"bid":"{bid}","ask":"{ask}","volume":{{"BTC":"1","USD":"2","timestamp":{}000}},"last":"1"}}"#,
-            at.0
+            at.0 - at.0 % 300
         ),
     }
 }
@@ -238,6 +239,9 @@ impl World {
         self.desk = Some(Desk::new(clock, Box::new(live), book, Peers::new(&[], Arc::new(keys().into())).unwrap()));
         if let (Some(steady), Some(desk)) = (self.steady.clone(), &mut self.desk) {
             desk.watched_by(Box::new(move || Duration::from_secs(steady.load(Ordering::SeqCst))));
+        }
+        if let Some(desk) = &self.desk {
+            desk.recall();
         }
     }
 

@@ -1,7 +1,7 @@
 //! The policies an oracle has published, on disk: `policies.json` in the data folder. Only ever added to.
 
 use crate::price::policy::{Policies, Policy};
-use crate::units::Time;
+use crate::units::{Time, HOUR};
 use anyhow::{bail, Context};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -13,22 +13,56 @@ const LARGEST: u64 = 1024 * 1024;
 /// Reads what was published and adds the policy of a file, if it is a new one. Without a file, and with nothing
 /// published, the sample's numbers count.
 ///
+/// An oracle without a file that published the sample's numbers when answers were read in another way adopts the new way
+/// from the next hour on; it must be `alone`, for replicas would name different hours, which contradicts itself.
+///
 /// # Errors
 /// When a file cannot be read or written, or the policy does not follow those before.
-pub fn publish(data: &Path, file: Option<&Path>, now: Time) -> anyhow::Result<Policies> {
-    let mut policies = Policies::new(read(data)?).context("understand the published policies")?;
+pub fn publish(data: &Path, file: Option<&Path>, alone: bool, now: Time) -> anyhow::Result<Policies> {
+    let mut policies = published(data)?;
     let policy = match file {
         Some(path) => {
             let text = bounded(path).with_context(|| format!("read policy file {}", path.display()))?;
             Policy::parse(&text).with_context(|| format!("understand policy file {}", path.display()))?
         }
-        None if policies.all().is_empty() => Policy::default(),
-        None => return Ok(policies),
+        None => {
+            match (successor(&policies, now), alone) {
+                (Some(next), _) if policies.all().is_empty() => next,
+                (Some(next), true) => {
+                    let (version, effective) = (next.version, next.effective);
+                    tracing::info!("price policy version {version} counts from {effective}: the newest way to read venues' answers");
+                    next
+                }
+                (Some(_), false) => {
+                    tracing::warn!(
+                    "the price policy reads venues' answers in the old way, by which Gemini hardly ever counts; give all \
+                     replicas the same policy file with the next version, `reading = 2` and a full hour to come"
+                );
+                    return Ok(policies);
+                }
+                (None, _) => return Ok(policies),
+            }
+        }
     };
     if policies.adopt(policy, now)? {
         write(data, policies.all()).context("keep the published policies")?;
     }
     Ok(policies)
+}
+
+/// What was published before.
+///
+/// # Errors
+/// When the file cannot be read, or is damaged.
+pub fn published(data: &Path) -> anyhow::Result<Policies> {
+    Policies::new(read(data)?).context("understand the published policies")
+}
+
+/// What an oracle without a file has next: the first, or the sample's numbers of today after those of before.
+fn successor(policies: &Policies, now: Time) -> Option<Policy> {
+    let Some(newest) = policies.all().last() else { return Some(Policy::default()) };
+    let (version, effective) = (newest.version.checked_add(1)?, now.max(newest.effective).hour_floor().plus(HOUR)?);
+    newest.is_first_default().then(|| Policy { version, effective, ..Policy::default() })
 }
 
 fn bounded(path: &Path) -> anyhow::Result<String> {
@@ -63,21 +97,39 @@ fn write(data: &Path, policies: &[Policy]) -> anyhow::Result<()> {
 mod tests {
     use super::*;
     use crate::price::policy::SAMPLE;
+    use crate::price::venue::Reading;
 
     #[test]
     fn a_published_policy_stays_and_a_new_one_is_added_once() {
         let folder = tempfile::tempdir().unwrap();
         let (data, file) = (folder.path(), folder.path().join("policy.toml"));
         let now = Time(1_584_007_300);
-        assert_eq!(publish(data, None, now).unwrap().all(), [Policy::default()]);
+        assert_eq!(publish(data, None, true, now).unwrap().all(), [Policy::default()]);
         std::fs::write(&file, SAMPLE.replace("quorum = 3", "quorum = 4")).unwrap();
-        let error = format!("{:#}", publish(data, Some(&file), now).unwrap_err());
+        let error = format!("{:#}", publish(data, Some(&file), true, now).unwrap_err());
         assert!(error.contains("make it version 2"), "{error}");
         let second = SAMPLE.replace("version = 1", "version = 2").replace("effective = 0", "effective = 1584010800");
         std::fs::write(&file, second).unwrap();
-        assert_eq!(publish(data, Some(&file), now).unwrap().all().len(), 2);
+        assert_eq!(publish(data, Some(&file), true, now).unwrap().all().len(), 2);
         let later = Time(1_584_020_000);
-        assert_eq!(publish(data, Some(&file), later).unwrap().all().len(), 2, "the same file again is no news");
-        assert_eq!(publish(data, None, later).unwrap().at(later).map(|policy| policy.version), Some(2));
+        assert_eq!(publish(data, Some(&file), true, later).unwrap().all().len(), 2, "the same file again is no news");
+        assert_eq!(publish(data, None, true, later).unwrap().at(later).map(|policy| policy.version), Some(2));
+    }
+
+    #[test]
+    fn an_oracle_without_a_file_reads_answers_the_new_way_from_the_next_hour_and_replicas_wait_for_a_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (data, now) = (folder.path(), Time(1_584_007_300));
+        let before = Policy { reading: Reading::First, ..Policy::default() };
+        write(data, std::slice::from_ref(&before)).unwrap();
+        assert_eq!(publish(data, None, false, now).unwrap().all(), std::slice::from_ref(&before));
+        let next = Policy { version: 2, effective: Time(1_584_010_800), ..Policy::default() };
+        assert_eq!(publish(data, None, true, now).unwrap().all(), [before.clone(), next.clone()]);
+        let later = Time(1_584_100_000);
+        assert_eq!(publish(data, None, true, later).unwrap().all(), [before, next], "once");
+        // An operator's own numbers are the operator's.
+        let own = Policy { reading: Reading::First, quorum: 4, ..Policy::default() };
+        write(data, std::slice::from_ref(&own)).unwrap();
+        assert_eq!(publish(data, None, true, now).unwrap().all(), [own]);
     }
 }

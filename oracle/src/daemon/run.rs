@@ -211,6 +211,7 @@ fn open(config: Config) -> anyhow::Result<Opened> {
     };
     let name = feed.name();
     let desk = Desk::new(config.clock, feed, book, peers);
+    desk.recall();
     Ok(Opened { desk, keys, payments, feed: name, published })
 }
 
@@ -233,7 +234,8 @@ fn check_clock(config: &Config, frozen_until: Time) -> anyhow::Result<()> {
 /// The live feed, its venues already being asked.
 fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Result<Live> {
     let log = TickLog::open(&config.data)?;
-    let policies = policies::publish(&config.data, choice.policy.as_deref(), config.clock.now()?)?;
+    let alone = config.replicas.postgres.is_none() && config.replicas.peers.is_empty();
+    let policies = policies::publish(&config.data, choice.policy.as_deref(), alone, config.clock.now()?)?;
     let keys = Arc::clone(keys);
     let sign = Box::new(move |end: End| Ok(Head::of(end, keys.state(&end.statement()).map_err(AnnounceError::from)?)));
     let mut live = Live::new(policies, Table::default(), log, sign);

@@ -3,7 +3,7 @@
 //! Canonical JSON: the fields of [`Policy`] in their order, integers, no white space. The oracle key signs (BIP340) over
 //! `tagged("hypothec/policy/v0", canonical JSON)`. A version counts from its `effective` hour until the next one's.
 
-use super::venue::Venue;
+use super::venue::{Reading, Venue};
 use crate::announce::OracleKeys;
 use crate::statement::{Statement, POLICY};
 use crate::units::{Time, HOUR};
@@ -54,6 +54,10 @@ pub struct Policy {
     pub fixing_min_ticks: u32,
     /// Seconds after which an hour is final.
     pub freeze_seconds: u32,
+    /// How answers are read. Left out of the canonical JSON where it is the first, so that what was signed before there
+    /// were two stays what it was.
+    #[serde(default, skip_serializing_if = "Reading::is_first")]
+    pub reading: Reading,
 }
 
 /// What is wrong with a policy.
@@ -140,6 +144,12 @@ impl Policy {
         Statement { tag: POLICY, data: self.canonical().into_bytes() }
     }
 
+    /// Has it the numbers of the policy that oracles without a file published before there was a second reading?
+    pub fn is_first_default(&self) -> bool {
+        let (version, effective) = (self.version, self.effective);
+        *self == Policy { version, effective, reading: Reading::First, ..Policy::default() }
+    }
+
     fn message(&self) -> Message {
         self.statement().message()
     }
@@ -165,6 +175,7 @@ impl Default for Policy {
             fixing_window_seconds: 1_800,
             fixing_min_ticks: 180,
             freeze_seconds: 120,
+            reading: Reading::Second,
         }
     }
 }
@@ -282,6 +293,8 @@ mod tests {
             ("max_spread_bp = 50", "max_spread_bp = 0.5", "max_spread_bp"),
             ("max_spread_bp = 50", "max_sprad_bp = 50", "max_sprad_bp"),
             ("max_spread_bp = 50\n", "\n", "max_spread_bp"),
+            ("reading = 2", "reading = 3", "this version knows 1 and 2"),
+            ("reading = 2", "reading = 0", "this version knows 1 and 2"),
         ] {
             assert!(SAMPLE.contains(from));
             let error = Policy::parse(&SAMPLE.replace(from, to)).unwrap_err().to_string();
@@ -314,5 +327,17 @@ mod tests {
         read.verify(&keys.public_key()).unwrap();
         let other = SignedPolicy { policy: Policy { quorum: 4, ..Policy::default() }, ..read };
         assert!(other.verify(&keys.public_key()).is_err());
+    }
+
+    #[test]
+    fn a_policy_from_before_there_were_readings_is_signed_and_read_as_it_was() {
+        let before = r#"{"version":1,"effective":0,"venues":["kraken","coinbase","bitstamp","bitfinex","gemini"],"tick_seconds":5,"max_age_seconds":30,"max_ahead_seconds":5,"max_unchanged_seconds":300,"max_spread_bp":50,"max_deviation_bp":150,"quorum":3,"held_ticks":12,"held_within_seconds":120,"low_min_held":12,"fixing_window_seconds":1800,"fixing_min_ticks":180,"freeze_seconds":120}"#;
+        let read: Policy = serde_json::from_str(before).unwrap();
+        assert!(read.reading == Reading::First && read.is_first_default());
+        assert_eq!(read.canonical(), before);
+        assert!(Policy::default().canonical().ends_with(r#","freeze_seconds":120,"reading":2}"#));
+        assert!(!Policy::default().is_first_default());
+        let named: Policy = serde_json::from_str(&before.replace("120}", r#"120,"reading":1}"#)).unwrap();
+        assert_eq!(named.canonical(), before, "a policy may say so, and is the same");
     }
 }

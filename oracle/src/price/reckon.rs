@@ -12,7 +12,7 @@
 
 use super::aggregate::{aggregate, median_floor, Aggregate, Standing, WhyNot};
 use super::policy::{Policy, LOOKBACK};
-use super::venue::{Quote, Venue};
+use super::venue::{Quote, Reading, Venue};
 use crate::units::{Cents, Time, HOUR};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -78,7 +78,7 @@ impl Reckoner {
     /// Takes the tick at `at`, which comes after every tick before. Inputs of venues the policy does not name are not
     /// read, and a second of one venue neither.
     pub fn step(&mut self, policy: &Policy, at: Time, inputs: &[Input]) -> Tick {
-        let known = policy.venues.iter().map(|venue| (*venue, self.standing(*venue, inputs))).collect();
+        let known = policy.venues.iter().map(|venue| (*venue, self.standing(*venue, policy.reading, inputs))).collect();
         let aggregate = aggregate(policy, at, known);
         // Before this tick's median: a fixing looks at what lies before its hour.
         let fixing = self.fixing(policy, at);
@@ -94,14 +94,14 @@ impl Reckoner {
         Tick { at, aggregate, held, low, fixing }
     }
 
-    fn standing(&mut self, venue: Venue, inputs: &[Input]) -> Result<Standing, WhyNot> {
+    fn standing(&mut self, venue: Venue, reading: Reading, inputs: &[Input]) -> Result<Standing, WhyNot> {
         let input = inputs.iter().find(|input| input.venue == venue);
         let silent = |why: &str| WhyNot::Silent(why.to_string());
         let input = input.ok_or_else(|| silent("it was not asked"))?;
         let (Some(received), Some(raw)) = (input.received, input.raw.as_deref()) else {
             return Err(silent(input.error.as_deref().unwrap_or("nothing came")));
         };
-        let quote = venue.quote(raw).map_err(|error| WhyNot::Unreadable(error.to_string()))?;
+        let quote = venue.quote(raw, reading).map_err(|error| WhyNot::Unreadable(error.to_string()))?;
         let same = |known: &Quote| (known.price, known.bid, known.ask) == (quote.price, quote.bid, quote.ask);
         // A venue that was away for an hour starts anew: what lies before the lookback must not matter.
         let known = self.standing.get(&venue).filter(|seen| same(&seen.quote) && received.since(seen.last) <= HOUR);
@@ -170,7 +170,7 @@ mod tests {
             Venue::Bitstamp => {
                 format!(r#"{{"last":"{dollars}.5","bid":"{dollars}.1","ask":"{dollars}.9","timestamp":"{}"}}"#, at.0)
             }
-            Venue::Bitfinex => format!("[{dollars}.1,1,{dollars}.9,1,1,1,{dollars},1,1,1]"),
+            Venue::Bitfinex => format!("[{dollars}.1,1,{dollars}.9,1,1,1,{dollars},1,1,1,1358182043000]"),
             Venue::Gemini => format!(
                 r#"{{"bid":"{dollars}.1","ask":"{dollars}.9","volume":{{"BTC":"1","USD":"1","timestamp":{}000}}}}"#,
                 at.0

@@ -94,9 +94,10 @@ fn answer(said: &Said, uri: &Uri) -> String {
         "api/v2/ticker/btcusd/" => {
             format!(r#"{{"last":"{last}.{cent}","bid":"{bid}.{cent}","ask":"{ask}.{cent}","timestamp":"{now}"}}"#)
         }
-        "v2/ticker/tBTCUSD" => format!("[{bid}.{cent},1,{ask}.{cent},1,1,1,{last},1,1,1]"),
+        "v2/ticker/tBTCUSD" => format!("[{bid}.{cent},1,{ask}.{cent},1,1,1,{last},1,1,1,1358182043000]"),
         "v1/pubticker/btcusd" => format!(
-            r#"{{"bid":"{bid}.{cent}","ask":"{ask}.{cent}","volume":{{"BTC":"1","USD":"1","timestamp":{now}000}},"last":"1"}}"#
+            r#"{{"bid":"{bid}.{cent}","ask":"{ask}.{cent}","volume":{{"BTC":"1","USD":"1","timestamp":{}000}},"last":"1"}}"#,
+            now - now % 300
         ),
         other => panic!("nobody asks {other}"),
     }

@@ -4,10 +4,12 @@ use crate::clock::Clock;
 use crate::daemon::cli::Place;
 use crate::daemon::config::{relays, Network, Said, LISTEN};
 use crate::daemon::doctor::{
-    look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_live, look_at_mirror, look_at_relay,
-    look_at_service, look_at_signer, look_at_venue, Asker, Finding, Level, WebVenue,
+    look_at_attendance, look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_live, look_at_mirror,
+    look_at_relay, look_at_service, look_at_signer, look_at_venue, Asker, Finding, Level, WebVenue,
 };
 use crate::daemon::feed::fetch::PATIENCE;
+use crate::daemon::policies::published;
+use crate::daemon::private::ask_status;
 use crate::price::policy::Policy;
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
@@ -119,13 +121,17 @@ async fn examine(said: Said) -> anyhow::Result<Vec<Finding>> {
     }
     if said.live {
         let policy = match &said.policy {
-            None => Policy::default(),
+            None => published(&data)?.at(now).cloned().unwrap_or_default(),
             Some(path) => {
                 let text = std::fs::read_to_string(path).with_context(|| format!("read policy {}", path.display()))?;
                 Policy::parse(&text).with_context(|| format!("understand policy {}", path.display()))?
             }
         };
         found.extend(look_at_live(&policy, &said.venue_urls, PATIENCE, now).await?);
+        // One look says how they are now; the daemon knows how they have been. Where it does not run, that is said above.
+        if let Ok(status) = ask_status(&data).await {
+            found.extend(look_at_attendance(&status.venues));
+        }
         // What the feed makes of them was just said; their servers' clocks are asked for beside it.
         for venue in &policy.venues {
             let base = said.venue_urls.get(venue).map_or(venue.base(), String::as_str).trim_end_matches('/');

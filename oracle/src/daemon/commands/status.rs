@@ -37,7 +37,8 @@ fn written(status: &PrivateStatus) -> String {
     line("records", &status.records);
     for venue in &status.venues.list {
         let price = venue.price.map_or_else(|| "no price".to_string(), |price| price.to_string());
-        let trouble = venue.trouble.as_deref().unwrap_or(if venue.used { "counts" } else { "does not count" });
+        let now = venue.trouble.as_deref().unwrap_or(if venue.used { "counts" } else { "does not count" });
+        let trouble = venue.absent.as_deref().unwrap_or(now);
         line("venue", &format!("{} {price} {trouble}", venue.name));
     }
     if !status.complaint.is_empty() {

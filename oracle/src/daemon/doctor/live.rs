@@ -2,6 +2,7 @@
 
 use super::finding::Finding;
 use crate::daemon::feed::fetch::{Fetcher, Table};
+use crate::daemon::feed::{self, Venues};
 use crate::price::policy::Policy;
 use crate::price::reckon::Reckoner;
 use crate::price::venue::Venue;
@@ -35,11 +36,30 @@ pub async fn look_at_live(
     });
     let mut found: Vec<Finding> = judged.collect();
     let count = format!("{} of {} venues count, {} must", made.used(), policy.venues.len(), policy.quorum);
+    let needed = usize::try_from(policy.quorum).unwrap_or(usize::MAX);
     found.push(match made.median {
+        Some(median) if made.used() <= needed => {
+            Finding::note("price", format!("{median}; {count}: none may fail"), WHY, "see the venues above")
+        }
         Some(median) => Finding::fine("price", format!("{median}; {count}")),
         None => Finding::trouble("price", format!("none; {count}"), WHY, "see the venues above"),
     });
     Ok(found)
+}
+
+/// The venues that have hardly counted of late, as the daemon saw them.
+pub fn look_at_attendance(venues: &Venues) -> Vec<Finding> {
+    let absent = venues.list.iter().filter_map(|venue| Some((venue, venue.absent.as_ref()?)));
+    let trouble = |(venue, absent): (&feed::Venue, &String)| {
+        Finding::trouble(
+            "venue",
+            format!("{}: {absent}", venue.name),
+            "the price rests on fewer venues than the policy promises, and the next that fails may be one too many",
+            "look at its status page and at this machine's clock and way out; if its interface has changed, a newer \
+             version of this program reads it",
+        )
+    };
+    absent.map(trouble).collect()
 }
 
 #[cfg(test)]
@@ -64,8 +84,30 @@ mod tests {
         let found = troubles(&look().await.unwrap());
         assert!(found.len() == 2 && found[0].contains("kraken") && found[0].contains("500"), "{found:?}");
         assert!(found[1].contains("gemini"), "{found:?}");
+        let all = look().await.unwrap();
+        assert!(
+            all[5].level == Level::Note && all[5].what.contains("3 of 5 venues count, 3 must: none may fail"),
+            "{all:?}"
+        );
         venues.set(Venue::Bitstamp, Answer::Status(429));
         let found = troubles(&look().await.unwrap());
         assert!(found.len() == 4 && found[3].contains("2 of 5 venues count, 3 must"), "{found:?}");
+    }
+
+    #[test]
+    fn a_venue_that_the_daemon_hardly_counts_is_trouble_in_words() {
+        let venue = |name: &str, absent: Option<&str>| feed::Venue {
+            name: name.into(),
+            price: None,
+            age: None,
+            used: false,
+            trouble: None,
+            absent: absent.map(str::to_owned),
+        };
+        let said = "counted in 14 of the last 61 ticks (300 s): its quote is 45 s old";
+        let found =
+            look_at_attendance(&Venues { list: vec![venue("kraken", None), venue("gemini", Some(said))], quorum: 3 });
+        assert!(found.len() == 1 && found[0].level == Level::Trouble, "{found:?}");
+        assert_eq!(found[0].what, format!("gemini: {said}"));
     }
 }

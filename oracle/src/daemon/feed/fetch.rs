@@ -3,9 +3,9 @@
 //! Bounded in time and bytes; follows no redirect. A venue that says 429 is left alone for as long as it asks, at most
 //! five minutes. Nothing here decides what counts: that is the reckoner's part.
 
-use crate::foreign::clean;
+use crate::foreign::{clean, clean_to};
 use crate::price::reckon::Input;
-use crate::price::venue::Venue;
+use crate::price::venue::{Reading, Venue};
 use crate::units::Time;
 use anyhow::{bail, Context};
 use serde::Serialize;
@@ -18,6 +18,8 @@ use tokio::task::JoinSet;
 pub const PATIENCE: Duration = Duration::from_secs(4);
 /// Largest answer read, in bytes: Kraken's thousand trades take some 80,000.
 const LARGEST: usize = 512 * 1024;
+/// Most bytes of a refusal that are read for its reason.
+const EXCUSE: usize = 8 * 1024;
 /// How long a venue that says 429 is left alone: when it does not say, and at most. Seconds.
 const PAUSE: u32 = 30;
 const LONGEST_PAUSE: u32 = 300;
@@ -205,9 +207,12 @@ impl Fetcher {
         for path in venue.paths() {
             answers.push(self.get(&format!("{base}{path}")).await?);
         }
-        let raw = venue.excerpt(&answers)?;
-        venue.quote(&raw)?;
-        Ok(raw)
+        // As the newest policies read it: what older ones make of it is the reckoner's part.
+        let read = venue.excerpt(&answers).and_then(|raw| venue.quote(&raw, Reading::Second).map(|_| raw));
+        read.map_err(|error| match answers.iter().find_map(|answer| excuse(answer)) {
+            Some(said) => anyhow::anyhow!("it says: {said} ({error})"),
+            None => error.into(),
+        })
     }
 
     async fn get(&self, url: &str) -> anyhow::Result<Vec<u8>> {
@@ -221,10 +226,16 @@ impl Fetcher {
             let asks = answer.headers().get("retry-after").and_then(|text| text.to_str().ok()?.parse().ok());
             return Err(Busy(asks.unwrap_or(PAUSE).min(LONGEST_PAUSE)).into());
         }
-        if !status.is_success() {
-            bail!("it answers HTTP {}", status.as_u16());
-        }
         let mut body = Vec::new();
+        if !status.is_success() {
+            while let (Ok(Some(part)), true) = (answer.chunk().await, body.len() < EXCUSE) {
+                body.extend_from_slice(&part);
+            }
+            match excuse(&body) {
+                Some(said) => bail!("it answers HTTP {}: {said}", status.as_u16()),
+                None => bail!("it answers HTTP {}", status.as_u16()),
+            }
+        }
         while let Some(part) = answer.chunk().await.map_err(plain)? {
             if body.len().saturating_add(part.len()) > LARGEST {
                 bail!("its answer has more than {LARGEST} bytes");
@@ -235,9 +246,56 @@ impl Fetcher {
     }
 }
 
+/// What a venue says about why it does not answer: the sentence in its JSON, or the title of its page.
+fn excuse(body: &[u8]) -> Option<String> {
+    let text = String::from_utf8_lossy(body);
+    let said = match serde_json::from_str::<serde_json::Value>(&text) {
+        Ok(serde_json::Value::Object(fields)) => {
+            let names = ["message", "reason", "error", "description"];
+            names.iter().find_map(|name| words(fields.get(*name)?))
+        }
+        Ok(serde_json::Value::Array(fields)) if fields.first().is_some_and(|first| first == "error") => {
+            fields.last().and_then(words)
+        }
+        Ok(_) => None,
+        Err(_) => {
+            let lower = text.to_ascii_lowercase();
+            let title = lower.find("<title>").map(|at| at.saturating_add("<title>".len()));
+            title.and_then(|from| Some(text.get(from..)?.split('<').next()?.to_owned()))
+        }
+    };
+    said.map(|said| clean_to(&said, 120)).filter(|said| !said.is_empty())
+}
+
+/// A text, or the texts of a list.
+fn words(said: &serde_json::Value) -> Option<String> {
+    let listed = || Some(said.as_array()?.iter().filter_map(|one| one.as_str()).collect::<Vec<_>>().join("; "));
+    said.as_str().map(str::to_owned).or_else(listed)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_venue_that_is_closed_says_why() {
+        for (body, says) in [
+            (
+                r#"{"result":"error","reason":"Maintenance","message":"We are down for maintenance"}"#,
+                Some("We are down for maintenance"),
+            ),
+            (r#"{"error":["EService:Unavailable"]}"#, Some("EService:Unavailable")),
+            (r#"["error",20060,"maintenance"]"#, Some("maintenance")),
+            ("<html><head><TITLE>503 Service\nUnavailable</title>", Some("503 Service Unavailable")),
+            ("<html>sorry</html>", None),
+            ("", None),
+            ("{}", None),
+            (r#"{"error":[],"result":{}}"#, None),
+            ("[78995,3.4,79026]", None),
+        ] {
+            assert_eq!(excuse(body.as_bytes()).as_deref(), says, "{body}");
+        }
+    }
 
     #[test]
     fn why_a_venue_failed_is_kept_cleaned() {

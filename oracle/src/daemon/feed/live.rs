@@ -5,6 +5,7 @@
 //! about the time it was off. Below quorum it says nothing, and warns. While the signer is away hours close all the same,
 //! and their heads follow when it is back.
 
+use super::attendance::Attendance;
 use super::fetch::{Fetcher, Table, VenueHealth, PATIENCE};
 use super::heads::{HeadSigner, Heads};
 use super::{Feed, News, Venues, Vouch};
@@ -17,7 +18,7 @@ use crate::ticklog::entry::Entry;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::{bail, Context};
 use serde::Serialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 use tokio::task::AbortHandle;
 
@@ -33,6 +34,8 @@ pub struct VenueStatus {
     pub price: Option<Cents>,
     /// Why it did not count.
     pub why_not: Option<String>,
+    /// How seldom it has counted of late, and why.
+    pub absent: Option<String>,
     /// How its answers come.
     pub health: VenueHealth,
 }
@@ -73,6 +76,9 @@ pub struct Live {
     log: TickLog,
     heads: Heads,
     reckoner: Reckoner,
+    attendance: Attendance,
+    /// Those whose absence was logged.
+    absent: BTreeSet<Venue>,
     is_rebuilt: bool,
     lows: BTreeMap<Time, Cents>,
     fixings: BTreeMap<Time, Cents>,
@@ -101,6 +107,8 @@ impl Live {
             log,
             heads: Heads::new(sign),
             reckoner: Reckoner::default(),
+            attendance: Attendance::default(),
+            absent: BTreeSet::new(),
             is_rebuilt: false,
             lows: BTreeMap::new(),
             fixings: BTreeMap::new(),
@@ -158,17 +166,19 @@ impl Live {
     /// Reads the log again, from as far back as matters for what is not yet final.
     fn rebuild(&mut self, frozen_until: Time) -> anyhow::Result<()> {
         let from = Time(frozen_until.0.saturating_sub(LOOKBACK + HOUR));
-        let (mut reckoner, policies) = (Reckoner::default(), &self.policies);
+        let (mut reckoner, mut attendance, policies) = (Reckoner::default(), Attendance::default(), &self.policies);
         let (mut lows, mut fixings, mut last) = (BTreeMap::new(), BTreeMap::new(), None);
         self.log.reader().ticks_from(from, &mut |entry| {
             let policy = policies.at(entry.at).with_context(|| format!("no policy counts at {}", entry.at))?;
             let tick = reckoner.step(policy, entry.at, &entry.inputs);
+            attendance.note(tick.at, &tick.aggregate);
             lows.extend(tick.low);
             fixings.extend(tick.fixing);
             last = Some(tick);
             Ok(())
         })?;
         (self.reckoner, self.lows, self.fixings, self.last) = (reckoner, lows, fixings, last);
+        self.attendance = attendance;
         self.is_rebuilt = true;
         Ok(())
     }
@@ -193,8 +203,22 @@ impl Live {
         self.lows.extend(tick.low);
         self.fixings.extend(tick.fixing);
         self.alarm(policy, &tick);
+        self.attendance.note(now, &tick.aggregate);
+        self.miss();
         self.last = Some(tick);
         Ok(())
+    }
+
+    /// Logs which venues have come to be absent, and which are back: once each.
+    fn miss(&mut self) {
+        let absences = self.attendance.absences();
+        for (venue, absence) in absences.iter().filter(|(venue, _)| !self.absent.contains(venue)) {
+            tracing::warn!("{venue} hardly counts: {absence}");
+        }
+        for venue in self.absent.iter().filter(|venue| !absences.contains_key(venue)) {
+            tracing::info!("{venue} counts again");
+        }
+        self.absent = absences.into_keys().collect();
     }
 
     fn alarm(&mut self, policy: &Policy, tick: &Tick) {
@@ -250,17 +274,17 @@ impl Feed for Live {
         Ok(News { spot, lows: self.lows.clone(), fixings: self.fixings.clone() })
     }
 
-    /// By the venues' own times, however their answers came: a quorum of them, or all that tell the time if they are
-    /// fewer. When an answer arrived proves nothing, for it is this clock's word.
+    /// By the venues' own times, however their answers came: more than half of those that tell the time, and never more
+    /// than a quorum. When an answer arrived proves nothing, for it is this clock's word.
     fn vouches(&self, now: Time) -> Vouch {
         if !self.table.is_ready() {
             return Vouch::Waiting;
         }
         let Some(policy) = self.policies.at(now) else { return Vouch::No { needed: 1 } };
-        let telling = policy.venues.iter().filter(|venue| venue.tells_time()).count();
-        let needed = usize::try_from(policy.quorum).unwrap_or(usize::MAX).min(telling).max(1);
+        let telling = policy.venues.iter().filter(|venue| venue.tells_time(policy.reading)).count();
+        let needed = usize::try_from(policy.quorum).unwrap_or(usize::MAX).min(telling / 2 + 1);
         let agrees = |(venue, raw): &(Venue, String)| {
-            let at = venue.quote(raw).ok().and_then(|quote| quote.at);
+            let at = venue.quote(raw, policy.reading).ok().and_then(|quote| quote.at);
             at.is_some_and(|at| now.since(at) <= policy.max_age_seconds && at.since(now) <= policy.max_ahead_seconds)
         };
         match self.table.answers(&policy.venues).iter().filter(|answer| agrees(answer)).count() {
@@ -278,11 +302,25 @@ impl Feed for Live {
             age: status.health.last_good.map(|at| now.since(at)),
             used: status.price.is_some() && status.why_not.is_none(),
             trouble: status.why_not.clone().or_else(|| status.health.trouble().map(str::to_owned)),
+            absent: status.absent.clone(),
         };
         Venues {
             list: health.venues.iter().map(one).collect(),
             quorum: usize::try_from(health.quorum).unwrap_or(usize::MAX),
         }
+    }
+
+    /// The medians of the tick log.
+    fn past(&self, from: Time, until: Time) -> Vec<(Time, Cents)> {
+        let mut seen = Vec::new();
+        let read = self.log.reader().ticks_from(from, &mut |entry| {
+            seen.extend(entry.median.map(|median| (entry.at, median)).filter(|(at, _)| *at <= until));
+            Ok(())
+        });
+        if let Err(error) = read {
+            tracing::debug!("the price of before is not shown: {error:#}");
+        }
+        seen
     }
 
     fn is_blind(&self) -> bool {
@@ -293,12 +331,14 @@ impl Feed for Live {
         let last = self.last.as_ref();
         let policy = last.and_then(|tick| self.policies.at(tick.at)).or_else(|| self.policies.all().last())?;
         let mut fetched = self.table.health();
+        let absences = self.attendance.absences();
         let venue = |venue: &Venue| {
             let verdict = last.and_then(|tick| tick.aggregate.verdicts.iter().find(|verdict| verdict.venue == *venue));
             VenueStatus {
                 venue: *venue,
                 price: verdict.and_then(|verdict| verdict.price.as_ref().ok().copied()),
                 why_not: verdict.and_then(|verdict| verdict.price.as_ref().err().map(ToString::to_string)),
+                absent: absences.get(venue).map(ToString::to_string),
                 health: fetched.remove(venue).unwrap_or_default(),
             }
         };

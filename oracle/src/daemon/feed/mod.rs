@@ -8,6 +8,7 @@ use crate::units::{Cents, Time};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
+pub mod attendance;
 pub mod fetch;
 pub mod heads;
 pub mod live;
@@ -47,6 +48,9 @@ pub struct Venue {
     pub used: bool,
     /// Why it does not, in a few words.
     pub trouble: Option<String>,
+    /// How seldom it has counted of late, and why: the alarm that a price rests on fewer venues than were promised.
+    #[serde(default)]
+    pub absent: Option<String>,
 }
 
 impl Venues {
@@ -101,6 +105,11 @@ pub trait Feed: Send {
         Venues::default()
     }
 
+    /// Prices of a stretch of the past, as far as it remembers them, in order. Only for pictures.
+    fn past(&self, _from: Time, _until: Time) -> Vec<(Time, Cents)> {
+        Vec::new()
+    }
+
     /// Has it looked and found too little for a price? A replica whose feed is blind lets another one speak.
     fn is_blind(&self) -> bool {
         false
@@ -132,6 +141,7 @@ mod tests {
             age: Some(1),
             used,
             trouble: None,
+            absent: None,
         };
         let venues = Venues {
             list: vec![venue(800_000, true), venue(801_000, true), venue(1, false), venue(0, true)],

@@ -50,7 +50,9 @@ struct ShownMeters {
     venues: Gauge,
     quorum: Gauge,
     healthy: Gauge,
+    absent: Gauge,
     venue_used: Family<At, Gauge>,
+    venue_absent: Family<At, Gauge>,
     median: Gauge,
     spread: Gauge,
     ticks: Counter,
@@ -191,6 +193,8 @@ impl ShownMeters {
         let venues = gauge("venues", "Venues configured");
         let quorum = gauge("venues_needed", "Venues that a price needs");
         let healthy = gauge("venues_healthy", "Venues that count for the price now");
+        let absent =
+            gauge("venues_absent", "Venues that counted in fewer than half of the ticks of the last five minutes");
         let median = gauge("median_cents", "The price now, US cents per bitcoin; -1 when there is none");
         let spread = gauge("spread_basis_points", "How far apart the venues that count are; -1 when that is unknown");
         let lows = gauge("lows", "Hours with a low");
@@ -215,6 +219,9 @@ impl ShownMeters {
         );
         let (venue_used, ticks) = (Family::<At, Gauge>::default(), Counter::default());
         registry.register("venue_used", "1 when the venue counts for the price now", venue_used.clone());
+        let venue_absent = Family::<At, Gauge>::default();
+        let help = "1 when the venue counted in fewer than half of the ticks of the last five minutes";
+        registry.register("venue_absent", help, venue_absent.clone());
         let relays = RelayMeters::default();
         relays.register(&mut registry);
         let help = "Ticks of the live feed's log; of a test feed, looks that had a price since start";
@@ -227,7 +234,9 @@ impl ShownMeters {
             venues,
             quorum,
             healthy,
+            absent,
             venue_used,
+            venue_absent,
             median,
             spread,
             ticks,
@@ -254,8 +263,11 @@ impl ShownMeters {
         self.quorum.set(whole(shown.venues.quorum));
         self.healthy.set(whole(shown.venues.healthy()));
         for venue in &shown.venues.list {
-            self.venue_used.get_or_create(&At { venue: venue.name.clone() }).set(i64::from(venue.used));
+            let at = At { venue: venue.name.clone() };
+            self.venue_used.get_or_create(&at).set(i64::from(venue.used));
+            self.venue_absent.get_or_create(&at).set(i64::from(venue.absent.is_some()));
         }
+        self.absent.set(whole(shown.venues.list.iter().filter(|venue| venue.absent.is_some()).count()));
         self.median.set(shown.spot.map_or(-1, |spot| whole(spot.0)));
         self.spread.set(shown.venues.spread_bps().map_or(-1, whole));
         self.ticks.inner().store(shown.ticks, Ordering::Relaxed);
@@ -293,6 +305,7 @@ mod tests {
             age: Some(2),
             used,
             trouble: None,
+            absent: (name == "gemini").then(|| "counted in 14 of the last 60 ticks (300 s): it is slow".into()),
         };
         let list = vec![venue("kraken", 800_000, true), venue("gemini", 801_000, true), venue("odd \"one\"", 1, false)];
         let shown = Shown {
@@ -318,6 +331,9 @@ mod tests {
             "hypothec_oracle_venues_needed 3",
             "hypothec_oracle_venues_healthy 2",
             "hypothec_oracle_venue_used{venue=\"kraken\"} 1",
+            "hypothec_oracle_venues_absent 1",
+            "hypothec_oracle_venue_absent{venue=\"kraken\"} 0",
+            "hypothec_oracle_venue_absent{venue=\"gemini\"} 1",
             "hypothec_oracle_venue_used{venue=\"odd \\\"one\\\"\"} 0",
             "hypothec_oracle_median_cents 800500",
             "hypothec_oracle_spread_basis_points 12",

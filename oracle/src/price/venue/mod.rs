@@ -6,6 +6,7 @@
 use super::decimal::shortened;
 use crate::units::{Cents, Time};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use std::fmt;
 
 mod bitfinex;
@@ -13,6 +14,9 @@ mod bitstamp;
 mod coinbase;
 mod gemini;
 mod kraken;
+mod reading;
+
+pub use reading::{NoReading, Reading};
 
 /// Most bytes of a venue's answer that are kept and logged.
 pub const LONGEST_RAW: usize = 2_048;
@@ -29,7 +33,7 @@ pub enum Venue {
     Bitstamp,
     /// Middle of bid and ask; no time.
     Bitfinex,
-    /// Middle of bid and ask, under the ticker's time.
+    /// Middle of bid and ask; no time of the quote.
     Gemini,
 }
 
@@ -83,9 +87,13 @@ impl Venue {
         Venue::ALL.into_iter().find(|venue| venue.name() == name)
     }
 
-    /// Do its quotes carry its own time?
-    pub fn tells_time(self) -> bool {
-        self != Venue::Bitfinex
+    /// Do its quotes carry its own time, as they are read?
+    pub fn tells_time(self, reading: Reading) -> bool {
+        match self {
+            Venue::Kraken | Venue::Coinbase | Venue::Bitstamp => true,
+            Venue::Bitfinex => false,
+            Venue::Gemini => reading == Reading::First,
+        }
     }
 
     /// Where it answers, without the path.
@@ -128,24 +136,24 @@ impl Venue {
         };
         match excerpt.len() {
             0..=LONGEST_RAW => Ok(excerpt),
-            bytes => match self.quote(&excerpt) {
+            bytes => match self.quote(&excerpt, Reading::Second) {
                 Err(error) => Err(error),
                 Ok(_) => Err(QuoteError::Long { venue: self, bytes }),
             },
         }
     }
 
-    /// The quote in an excerpt.
+    /// The quote in an excerpt, as a policy reads it.
     ///
     /// # Errors
     /// When it is not what this venue answers about bitcoin in US dollars.
-    pub fn quote(self, excerpt: &str) -> Result<Quote, QuoteError> {
+    pub fn quote(self, excerpt: &str, reading: Reading) -> Result<Quote, QuoteError> {
         match self {
-            Venue::Kraken => kraken::quote(excerpt),
+            Venue::Kraken => kraken::quote(excerpt, reading),
             Venue::Coinbase => coinbase::quote(excerpt),
             Venue::Bitstamp => bitstamp::quote(excerpt),
-            Venue::Bitfinex => bitfinex::quote(excerpt),
-            Venue::Gemini => gemini::quote(excerpt),
+            Venue::Bitfinex => bitfinex::quote(excerpt, reading),
+            Venue::Gemini => gemini::quote(excerpt, reading),
         }
     }
 
@@ -156,6 +164,13 @@ impl Venue {
     /// Reads JSON; the error shows how the text begins.
     fn read<'a, T: Deserialize<'a>>(self, text: &'a str) -> Result<T, QuoteError> {
         serde_json::from_str(text).map_err(|error| self.shape(error, text))
+    }
+
+    /// A field of an answer whose fields have no names but places. Venues add fields at the end: how many follow does not
+    /// matter.
+    fn field<'a, T: Deserialize<'a>>(self, fields: &'a [Box<RawValue>], position: usize) -> Result<T, QuoteError> {
+        let missing = || self.shape(format!("it has {} fields, none at {position}", fields.len()), "");
+        self.read(fields.get(position).ok_or_else(missing)?.get())
     }
 }
 
@@ -171,5 +186,7 @@ fn mid_floor(bid: Cents, ask: Cents) -> Cents {
     Cents(bid.0.saturating_add(ask.0) / 2)
 }
 
+#[cfg(test)]
+mod captured;
 #[cfg(test)]
 mod tests;

@@ -9,13 +9,17 @@ use std::fmt::Write;
 /// Size of the picture, in tenths.
 const WIDTH: u64 = 7_200;
 const HEIGHT: u64 = 2_600;
-/// Room for the numbers on the left, and around.
-const LEFT: u64 = 760;
-const EDGE: u64 = 240;
+/// Room around: half of an hour's label at the right.
+const EDGE: u64 = 320;
 const BOTTOM: u64 = 300;
+/// Room for a character of a label in the largest letters that the style gives it, on narrow screens, and beside a label.
+const LETTER: u64 = 115;
+const BESIDE: u64 = 160;
 
 /// Where a moment and a price are in the picture.
 struct Scale {
+    /// Room for the prices on the left.
+    left: u64,
     from: Time,
     lowest: u64,
     range: u64,
@@ -24,7 +28,7 @@ struct Scale {
 impl Scale {
     fn x(&self, at: Time) -> u64 {
         let past = u64::from(at.since(self.from)).min(u64::from(DAY));
-        LEFT + past * (WIDTH - LEFT - EDGE) / u64::from(DAY)
+        self.left + past * WIDTH.saturating_sub(self.left + EDGE) / u64::from(DAY)
     }
 
     fn y(&self, price: Cents) -> u64 {
@@ -48,7 +52,7 @@ pub fn chart(facts: &Facts) -> Markup {
     let margin = ((highest - lowest) / 16).max(highest / 2_000);
     let lowest = lowest.saturating_sub(margin);
     let range = highest.saturating_add(margin).saturating_sub(lowest);
-    let scale = Scale { from: Time(facts.clock.0.saturating_sub(DAY)), lowest, range };
+    let scale = Scale { left: left(lowest, range), from: Time(facts.clock.0.saturating_sub(DAY)), lowest, range };
     html! {
         svg.chart viewBox=(format!("0 0 {} {}", WIDTH / 10, HEIGHT / 10)) role="img" aria-labelledby="chart-title chart-text" {
             title #chart-title { "The last day" }
@@ -89,12 +93,18 @@ fn round_prices(lowest: u64, range: u64) -> Vec<Cents> {
     (first..=last).filter_map(|number| number.checked_mul(step).map(Cents)).collect()
 }
 
+/// Room for the longest of the prices, whatever it costs.
+fn left(lowest: u64, range: u64) -> u64 {
+    let letters = round_prices(lowest, range).into_iter().map(|price| whole_dollars(price).len()).max().unwrap_or(0);
+    u64::try_from(letters).unwrap_or(0).saturating_mul(LETTER).saturating_add(BESIDE).min(WIDTH / 2)
+}
+
 fn prices_across(scale: &Scale) -> Markup {
     html! {
         @for price in round_prices(scale.lowest, scale.range) {
             @let y = unit(scale.y(price));
-            line.grid x1=(unit(LEFT)) x2=(unit(WIDTH - EDGE)) y1=(y) y2=(y) {}
-            text x=(unit(LEFT - 80)) y=(y) dy="4" text-anchor="end" { (whole_dollars(price)) }
+            line.grid x1=(unit(scale.left)) x2=(unit(WIDTH - EDGE)) y1=(y) y2=(y) {}
+            text x=(unit(scale.left.saturating_sub(BESIDE / 2))) y=(y) dy="4" text-anchor="end" { (whole_dollars(price)) }
         }
     }
 }
@@ -151,6 +161,21 @@ fn dot(scale: &Scale, crossing: &Crossing, clock: Time) -> Markup {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_price_has_room_on_the_left_also_where_letters_are_large() {
+        for (lowest, label) in
+            [(100_000, "$1,001"), (6_400_000, "$64,001"), (10_060_000, "$100,601"), (100_000_000, "$1,000,001")]
+        {
+            // Letters of 19 units, as the style has them on a screen of 390 pixels; a digit is at most 0.6 of that wide.
+            let width = label.len() as u64 * 19 * 10 * 6 / 10;
+            let room = left(lowest, 500) - BESIDE / 2;
+            assert!(width <= room, "{label} takes {width} of {room}");
+        }
+        let scale = Scale { left: left(6_400_000, 500), from: Time(0), lowest: 6_400_000, range: 500 };
+        let last = scale.x(Time(DAY));
+        assert!(last + 5 * 19 * 10 * 6 / 10 / 2 <= WIDTH, "half of 16:00 beside the last hour");
+    }
 
     #[test]
     fn the_lines_across_stand_at_round_prices() {

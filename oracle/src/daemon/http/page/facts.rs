@@ -7,7 +7,7 @@ use super::super::state::{readiness, Readiness};
 use crate::event::Event;
 use crate::ladder::Level;
 use crate::rotation::Rotation;
-use crate::units::{Cents, Time, DAY, HOUR};
+use crate::units::{Cents, Day, Time, DAY, HOUR};
 use crate::wire::Info;
 
 /// Rungs shown on each side of the price.
@@ -56,6 +56,8 @@ pub struct Rung {
     pub event: Event,
     /// The hour of today in which it was touched first.
     pub touched: Option<Time>,
+    /// Did the day open below it? Then its event is true from the day's first moment on, and nothing fell to it.
+    pub from_above: bool,
     /// Is it at or below the price?
     pub below: bool,
 }
@@ -86,7 +88,8 @@ impl Facts {
         let day_ago = Time(clock.0.saturating_sub(DAY));
         let today = clock.day().start().unwrap_or(clock);
         let since = Time(today.0.saturating_sub(PAST_DAYS.saturating_mul(DAY)));
-        let all = crossings(ledger, since, clock);
+        let seen: Vec<(Time, Cents)> = shown.minutes.iter().copied().collect();
+        let all = crossings(ledger, &seen, since, clock);
         let (before, now_on): (Vec<Crossing>, _) = all.iter().copied().partition(|crossing| crossing.hour < today);
         let last_known = last_known(ledger, clock);
         Facts {
@@ -96,7 +99,7 @@ impl Facts {
             spot: shown.spot,
             readiness,
             venues: shown.venues.clone(),
-            ladder: ladder(ledger, shown.spot.or(last_known.map(|(_, cents)| cents)), clock),
+            ladder: ladder(ledger, &seen, shown.spot.or(last_known.map(|(_, cents)| cents)), clock),
             touched: now_on,
             touched_before: before.into_iter().rev().take(PAST_TOUCHES).collect(),
             last_known,
@@ -139,12 +142,14 @@ fn path(shown: &Shown, from: Time) -> Vec<(Time, Cents)> {
     path
 }
 
-fn ladder(ledger: &Ledger, price: Option<Cents>, clock: Time) -> Vec<Rung> {
+fn ladder(ledger: &Ledger, seen: &[(Time, Cents)], price: Option<Cents>, clock: Time) -> Vec<Rung> {
     let dollars = price.and_then(|price| u32::try_from(price.dollars_floor()).ok());
     let Some(middle) = dollars.and_then(Level::at_or_below).map(Level::index) else { return Vec::new() };
     let day = clock.day();
     let lows: Vec<(Time, Cents)> = day.start().map(|start| ledger.lows_in(start..=clock).collect()).unwrap_or_default();
+    let opening = lows.first().map(|(_, low)| opening(ledger, seen, day, *low));
     let rung = |level: Level| Rung {
+        from_above: opening.is_some_and(|opening| level.cents() > opening),
         level,
         event: Event::Touch { level, day, from_hour: 0 },
         touched: lows.iter().find(|(_, low)| *low <= level.cents()).map(|(hour, _)| *hour),
@@ -154,8 +159,17 @@ fn ladder(ledger: &Ledger, price: Option<Cents>, clock: Time) -> Vec<Rung> {
     indices.rev().filter_map(Level::at_index).map(rung).collect()
 }
 
-/// Hours in which the least low of their day fell past a level, from an hour on.
-pub fn crossings(ledger: &Ledger, from: Time, clock: Time) -> Vec<Crossing> {
+/// The price with which a day opened. On an oracle's first day nobody said it: then the first price this process has seen,
+/// or the level that the day's first low came down to at least, so that no touch is silent.
+fn opening(ledger: &Ledger, seen: &[(Time, Cents)], day: Day, low: Cents) -> Cents {
+    let first = || seen.iter().find(|(at, _)| at.day() == day).map(|(_, cents)| *cents);
+    let next = || Level::at_or_above(u32::try_from(low.0.div_ceil(100)).ok()?).map(Level::cents);
+    let known = ledger.opening(day).or_else(|| Some(first()?.max(next()?)));
+    known.or_else(next).unwrap_or(low)
+}
+
+/// Hours in which the least low of their day fell past a level, from an hour on; `seen`: prices that this process saw.
+pub fn crossings(ledger: &Ledger, seen: &[(Time, Cents)], from: Time, clock: Time) -> Vec<Crossing> {
     let start = from.day().start().unwrap_or(from);
     let mut reached: Option<(Time, Option<Cents>)> = None;
     let mut found = Vec::new();
@@ -165,7 +179,7 @@ pub fn crossings(ledger: &Ledger, from: Time, clock: Time) -> Vec<Crossing> {
         let before = match reached {
             Some((of, least)) if of == today => least,
             // What lies above the opening price was true from the first moment on: no crossing.
-            _ => ledger.opening(day).map(|opening| Cents(opening.0.saturating_add(1))),
+            _ => Some(Cents(opening(ledger, seen, day, low).0.saturating_add(1))),
         };
         reached = Some((today, Some(before.map_or(low, |before| before.min(low)))));
         let crossing = before.and_then(|before| crossing(hour, low, before));
@@ -186,7 +200,8 @@ fn crossing(hour: Time, low: Cents, before: Cents) -> Option<Crossing> {
 mod tests {
     use super::super::super::super::ledger::Record;
     use super::*;
-    use crate::units::Day;
+    use crate::announce::OracleKeys;
+    use secp256k1_zkp::SecretKey;
 
     #[test]
     fn the_page_crosses_exactly_the_rungs_that_the_ledger_says_came_true() {
@@ -206,13 +221,55 @@ mod tests {
             .filter(|(_, rungs)| *rungs > 0)
             .collect();
         let shown: Vec<(Time, u32)> =
-            crossings(&ledger, hour(0), hour(26)).into_iter().map(|one| (one.hour, one.rungs)).collect();
+            crossings(&ledger, &[], hour(0), hour(26)).into_iter().map(|one| (one.hour, one.rungs)).collect();
         assert_eq!(shown[..2], told[..2]);
         assert_eq!(shown[0], (hour(0), 2));
         assert_eq!(shown.last().map(|(hour, _)| *hour), Some(hour(25)));
-        assert!(crossings(&ledger, hour(3), hour(4)).is_empty(), "7,480 was not reached");
+        assert!(crossings(&ledger, &[], hour(3), hour(4)).is_empty(), "7,480 was not reached");
         assert_eq!(last_known(&ledger, hour(26)), Some((hour(25), Cents(741_000))));
         ledger.apply(Record::Fixing { at: hour(26), cents: Cents(742_000) }).unwrap();
         assert_eq!(last_known(&ledger, hour(26)), Some((hour(26), Cents(742_000))));
+    }
+
+    #[test]
+    fn on_an_oracles_first_day_a_touch_is_shown_and_a_level_above_the_price_is_not_called_touched() {
+        let midnight = Day(18_333).start().unwrap();
+        let hour = |number: u32| midnight.plus(number * HOUR).unwrap();
+        let mut ledger = Ledger::default();
+        ledger.apply(Record::Low { hour: hour(9), cents: Cents(749_000) }).unwrap();
+        let clock = hour(9).plus(600).unwrap();
+        let facts = |minutes: &[(Time, Cents)]| {
+            let shown = Shown {
+                ledger: ledger.clone(),
+                clock,
+                spot: Some(Cents(749_000)),
+                minutes: minutes.iter().copied().collect(),
+                ..Shown::default()
+            };
+            let info = Info {
+                pubkey: OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap()).public_key(),
+                network: "regtest".into(),
+                version: "1".into(),
+                feed: "manual".into(),
+                lowest_level: 1_000,
+                highest_level: 1_000_000,
+                band: 64,
+            };
+            Facts::of(&shown, info, None)
+        };
+        // It was set to 7,515 and fell to 7,490 in the same hour: three levels.
+        let seen = facts(&[(hour(9), Cents(751_500)), (clock, Cents(749_000))]);
+        assert_eq!(seen.touched.iter().map(|one| (one.hour, one.rungs)).collect::<Vec<_>>(), [(hour(9), 3)]);
+        let above: Vec<(u32, bool)> = seen
+            .ladder
+            .iter()
+            .filter(|rung| rung.touched.is_some())
+            .map(|rung| (rung.level.dollars(), rung.from_above))
+            .collect();
+        assert_eq!(above[above.len() - 4..], [(7_520, true), (7_510, false), (7_500, false), (7_490, false)]);
+        assert!(above[..above.len() - 3].iter().all(|(_, from_above)| *from_above), "{above:?}");
+        // After a restart of a feed that remembers nothing, at least the level it stands at.
+        let forgot = facts(&[]);
+        assert_eq!(forgot.touched.iter().map(|one| (one.hour, one.rungs)).collect::<Vec<_>>(), [(hour(9), 1)]);
     }
 }

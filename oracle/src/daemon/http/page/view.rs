@@ -102,6 +102,7 @@ fn venues(facts: &Facts) -> Markup {
                         td {
                             @if venue.used { "yes" }
                             @else { span.bad { "no" } @if let Some(trouble) = &venue.trouble { ": " (trouble) } }
+                            @if let Some(absent) = &venue.absent { br; span.bad { (absent) } }
                         }
                     }
                 }
@@ -178,6 +179,10 @@ fn rung_row(rung: &Rung) -> Markup {
         tr {
             th.number scope="row" { (level(rung.level.cents())) }
             @match rung.touched {
+                Some(_) if rung.from_above => {
+                    td { "the day opened below it" }
+                    td { a href=(format!("/attestation/{}", rung.event)) { "attestation" } }
+                }
                 Some(at) => {
                     td { span.touched { "touched" } " after " (hour(at)) }
                     td { a href=(format!("/attestation/{}", rung.event)) { "attestation" } }
@@ -354,8 +359,14 @@ mod tests {
     #[test]
     fn a_venue_that_writes_html_is_shown_as_text() {
         let evil = "<script>alert(1)</script>\"'&";
-        let venue =
-            Venue { name: evil.into(), price: Some(Cents(1)), age: None, used: false, trouble: Some(evil.into()) };
+        let venue = Venue {
+            name: evil.into(),
+            price: Some(Cents(1)),
+            age: None,
+            used: false,
+            trouble: Some(evil.into()),
+            absent: None,
+        };
         let shown = Shown {
             venues: Venues { list: vec![venue], quorum: 1 },
             spot: Some(Cents(800_000)),
@@ -404,7 +415,8 @@ mod tests {
         for (number, cents) in [(0, 750_000), (1, 740_000), (24, 752_000), (25, 748_000)] {
             ledger.apply(Record::Low { hour: hour(number), cents: Cents(cents) }).unwrap();
         }
-        let venue = Venue { name: "kraken".into(), price: Some(Cents(1)), age: None, used: true, trouble: None };
+        let venue =
+            Venue { name: "kraken".into(), price: Some(Cents(1)), age: None, used: true, trouble: None, absent: None };
         let venues = Venues { list: vec![venue], quorum: 3 };
         let shown = Shown { ledger, clock: hour(26), venues, ..Shown::default() };
         let html = page(&Facts::of(&shown, info("live"), None)).into_string();
