@@ -11,6 +11,7 @@
 
 pub mod aggregate;
 pub mod backtest;
+pub mod bars;
 pub mod decimal;
 pub mod policy;
 pub mod reckon;

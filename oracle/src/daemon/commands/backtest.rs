@@ -1,8 +1,9 @@
 //! `hypothec-oracle backtest`: what an oracle would have said over bars of the past.
 
-use crate::daemon::feed::replay::Replay;
+use crate::daemon::feed::replay::text;
 use crate::event::Event;
 use crate::price::backtest::{backtest, length_of, Bar, Said};
+use crate::price::bars::{read, written, Format, HEADER};
 use crate::units::{Cents, Time, HOUR};
 use anyhow::Context;
 use clap::Args;
@@ -24,6 +25,12 @@ pub struct Backtest {
     /// CSV with the header unix,open,high,low,close; ascending, each bar beginning on a full hour.
     #[arg(long, value_name = "FILE")]
     prices: PathBuf,
+    /// Whose CSV it is.
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    /// Print the bars as unix,open,high,low,close, which `run --replay` takes, and nothing else.
+    #[arg(long, conflicts_with = "csv")]
+    bars: bool,
     /// Print every fixing and touch instead of a summary.
     #[arg(long)]
     csv: bool,
@@ -34,15 +41,27 @@ pub struct Backtest {
 /// # Errors
 /// When the file cannot be read or understood, or the output cannot be written.
 pub fn run(backtest_of: &Backtest) -> anyhow::Result<()> {
-    let bars = Replay::read(&backtest_of.prices)?.bars();
+    let name = || format!("understand {} as {}", backtest_of.prices.display(), backtest_of.format);
+    let bars = read(&text(&backtest_of.prices)?, backtest_of.format).with_context(name)?;
     let said = backtest(&bars);
     let mut out = BufWriter::new(std::io::stdout().lock());
-    let done = if backtest_of.csv { csv(&mut out, &said) } else { summary(&mut out, &bars, &said) };
+    let done = if backtest_of.bars {
+        print_bars(&mut out, &bars)
+    } else if backtest_of.csv {
+        csv(&mut out, &said)
+    } else {
+        summary(&mut out, &bars, &said)
+    };
     match done.and_then(|()| out.flush()) {
         // Whoever reads has enough: `| head`.
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
         done => done.context("write to standard output"),
     }
+}
+
+fn print_bars(out: &mut impl Write, bars: &[Bar]) -> std::io::Result<()> {
+    writeln!(out, "{HEADER}")?;
+    bars.iter().try_for_each(|bar| writeln!(out, "{}", written(bar)))
 }
 
 fn csv(out: &mut impl Write, said: &[Said]) -> std::io::Result<()> {
@@ -115,7 +134,7 @@ mod tests {
     #[test]
     fn a_backtest_agrees_with_an_independent_reckoning() {
         let text = include_str!("../../../../src/demo/prices-2020-03.csv");
-        let bars = Replay::parse(text).unwrap().bars();
+        let bars = read(text, Format::Own).unwrap();
         let mut out = Vec::new();
         csv(&mut out, &backtest(&bars)).unwrap();
         let out = String::from_utf8(out).unwrap();
@@ -131,7 +150,7 @@ mod tests {
 
     #[test]
     fn the_summary_names_the_worst_days() {
-        let bars = Replay::parse(include_str!("../../../../src/demo/prices-2020-03.csv")).unwrap().bars();
+        let bars = read(include_str!("../../../../src/demo/prices-2020-03.csv"), Format::Own).unwrap();
         let mut out = Vec::new();
         summary(&mut out, &bars, &backtest(&bars)).unwrap();
         let out = String::from_utf8(out).unwrap();

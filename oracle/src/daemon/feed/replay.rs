@@ -1,6 +1,7 @@
 //! The replay feed: hourly bars of the past, played on the given clock.
 //!
-//! CSV with the header `unix,open,high,low,close`, one row an hour, ascending; an hour without a row is missed. The low
+//! CSV with the header `unix,open,high,low,close`, one row an hour, ascending; an hour without a row is missed, and bars of
+//! any other length are refused. The low
 //! of an hour is its bar's low, known and final once the hour is over. The fixing at t is the close of the bar that ends
 //! at t. Spot moves open, high, low, close over the quarter-hours of the bar.
 //!
@@ -8,6 +9,7 @@
 
 use super::{Feed, News};
 use crate::price::backtest;
+use crate::price::bars::{self, Format};
 use crate::units::{Cents, Time, HOUR};
 use anyhow::{bail, Context};
 use std::collections::BTreeMap;
@@ -15,8 +17,6 @@ use std::path::Path;
 
 /// Largest file read, in bytes: some 200 years of hours.
 const LARGEST: u64 = 100 * 1024 * 1024;
-/// Highest price believed, in cents: a hundred million dollars.
-const HIGHEST: u64 = 10_000_000_000;
 
 /// One hour, cents per bitcoin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,47 +37,31 @@ impl Replay {
     /// Reads a file.
     ///
     /// # Errors
-    /// When it cannot be read, or a row is not a bar.
+    /// When it cannot be read, a row is not a bar, or the bars are not of an hour.
     pub fn read(path: &Path) -> anyhow::Result<Replay> {
         let name = path.display();
-        let size = std::fs::metadata(path).with_context(|| format!("read replay file {name}"))?.len();
-        if size > LARGEST {
-            bail!("replay file {name} has {size} bytes; at most {LARGEST} are read");
-        }
-        let text = std::fs::read_to_string(path).with_context(|| format!("read replay file {name}"))?;
-        Replay::parse(&text).with_context(|| format!("understand replay file {name}"))
+        Replay::parse(&text(path)?).with_context(|| format!("understand replay file {name}"))
     }
 
     /// Reads the text of a file.
     ///
     /// # Errors
-    /// When a row is not a bar, or the rows do not ascend.
+    /// When a row is not a bar, the rows do not ascend, or the bars are not of an hour.
     pub fn parse(text: &str) -> anyhow::Result<Replay> {
-        let mut lines = text.lines().enumerate();
-        if lines.next().map(|(_, head)| head.trim()) != Some("unix,open,high,low,close") {
-            bail!("the first line must be unix,open,high,low,close");
+        let bars = bars::read(text, Format::Own)?;
+        let length = backtest::length_of(&bars);
+        if length != HOUR {
+            bail!(
+                "its bars are {} h long, and the replay feed plays bars of an hour: an hour's low and fixing would come \
+                 from a bar that ends later. Take the file of 60 minutes; `backtest` reads longer bars",
+                length / HOUR
+            );
         }
-        let mut bars = BTreeMap::new();
-        for (index, line) in lines.filter(|(_, line)| !line.trim().is_empty()) {
-            let (at, bar) = row(line).with_context(|| format!("line {}: {line:?}", index + 1))?;
-            if bars.last_key_value().is_some_and(|(last, _)| *last >= at) {
-                bail!("line {}: {} does not come after the line before", index + 1, at.0);
-            }
-            bars.insert(at, bar);
-        }
-        if bars.is_empty() {
-            bail!("the file holds no bar");
-        }
-        Ok(Replay { bars })
-    }
-
-    /// Its bars, oldest first, whatever their length.
-    pub fn bars(&self) -> Vec<backtest::Bar> {
-        let bar = |(at, bar): (&Time, &Bar)| {
-            let Bar { open, high, low, close } = *bar;
-            backtest::Bar { at: *at, open, high, low, close }
+        let hour = |bar: &backtest::Bar| {
+            let backtest::Bar { at, open, high, low, close } = *bar;
+            (at, Bar { open, high, low, close })
         };
-        self.bars.iter().map(bar).collect()
+        Ok(Replay { bars: bars.iter().map(hour).collect() })
     }
 
     fn spot(&self, now: Time) -> Option<Cents> {
@@ -101,6 +85,14 @@ impl Feed for Replay {
         0
     }
 
+    fn past(&self, from: Time, until: Time) -> Vec<(Time, Cents)> {
+        let quarters = self.bars.range(from.hour_floor().min(until)..=until).flat_map(|(hour, bar)| {
+            let prices = [bar.open, bar.high, bar.low, bar.close];
+            (0u32..).zip(prices).filter_map(|(quarter, price)| Some((hour.plus(quarter * HOUR / 4)?, price)))
+        });
+        quarters.filter(|(at, _)| (from..=until).contains(at)).collect()
+    }
+
     fn poll(&mut self, frozen_until: Time, now: Time) -> anyhow::Result<News> {
         let mut news = News { spot: self.spot(now), ..News::default() };
         // An hour is news when it ends after what is final, and at or before now.
@@ -115,40 +107,17 @@ impl Feed for Replay {
     }
 }
 
-fn row(line: &str) -> anyhow::Result<(Time, Bar)> {
-    let mut fields = line.trim().split(',');
-    let mut field = |name: &str| fields.next().with_context(|| format!("{name} is missing"));
-    let unix = field("unix")?;
-    let at = Time(unix.parse().map_err(|_| anyhow::anyhow!("unix {unix:?} is not a number of seconds"))?);
-    let mut price = |name: &str| cents(field(name)?).with_context(|| format!("{name} is not a price"));
-    let bar = Bar { open: price("open")?, high: price("high")?, low: price("low")?, close: price("close")? };
-    if fields.next().is_some() {
-        bail!("there are more than five fields");
+/// The text of a file of bars.
+///
+/// # Errors
+/// When it cannot be read, or is too large.
+pub fn text(path: &Path) -> anyhow::Result<String> {
+    let name = path.display();
+    let size = std::fs::metadata(path).with_context(|| format!("read replay file {name}"))?.len();
+    if size > LARGEST {
+        bail!("replay file {name} has {size} bytes; at most {LARGEST} are read");
     }
-    if !at.0.is_multiple_of(HOUR) {
-        bail!("unix {} is not a full hour", at.0);
-    }
-    let inside = bar.low..=bar.high;
-    if !inside.contains(&bar.open) || !inside.contains(&bar.close) {
-        bail!("open and close must lie between low and high");
-    }
-    Ok((at, bar))
-}
-
-/// Dollars as decimal text, in whole cents; what is below a cent is dropped.
-fn cents(text: &str) -> anyhow::Result<Cents> {
-    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-    let digits = |text: &str| text.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(part) {
-        bail!("{text:?} is not dollars such as 7934.58");
-    }
-    let hundredths: String = part.chars().chain("00".chars()).take(2).collect();
-    let dollars: u64 = whole.parse().map_err(|_| anyhow::anyhow!("{text:?} is too large"))?;
-    let cents = dollars.checked_mul(100).and_then(|cents| cents.checked_add(hundredths.parse().ok()?));
-    match cents {
-        Some(cents @ 1..=HIGHEST) => Ok(Cents(cents)),
-        _ => bail!("{text:?} is not between $0.01 and $100,000,000"),
-    }
+    std::fs::read_to_string(path).with_context(|| format!("read replay file {name}"))
 }
 
 #[cfg(test)]
@@ -201,5 +170,13 @@ mod tests {
             assert!(error.contains(says) && error.contains("line 5"), "{error}");
         }
         assert!(Replay::parse("").is_err() && Replay::parse("unix,open,high,low,close\n").is_err());
+    }
+
+    #[test]
+    fn bars_that_are_not_of_an_hour_are_refused_for_their_close_lies_ahead() {
+        let daily = "unix,open,high,low,close\n1583971200,7934,8000,4000,4800\n1584057600,4800,5900,4000,5600\n";
+        let said = Replay::parse(daily).unwrap_err().to_string();
+        assert!(said.contains("24 h long") && said.contains("backtest"), "{said}");
+        assert!(Replay::parse(&daily.replace("1584057600", "1583974800")).is_ok());
     }
 }
