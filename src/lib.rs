@@ -12,6 +12,7 @@ pub mod cli;
 pub mod contract;
 pub mod crash;
 pub mod demo;
+pub mod hook;
 pub mod loan;
 pub mod node;
 pub mod oracle_client;

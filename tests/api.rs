@@ -92,7 +92,14 @@ fn answer(command: Command) -> Option<Command> {
         Command::Backup { reply, .. } => drop(reply.send(Ok(vec![0, 159, 146, 150]))),
         Command::Events { after: 0, reply, .. } => {
             let loan_id = Some(LOAN.parse().unwrap());
-            let event = EventView { number: 1, at: 2, loan_id, event: "agreed".into(), text: "Agreed.".into() };
+            let event = EventView {
+                number: 1,
+                at: 2,
+                loan_id,
+                event: "agreed".into(),
+                text: "Agreed.".into(),
+                ..EventView::default()
+            };
             drop(reply.send(Ok(vec![event])));
         }
         other => return Some(other),

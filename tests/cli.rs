@@ -463,14 +463,15 @@ fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
 
 #[test]
 fn events_are_one_line_each_and_json_one_document_a_line() {
-    let event = json!({ "number": 7, "at": 1_584_007_200, "loan_id": LOAN, "event": "agreed", "text": "terms agreed" });
+    let event = json!({ "number": 7, "at": 1_584_007_200, "loan_id": LOAN, "event": "agreed", "severity": "info",
+        "text": "terms agreed" });
     let stand = Stand::new(vec![
         ("GET /v1/events?after=0&wait=0", json!([event, event])),
         ("GET /v1/events?after=7&wait=0", json!([])),
     ]);
     let text = stand.good(&["events"]);
     assert!(
-        text.lines().count() == 2 && text.contains("2020-03-12 10:00:00 UTC") && text.contains("terms agreed"),
+        text.lines().count() == 2 && text.contains("    7  2020-03-12 10:00:00 UTC") && text.contains("terms agreed"),
         "{text}"
     );
     let lines = stand.good(&["events", "--json"]);

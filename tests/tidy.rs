@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("peer", &[]),
     ("store", &["crash"]),
     ("oracle_client", &["contract"]),
+    ("hook", &[]),
     ("crash", &[]),
     (
         "node",
@@ -30,6 +31,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "peer",
             "store",
             "oracle_client",
+            "hook",
             "crash",
             "tlv_struct",
         ],
@@ -53,10 +55,11 @@ const ALONE: &[(&str, &[&str])] = &[
     ("bdk_bitcoind_rpc", &["chain"]),
     ("axum", &["api"]),
     ("clap", &["cli", "demo", "main.rs"]),
-    ("reqwest", &["oracle_client", "cli", "demo"]),
+    ("reqwest", &["oracle_client", "hook", "cli", "demo"]),
     ("indicatif", &["demo", "cli"]),
     ("comfy_table", &["cli", "demo"]),
     ("age", &["node"]),
+    ("base64", &["hook"]),
     // The oracle's relay room speaks Nostr for both sides.
     ("nostr", &[]),
     ("tokio_tungstenite", &[]),

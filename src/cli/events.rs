@@ -1,20 +1,26 @@
 //! `hypothec events`: what happened.
 
 use super::amount::short;
+use super::client::Refused;
 use super::line::Place;
 use super::out::second;
-use crate::api::views::EventView;
+use crate::api::views::{ErrorCode, EventView};
 use clap::Args;
+use std::time::Duration;
 
 /// The longest wait of one request, in seconds.
 const WAIT: u64 = 30;
+/// Between two tries to reach a node that is away.
+const AGAIN: Duration = Duration::from_secs(1);
 
-/// What happened to the loans since the node started
+/// What happened to the loans, by number
+///
+/// Numbers go on when the node is started again: keep the last one you have seen and ask for what came after it.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hypothec events\n  hypothec events --follow\n  \
-    hypothec events --follow --json | jq .text       one JSON document a line")]
+#[command(after_help = "Examples:\n  hypothec events\n  hypothec events --after 17\n  hypothec events --follow\n  \
+    hypothec events --follow --json | jq -c '[.number, .event, .price_cents, .ltv_bp]'      one JSON document a line")]
 pub(super) struct Events {
-    /// Keep waiting for more
+    /// Keep waiting for more, also while the node is started again
     #[arg(long)]
     follow: bool,
     /// Only events after this number
@@ -29,11 +35,24 @@ fn number(text: &str) -> Result<u64, String> {
 
 impl Events {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
-        let client = place.client()?;
         let mut after = self.after;
         let mut wait = 0;
+        let (mut reached, mut away) = (false, false);
         loop {
-            let events: Vec<EventView> = client.get(&format!("/v1/events?after={after}&wait={wait}")).await?;
+            let events = match ask(place, after, wait).await {
+                Ok(events) => events,
+                // A node that was there comes back; one that never was is not waited for.
+                Err(error) if self.follow && reached && is_away(&error) => {
+                    if !away {
+                        eprintln!("hypothec: {error:#}; waiting for it");
+                        away = true;
+                    }
+                    tokio::time::sleep(AGAIN).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            (reached, away) = (true, false);
             for event in &events {
                 place.out().line(event, text)?;
                 after = after.max(event.number);
@@ -46,7 +65,17 @@ impl Events {
     }
 }
 
+/// Every time anew: the node may answer elsewhere once it was started again.
+async fn ask(place: &Place, after: u64, wait: u64) -> anyhow::Result<Vec<EventView>> {
+    place.client()?.get(&format!("/v1/events?after={after}&wait={wait}")).await
+}
+
+fn is_away(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<Refused>().map(|Refused(view)| view.code.as_str());
+    [ErrorCode::Unavailable, ErrorCode::TimedOut].iter().any(|away| code == Some(away.word()))
+}
+
 fn text(event: &EventView) -> String {
     let loan = event.loan_id.map_or("–".to_owned(), |id| id.to_string());
-    format!("{}  {}  {:<20} {}", second(event.at), short(&loan), event.event, event.text)
+    format!("{:>5}  {}  {}  {:<20} {}", event.number, second(event.at), short(&loan), event.event, event.text)
 }

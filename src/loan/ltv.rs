@@ -32,6 +32,17 @@ pub enum MarginLine {
     Liquidation,
 }
 
+impl std::fmt::Display for MarginLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            MarginLine::Warning => "warning",
+            MarginLine::Call => "call",
+            MarginLine::Urgent => "urgent",
+            MarginLine::Liquidation => "liquidation",
+        })
+    }
+}
+
 impl MarginLine {
     /// All of them, mildest first.
     pub const ALL: [MarginLine; 4] =

@@ -6,6 +6,7 @@ use super::handle::{Command, Reply};
 use super::jobs::receipt;
 use super::jobs::repay::Wish;
 use super::jobs::{Key, Outcome};
+use super::notify::Notifier;
 use super::present;
 use super::tools::{error, lock, Oracle, Tools, Trouble};
 use super::view::{
@@ -78,6 +79,11 @@ impl Core {
             Command::Repay { loan_id, from, reply } => self.grant(loan_id, Wish::Repay(from), reply),
             Command::Withdraw { loan_id, reply } => self.grant(loan_id, Wish::Withdraw, reply),
             Command::Receipt { loan_id, reply } => self.receipt(loan_id, reply)?,
+            Command::Events { after, reply, .. } if after > self.events.last() => {
+                let last = self.events.last();
+                let text = format!("there is no event {after} yet: the newest is {last}; after a restore they are numbered from the backup's on");
+                answer(reply, Err(error(ErrorCode::BadRequest, text)));
+            }
             Command::Events { after, wait, reply } => {
                 let until = Instant::now() + wait.min(Duration::from_secs(60));
                 self.event_waiters.push(EventWaiter { after, until, reply });
@@ -129,7 +135,8 @@ impl Core {
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
             troubles: {
                 let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
-                own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble()).collect()
+                let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
+                told.chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
             },
         }
     }

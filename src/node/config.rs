@@ -2,7 +2,9 @@
 //! remedy.
 
 use super::borrowing::{Borrowing, MIN_THRESHOLD_MAX};
+use super::notify::Settings as Notify;
 use crate::chain::{Auth, Config as ChainConfig, FeeBounds, CALL_TIMEOUT};
+use crate::hook::Hook;
 use crate::peer::{parse_listen, Limits};
 use bitcoin::{FeeRate, Network};
 use hypothec_oracle::clock::Clock;
@@ -116,6 +118,8 @@ pub struct Config {
     pub api_listen: SocketAddr,
     /// What the node asks of loans it borrows.
     pub borrowing: Borrowing,
+    /// Who is told of what happens.
+    pub hooks: Vec<Hook>,
     /// Time that a conductor moves; regtest only, and never from the file.
     pub regtest_clock: Option<PathBuf>,
 }
@@ -161,6 +165,7 @@ impl Config {
             limits: peers.limits()?,
             api_listen: file.api.listen()?,
             borrowing: file.borrowing.check()?,
+            hooks: file.notify.hooks()?,
             regtest_clock: None,
         })
     }
@@ -221,6 +226,7 @@ struct File {
     api: Api,
     fees: Fees,
     borrowing: BorrowingTable,
+    notify: Notify,
 }
 
 impl Default for File {
@@ -232,6 +238,7 @@ impl Default for File {
             api: Api::default(),
             fees: Fees::default(),
             borrowing: BorrowingTable::default(),
+            notify: Notify::default(),
         }
     }
 }
@@ -421,12 +428,12 @@ fn read(path: &Path) -> Result<String, ConfigError> {
     std::fs::read_to_string(path).map_err(failed)
 }
 
-fn wrong(field: &'static str, value: impl fmt::Display, remedy: impl Into<String>) -> ConfigError {
+pub(super) fn wrong(field: &'static str, value: impl fmt::Display, remedy: impl Into<String>) -> ConfigError {
     ConfigError::Field { field, value: value.to_string(), remedy: remedy.into() }
 }
 
 /// What a person wrote can be anything: an error repeats only its beginning.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", text.chars().take(100).collect::<String>())
 }
 
@@ -480,6 +487,9 @@ mod tests {
         assert!(matches!(parse(&shown("cookie")).unwrap().chain.auth, Auth::Cookie(path) if path.starts_with("/home")));
         let both = shown("user").replace("# password", "password");
         assert!(matches!(parse(&both).unwrap().chain.auth, Auth::UserPass { .. }));
+        let hooks = shown("exec").replace("# webhook", "webhook").replace("# secret", "secret");
+        assert_eq!(parse(&hooks).unwrap().hooks.len(), 2);
+        assert!(!format!("{:?}", parse(&hooks).unwrap()).contains("whsec_"), "a secret is never shown");
     }
 
     #[test]
@@ -533,6 +543,17 @@ mod tests {
             ("fees.flor = 1", "flor", "fees.flor = 1", "expected one of `floor`"),
             ("fees.floor = \"one\"", "floor", "one", "expected a whole number from 0 to 4294967295"),
             ("fees.floor = -1", "floor", "-1", "expected a whole number from 0 to 4294967295"),
+            ("notify.exec = [\"\"]", "notify.exec", "\"\"", "the program and its arguments"),
+            ("notify.exec = \"tell me\"", "notify", "tell me", "expected a sequence"),
+            ("notify.webhook = \"https://h/p\"", "notify.webhook", "https://h/p", "notify.secret too"),
+            (
+                "notify.webhook = \"h\"\nnotify.secret = \"whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw\"",
+                "notify.webhook",
+                "\"h\"",
+                "https://host/path",
+            ),
+            ("notify.webhook = \"https://h/p\"\nnotify.secret = \"x\"", "notify.secret", "not shown", "whsec_"),
+            ("notify.secret = \"x\"", "notify.secret", "not shown", "notify.webhook too"),
             ("regtest_clock = \"clock\"", "regtest_clock", "clock", "expected one of `network`"),
         ] {
             let said = error(text);

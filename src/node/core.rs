@@ -1,7 +1,9 @@
 //! The loop: one task owns every loan; what takes time runs beside it and comes back as a result.
 
+use super::events::Book;
 use super::handle::{Command, Reply};
 use super::jobs::{self, Done, Given, Got, Key, Outcome};
+use super::notify::Notifier;
 use super::present;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, LoanView};
@@ -18,7 +20,7 @@ use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -66,8 +68,8 @@ pub struct Core {
     pub looked: HashMap<XOnlyPublicKey, Looked>,
     /// When each oracle was asked for hand-overs, and whether it answered.
     pub rotations_asked: HashMap<XOnlyPublicKey, (Looked, bool)>,
-    pub events: VecDeque<EventView>,
-    pub numbered: u64,
+    pub events: Book,
+    pub notifier: Option<Notifier>,
     pub event_waiters: Vec<EventWaiter>,
     pub jobs: JoinSet<Done>,
     pub running: HashSet<Key>,
@@ -325,8 +327,7 @@ impl Core {
         let now = Instant::now();
         let waiting = std::mem::take(&mut self.event_waiters);
         for waiter in waiting {
-            let newer: Vec<EventView> =
-                self.events.iter().filter(|event| event.number > waiter.after).cloned().collect();
+            let newer = self.events.after(waiter.after);
             if newer.is_empty() && waiter.until > now {
                 self.event_waiters.push(waiter);
             } else {

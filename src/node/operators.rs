@@ -135,14 +135,14 @@ impl Core {
         for link in &untold {
             let text = sentence(link);
             tracing::warn!("{text}");
-            self.show(EventView { number: 0, at, loan_id: None, event: "oracles_joined".to_owned(), text });
+            self.show(EventView::warning(at, None, "oracles_joined", text));
         }
         let operators = self.tools.operators();
         let is_about = |terms: &Terms| untold.iter().flat_map(Link::keys).any(|key| terms.oracles.contains(&key));
         let open = self.loans.values().filter(|loan| !loan.is_over() && is_about(&loan.terms));
         let told: Vec<_> = open.filter_map(|loan| Some((loan.id, of_loan(&operators, &loan.terms)?))).collect();
         for (id, text) in told {
-            self.show(EventView { number: 0, at, loan_id: Some(id), event: "oracles_joined".to_owned(), text });
+            self.show(EventView::warning(at, Some(id), "oracles_joined", text));
         }
     }
 

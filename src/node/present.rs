@@ -1,5 +1,6 @@
 //! Loans, quotes and events as a person asks for them.
 
+use super::events::{facts, severity};
 use super::view::{
     EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, OracleWords, QuoteView, SaidView, SpreadView,
 };
@@ -289,13 +290,15 @@ fn transactions(loan: &Loan) -> Vec<Txid> {
 }
 
 /// An event as a sentence.
-pub fn event(number: u64, loan: &Loan, recorded: &Recorded) -> EventView {
+pub fn event(loan: &Loan, recorded: &Recorded) -> EventView {
     EventView {
-        number,
+        number: 0,
         at: recorded.at.0,
         loan_id: Some(loan.id),
         event: name(&recorded.event),
+        severity: severity(loan, &recorded.event),
         text: sentence(loan, &recorded.event),
+        facts: facts(loan, recorded),
     }
 }
 
@@ -362,8 +365,12 @@ fn sentence(loan: &Loan, event: &Event) -> String {
         Event::ExitGone => "the transaction that was ending the loan has become impossible; the loan lives on".into(),
         Event::ExitUnconfirmed => "a reorganisation took the exit's confirmation back".into(),
         Event::Closed => "final".into(),
+        Event::DueSoon { days } => {
+            let left = if *days == 1 { "1 day".to_owned() } else { format!("{days} days") };
+            format!("due in {left} or less, at {}: then the price settles what nobody repaid", terms.due())
+        }
         Event::Margin { line, price } => match line {
-            Some(line) => format!("margin line {line:?} crossed at {price}"),
+            Some(line) => format!("margin line {line} crossed at {price}"),
             None => format!("below every margin line again at {price}"),
         },
     }

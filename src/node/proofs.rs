@@ -185,8 +185,7 @@ impl Core {
         self.turns += 1;
         let text = lock(&tools.proofs).of(&oracle).unwrap_or_default();
         tracing::error!("{text}");
-        let event = "oracle_equivocated".to_owned();
-        self.show(EventView { number: 0, at: self.moment.now.0, loan_id: None, event, text });
+        self.show(EventView::warning(self.moment.now.0, None, "oracle_equivocated", text));
         Ok(true)
     }
 

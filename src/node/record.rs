@@ -3,7 +3,7 @@
 use super::core::Core;
 use super::present;
 use super::tools::{error, lock};
-use super::view::{ErrorView, EventView};
+use super::view::{ErrorView, EventView, Severity};
 use crate::crash;
 use crate::loan::terms::LoanId;
 use crate::protocol::state::{name, StateError};
@@ -11,9 +11,6 @@ use crate::protocol::{decide, ErrorCode, Event, Input, Loan, Recorded};
 use anyhow::Context;
 use bitcoin::OutPoint;
 use std::sync::Arc;
-
-/// Events kept for `events`.
-const EVENTS_KEPT: usize = 10_000;
 
 impl Core {
     /// Decides about one input of one loan and records what follows. `Err` only when the store fails.
@@ -82,8 +79,8 @@ impl Core {
         }
         self.adopt(loan);
         self.sent.remove(&id);
-        for view in views {
-            self.show(view);
+        for (record, view) in (before.saturating_add(1)..).zip(views) {
+            self.show_record(view, record);
         }
         self.turns += 1;
         self.reserve();
@@ -99,21 +96,33 @@ impl Core {
                 Some(loan) => loan.apply(one)?,
                 None => Loan::begin(one)?,
             };
-            views.push(present::event(0, &next, one));
+            views.push(present::event(&next, one));
             loan = Some(next);
         }
         let loan = loan.ok_or_else(|| StateError::NotBegun("nothing".into()))?;
         Ok((loan, views))
     }
 
+    /// Tells people and programs of something that no record of a loan says.
     pub(super) fn show(&mut self, view: EventView) {
-        self.numbered += 1;
-        let view = EventView { number: self.numbered, ..view };
+        self.tell_people(view, None);
+    }
+
+    /// Tells them of a record of a loan's log, which is on disk.
+    pub(super) fn show_record(&mut self, view: EventView, record: u64) {
+        self.tell_people(view, Some(record));
+    }
+
+    fn tell_people(&mut self, view: EventView, record: Option<u64>) {
         let loan = view.loan_id.map(|id| id.to_string());
-        tracing::info!(loan, "{}: {}", view.event, view.text);
-        self.events.push_back(view);
-        if self.events.len() > EVENTS_KEPT {
-            self.events.pop_front();
+        match view.severity {
+            Severity::Info | Severity::Notice => tracing::info!(loan, "{}: {}", view.event, view.text),
+            Severity::Warning | Severity::Urgent => tracing::warn!(loan, "{}: {}", view.event, view.text),
+        }
+        let events = self.events.clone();
+        // The loans' logs are the truth: where telling fails, no loan waits for it.
+        if let Err(e) = tokio::task::block_in_place(|| events.add(view, record)) {
+            self.trouble("events", e.to_string());
         }
     }
 

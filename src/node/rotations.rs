@@ -177,7 +177,7 @@ impl Core {
                     (None, None) => return,
                 };
                 let at = self.moment.now.0;
-                self.show(EventView { number: 0, at, loan_id: None, event: event.to_owned(), text });
+                self.show(EventView::warning(at, None, event, text));
             }
             Err(e) => self.trouble(&about(&oracle), e.to_string()),
         }

@@ -4,7 +4,9 @@ use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
 use super::data::DataFolder;
+use super::events::Book;
 use super::handle::Handle;
+use super::notify::Notifier;
 use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
@@ -19,7 +21,7 @@ use crate::wallet::{Seed, Wallet};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Network;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use tokio::sync::{mpsc, watch};
@@ -117,6 +119,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         core.adopt(replay(&*store, stream)?);
     }
     core.reserve();
+    core.tell_missed()?;
+    core.notifier = Some(Notifier::start(config.hooks.clone(), &core.events, &store, core.tools.node_id())?);
     for name in store.list(PEERS)? {
         let address = store.get(&name)?.unwrap_or_default();
         let address = String::from_utf8_lossy(&address).parse().with_context(|| format!("stored {name}"))?;
@@ -133,6 +137,7 @@ fn new_core(
 ) -> anyhow::Result<Core> {
     let now = tools.clock.now()?;
     let place = follower.position();
+    let store = tools.store.clone();
     Ok(Core {
         tools,
         follower,
@@ -150,8 +155,7 @@ fn new_core(
         tried: HashMap::new(),
         looked: HashMap::new(),
         rotations_asked: HashMap::new(),
-        events: VecDeque::new(),
-        numbered: 0,
+        events: Book::open(store, now.0)?,
         event_waiters: Vec::new(),
         jobs: tokio::task::JoinSet::new(),
         running: HashSet::new(),
@@ -164,6 +168,7 @@ fn new_core(
         caught_up: false,
         at_tip: false,
         backup,
+        notifier: None,
     })
 }
 

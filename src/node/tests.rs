@@ -13,7 +13,7 @@ use crate::demo::wait::{until, PATIENCE};
 use crate::loan::fixtures::{key, reference, secret, xonly};
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Days;
-use crate::protocol::Event;
+use crate::protocol::{Event, Recorded};
 use bitcoin::hashes::Hash;
 use bitcoin::OutPoint;
 use hypothec_oracle::announce::OracleKeys;
@@ -111,6 +111,36 @@ async fn a_job_that_panics_is_told_and_the_same_one_can_be_started_again() {
         (told == 2 && status.idle).then_some(()).ok_or_else(|| format!("{status:#?}"))
     });
     told.await.unwrap();
+    run.stop.send_replace(true);
+    run.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn events_keep_their_numbers_over_restarts_and_what_a_crash_left_untold_is_told() {
+    let bench = Bench::new().await;
+    let Opened { mut core, peers } = bench.core().await;
+    let (id, event) = agreed();
+    core.record(id, vec![event]).unwrap().unwrap();
+    let named = |core: &Core, after| {
+        let told = core.events.after(after).into_iter();
+        told.map(|view| (view.number, view.event)).collect::<Vec<_>>()
+    };
+    assert_eq!(named(&core, 0), [(1, "agreed".to_owned())]);
+    let facts = core.events.after(0)[0].facts.clone();
+    assert!(facts.principal_cents.is_some() && facts.due.is_some(), "{facts:?}");
+    // On disk and not yet told when the power went.
+    let cancelled = Recorded { at: core.moment.now, event: Event::Cancelled { reason: "a test".into() } };
+    core.tools.store.append(id.0.into(), 1, &[serde_json::to_vec(&cancelled).unwrap()]).unwrap();
+    drop((core, peers));
+    for _ in 0..2 {
+        let Opened { core, .. } = bench.core().await;
+        assert_eq!(named(&core, 0), [(1, "agreed".to_owned()), (2, "cancelled".to_owned())]);
+        assert_eq!(named(&core, 1), [(2, "cancelled".to_owned())]);
+    }
+    let Opened { core, peers } = bench.core().await;
+    let run = run(core, peers);
+    let ahead = run.handle.events(3, std::time::Duration::ZERO).await.unwrap_err();
+    assert!(ahead.code == "bad_request" && ahead.message.contains("the newest is 2"), "{ahead:?}");
     run.stop.send_replace(true);
     run.ended.await.unwrap().unwrap();
 }

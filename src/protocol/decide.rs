@@ -355,7 +355,7 @@ fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
             _ => Vec::new(),
         },
         Stage::Active | Stage::Closing if loan.pending.is_none() && !loan.is_exit_confirmed() => {
-            due(loan, moment).into_iter().collect()
+            due(loan, moment).or_else(|| due_soon(loan, moment)).into_iter().collect()
         }
         Stage::Closing => match loan.exit.as_ref().and_then(|exit| exit.seen.block) {
             Some(block) if is_deep(block, loan.terms.confirmations, moment.height) => vec![Event::Closed],
@@ -363,6 +363,16 @@ fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
         },
         _ => Vec::new(),
     }
+}
+
+/// The borrower, and the lender, are told before the price settles what nobody repaid.
+fn due_soon(loan: &Loan, moment: Moment) -> Option<Event> {
+    let due = loan.terms.due();
+    if loan.stage != Stage::Active || moment.now >= due {
+        return None;
+    }
+    let days = deadline::days_told(loan.terms.days, due.since(moment.now))?;
+    loan.due_told.is_none_or(|told| told > days).then_some(Event::DueSoon { days })
 }
 
 /// Is a block buried under enough others, itself counted?

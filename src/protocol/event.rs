@@ -170,6 +170,8 @@ pub enum Event {
     Closed,
     /// The loan-to-value ratio crossed a line, upwards or (with `None`) back below all.
     Margin { line: Option<MarginLine>, price: Cents },
+    /// Due in so many days or less. Said once for each of seven, three and one.
+    DueSoon { days: u32 },
 }
 
 /// An event and when it was recorded.

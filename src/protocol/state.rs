@@ -184,6 +184,8 @@ pub struct Loan {
     pub lender_proposals: u32,
     /// The margin line last crossed.
     pub margin: Option<MarginLine>,
+    /// The fewest days to due that were told of.
+    pub due_told: Option<u32>,
     /// Events so far: the length of its log.
     pub length: u64,
 }
@@ -237,6 +239,7 @@ impl Loan {
             said: Vec::new(),
             agreed: Vec::new(),
             margin: None,
+            due_told: None,
             length: 1,
         })
     }
@@ -367,6 +370,7 @@ impl Loan {
             }
             Event::Closed => self.stage = Stage::Closed,
             Event::Margin { line, .. } => self.margin = line,
+            Event::DueSoon { days } => self.due_told = Some(days),
             _ => return None,
         }
         Some(())

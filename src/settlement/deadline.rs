@@ -1,7 +1,7 @@
 //! The moments at which something becomes possible or too late.
 
 use crate::loan::terms::Terms;
-use crate::loan::units::{BasisPoints, Cents, Time};
+use crate::loan::units::{BasisPoints, Cents, Days, Time, DAY};
 
 /// How long the borrower waits for the funding transaction after signing before it takes its coins back, seconds.
 pub const BROADCAST_PATIENCE: u32 = 600;
@@ -16,6 +16,14 @@ pub const FAIR_DRIFT: BasisPoints = BasisPoints(20);
 
 /// How long after due a fixing waits for lows that might prove an earlier touch and cannot be had, seconds.
 pub const LOWS_PATIENCE: u32 = 3_600;
+
+/// So many days before due people are told of it, those of a loan with a longer term.
+const TOLD_BEFORE: [u32; 3] = [1, 3, 7];
+
+/// The fewest of seven, three and one days within which a loan of that term is due, when so many seconds are left.
+pub fn days_told(term: Days, left: u32) -> Option<u32> {
+    TOLD_BEFORE.into_iter().find(|days| *days < term.0 && left <= days.saturating_mul(DAY))
+}
 
 /// Has the fixing's hour come?
 pub fn is_due(terms: &Terms, now: Time) -> bool {
@@ -55,4 +63,17 @@ fn within(reference: Cents, other: Cents, drift: BasisPoints) -> bool {
 /// Is a price of `unix` fresh at `now`?
 pub fn is_fresh(unix: Time, now: Time) -> bool {
     now.since(unix) <= SPOT_FRESH && unix.since(now) <= SPOT_FRESH
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn people_are_told_seven_three_and_one_days_before_due_and_a_short_loan_not_at_its_start() {
+        let told = |term, left| days_told(Days(term), left);
+        assert_eq!((told(90, 8 * DAY), told(90, 7 * DAY), told(90, 3 * DAY + 1)), (None, Some(7), Some(7)));
+        assert_eq!((told(90, 3 * DAY), told(90, DAY), told(90, 0)), (Some(3), Some(1), Some(1)));
+        assert_eq!((told(7, 7 * DAY), told(7, 3 * DAY), told(1, DAY)), (None, Some(3), None));
+    }
 }
