@@ -60,11 +60,16 @@ async fn a_coin_backs_one_negotiation_at_a_time_and_not_for_ever_in_vain() {
     let mut stranger = Stranger::new(&world, "stranger").await;
     let coin = stranger.coins(&world, 1).await[0];
     let mut last: Option<[u8; 32]> = None;
+    let mut superseded = 0;
     for _ in 0..6 {
         let quoted = stranger.quote(300_000, 2).await;
         let id = quoted.terms.id();
         stranger.borrow(&quoted.terms, coin);
-        last = Some(id.0);
+        if let Some(earlier) = last.replace(id.0).filter(|_| superseded < 4) {
+            let refused = stranger.refusal(earlier).await;
+            assert_eq!(refused.code, "superseded", "{refused:?}");
+            superseded += 1;
+        }
         let earlier = |loans: &[(LoanId, Stage)]| {
             loans.iter().filter(|(one, stage)| *one != id && !matches!(stage, Stage::Cancelled { .. })).count()
         };
@@ -77,6 +82,36 @@ async fn a_coin_backs_one_negotiation_at_a_time_and_not_for_ever_in_vain() {
     }
     let refused = stranger.refusal(last.unwrap()).await;
     assert!(refused.message.contains("came to nothing"), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_that_cannot_be_read_is_refused_by_name_and_ends_what_it_is_about() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    // A request with a record that nobody knows: who asks it is told at once.
+    let request = rand::random::<[u8; 32]>();
+    let mut bytes = [&[0, 32], request.as_slice()].concat();
+    bytes.extend([40, 0]);
+    stranger.net.send(stranger.peer, hypothec::peer::Frame { kind: 33001, bytes }).unwrap();
+    let refused = stranger.refusal(request).await;
+    assert_eq!(refused.code, "unreadable");
+    assert!(refused.message.starts_with("a message of type 33001 cannot be read: QuoteRequest."), "{refused:?}");
+    // A loan's message: the negotiation ends on both sides.
+    let coin = stranger.coins(&world, 1).await[0];
+    let quoted = stranger.quote(300_000, 2).await;
+    let id = quoted.terms.id();
+    stranger.borrow(&quoted.terms, coin);
+    lender_says(&world, "a loan", |loans| loans.iter().any(|(one, _)| *one == id).then_some(())).await;
+    let bytes = [&[0, 32], id.0.as_slice(), &[2, 1, 0]].concat();
+    stranger.net.send(stranger.peer, hypothec::peer::Frame { kind: 33011, bytes }).unwrap();
+    assert_eq!(stranger.refusal(id.0).await.code, "unreadable");
+    lender_says(&world, "its end", |loans| {
+        loans.iter().any(|(one, stage)| *one == id && matches!(stage, Stage::Cancelled { .. })).then_some(())
+    })
+    .await;
+    // A refusal that cannot be read is not refused in turn: the next word is the answer to the next question.
+    stranger.net.send(stranger.peer, hypothec::peer::Frame { kind: 33005, bytes: vec![1] }).unwrap();
+    stranger.ask(300_000, 2).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -96,6 +131,8 @@ async fn what_strangers_say_of_other_peoples_loans_changes_nothing() {
             stranger.net.send(stranger.peer, hypothec::peer::Frame { kind, bytes }).unwrap();
         }
     }
+    let refused = stranger.refusal([0; 32]).await;
+    assert_eq!(refused.code, "unreadable", "{refused:?}");
     let loan = world.open_taken(id).await;
     assert_eq!(loan, id);
     stranger.ask(300_000, 2).await.unwrap();

@@ -3,7 +3,7 @@
 use super::adaptor;
 use super::build::{self, Built};
 use super::clauses::{Announcements, Payouts};
-use super::error::{require, ContractError};
+use super::error::{require, require_bytes, ContractError};
 use super::fallback;
 use super::offer::{lender_coin_value, CheckedOffer, FundingCoin};
 use super::wire;
@@ -117,10 +117,12 @@ pub fn check_with(
 fn check_fields(terms: &Terms, offer: &OfferDlc, accept: &AcceptDlc) -> Result<(OutPoint, TxOut), ContractError> {
     const ACCEPT: &str = "accept";
     require(ACCEPT, "protocol_version", accept.protocol_version, offer.protocol_version)?;
-    require(ACCEPT, "temporary_contract_id", accept.temporary_contract_id, terms.id().0)?;
+    require_bytes(ACCEPT, "temporary_contract_id", &accept.temporary_contract_id, &terms.id().0)?;
     require(ACCEPT, "accept_collateral", accept.accept_collateral, terms.stake)?;
     require(ACCEPT, "change_spk", &accept.change_spk, &terms.principal_script)?;
-    require(ACCEPT, "negotiation_fields", accept.negotiation_fields.is_some(), false)?;
+    if accept.negotiation_fields.is_some() {
+        return Err(ContractError::field(ACCEPT, "negotiation_fields", "there", "none: the terms are agreed"));
+    }
     if !accept.tlvs.is_empty() {
         return Err(ContractError::field(ACCEPT, "tlvs", "records", "none: nobody asked for any"));
     }
@@ -128,7 +130,12 @@ fn check_fields(terms: &Terms, offer: &OfferDlc, accept: &AcceptDlc) -> Result<(
     if !accept.payout_spk.is_p2wpkh() {
         return Err(ContractError::field(ACCEPT, "payout_spk", &accept.payout_spk, "P2WPKH"));
     }
-    for (field, script) in [("offer.payout_spk", &offer.payout_spk), ("principal_script", &terms.principal_script)] {
+    let others = [
+        ("offer.payout_spk", &offer.payout_spk),
+        ("offer.change_spk", &offer.change_spk),
+        ("principal_script", &terms.principal_script),
+    ];
+    for (field, script) in others {
         if accept.payout_spk == *script {
             return Err(ContractError::field(ACCEPT, "payout_spk", field, "a script of the lender's own"));
         }

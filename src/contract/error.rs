@@ -1,5 +1,6 @@
 //! Why a contract message, transaction or signature was refused.
 
+use bitcoin::hex::DisplayHex;
 use thiserror::Error;
 
 /// One refusal. Every message names the field, the value found and what would be right.
@@ -60,8 +61,8 @@ impl From<dlc::Error> for ContractError {
     }
 }
 
-/// Fails with a [`ContractError::Field`] unless `found == expected`.
-pub fn require<T: PartialEq + std::fmt::Debug>(
+/// Fails with a [`ContractError::Field`] unless `found == expected`. Values are shown as people write them.
+pub fn require<T: PartialEq + std::fmt::Display>(
     message: &'static str,
     field: &'static str,
     found: T,
@@ -70,7 +71,17 @@ pub fn require<T: PartialEq + std::fmt::Debug>(
     if found == expected {
         return Ok(());
     }
-    Err(ContractError::field(message, field, format!("{found:?}"), format!("{expected:?}")))
+    Err(ContractError::field(message, field, found, expected))
+}
+
+/// [`require`] for ids and hashes, shown in hex as they stand in messages.
+pub fn require_bytes(
+    message: &'static str,
+    field: &'static str,
+    found: &[u8; 32],
+    expected: &[u8; 32],
+) -> Result<(), ContractError> {
+    require(message, field, found.as_hex().to_string(), expected.as_hex().to_string())
 }
 
 /// Runs library code on foreign data and turns a panic into a refusal.

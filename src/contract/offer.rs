@@ -1,7 +1,7 @@
 //! The DLC offer: made by the borrower, checked by the lender field by field before the library sees it.
 
 use super::clauses::{check_announcements, contract_info, encoded, Announcements, Payouts};
-use super::error::{guarded, require, ContractError};
+use super::error::{guarded, require, require_bytes, ContractError};
 use super::wire;
 use crate::loan::terms::Terms;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut};
@@ -115,9 +115,9 @@ pub fn check_with(
     check_announcements(terms, announcements)?;
     let offer: OfferDlc = wire::read(bytes)?;
     require(OFFER, "protocol_version", offer.protocol_version, PROTOCOL_VERSION)?;
-    require(OFFER, "temporary_contract_id", offer.temporary_contract_id, terms.id().0)?;
+    require_bytes(OFFER, "temporary_contract_id", &offer.temporary_contract_id, &terms.id().0)?;
     require(OFFER, "contract_flags", offer.contract_flags, 0)?;
-    require(OFFER, "chain_hash", offer.chain_hash, terms.chain)?;
+    require_bytes(OFFER, "chain_hash", &offer.chain_hash, &terms.chain)?;
     require(OFFER, "fee_rate_per_vb", offer.fee_rate_per_vb, terms.fee_rate.0)?;
     require(OFFER, "cet_locktime", offer.cet_locktime, 0)?;
     require(OFFER, "refund_locktime", offer.refund_locktime, terms.refund_locktime().0)?;
@@ -139,7 +139,14 @@ pub fn check_with(
         let fresh = "a script other than the principal's";
         return Err(ContractError::field(OFFER, "change_spk or payout_spk", &offer.change_spk, fresh));
     }
-    require(OFFER, "change_serial_id differs", offer.change_serial_id != offer.fund_output_serial_id, true)?;
+    if offer.payout_spk == offer.change_spk {
+        let own = "a script that the change does not go to";
+        return Err(ContractError::field(OFFER, "payout_spk", &offer.payout_spk, own));
+    }
+    if offer.change_serial_id == offer.fund_output_serial_id {
+        let other = "another number than fund_output_serial_id";
+        return Err(ContractError::field(OFFER, "change_serial_id", offer.change_serial_id, other));
+    }
     wire::check_inputs(OFFER, &offer.funding_inputs)?;
     let offering = super::build::offering(&offer)?;
     if offering.get_change_output_and_fees(terms.total(), terms.fee_rate.0, Amount::ZERO).is_err() {

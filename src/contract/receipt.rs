@@ -41,7 +41,10 @@ pub fn announce(terms: &Terms, receipt_key: &SecretKey) -> Result<OracleAnnounce
 /// Requires that `announcement` is the receipt's, by the key the terms name.
 pub fn check(terms: &Terms, announcement: &OracleAnnouncement) -> Result<(), ContractError> {
     require("receipt", "oracle_public_key", announcement.oracle_public_key, terms.receipt_key)?;
-    require("receipt", "oracle_event", &announcement.oracle_event, &event(terms)?)?;
+    if announcement.oracle_event != event(terms)? {
+        let id = event_id(&terms.id());
+        return Err(ContractError::field("receipt", "oracle_event", &announcement.oracle_event.event_id, id));
+    }
     let message = tagged_announcement_msg(&announcement.oracle_event);
     SECP256K1.verify_schnorr(&announcement.announcement_signature, &message, &terms.receipt_key).map_err(|_| {
         ContractError::Signature { which: "receipt announcement".into(), key: terms.receipt_key.to_string() }

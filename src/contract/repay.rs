@@ -176,7 +176,12 @@ fn check_shape(skeleton: &Skeleton, tx: &Transaction) -> Result<(), ContractErro
     if tx.input.len() > MAX_COINS + 1 {
         return Err(ContractError::field(WHAT, "inputs", tx.input.len(), format!("at most {}", MAX_COINS + 1)));
     }
-    require(WHAT, "first input", tx.input.first().map(|input| input.previous_output), Some(skeleton.funding))?;
+    require(
+        WHAT,
+        "first input",
+        tx.input.first().map_or(OutPoint::null(), |input| input.previous_output),
+        skeleton.funding,
+    )?;
     if tx.input.len() < 2 {
         return Err(ContractError::field(WHAT, "inputs", 1, "a coin of the proposer's own beside the 2-of-2"));
     }
@@ -198,9 +203,7 @@ fn check_shape(skeleton: &Skeleton, tx: &Transaction) -> Result<(), ContractErro
         return Err(ContractError::field(WHAT, "outputs", tx.output.len(), "1 to 3"));
     }
     for out in &tx.output {
-        if wire::witness_length(&out.script_pubkey).is_none() {
-            return Err(ContractError::field(WHAT, "outputs", &out.script_pubkey, "P2WPKH or P2TR"));
-        }
+        wire::check_script(WHAT, "outputs", &out.script_pubkey)?;
         if !(dlc::DUST_LIMIT..=Amount::MAX_MONEY).contains(&out.value) {
             let range = format!("{} to {}", dlc::DUST_LIMIT, Amount::MAX_MONEY);
             return Err(ContractError::field(WHAT, "outputs", out.value, range));

@@ -3,7 +3,7 @@
 use super::adaptor;
 use super::build::{self, Built};
 use super::clauses::{Announcements, Payouts};
-use super::error::{require, ContractError};
+use super::error::{require, require_bytes, ContractError};
 use super::fallback;
 use super::offer::FundingCoin;
 use super::wire;
@@ -80,7 +80,8 @@ pub fn check_with(
     let sign: SignDlc = wire::read(bytes)?;
     let built = Built::rebuild(terms, announcements, payouts, offer, accept)?;
     require(SIGN, "protocol_version", sign.protocol_version, offer.protocol_version)?;
-    require(SIGN, "contract_id", sign.contract_id, contract_id(built.skeleton.funding, offer.temporary_contract_id))?;
+    let id = contract_id(built.skeleton.funding, offer.temporary_contract_id);
+    require_bytes(SIGN, "contract_id", &sign.contract_id, &id)?;
     if !sign.tlvs.is_empty() {
         return Err(ContractError::field(SIGN, "tlvs", "records", "none: nobody asked for any"));
     }

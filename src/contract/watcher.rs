@@ -6,7 +6,7 @@
 
 use super::build;
 use super::clauses::{differ, Clause};
-use super::error::{guarded, require, shortened, ContractError};
+use super::error::{guarded, require, require_bytes, shortened, ContractError};
 use super::fallback::check_half;
 use super::settle::{settle_without_keys, Place, Plan, VerifiedAttestation};
 use super::sign::contract_id;
@@ -47,7 +47,7 @@ pub fn settle(
 
 /// The contract of messages that belong together, its exits of the version that both signed.
 fn skeleton(offer: &OfferDlc, accept: &AcceptDlc, sign: &SignDlc) -> Result<Skeleton, ContractError> {
-    require("accept", "temporary_contract_id", accept.temporary_contract_id, offer.temporary_contract_id)?;
+    require_bytes("accept", "temporary_contract_id", &accept.temporary_contract_id, &offer.temporary_contract_id)?;
     require("offer", "cet_locktime", offer.cet_locktime, 0)?;
     // No CET is needed: the one that settles is made from the skeleton.
     let transactions = guarded(|| build::transactions(&[], offer, accept))?;
@@ -59,7 +59,7 @@ fn skeleton(offer: &OfferDlc, accept: &AcceptDlc, sign: &SignDlc) -> Result<Skel
         match check_half("refund", &refund, 0, &skeleton, &accept.funding_pubkey, signature) {
             Ok(()) => {
                 let id = contract_id(skeleton.funding, offer.temporary_contract_id);
-                require("sign", "contract_id", sign.contract_id, id)?;
+                require_bytes("sign", "contract_id", &sign.contract_id, &id)?;
                 return Ok(skeleton);
             }
             Err(error) => refused = Some(error),
@@ -123,8 +123,13 @@ fn quorum(fixing: &ContractInfoInner) -> Result<Quorum, ContractError> {
         threshold: usize::from(several.threshold),
         support_exp: params.map_or(0, |params| params.min_fail_exp).min(FIXING_DIGITS - 2),
     };
-    require("contract_info", "oracle_params", params, Some(&differ(quorum)))?;
-    Ok(quorum)
+    match params == Some(&differ(quorum)) {
+        true => Ok(quorum),
+        false => {
+            let right = "those of half a percent, as our contracts have them";
+            Err(ContractError::field("contract_info", "oracle_params", "others", right))
+        }
+    }
 }
 
 /// The steps of a step function: neighbours that pay alike are one.

@@ -111,11 +111,12 @@ pub fn witness_length(script: &bitcoin::Script) -> Option<u16> {
     }
 }
 
-/// Requires a payout or change script anyone can relay: P2WPKH or P2TR.
+/// Requires a payout or change script that anyone relays and its owner can spend: P2WPKH, or P2TR of a key that is on
+/// the curve.
 pub fn check_script(message: &'static str, field: &'static str, script: &bitcoin::Script) -> Result<(), ContractError> {
-    match witness_length(script) {
-        Some(_) => Ok(()),
-        None => Err(ContractError::field(message, field, script, "P2WPKH or P2TR")),
+    match crate::loan::check::is_payable(script) {
+        true => Ok(()),
+        false => Err(ContractError::field(message, field, script, "P2WPKH, or P2TR with a valid key")),
     }
 }
 

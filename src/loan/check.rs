@@ -8,7 +8,7 @@ use super::units::{cents_for_sats_floor, BasisPoints, Cents, Day, Days, SatPerVb
 use super::version::{other_version, CURRENCY, CURVE, TERMS_MAX};
 use bitcoin::constants::ChainHash;
 use bitcoin::secp256k1::XOnlyPublicKey;
-use bitcoin::{absolute, Amount, WitnessVersion};
+use bitcoin::{absolute, Amount, Script};
 use hypothec_oracle::ladder::{HIGHEST, LOWEST};
 use thiserror::Error;
 
@@ -127,11 +127,7 @@ impl Terms {
             return Err(TermsError::SameNonce { field: "borrower_nonce and lender_nonce" });
         }
         let script = &self.principal_script;
-        let taproot_key =
-            || script.as_bytes().get(2..).is_some_and(|key| bitcoin::XOnlyPublicKey::from_slice(key).is_ok());
-        let payable = script.is_p2wpkh()
-            || (script.is_p2tr() && script.witness_version() == Some(WitnessVersion::V1) && taproot_key());
-        match payable {
+        match is_payable(script) {
             true => Ok(()),
             false => Err(TermsError::PrincipalScript { found: script.to_hex_string().chars().take(80).collect() }),
         }
@@ -254,6 +250,12 @@ impl Terms {
         }
         Ok(())
     }
+}
+
+/// Whether what is paid to `script` can be spent again and is relayed: P2WPKH, or P2TR of a key that is on the curve.
+pub fn is_payable(script: &Script) -> bool {
+    let taproot_key = || script.as_bytes().get(2..).is_some_and(|key| XOnlyPublicKey::from_slice(key).is_ok());
+    script.is_p2wpkh() || (script.is_p2tr() && taproot_key())
 }
 
 fn in_range(field: &'static str, found: Amount, min: Amount, max: Amount) -> Result<(), TermsError> {

@@ -239,10 +239,7 @@ impl Core {
             }
             PeerEvent::Message(peer, frame) => match Message::read(frame.kind, &frame.bytes) {
                 Ok(message) => self.on_message(peer, message),
-                Err(e) => {
-                    tracing::warn!(%peer, "message of type {} refused: {e}", frame.kind);
-                    Ok(())
-                }
+                Err(e) => self.on_unreadable(peer, &frame, &e),
             },
         }
     }

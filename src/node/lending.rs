@@ -1,6 +1,6 @@
 //! Beginning a loan: no coin twice, no more than the policy lends at once, no work for nothing.
 
-use super::core::Core;
+use super::core::{refused, Core};
 use super::present;
 use super::tools::error;
 use super::view::ErrorView;
@@ -82,6 +82,8 @@ impl Core {
             if !ended {
                 return Ok(Err(error(ErrorCode::Coins, format!("a coin is promised to loan {earlier} already"))));
             }
+            let text = "its coins were promised to another loan of yours, which goes on in its place";
+            self.send(peer, &refused(earlier.0, ErrorCode::Superseded, text));
         }
         let idle = |id: &LoanId| self.loans.get(id).is_some_and(|loan| matches!(loan.stage, Stage::Cancelled { .. }));
         let wasted = |coin: &&OutPoint| {

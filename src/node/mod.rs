@@ -27,6 +27,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod unreadable;
 pub mod view;
 
 pub use config::Config;

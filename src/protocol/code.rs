@@ -79,6 +79,8 @@ codes! {
         Rotated = "rotated",
         /// The loan does not stand where this could be done.
         Stage = "stage",
+        /// Another negotiation took its place.
+        Superseded = "superseded",
         /// The terms are not allowed.
         Terms = "terms",
         /// A touch of the loan is true, or may be.
@@ -89,6 +91,8 @@ codes! {
         UnknownOracle = "unknown_oracle",
         /// No such quote is open.
         UnknownQuote = "unknown_quote",
+        /// A message of a known type that cannot be read.
+        Unreadable = "unreadable",
     }
     own: {
         /// The request cannot be read, or asks for what cannot be.

@@ -196,6 +196,9 @@ pub enum MessageError {
     /// The fields cannot be read.
     #[error(transparent)]
     Fields(#[from] TlvError),
+    /// A DLC message that ends before it names its contract.
+    #[error("it has {0} bytes, and ends before it names its loan")]
+    CutShort(usize),
     /// Too long.
     #[error("a message of {0} bytes; the most is {MAX_MESSAGE}")]
     TooLong(usize),
@@ -213,6 +216,9 @@ macro_rules! kinds {
             pub fn read(kind: u16, payload: &[u8]) -> Result<Message, MessageError> {
                 if payload.len() > MAX_MESSAGE {
                     return Err(MessageError::TooLong(payload.len()));
+                }
+                if named_at(kind).is_some_and(|start| payload.len() < start + 32) {
+                    return Err(MessageError::CutShort(payload.len()));
                 }
                 match kind {
                     $($kind => Ok(Message::$name($name::from_tlv(payload)?).cleaned()),)*
@@ -260,6 +266,34 @@ impl Message {
         }
     }
 }
+
+/// What an unreadable message of type `kind` is about: request or loan, where its bytes are long enough to name one.
+/// A sign names its contract, which is not the loan.
+pub fn about(kind: u16, payload: &[u8]) -> Option<[u8; 32]> {
+    let start = match named_at(kind) {
+        Some(_) if kind == SIGN => return None,
+        Some(start) => start,
+        // The first record of each of ours: type 0, 32 bytes.
+        None if payload.starts_with(&[0, 32]) => 2,
+        None => return None,
+    };
+    payload.get(start..start + 32)?.try_into().ok()
+}
+
+/// Where the payload of a DLC message names its contract, 32 bytes.
+fn named_at(kind: u16) -> Option<usize> {
+    match kind {
+        // After version, flags and chain; after the version.
+        OFFER => Some(37),
+        ACCEPT | SIGN => Some(4),
+        _ => None,
+    }
+}
+
+/// Type of [`Refused`]: the one message that is never answered by another of its type.
+pub const REFUSED: u16 = 33005;
+/// Type of [`Quote`].
+pub const QUOTE: u16 = 33003;
 
 /// The DLC messages carry their type as their first two bytes; the peer network carries it by itself.
 fn with_kind(kind: u16, payload: &[u8]) -> Vec<u8> {

@@ -44,11 +44,21 @@ pub fn price_offered(proposer: Role, spot: Cents) -> Cents {
 /// May `proposer` use `price` while we see `spot`? Never in its own favour: a borrower owes less at a higher price, a
 /// lender gets more at a lower one. And near, so that nobody pays by mistake.
 pub fn is_price_fair(proposer: Role, spot: Cents, price: Cents) -> bool {
-    let against = match proposer {
+    why_unfair(proposer, spot, price).is_none()
+}
+
+/// Why a price is not [fair](is_price_fair), in words; `None` where it is.
+pub fn why_unfair(proposer: Role, spot: Cents, price: Cents) -> Option<String> {
+    let found = format!("it uses {price} per bitcoin, and spot is {spot}");
+    let is_against = match proposer {
         Role::Borrower => price <= spot,
         Role::Lender => price >= spot,
     };
-    against && deadline::is_near(spot, price)
+    match (is_against, deadline::is_near(spot, price)) {
+        (true, true) => None,
+        (true, false) => Some(format!("{found}: more than 0.5 % apart, which is taken for a mistake")),
+        (false, _) => Some(format!("{found}: that favours the {proposer}, and it is never in the proposer's favour")),
+    }
 }
 
 /// Does a proposal of `at` still stand?
@@ -141,6 +151,18 @@ mod tests {
         ];
         for (proposer, price, fair) in cases {
             assert_eq!(is_price_fair(proposer, SPOT, Cents(price)), fair, "{proposer} at {price}");
+        }
+    }
+
+    #[test]
+    fn a_price_that_favours_the_other_side_is_not_said_to_favour_its_proposer() {
+        let why = |proposer, price| why_unfair(proposer, SPOT, Cents(price)).unwrap();
+        assert!(
+            why(Role::Borrower, 10_000_001).contains("that favours the borrower, and it is never in the proposer's")
+        );
+        assert!(why(Role::Lender, 9_000_000).contains("that favours the lender, and it is never in the proposer's"));
+        for far in [why(Role::Borrower, 9_000_000), why(Role::Lender, 11_000_000)] {
+            assert!(far.ends_with("more than 0.5 % apart, which is taken for a mistake"), "{far}");
         }
     }
 

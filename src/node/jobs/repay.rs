@@ -201,12 +201,8 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
             format!("it counts the debt at {}, and it is {now}", message.at),
         ));
     }
-    if !proposal::is_price_fair(proposer, spot, message.price) {
-        let text = format!(
-            "it uses {} per bitcoin, and spot is {spot}: within 0.5 %, and never in the proposer's favour",
-            message.price
-        );
-        return Err(Trouble::refuse(ErrorCode::Repayment, text));
+    if let Some(why) = proposal::why_unfair(proposer, spot, message.price) {
+        return Err(Trouble::refuse(ErrorCode::Repayment, why));
     }
     let estimate = tools.fee_estimate().await?.0;
     let coins = coins_of(&tools, &proposal, estimate).await?;

@@ -1,0 +1,34 @@
+//! A message of a known type that cannot be read: its sender is told, so that nobody waits for an answer that cannot come.
+
+use super::core::{refused, Core};
+use super::tools::lock;
+use crate::loan::terms::LoanId;
+use crate::peer::Frame;
+use crate::protocol::messages::{about, MessageError, Refused, QUOTE, REFUSED};
+use crate::protocol::{ErrorCode, Input};
+use bitcoin::secp256k1::PublicKey;
+
+impl Core {
+    /// Refuses it by name. What it is about ends as after any other refusal of ours.
+    pub(super) fn on_unreadable(&mut self, peer: PublicKey, frame: &Frame, error: &MessageError) -> anyhow::Result<()> {
+        tracing::debug!(%peer, "message of type {} refused: {error}", frame.kind);
+        // Two nodes that cannot read each other's refusals would go on for ever.
+        if frame.kind == REFUSED {
+            return Ok(());
+        }
+        let text = format!("a message of type {} cannot be read: {error}", frame.kind);
+        let about = about(frame.kind, &frame.bytes);
+        if let Some(waiter) = about.filter(|_| frame.kind == QUOTE).and_then(|id| lock(&self.tools.waiters).remove(&id))
+        {
+            let code = ErrorCode::Unreadable.word().into();
+            let _ = waiter.send(Err(Refused { about: about.unwrap_or_default(), code, message: text.clone() }));
+        }
+        self.send(peer, &refused(about.unwrap_or_default(), ErrorCode::Unreadable, &text));
+        let id = LoanId(about.unwrap_or_default());
+        if self.loans.get(&id).is_some_and(|loan| loan.peer == peer) {
+            // Where nothing was signed that the other side could use, the loan ends here.
+            return self.tell(id, Input::Cancel { reason: format!("we refused: {text}") });
+        }
+        Ok(())
+    }
+}
