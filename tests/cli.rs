@@ -144,7 +144,8 @@ fn loan() -> Value {
 fn quote() -> Value {
     json!({
         "loan_id": LOAN, "lender": KEY, "principal_sats": 50_000_000, "principal_cents": 5_000_000,
-        "collateral_sats": 100_000_000, "reference_price_cents": 10_000_000, "ltv_bp": 5_000, "apr_bp": 1_000,
+        "asked_cents": 5_000_005, "collateral_sats": 100_000_000, "reference_price_cents": 10_000_000, "ltv_bp": 5_000,
+        "ltv_at_due_bp": 5_124, "minimum_interest_days": 14, "apr_bp": 1_000,
         "start": 1_584_007_200, "days": 90, "due": 1_591_783_200, "owed_at_due_cents": 5_123_288,
         "owed_at_least_cents": 5_019_179, "expires": 1_584_006_000, "cushion_bp": 500,
         "levels": [level("20200312", 64_200), level("20200610", 65_700)],
@@ -289,14 +290,14 @@ fn a_quote_says_everything_before_commitment() {
     let text = stand.good(&args);
     for part in [
         "50,000,000 sat (0.50000000 BTC)",
-        "worth $50,000.00",
+        "worth $50,000.00, $0.05 less than you asked: the lender lends a coin it has",
         "100,000,000 sat (1.00000000 BTC)",
         "$100,000.00 per bitcoin",
-        "50 % at the start",
+        "$50,000.00, 50 % of the collateral's worth today",
         "10 % a year",
         "owed at due",
-        "$51,232.88",
-        "$50,191.79",
+        "$51,232.88, 51.24 % of the collateral's worth today",
+        "at least $50,191.79: 14 days of interest, however early",
         "100,012,345 sat",
         "2020-03-12",
         "$64,200",
@@ -315,6 +316,12 @@ fn a_quote_says_everything_before_commitment() {
     let sent = json!({ "lender": lender, "principal_cents": 5_000_005, "collateral_sats": 100_000_000, "days": 90 });
     assert_eq!(stand.asked(), [("POST /v1/quotes".to_owned(), sent)]);
     assert_eq!(stand.json(&args), quote());
+    // Asked and offered alike, for so short a term that every day counts anyway.
+    let mut short = quote();
+    short["asked_cents"] = json!(5_000_000);
+    short["owed_at_least_cents"] = json!(5_123_288);
+    let text = Stand::new(vec![("POST /v1/quotes", short)]).good(&args);
+    assert!(text.contains("worth $50,000.00, as you asked") && !text.contains("repaid early"), "{text}");
 }
 
 #[test]

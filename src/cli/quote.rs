@@ -9,6 +9,7 @@ use crate::loan::units::{BasisPoints, WHOLE};
 use bitcoin::Amount;
 use clap::Args;
 use hypothec_oracle::units::Cents;
+use std::cmp::Ordering;
 
 /// How many levels a person is shown when the term is long: the first and the last.
 const LEVELS_SHOWN: usize = 7;
@@ -61,15 +62,20 @@ fn summary(quote: &QuoteView) -> String {
     let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
     row("lender", quote.lender.to_string());
     row("you get", both(quote.principal_sats));
-    row("", format!("worth {}, which the debt counts from", usd(quote.principal_cents)));
+    row("", principal(quote));
     row("you lock", both(quote.collateral_sats));
     row("at a price of", format!("{} per bitcoin", usd(quote.reference_price_cents)));
-    row("loan to value", format!("{} at the start", BasisPoints(quote.ltv_bp)));
     row("rate", format!("{} a year, simple, by the day", BasisPoints(quote.apr_bp)));
     row("from", moment(quote.start));
     row("due", format!("{}, after {}", moment(quote.due), count(quote.days.into(), "day")));
-    row("owed at due", usd(quote.owed_at_due_cents));
-    row("earlier at least", usd(quote.owed_at_least_cents));
+    let share = |cents, ltv| format!("{}, {} of the collateral's worth today", usd(cents), BasisPoints(ltv));
+    row("owed at start", share(quote.principal_cents, quote.ltv_bp));
+    row("owed at due", share(quote.owed_at_due_cents, quote.ltv_at_due_bp));
+    if quote.owed_at_least_cents < quote.owed_at_due_cents {
+        let least = count(quote.minimum_interest_days.into(), "day");
+        let text = format!("at least {}: {least} of interest, however early", usd(quote.owed_at_least_cents));
+        row("repaid early", text);
+    }
     for (index, oracle) in quote.oracles.iter().enumerate() {
         let name = match (index, quote.oracles.len()) {
             (0, 1) => "oracle".to_owned(),
@@ -80,6 +86,18 @@ fn summary(quote: &QuoteView) -> String {
     }
     row("you need", format!("{} in your wallet, your fees included", both(quote.needs_sats)));
     grid.text()
+}
+
+/// What is lent in dollars, beside what was asked.
+fn principal(quote: &QuoteView) -> String {
+    let worth = format!("worth {}", usd(quote.principal_cents));
+    let other = usd(quote.principal_cents.abs_diff(quote.asked_cents));
+    let than = match quote.principal_cents.cmp(&quote.asked_cents) {
+        Ordering::Equal => return format!("{worth}, as you asked"),
+        Ordering::Less => "less than",
+        Ordering::Greater => "more than",
+    };
+    format!("{worth}, {other} {than} you asked: the lender lends a coin it has, or whole sats")
 }
 
 fn levels(quote: &QuoteView) -> String {

@@ -50,7 +50,7 @@ fn level(terms: &Terms, day: &TouchDay) -> Option<LevelView> {
 }
 
 /// Everything about a quote before commitment.
-pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractError> {
+pub fn quote(terms: &Terms, lender: PublicKey, asked: Cents) -> Result<QuoteView, ContractError> {
     let days = terms.touch_days();
     let curve = curve::fixing_curve(terms);
     let error = curve::achieved_error(terms, &curve.intervals);
@@ -58,21 +58,24 @@ pub fn quote(terms: &Terms, lender: PublicKey) -> Result<QuoteView, ContractErro
     let touches = days.len().saturating_mul(quorum.groups().len());
     let signatures = touches.saturating_add(1).saturating_add(difference::signatures(quorum, &curve.intervals)?);
     let needs = borrower_shares(terms, 1)?.required;
-    let ltv = ltv_ceil(terms.principal, terms.collateral, terms.reference_price);
+    let ltv = |owed| ltv_ceil(owed, terms.collateral, terms.reference_price).map_or(0, |ltv| ltv.0);
     Ok(QuoteView {
         loan_id: terms.id(),
         lender,
         principal_sats: terms.principal_sats.to_sat(),
         principal_cents: terms.principal.0,
+        asked_cents: asked.0,
         collateral_sats: terms.collateral.to_sat(),
         reference_price_cents: terms.reference_price.0,
-        ltv_bp: ltv.map_or(0, |ltv| ltv.0),
+        ltv_bp: ltv(terms.owed_at(terms.start)),
+        ltv_at_due_bp: ltv(terms.owed_at_due()),
         apr_bp: terms.apr.0,
         start: terms.start.0,
         days: terms.days.0,
         due: terms.due().0,
         owed_at_due_cents: terms.owed_at_due().0,
         owed_at_least_cents: terms.repayment_at(terms.start).0,
+        minimum_interest_days: terms.minimum_interest_days.min(terms.days).0,
         expires: terms.expires.0,
         cushion_bp: terms.cushion.0,
         levels: days.iter().filter_map(|day| level(terms, day)).collect(),

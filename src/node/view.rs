@@ -296,12 +296,16 @@ pub struct QuoteView {
     pub principal_sats: u64,
     /// What the debt counts from.
     pub principal_cents: u64,
+    /// What was asked for, cents. The principal may differ: a lender lends a coin that it has.
+    pub asked_cents: u64,
     /// Collateral locked.
     pub collateral_sats: u64,
     /// Spot, cents per bitcoin.
     pub reference_price_cents: u64,
-    /// Loan to value at the start, basis points.
+    /// Loan to value at the start, basis points: of the principal, which is what is owed then.
     pub ltv_bp: u32,
+    /// Loan to value at due, at the same price, basis points: of what is owed then.
+    pub ltv_at_due_bp: u32,
     /// Yearly rate, basis points.
     pub apr_bp: u32,
     /// Start, unix.
@@ -312,8 +316,10 @@ pub struct QuoteView {
     pub due: u32,
     /// Owed at due, cents.
     pub owed_at_due_cents: u64,
-    /// What the earliest repayment costs, cents.
+    /// What the earliest repayment costs, cents: the principal and the interest of `minimum_interest_days`.
     pub owed_at_least_cents: u64,
+    /// Days of interest that even the earliest repayment pays.
+    pub minimum_interest_days: u32,
     /// When the quote ends, unix.
     pub expires: u32,
     /// Taken from the surplus on a touch, basis points of what is owed.

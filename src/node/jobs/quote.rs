@@ -206,7 +206,7 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     let quote = exchange(tools, lender, &address, &asked).await?;
     let (terms, receipt) = check_quote(tools, lender, &asked, &quote).await?;
     let announcements = fetch(tools, &terms, receipt).await?;
-    let view = present::quote(&terms, lender).map_err(Trouble::later)?;
+    let view = present::quote(&terms, lender, asked.principal).map_err(Trouble::later)?;
     Ok(Got { peer: lender, terms, announcements, view })
 }
 
