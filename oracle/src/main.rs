@@ -1,5 +1,6 @@
 //! The oracle as a program of its own; all of it is in the library.
 
+use hypothec_oracle::foreign::printable;
 use std::process::ExitCode;
 use tracing_subscriber::EnvFilter;
 
@@ -10,7 +11,8 @@ async fn main() -> ExitCode {
     match hypothec_oracle::daemon::main(std::env::args_os()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("hypothec-oracle: {error:#}");
+            // What others said was cleaned where it was heard; nothing that was missed reaches the terminal.
+            eprintln!("hypothec-oracle: {}", printable(&format!("{error:#}")));
             ExitCode::FAILURE
         }
     }

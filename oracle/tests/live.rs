@@ -102,6 +102,44 @@ async fn a_live_oracle_serves_a_price_and_passes_a_strangers_audit_before_and_af
     std::fs::write(&policy, SAMPLE).unwrap();
     let refused = oracle(&["run", "--config", &config.to_string_lossy()]);
     assert!(String::from_utf8_lossy(&refused.stderr).contains("make it version 2"), "{refused:?}");
+    // Published anew under the same number it would be a contradiction, so a lost file is asked for.
+    std::fs::remove_file(data.join("policies.json")).unwrap();
+    let refused = oracle(&["run", "--config", &config.to_string_lossy()]);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("put the newest copy back"), "{refused:?}");
+}
+
+/// What an oracle without a policy file published before there was a second reading.
+const OF_BEFORE: &str = r#"[{"version":1,"effective":0,"venues":["kraken","coinbase","bitstamp","bitfinex","gemini"],"tick_seconds":5,"max_age_seconds":30,"max_ahead_seconds":5,"max_unchanged_seconds":300,"max_spread_bp":50,"max_deviation_bp":150,"quorum":3,"held_ticks":12,"held_within_seconds":120,"low_min_held":12,"fixing_window_seconds":1800,"fixing_min_ticks":180,"freeze_seconds":120}]"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_oracle_of_before_goes_on_by_its_policy_and_reads_answers_the_new_way_from_the_next_hour() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let venues = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, axum::Router::new().fallback(venue)).await });
+    let folder = tempfile::tempdir().unwrap();
+    let (data, config) = (folder.path().join("oracle"), folder.path().join("oracle.toml"));
+    assert!(oracle(&["init", "--insecure-plain", "--data", &data.to_string_lossy()]).status.success());
+    std::fs::write(data.join("policies.json"), OF_BEFORE).unwrap();
+    let mut text = format!("data = {data:?}\nnetwork = \"regtest\"\nlive = true\n[venue_urls]\n");
+    for name in ["kraken", "coinbase", "bitstamp", "bitfinex", "gemini"] {
+        text += &format!("{name} = {venues:?}\n");
+    }
+    std::fs::write(&config, text).unwrap();
+    let mut seen = Vec::new();
+    for _ in 0..2 {
+        let running = start(&config);
+        let key: serde_json::Value = reqwest::get(format!("{}/pubkey", running.1)).await.unwrap().json().await.unwrap();
+        let page: PolicyPage = reqwest::get(format!("{}/v1/policy", running.1)).await.unwrap().json().await.unwrap();
+        for signed in &page.policies {
+            signed.verify(&key["pubkey"].as_str().unwrap().parse().unwrap()).unwrap();
+        }
+        let [before, next] = page.policies.as_slice() else { panic!("two versions: {page:?}") };
+        assert_eq!(serde_json::to_string(&[&before.policy]).unwrap(), OF_BEFORE);
+        assert_eq!((next.policy.version, u32::from(next.policy.reading)), (2, 2));
+        assert!(next.policy.effective.0.is_multiple_of(3_600) && next.policy.effective.0 > 1_700_000_000);
+        seen.push(next.policy.clone());
+    }
+    assert_eq!(seen[0], seen[1], "said once");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,6 +58,22 @@ pub fn published(data: &Path) -> anyhow::Result<Policies> {
     Policies::new(read(data)?).context("understand the published policies")
 }
 
+/// Refuses to go on with fewer versions than the newest tick names. They were lost, and one published anew under a number
+/// that was signed before would prove that the oracle contradicts itself.
+///
+/// # Errors
+/// When the version of the newest tick is not among them.
+pub fn check_whole(policies: &Policies, ticked: Option<u32>) -> anyhow::Result<()> {
+    match ticked {
+        Some(version) if policies.all().iter().all(|policy| policy.version != version) => bail!(
+            "policies.json is missing or older than the tick log, whose last tick is of policy version {version}: put the \
+             newest copy back (whoever kept /v1/policy has the numbers). A version signed twice with other numbers would \
+             prove that this oracle contradicts itself"
+        ),
+        _ => Ok(()),
+    }
+}
+
 /// What an oracle without a file has next: the first, or the sample's numbers of today after those of before.
 fn successor(policies: &Policies, now: Time) -> Option<Policy> {
     let Some(newest) = policies.all().last() else { return Some(Policy::default()) };
@@ -131,5 +147,18 @@ mod tests {
         let own = Policy { reading: Reading::First, quorum: 4, ..Policy::default() };
         write(data, std::slice::from_ref(&own)).unwrap();
         assert_eq!(publish(data, None, true, now).unwrap().all(), [own]);
+    }
+
+    #[test]
+    fn policies_that_the_tick_log_knows_and_the_folder_does_not_are_asked_for() {
+        let [first, second] =
+            [1, 2].map(|version| Policy { version, effective: Time(HOUR * (version - 1)), ..Policy::default() });
+        let whole = Policies::new(vec![first.clone(), second]).unwrap();
+        check_whole(&whole, Some(2)).unwrap();
+        check_whole(&Policies::default(), None).unwrap();
+        for lost in [Policies::new(vec![first]).unwrap(), Policies::default()] {
+            let said = check_whole(&lost, Some(2)).unwrap_err().to_string();
+            assert!(said.contains("policy version 2") && said.contains("put the newest copy back"), "{said}");
+        }
     }
 }

@@ -24,7 +24,7 @@ use super::{private, rotation, same_operator, webhook};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
 use crate::ticklog::chain::End;
-use crate::ticklog::entry::Head;
+use crate::ticklog::entry::{Entry, Head};
 use crate::units::{Time, DAY};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
@@ -234,6 +234,15 @@ fn check_clock(config: &Config, frozen_until: Time) -> anyhow::Result<()> {
 /// The live feed, its venues already being asked.
 fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Result<Live> {
     let log = TickLog::open(&config.data)?;
+    let mut ticked = None;
+    if let Some(end) = log.end() {
+        let newest = &mut |entry: Entry| {
+            ticked = Some(entry.policy);
+            Ok(())
+        };
+        log.reader().ticks_from(end.at, newest).context("read the tick log's last tick")?;
+    }
+    policies::check_whole(&policies::published(&config.data)?, ticked)?;
     let alone = config.replicas.postgres.is_none() && config.replicas.peers.is_empty();
     let policies = policies::publish(&config.data, choice.policy.as_deref(), alone, config.clock.now()?)?;
     let keys = Arc::clone(keys);
