@@ -8,7 +8,7 @@ use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{Cents, Time};
 use hypothec::loan::LoanId;
-use hypothec::protocol::messages::{Ready, Refused, RepayRequest};
+use hypothec::protocol::messages::{QuoteRequest, Ready, Refused, RepayRequest};
 use hypothec::protocol::{Exit, Message, Stage};
 use std::time::Duration;
 use world::stranger::Stranger;
@@ -112,6 +112,23 @@ async fn a_message_that_cannot_be_read_is_refused_by_name_and_ends_what_it_is_ab
     // A refusal that cannot be read is not refused in turn: the next word is the answer to the next question.
     stranger.net.send(stranger.peer, hypothec::peer::Frame { kind: 33005, bytes: vec![1] }).unwrap();
     stranger.ask(300_000, 2).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_reads_none_of_our_versions_is_refused_by_naming_both() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    for (versions, said) in [(vec![3, 4], "3 and 4"), (vec![1], "1"), (vec![], "none")] {
+        let asked = QuoteRequest { versions, ..stranger.request(300_000, 2) };
+        let request = asked.request;
+        stranger.say(&Message::QuoteRequest(asked));
+        let refused = stranger.refusal(request).await;
+        let text = format!("the request speaks terms version {said}; this lender's new loans are of 2");
+        assert_eq!((refused.code.as_str(), refused.message), ("terms", text));
+    }
+    let quoted = stranger.quote(300_000, 2).await;
+    let terms = quoted.terms;
+    assert_eq!((terms.version, terms.transaction_version, terms.minimum_threshold), (2, Some(3), Some(1)));
 }
 
 #[tokio::test(flavor = "multi_thread")]

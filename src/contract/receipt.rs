@@ -1,6 +1,6 @@
 //! The receipt: the lender's own one-outcome event, with a key and a nonce new for every loan.
 //!
-//! It is announced and attested exactly as an oracle would, so that any DLC software can settle it.
+//! It is announced and attested exactly as an oracle would.
 
 use super::error::{require, ContractError};
 use crate::loan::terms::{LoanId, Terms};

@@ -80,6 +80,31 @@ fn shorten<T>(list: &mut Vec<T>) {
     list.truncate(list.len() - 1);
 }
 
+/// Taproot of 32 bytes that are the x of no point.
+fn no_key() -> ScriptBuf {
+    ScriptBuf::from_bytes([&[0x51, 0x20][..], &[0xff; 32]].concat())
+}
+
+#[test]
+fn a_refusal_shows_values_as_people_write_them() {
+    let said = |change: fn(&mut OfferDlc)| {
+        let mut offer = scene().honest.offer.clone();
+        change(&mut offer);
+        refusal(check_offer(&wire::write(&offer)), "a wrong offer")
+    };
+    let chain = bitcoin::hex::DisplayHex::to_lower_hex_string(&terms().chain[..]);
+    let other = said(|o| o.chain_hash = [0xab; 32]);
+    assert_eq!(other, format!("offer.chain_hash is {}, expected {chain}", "ab".repeat(32)));
+    let id = said(|o| o.temporary_contract_id = [1; 32]);
+    assert_eq!(id, format!("offer.temporary_contract_id is {}, expected {}", "01".repeat(32), terms().id()));
+    let number = scene().honest.offer.fund_output_serial_id;
+    let serial = said(|o| o.change_serial_id = o.fund_output_serial_id);
+    let right = "another number than fund_output_serial_id";
+    assert_eq!(serial, format!("offer.change_serial_id is {number}, expected {right}"));
+    let money = said(|o| o.offer_collateral = Amount::from_sat(1));
+    assert_eq!(money, "offer.offer_collateral is 0.00000001 BTC, expected 1 BTC");
+}
+
 const OFFERS: &[Case<OfferDlc>] = &[
     ("another version", "protocol_version", |o| o.protocol_version = 2),
     ("refund to the lender", "contract_flags", |o| o.contract_flags = 1),
@@ -109,6 +134,9 @@ const OFFERS: &[Case<OfferDlc>] = &[
     ("payout to the principal's address", "payout_spk", |o| o.payout_spk = terms().principal_script.clone()),
     ("change to the principal's address", "change_spk", |o| o.change_spk = terms().principal_script.clone()),
     ("bare change", "change_spk", |o| o.change_spk = ScriptBuf::from_bytes(vec![0x51])),
+    ("payout and change to one address", "payout_spk", |o| o.payout_spk = o.change_spk.clone()),
+    ("payout to a taproot key that is none", "payout_spk", |o| o.payout_spk = no_key()),
+    ("change to a taproot key that is none", "change_spk", |o| o.change_spk = no_key()),
     ("change and funding in one place", "change_serial_id", |o| o.change_serial_id = o.fund_output_serial_id),
     ("no coins", "funding_inputs", |o| o.funding_inputs.clear()),
     ("seventeen coins", "funding_inputs", |o| {
@@ -207,6 +235,7 @@ const ACCEPTS: &[Case<AcceptDlc>] = &[
     ("the principal to the lender", "change_spk", |a| a.change_spk = script(&secret(23))),
     ("the payout to the borrower's payout", "payout_spk", |a| a.payout_spk = scene().honest.offer.payout_spk.clone()),
     ("the payout to the principal", "payout_spk", |a| a.payout_spk = terms().principal_script.clone()),
+    ("the payout to the borrower's change", "payout_spk", |a| a.payout_spk = scene().honest.offer.change_spk.clone()),
     ("the payout to nobody", "payout_spk", |a| a.payout_spk = ScriptBuf::new()),
     ("the payout to a longer script, off the principal", "payout_spk", |a| {
         let key = bitcoin::key::TweakedPublicKey::dangerous_assume_tweaked(terms().receipt_key);

@@ -144,6 +144,10 @@ const CASES: &[Case] = &[
     ("a script nobody relays", "outputs", |t| {
         t.output.last_mut().unwrap().script_pubkey = ScriptBuf::from_bytes(vec![0x51; 50])
     }),
+    ("a taproot key that is none", "outputs", |t| {
+        let script = [&[0x51, 0x20][..], &[0xff; 32]].concat();
+        t.output.last_mut().unwrap().script_pubkey = ScriptBuf::from_bytes(script)
+    }),
     ("a note in an output", "outputs", |t| t.output[1].script_pubkey = ScriptBuf::new_op_return([7; 20])),
     ("outputs without end", "outputs", |t| {
         let more = TxOut { value: Amount::from_sat(1_000), script_pubkey: script(&secret(40)) };

@@ -166,9 +166,21 @@ impl Stranger {
 
     /// A quote for dollars against one bitcoin, or the refusal.
     pub async fn ask(&mut self, principal_cents: u64, days: u32) -> Result<Quote, Refused> {
-        let request = rand::random::<[u8; 32]>();
-        let asked = QuoteRequest {
-            request,
+        let asked = self.request(principal_cents, days);
+        let request = asked.request;
+        self.say(&Message::QuoteRequest(asked));
+        self.message("a quote", |message| match message {
+            Message::Quote(quote) if quote.request == request => Some(Ok(quote)),
+            Message::Refused(refused) if refused.about == request => Some(Err(refused)),
+            _ => None,
+        })
+        .await
+    }
+
+    /// A request for dollars against one bitcoin.
+    pub fn request(&mut self, principal_cents: u64, days: u32) -> QuoteRequest {
+        QuoteRequest {
+            request: rand::random(),
             chain: bitcoin::blockdata::constants::ChainHash::REGTEST.to_bytes(),
             principal: Cents(principal_cents),
             collateral: Amount::ONE_BTC,
@@ -178,14 +190,7 @@ impl Stranger {
             principal_script: self.script(),
             versions: TERMS_VERSIONS.collect(),
             minimum_threshold: 1,
-        };
-        self.say(&Message::QuoteRequest(asked));
-        self.message("a quote", |message| match message {
-            Message::Quote(quote) if quote.request == request => Some(Ok(quote)),
-            Message::Refused(refused) if refused.about == request => Some(Err(refused)),
-            _ => None,
-        })
-        .await
+        }
     }
 
     /// A quote with everything its contract is locked to.
