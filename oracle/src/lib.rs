@@ -5,6 +5,7 @@
 //! attestations. Nothing in either knows what a loan is.
 
 pub mod announce;
+pub mod bucket;
 pub mod bundle;
 pub mod clock;
 pub mod contradiction;

@@ -13,6 +13,7 @@ mod events;
 mod init;
 mod line;
 mod loan;
+pub mod log;
 mod node;
 mod oracle;
 mod out;

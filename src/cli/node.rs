@@ -1,6 +1,7 @@
 //! `hypothec node`: the node itself, until it is told to stop.
 
 use super::line::Place;
+use super::log;
 use super::out::print;
 use crate::api;
 use crate::node::config::Config;
@@ -14,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use tokio::signal::unix::{signal, SignalKind};
 use tokio::sync::oneshot;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 /// Run the node; it watches and settles by itself until Ctrl-C or SIGTERM
 ///
@@ -108,12 +109,7 @@ fn say_started(
 
 /// What the node does goes to standard error; a second call changes nothing.
 pub(super) fn log_to_stderr() {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=warn"));
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .try_init();
+    let _ = log::to(std::io::stderr, std::io::stderr().is_terminal()).try_init();
 }
 
 /// Ctrl-C, or SIGTERM as a service manager sends it; listened to from the call on.

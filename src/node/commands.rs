@@ -24,7 +24,6 @@ use crate::protocol::{ErrorCode, Input, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Address, Amount, Txid};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Name of the document the policy is kept in.
@@ -310,7 +309,7 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
     }
     let name = format!("{ORACLES}{}", client.key());
     tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error(ErrorCode::Internal, e))?;
-    let oracle = Oracle { client: Arc::new(client), spot, trouble: None };
+    let oracle = Oracle::new(client, tools.network, spot);
     let view = oracle_view(tools, &oracle);
     lock(&tools.oracles).insert(view.pubkey, oracle);
     Ok(view)

@@ -2,9 +2,11 @@
 
 use super::events::Book;
 use super::handle::{Command, Reply};
-use super::jobs::{self, Done, Given, Got, Key, Outcome};
+use super::jobs::{self, Done, Got, Key, Outcome};
+use super::limits::Limits;
 use super::notify::Notifier;
 use super::present;
+use super::quotes::QuoteBook;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
@@ -57,7 +59,8 @@ pub struct Core {
     pub moment: Moment,
     pub tip: Option<BlockHash>,
     pub policy: Policy,
-    pub given: HashMap<LoanId, Given>,
+    pub quotes: QuoteBook,
+    pub limits: Limits,
     pub got: HashMap<LoanId, Got>,
     pub fallbacks: HashMap<LoanId, Signature>,
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
@@ -211,7 +214,7 @@ impl Core {
             self.tell(id, Input::Tick)?;
         }
         let now = self.moment.now;
-        self.given.retain(|_, given| given.terms.expires >= now);
+        self.quotes.tick(now);
         self.got.retain(|_, got| got.terms.expires >= now);
         self.proven.retain(|_, shown| {
             shown.retain(|(_, at)| now.since(*at) < DAY);

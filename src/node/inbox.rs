@@ -1,16 +1,21 @@
 //! What a peer's message leads to: nothing, or a job on a snapshot of the loan it is about.
 
 use super::core::{negotiate, quote, refused, repay, Core};
-use super::jobs::Key;
-use super::tools::lock;
+use super::jobs::{Key, Outcome};
+use super::limits::Task;
+use super::tools::{lock, Trouble};
 use crate::contract::Role;
 use crate::loan::terms::LoanId;
-use crate::protocol::messages::{Fallback, QuoteRequest, Refused};
+use crate::protocol::messages::{Borrow, Fallback, QuoteRequest, Refused};
 use crate::protocol::{ErrorCode, Input, Loan, Message, Stage};
 use crate::settlement::proposal;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
 use std::sync::Arc;
+use std::time::Instant;
+
+/// Said to who asks for more than it has turns for.
+const BUSY: &str = "this node is asked for more than it does at once; ask again in a while";
 
 /// How long a lender's proposal is still what the borrower asked for.
 const WISH: std::time::Duration = std::time::Duration::from_secs(60);
@@ -28,29 +33,11 @@ impl Core {
                 }
             }
             Message::Refused(refusal) => return self.on_refused(peer, refusal),
-            Message::Borrow(borrow) => {
-                let id = LoanId(borrow.loan);
-                // Known already: what it waits for is sent again from its state.
-                if self.loans.get(&id).is_some_and(|loan| loan.peer == peer && !cancelled(loan)) {
-                    self.say_again(peer, id);
-                    return Ok(());
-                }
-                match self.given.get(&id).filter(|given| given.peer == peer).cloned() {
-                    Some(given) => {
-                        let work = quote::agree(self.tools.clone(), given, borrow);
-                        self.spawn(Key::Loan(id), Some(peer), id.0, work);
-                    }
-                    None => {
-                        let text =
-                            "no such quote is open here: it expired or the node was restarted; ask for a new one";
-                        self.send(peer, &refused(id.0, ErrorCode::UnknownQuote, text));
-                    }
-                }
-            }
+            Message::Borrow(borrow) => return self.on_borrow(peer, borrow),
             Message::Ready(ready) => {
                 if let Some(loan) = self.party(peer, LoanId(ready.loan), Role::Borrower, &Stage::Agreed) {
                     let work = negotiate::make_offer(self.tools.clone(), loan.clone());
-                    self.spawn(Key::Loan(loan.id), Some(peer), loan.id.0, work);
+                    self.spawn_for(peer, loan.id, work);
                 }
             }
             Message::Fallback(fallback) => self.on_fallback(peer, &fallback),
@@ -60,7 +47,7 @@ impl Core {
                 let Some(id) = bytes.get(39..71).and_then(|id| id.try_into().ok()).map(LoanId) else { return Ok(()) };
                 if let Some(loan) = self.party(peer, id, Role::Lender, &Stage::Ready) {
                     let work = negotiate::answer_offer(self.tools.clone(), loan, bytes);
-                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                    self.spawn_for(peer, id, work);
                 } else {
                     self.say_again(peer, id);
                 }
@@ -79,7 +66,7 @@ impl Core {
                     let open = |open: &crate::protocol::event::Repayment| proposal::is_alive(open.at, now);
                     if !loan.repayment.as_ref().is_some_and(open) {
                         let work = repay::answer(self.tools.clone(), loan, message);
-                        self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                        self.spawn_for(peer, id, work);
                     }
                 }
             }
@@ -88,15 +75,21 @@ impl Core {
                 let open = self.party(peer, id, Role::Lender, &Stage::Active);
                 if let Some(loan) = open.filter(|loan| loan.repayment.is_none()) {
                     let work = repay::propose_for_borrower(self.tools.clone(), loan);
-                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                    if self.spawn_for(peer, id, work) == Turn::TooMany {
+                        self.send(peer, &refused(id.0, ErrorCode::Busy, BUSY));
+                    }
                 }
             }
-            Message::Equivocation(message) => self.on_equivocation(peer, &message),
+            Message::Equivocation(message) => {
+                if self.limits.take(peer, Task::Work, Instant::now()) {
+                    self.on_equivocation(peer, &message);
+                }
+            }
             Message::Receipt(receipt) => {
                 let id = LoanId(receipt.loan);
                 if let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Active) {
                     let work = super::jobs::receipt::take(self.tools.clone(), loan, receipt);
-                    self.spawn(Key::Loan(id), Some(peer), id.0, work);
+                    self.spawn_for(peer, id, work);
                 }
             }
         }
@@ -117,7 +110,54 @@ impl Core {
         }
     }
 
+    /// Starts a job on what a peer said of a loan, unless one is running or the peer has had its turns. What is not looked at
+    /// now is said again in a moment.
+    fn spawn_for(
+        &mut self,
+        peer: PublicKey,
+        id: LoanId,
+        work: impl std::future::Future<Output = Result<Outcome, Trouble>> + Send + 'static,
+    ) -> Turn {
+        if self.running.contains(&Key::Loan(id)) {
+            return Turn::Running;
+        }
+        if !self.limits.take(peer, Task::Work, Instant::now()) {
+            return Turn::TooMany;
+        }
+        self.spawn(Key::Loan(id), Some(peer), id.0, work);
+        Turn::Begun
+    }
+
+    fn on_borrow(&mut self, peer: PublicKey, borrow: Borrow) -> anyhow::Result<()> {
+        let id = LoanId(borrow.loan);
+        // Known already: what it waits for is sent again from its state.
+        if self.loans.get(&id).is_some_and(|loan| loan.peer == peer && !cancelled(loan)) {
+            self.say_again(peer, id);
+            return Ok(());
+        }
+        let Some(given) = self.quotes.of(&id, &peer).cloned() else {
+            let text = "no such quote is open here: it expired or the node was restarted; ask for a new one";
+            self.send(peer, &refused(id.0, ErrorCode::UnknownQuote, text));
+            return Ok(());
+        };
+        // What can be said without asking anybody is said first.
+        if let Err((code, message)) = self.may_lend(&given, &borrow)? {
+            tracing::debug!(%peer, loan = %id, "{message}");
+            self.send(peer, &refused(id.0, code, &message));
+            return Ok(());
+        }
+        let work = quote::agree(self.tools.clone(), given, borrow);
+        if self.spawn_for(peer, id, work) == Turn::TooMany {
+            self.send(peer, &refused(id.0, ErrorCode::Busy, BUSY));
+        }
+        Ok(())
+    }
+
     fn on_quote_request(&mut self, peer: PublicKey, request: QuoteRequest) {
+        if !self.limits.take(peer, Task::Quote, Instant::now()) {
+            self.send(peer, &refused(request.request, ErrorCode::Busy, BUSY));
+            return;
+        }
         let exposure = self.exposure();
         let about = request.request;
         let work = quote::give(self.tools.clone(), peer, request, self.policy.clone(), exposure);
@@ -143,7 +183,7 @@ impl Core {
         };
         if let Some(fallback) = self.fallbacks.get(&id).copied() {
             let work = negotiate::answer_accept(self.tools.clone(), loan, bytes, fallback);
-            self.spawn(Key::Loan(id), Some(peer), id.0, work);
+            self.spawn_for(peer, id, work);
         }
     }
 
@@ -161,7 +201,7 @@ impl Core {
         let id = loan.id;
         if let Some(fallback) = self.fallbacks.get(&id).copied() {
             let work = negotiate::answer_sign(self.tools.clone(), loan, bytes, fallback);
-            self.spawn(Key::Loan(id), Some(peer), id.0, work);
+            self.spawn_for(peer, id, work);
         }
     }
 
@@ -171,6 +211,10 @@ impl Core {
             return Ok(());
         }
         let id = LoanId(refusal.about);
+        // Who is busy has refused nothing: what waits for it is said again.
+        if refusal.code == ErrorCode::Busy.word() && !self.wishes.contains_key(&id) {
+            return Ok(());
+        }
         let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
         tracing::debug!(loan = %id, "the peer refuses: {}", refusal.message);
         let reason = format!("the {} refused: {}", loan.role.other(), refusal.message);
@@ -180,6 +224,17 @@ impl Core {
         }
         self.tell(id, Input::Cancel { reason })
     }
+}
+
+/// What became of a job for a peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Turn {
+    /// It runs.
+    Begun,
+    /// Another one of the same loan runs.
+    Running,
+    /// The peer has had its turns.
+    TooMany,
 }
 
 fn cancelled(loan: &Loan) -> bool {

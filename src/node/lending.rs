@@ -1,19 +1,24 @@
 //! Beginning a loan: no coin twice, no more than the policy lends at once, no work for nothing.
 
 use super::core::{refused, Core};
+use super::jobs::Given;
 use super::present;
 use super::tools::error;
 use super::view::ErrorView;
-use crate::contract::Role;
+use crate::contract::{wire, Role};
+use crate::loan::policy;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Cents;
-use crate::protocol::{ErrorCode, Event, Input, Stage};
+use crate::protocol::messages::{Borrow, Coin};
+use crate::protocol::{ErrorCode, Event, Input, Loan, Stage};
+use crate::settlement::deadline;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::OutPoint;
+use std::sync::Arc;
 
-/// Quotes given and kept at most, and of one peer.
-const GIVEN_MOST: usize = 1_000;
-const GIVEN_PER_PEER: usize = 32;
+/// Why nothing is lent: for the borrower.
+type No = (ErrorCode, String);
+
 /// Loans that may come to nothing in a day before their coin is refused.
 const PROVEN_IN_VAIN: usize = 5;
 
@@ -32,7 +37,7 @@ impl Core {
             }
         }
         self.got.remove(&id);
-        self.given.remove(&id);
+        self.quotes.remove(&id);
         self.record(id, vec![event])
     }
 
@@ -54,8 +59,10 @@ impl Core {
             let text = format!("principal {}: this lender has {left} left to lend", terms.principal);
             return Ok(Err(error(ErrorCode::Exposure, text)));
         }
-        if let Err(refusal) = self.supersede(coins, *peer)? {
-            return Ok(Err(refusal));
+        // Much may have happened while its coins were looked at.
+        self.supersede(coins, *peer)?;
+        if let Err((code, message)) = self.guard(coins, *peer) {
+            return Ok(Err(error(code, message)));
         }
         let now = self.moment.now;
         let begun = self.begin(id, event)?;
@@ -67,38 +74,84 @@ impl Core {
         Ok(begun)
     }
 
-    /// A coin backs one negotiation at a time: an earlier one of the same borrower ends; a borrower whose coins have
-    /// come to nothing too often today is refused, for each costs us a transaction and a record.
-    pub(super) fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<Result<(), ErrorView>> {
-        let shown: Vec<LoanId> =
-            coins.iter().filter_map(|coin| self.proven.get(coin)).flatten().map(|(id, _)| *id).collect();
-        for earlier in shown {
-            let Some(loan) = self.loans.get(&earlier) else { continue };
-            if present::phase(&loan.stage) != 0 {
-                continue;
-            }
-            let reason = "its coins were promised to another loan".to_string();
-            let ended = loan.peer == peer && self.input(earlier, Input::Cancel { reason })?.is_ok();
-            if !ended {
-                return Ok(Err(error(ErrorCode::Coins, format!("a coin is promised to loan {earlier} already"))));
-            }
-            let text = "its coins were promised to another loan of yours, which goes on in its place";
-            self.send(peer, &refused(earlier.0, ErrorCode::Superseded, text));
+    /// What this node knows by itself about a quote that a borrower takes: whether the policy still allows it, the quote
+    /// stands, and the coins are neither promised elsewhere nor shown in vain too often.
+    /// An earlier negotiation of the same borrower with the same coins ends here.
+    pub(super) fn may_lend(&mut self, given: &Given, borrow: &Borrow) -> anyhow::Result<Result<(), No>> {
+        let allowed = self.allows(given, borrow);
+        let coins: Vec<OutPoint> = borrow.coins.iter().map(Coin::outpoint).take(wire::MAX_INPUTS).collect();
+        if allowed.is_ok() {
+            self.supersede(&coins, given.peer)?;
+        }
+        Ok(allowed.and_then(|()| self.guard(&coins, given.peer)))
+    }
+
+    fn allows(&self, given: &Given, borrow: &Borrow) -> Result<(), No> {
+        let terms = &given.terms;
+        if deadline::has_expired(terms, self.moment.now) {
+            return Err((ErrorCode::Expired, format!("the quote expired at {}; ask for a new one", terms.expires)));
+        }
+        let request = policy::Request {
+            principal: given.asked,
+            collateral: terms.collateral,
+            days: terms.days,
+            oracles: terms.oracles.clone(),
+            spot: terms.reference_price,
+            exposure: self.exposure(),
+            fee_rate: terms.fee_rate,
+        };
+        self.policy.quote(&request).map_err(|refusal| (code(&refusal), refusal.to_string()))?;
+        if self.policy.threshold != terms.threshold || self.policy.approval == policy::Approval::Manual {
+            let text = "this lender's policy has changed since the quote; ask for a new one";
+            return Err((ErrorCode::Policy, text.into()));
+        }
+        match borrow.coins.len() {
+            1..=wire::MAX_INPUTS => Ok(()),
+            count => Err((ErrorCode::Coins, format!("{count} coins, 1 to {}", wire::MAX_INPUTS))),
+        }
+    }
+
+    /// A coin backs one negotiation at a time; a borrower whose coins have come to nothing too often today is refused, for
+    /// each costs us a transaction and a record.
+    fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
+        let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !may_be_cancelled(&loan.stage));
+        if let Some(loan) = promised {
+            return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", loan.id)));
         }
         let idle = |id: &LoanId| self.loans.get(id).is_some_and(|loan| matches!(loan.stage, Stage::Cancelled { .. }));
         let wasted = |coin: &&OutPoint| {
             let shown = self.proven.get(*coin).map(Vec::as_slice).unwrap_or_default();
             shown.iter().filter(|(id, _)| idle(id)).count() >= PROVEN_IN_VAIN
         };
-        Ok(match coins.iter().find(wasted) {
-            Some(coin) => Err(error(
+        match coins.iter().find(wasted) {
+            Some(coin) => Err((
                 ErrorCode::Coins,
                 format!(
                     "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
                 ),
             )),
             None => Ok(()),
-        })
+        }
+    }
+
+    /// The negotiations that these coins were proved for and that still go on.
+    fn shown_for<'a>(&'a self, coins: &'a [OutPoint]) -> impl Iterator<Item = &'a Arc<Loan>> {
+        let shown = coins.iter().filter_map(|coin| self.proven.get(coin)).flatten();
+        let loans = shown.filter_map(|(id, _)| self.loans.get(id));
+        loans.filter(|loan| present::phase(&loan.stage) == 0)
+    }
+
+    /// Ends the earlier negotiations of the same borrower with the same coins.
+    fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<()> {
+        let earlier: Vec<LoanId> = self.shown_for(coins).filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();
+        for id in earlier {
+            let reason = "its coins were promised to another loan".to_string();
+            if self.input(id, Input::Cancel { reason })?.is_ok() {
+                let text = "its coins were promised to another loan of yours, which goes on in its place";
+                self.send(peer, &refused(id.0, ErrorCode::Superseded, text));
+            }
+        }
+        Ok(())
     }
 
     /// What is lent out or being agreed, by the dollars it counted at first.
@@ -108,16 +161,17 @@ impl Core {
             .filter(|loan| loan.role == Role::Lender && present::phase(&loan.stage) < 2)
             .fold(Cents(0), |sum, loan| Cents(sum.0.saturating_add(loan.terms.principal.0)))
     }
+}
 
-    /// May this peer have one more quote? Where the book is full, the quotes of peers that have gone make room.
-    pub(super) fn has_room_for_quote(&mut self, peer: PublicKey) -> bool {
-        if self.given.values().filter(|given| given.peer == peer).count() >= GIVEN_PER_PEER {
-            return false;
-        }
-        if self.given.len() >= GIVEN_MOST {
-            let net = &self.tools.net;
-            self.given.retain(|_, given| given.peer == peer || net.is_connected(given.peer));
-        }
-        self.given.len() < GIVEN_MOST
+/// Which refusal it is where a policy forbids a loan.
+pub fn code(refusal: &policy::Refusal) -> ErrorCode {
+    match refusal {
+        policy::Refusal::ExposureExceeded { .. } => ErrorCode::Exposure,
+        _ => ErrorCode::Policy,
     }
+}
+
+/// Can a word end a negotiation here?
+fn may_be_cancelled(stage: &Stage) -> bool {
+    matches!(stage, Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted)
 }

@@ -56,9 +56,12 @@ impl Core {
         })
     }
 
-    /// Tells the network whose connections are never turned away: the peers of open loans.
-    pub(super) fn keep_places(&self) {
+    /// Tells the network whose connections are never turned away, the peers of open loans; and whose turns no stranger takes,
+    /// those of them whose loans are signed.
+    pub(super) fn keep_places(&mut self) {
         let open = self.loans.values().filter(|loan| present::phase(&loan.stage) != 2);
         self.tools.net.set_partners(open.map(|loan| loan.peer).collect());
+        let signed = self.loans.values().filter(|loan| present::phase(&loan.stage) == 1);
+        self.limits.set_partners(signed.map(|loan| loan.peer).collect());
     }
 }

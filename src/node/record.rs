@@ -146,7 +146,7 @@ impl Core {
     }
 
     /// Tells the wallet which coins the loans hold.
-    pub fn reserve(&self) {
+    pub fn reserve(&mut self) {
         let reserved = self.loans.values().flat_map(|loan| loan.reserved()).collect();
         lock(&self.tools.wallet).set_reserved(reserved);
         self.keep_places();

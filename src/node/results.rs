@@ -72,13 +72,9 @@ impl Core {
             }
             Outcome::Give(given, message) => {
                 if let Some(peer) = peer {
-                    if self.has_room_for_quote(peer) {
-                        self.given.insert(given.terms.id(), *given);
-                        self.send(peer, &message);
-                    } else {
-                        let text = "too many quotes are open; take one or wait until they expire";
-                        self.send(peer, &refused(request_of(&message), ErrorCode::Busy, text));
-                    }
+                    let (is_partner, net) = (self.limits.is_partner(&peer), &self.tools.net);
+                    self.quotes.give(*given, is_partner, |peer| net.is_connected(*peer));
+                    self.send(peer, &message);
                 }
             }
             Outcome::Got(got, reply) => {
@@ -95,7 +91,7 @@ impl Core {
                 let Event::Agreed { terms, peer, .. } = &*event else { return Ok(()) };
                 let (id, peer) = (terms.id(), *peer);
                 if let Err(refusal) = self.lend(id, *event, &coins)? {
-                    tracing::warn!(loan = %id, "{}", refusal.message);
+                    tracing::debug!(loan = %id, "{}", refusal.message);
                     let code = ErrorCode::of(&refusal.code).unwrap_or(ErrorCode::Unavailable);
                     self.send(peer, &refused(id.0, code, &refusal.message));
                 }
@@ -164,7 +160,12 @@ impl Core {
         about: [u8; 32],
         trouble: Trouble,
     ) -> anyhow::Result<()> {
-        tracing::warn!("{key:?}: {}", trouble.message());
+        // A stranger that is refused is no news, and can be refused as often as it likes.
+        let is_theirs = matches!(trouble, Trouble::Refuse { .. });
+        match peer.is_some_and(|peer| is_theirs && !self.limits.is_partner(&peer)) {
+            true => tracing::debug!("{key:?}: {}", trouble.message()),
+            false => tracing::warn!("{key:?}: {}", trouble.message()),
+        }
         let Some(peer) = peer else { return Ok(()) };
         let (code, message) = match trouble {
             Trouble::Refuse { code, message } => (code, message),
@@ -183,12 +184,5 @@ impl Core {
             self.tell(*id, Input::Cancel { reason })?;
         }
         Ok(())
-    }
-}
-
-fn request_of(message: &Message) -> [u8; 32] {
-    match message {
-        Message::Quote(quote) => quote.request,
-        _ => [0; 32],
     }
 }

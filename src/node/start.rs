@@ -6,9 +6,11 @@ use super::core::Core;
 use super::data::DataFolder;
 use super::events::Book;
 use super::handle::Handle;
+use super::limits::Limits;
 use super::notify::Notifier;
 use super::operators::KnownOperators;
 use super::proofs::Proofs;
+use super::quotes::QuoteBook;
 use super::rotations::Rotations;
 use super::tools::{Oracle, Tools};
 use crate::chain::Chain;
@@ -100,7 +102,7 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         wallet: Mutex::new(wallet),
         seed,
         net,
-        oracles: Mutex::new(oracles(&*store)?),
+        oracles: Mutex::new(oracles(&*store, network)?),
         proofs: Mutex::new(Proofs::open(store.clone())?),
         operators: Mutex::new(KnownOperators::open(store.clone(), &rotations)?),
         rotations: Mutex::new(rotations),
@@ -146,7 +148,8 @@ fn new_core(
         moment: Moment { now, height: place.map_or(0, |place| place.height), ..Moment::default() },
         tip: place.map(|place| place.hash),
         policy,
-        given: HashMap::new(),
+        quotes: QuoteBook::default(),
+        limits: Limits::new(std::time::Instant::now()),
         got: HashMap::new(),
         fallbacks: HashMap::new(),
         sent: HashMap::new(),
@@ -196,7 +199,7 @@ fn policy(store: &dyn Store) -> anyhow::Result<Policy> {
     }
 }
 
-fn oracles(store: &dyn Store) -> anyhow::Result<BTreeMap<bitcoin::key::XOnlyPublicKey, Oracle>> {
+fn oracles(store: &dyn Store, network: Network) -> anyhow::Result<BTreeMap<bitcoin::key::XOnlyPublicKey, Oracle>> {
     let mut oracles = BTreeMap::new();
     for name in store.list(ORACLES)? {
         let url = store.get(&name)?.unwrap_or_default();
@@ -204,7 +207,7 @@ fn oracles(store: &dyn Store) -> anyhow::Result<BTreeMap<bitcoin::key::XOnlyPubl
         // One URL a line: the oracle, then its mirrors.
         let urls: Vec<String> = String::from_utf8_lossy(&url).lines().map(str::to_owned).collect();
         let client = OracleClient::with_mirrors(&urls, key)?;
-        oracles.insert(key, Oracle { client: Arc::new(client), spot: None, trouble: None });
+        oracles.insert(key, Oracle::new(client, network, None));
     }
     Ok(oracles)
 }

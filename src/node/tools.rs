@@ -29,10 +29,21 @@ use tokio::sync::oneshot;
 pub struct Oracle {
     /// Speaks to it; its key is pinned.
     pub client: Arc<OracleClient>,
+    /// The same for the watch, which nothing else may hold up.
+    pub watch: Arc<OracleClient>,
     /// Its last price.
     pub spot: Option<SignedPrice>,
     /// What went wrong last.
     pub trouble: Option<String>,
+}
+
+impl Oracle {
+    /// An oracle asked through `client`, and what it said of the price already. On regtest time may be fast, and nobody
+    /// counts requests.
+    pub fn new(client: OracleClient, network: Network, spot: Option<SignedPrice>) -> Oracle {
+        let client = if network == Network::Regtest { client.without_budget() } else { client };
+        Oracle { watch: Arc::new(client.for_watch()), client: Arc::new(client), spot, trouble: None }
+    }
 }
 
 /// A quote's way back to the one who asked.
@@ -172,7 +183,16 @@ impl Tools {
 
     /// The client of a known oracle.
     pub fn oracle(&self, key: &XOnlyPublicKey) -> Result<Arc<OracleClient>, Trouble> {
-        lock(&self.oracles).get(key).map(|oracle| oracle.client.clone()).ok_or_else(|| {
+        self.known(key, |oracle| oracle.client.clone())
+    }
+
+    /// The same for the watch alone.
+    pub fn watched_oracle(&self, key: &XOnlyPublicKey) -> Result<Arc<OracleClient>, Trouble> {
+        self.known(key, |oracle| oracle.watch.clone())
+    }
+
+    fn known<T>(&self, key: &XOnlyPublicKey, pick: impl FnOnce(&Oracle) -> T) -> Result<T, Trouble> {
+        lock(&self.oracles).get(key).map(pick).ok_or_else(|| {
             Trouble::refuse(
                 ErrorCode::UnknownOracle,
                 format!("oracle {key} is not one of ours: add it with `oracle add`"),
@@ -209,6 +229,23 @@ impl Tools {
                 _ => Trouble::later(format!("there is no price: {why}")),
             }
         })
+    }
+
+    /// The price that these oracles last said when the watch looked. Asks nobody: it is for what a peer asks for, and a peer
+    /// must not make this node ask.
+    ///
+    /// # Errors
+    /// When too few of them said one a minute ago at most, or they do not agree.
+    pub fn watched_spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
+        let now = self.clock.now()?;
+        let fresh: Vec<(XOnlyPublicKey, Cents)> = {
+            let oracles = lock(&self.oracles);
+            let last = |key: &XOnlyPublicKey| oracles.get(key).and_then(|oracle| oracle.spot);
+            let is_fresh = |spot: &SignedPrice| deadline::is_fresh(spot.unix, now);
+            keys.iter().filter_map(|key| Some((*key, last(key).filter(is_fresh)?.cents))).collect()
+        };
+        let price = agreed_by_operators_floor(&fresh, keys, threshold, &self.operators());
+        price.map_err(|why| Trouble::later(format!("there is no price: {why}")))
     }
 
     /// The estimate, in whole sat/vB, rounded up.

@@ -102,6 +102,19 @@ impl OracleClient {
         Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught, told, benches: Benches::default() })
     }
 
+    /// The same oracle asked by the watch of open loans: over connections of its own, and from a budget that nothing else
+    /// can use up. Whom it finds slow is its own finding; everything else is shared.
+    pub fn for_watch(&self) -> OracleClient {
+        let mirrors = self.mirrors.iter().map(|mirror| Arc::new(mirror.for_watch())).collect();
+        OracleClient { mirrors, benches: Benches::default(), ..self.clone() }
+    }
+
+    /// Requests are no longer counted: for fast time, where minutes pass in a moment and oracles do not count either.
+    pub fn without_budget(self) -> OracleClient {
+        self.mirrors.iter().for_each(|mirror| mirror.without_budget());
+        self
+    }
+
     /// The key everything is verified with.
     pub fn key(&self) -> XOnlyPublicKey {
         self.key

@@ -17,6 +17,9 @@ pub enum OracleError {
     /// Not reached, cut off, or too slow.
     #[error("oracle {url}: no answer to {path}: {reason}")]
     Unreachable { url: String, path: String, reason: String },
+    /// It was asked as much as it answers already, or said that it was too much.
+    #[error("oracle {url}: {path} is not asked for now, it was asked a lot already; again in {seconds} s")]
+    Crowded { url: String, path: String, seconds: u64 },
     /// It answered with an error.
     #[error("oracle {url}: {path} was refused with status {status}, {code}: {message}")]
     Refused { url: String, path: String, status: u16, code: String, message: String },
@@ -79,6 +82,7 @@ impl OracleError {
             | OracleError::Unreachable { .. }
             | OracleError::Refused { .. }
             | OracleError::Lacks { .. }
+            | OracleError::Crowded { .. }
             | OracleError::Contradiction { .. }
             | OracleError::Withheld { .. } => false,
         }

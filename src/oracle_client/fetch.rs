@@ -1,12 +1,14 @@
 //! One bounded GET.
 
+use super::budget::{Asker, Budget};
 use super::OracleError;
 use hypothec_oracle::foreign::{clean, clean_to, WORD};
 use hypothec_oracle::wire::ErrorBody;
+use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
-use reqwest::{Client, Url};
+use reqwest::{Client, StatusCode, Url};
 use serde::de::DeserializeOwned;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Real time for a connection to come about.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -20,6 +22,8 @@ const ERROR_LIMIT: usize = 4 * 1024;
 pub struct Fetcher {
     url: String,
     http: Client,
+    asker: Asker,
+    budget: Budget,
 }
 
 impl Fetcher {
@@ -33,12 +37,37 @@ impl Fetcher {
         if parsed.query().is_some() || parsed.fragment().is_some() || !parsed.username().is_empty() {
             return Err(refuse("it must not have a user, a query or a fragment"));
         }
-        let mut building = Client::builder().connect_timeout(CONNECT).timeout(ANSWER).redirect(Policy::none());
-        if is_loopback(&parsed) {
-            building = building.no_proxy();
+        let http = connection(&parsed).map_err(|error| refuse(&error.to_string()))?;
+        let (url, budget) = (url.trim_end_matches('/').to_string(), Budget::new(Instant::now()));
+        Ok(Fetcher { url, http, asker: Asker::Jobs, budget })
+    }
+
+    /// The same place asked by the watch: over connections of its own, from its own part of the same budget.
+    pub fn for_watch(&self) -> Fetcher {
+        let own = Url::parse(&self.url).ok().and_then(|url| connection(&url).ok());
+        let http = own.unwrap_or_else(|| self.http.clone());
+        Fetcher { url: self.url.clone(), http, asker: Asker::Watch, budget: self.budget.clone() }
+    }
+
+    /// Requests are no longer counted.
+    pub fn without_budget(&self) {
+        self.budget.lift();
+    }
+
+    /// Waits for the turn of a request.
+    async fn turn(&self, path: &str) -> Result<(), OracleError> {
+        let Some(cost) = cost(path) else { return Ok(()) };
+        match self.budget.reserve(self.asker, cost, Instant::now()) {
+            Ok(wait) if wait.is_zero() => Ok(()),
+            Ok(wait) => {
+                tokio::time::sleep(wait).await;
+                Ok(())
+            }
+            Err(wait) => {
+                let seconds = wait.as_secs().saturating_add(1);
+                Err(OracleError::Crowded { url: self.url.clone(), path: path.to_string(), seconds })
+            }
         }
-        let http = building.build().map_err(|error| refuse(&error.to_string()))?;
-        Ok(Fetcher { url: url.trim_end_matches('/').to_string(), http })
     }
 
     /// The oracle's URL, for messages.
@@ -53,8 +82,17 @@ impl Fetcher {
             path: path.to_string(),
             reason: clean(&causes(&error.without_url())),
         };
+        self.turn(path).await?;
         let mut response = self.http.get(format!("{}{path}", self.url)).send().await.map_err(unreachable)?;
         let status = response.status();
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => {
+                let after =
+                    response.headers().get(RETRY_AFTER).and_then(|after| after.to_str().ok()?.trim().parse().ok());
+                self.budget.refused(self.asker, after, Instant::now());
+            }
+            _ => self.budget.answered(self.asker),
+        }
         let limit = if status.is_success() { limit } else { ERROR_LIMIT };
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(unreachable)? {
@@ -79,6 +117,25 @@ impl Fetcher {
             path: path.to_string(),
             reason: clean(&error.to_string()),
         })
+    }
+}
+
+/// Connections to one place.
+fn connection(url: &Url) -> reqwest::Result<Client> {
+    let mut building = Client::builder().connect_timeout(CONNECT).timeout(ANSWER).redirect(Policy::none());
+    if is_loopback(url) {
+        building = building.no_proxy();
+    }
+    building.build()
+}
+
+/// What a request counts for, as the oracle counts; nothing where only the conductor of fast time asks.
+fn cost(path: &str) -> Option<u32> {
+    let is_bundle = path.starts_with("/v1/bands/") || path.starts_with("/v1/fixings/");
+    match path {
+        "/v1/status" => None,
+        _ if is_bundle && !path.ends_with("?only=attestations") => Some(4),
+        _ => Some(1),
     }
 }
 

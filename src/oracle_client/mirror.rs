@@ -56,6 +56,17 @@ impl Mirror {
         Ok(Mirror { fetcher, key, pages: Arc::default(), closed: Arc::default() })
     }
 
+    /// The same place asked by the watch; what was downloaded is shared.
+    pub fn for_watch(&self) -> Mirror {
+        let (pages, closed) = (self.pages.clone(), self.closed.clone());
+        Mirror { fetcher: self.fetcher.for_watch(), key: self.key, pages, closed }
+    }
+
+    /// Requests are no longer counted.
+    pub fn without_budget(&self) {
+        self.fetcher.without_budget();
+    }
+
     /// The key everything is verified with.
     pub fn key(&self) -> XOnlyPublicKey {
         self.key

@@ -4,6 +4,7 @@
 //! does not learn which level a loan hangs on. Never follows a redirect, never waits or reads without a bound, holds no
 //! key, and decides nothing: whether a price is fresh enough is the caller's question, who knows the time.
 
+mod budget;
 mod client;
 mod error;
 mod fetch;

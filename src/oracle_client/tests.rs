@@ -1,5 +1,7 @@
 //! A client against a real oracle daemon over real HTTP, and against impostors.
 
+mod counted;
+
 use super::{OracleClient, OracleError};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::clock::Clock;

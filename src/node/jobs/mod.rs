@@ -14,7 +14,7 @@ use super::handle::Reply;
 use super::tools::Trouble;
 use super::view::{LoanView, QuoteView};
 use crate::loan::terms::{LoanId, Terms};
-use crate::loan::units::Time;
+use crate::loan::units::{Cents, Time};
 use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
@@ -49,6 +49,8 @@ pub struct Given {
     pub peer: PublicKey,
     /// What.
     pub terms: Terms,
+    /// The dollars asked for; those of the terms follow a coin.
+    pub asked: Cents,
     /// The random index of the keys in it.
     pub key_index: [u8; 32],
 }

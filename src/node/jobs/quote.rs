@@ -13,6 +13,7 @@ use crate::loan::tlv::Bytes;
 use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days, Time};
 use crate::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TERMS_VERSIONS, TRANSACTION_VERSION};
 use crate::node::handle::Reply;
+use crate::node::lending;
 use crate::node::present;
 use crate::node::rotations::end_of;
 use crate::node::tools::{ask_all, lock, Tools, Trouble};
@@ -37,6 +38,8 @@ const QUOTE_LIFE: u32 = 3_600;
 const NEAR_ENOUGH: u32 = 50;
 /// How long a borrower waits for a lender's answer.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// How long it waits before it asks a lender again that is busy.
+const BUSY_AGAIN: Duration = Duration::from_secs(1);
 /// The highest rate a borrower takes: what a policy may ask at most.
 const APR_MAX: u32 = 1_500;
 /// The highest cushion a borrower takes, basis points.
@@ -73,7 +76,8 @@ pub async fn give(
         let text = "this lender approves every loan by hand, and its node cannot ask for that yet".into();
         return Err(refuse(ErrorCode::Approval, text));
     }
-    let spot = tools.spot(&oracles, usize::from(policy.threshold)).await?;
+    // Nobody makes this node ask an oracle by asking for a quote.
+    let spot = tools.watched_spot(&oracles, usize::from(policy.threshold))?;
     let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
     let asked = policy::Request {
         principal: request.principal,
@@ -84,7 +88,7 @@ pub async fn give(
         exposure,
         fee_rate,
     };
-    let quoted = policy.quote(&asked).map_err(|e| refuse(ErrorCode::Policy, e.to_string()))?;
+    let quoted = policy.quote(&asked).map_err(|e| refuse(lending::code(&e), e.to_string()))?;
     let (key_index, lender_nonce) = (random(), random());
     let keys = tools.seed.loan_keys(&key_index)?;
     let range = || refuse(ErrorCode::Amount, "the amounts asked for are out of range".into());
@@ -143,7 +147,8 @@ pub async fn give(
         receipt: Bytes(wire::write_announcement(&receipt)),
         signature: signature.serialize(),
     });
-    Ok(Outcome::Give(Box::new(Given { peer, terms, key_index }), message))
+    let given = Given { peer, terms, asked: request.principal, key_index };
+    Ok(Outcome::Give(Box::new(given), message))
 }
 
 /// Both must speak one version of the terms, and the lender's threshold must not lie below what the borrower asks.
@@ -210,23 +215,28 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     Ok(Got { peer: lender, terms, announcements, view })
 }
 
-/// Sends the request until it is answered.
+/// Sends the request until it is answered; to a lender that is busy, again.
 async fn exchange(
     tools: &Tools,
     lender: PublicKey,
     address: &PeerAddress,
     asked: &QuoteRequest,
 ) -> Result<Quote, Trouble> {
-    let (sender, answer) = tokio::sync::oneshot::channel();
-    lock(&tools.waiters).insert(asked.request, sender);
-    let send = async {
-        let (kind, bytes) = Message::QuoteRequest(asked.clone()).write();
-        while tools.net.send(lender, Frame { kind, bytes: bytes.clone() }).is_err() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+    let ask = async {
+        loop {
+            let (sender, answer) = tokio::sync::oneshot::channel();
+            lock(&tools.waiters).insert(asked.request, sender);
+            let (kind, bytes) = Message::QuoteRequest(asked.clone()).write();
+            while tools.net.send(lender, Frame { kind, bytes: bytes.clone() }).is_err() {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            match answer.await {
+                Ok(Err(refused)) if refused.code == ErrorCode::Busy.word() => tokio::time::sleep(BUSY_AGAIN).await,
+                answer => return answer,
+            }
         }
-        answer.await
     };
-    let answer = tokio::time::timeout(PATIENCE, send).await;
+    let answer = tokio::time::timeout(PATIENCE, ask).await;
     lock(&tools.waiters).remove(&asked.request);
     match answer {
         Err(_) => {
