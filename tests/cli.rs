@@ -518,20 +518,33 @@ fn a_reader_that_stops_reading_is_no_error() {
 }
 
 #[test]
-fn status_shows_what_is_in_the_way() {
+fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
     let status = json!({
         "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": "127.0.0.1:9810", "clock": 1_584_007_200,
         "height": 101, "tip": TXID, "median_time": 1_584_003_600, "mempool": 0, "idle": true, "turns": 5,
         "loans": { "negotiating": 0, "active": 1, "ended": 2 }, "peers_connected": 1,
-        "troubles": ["the oracle is silent"],
+        "troubles": ["oracle: the oracle is silent"],
+        "attention": [
+            { "about": format!("margin {LOAN}"), "severity": "urgent", "loan_id": LOAN, "text": "margin line urgent is crossed" },
+            { "about": "oracle", "severity": "warning", "loan_id": null, "text": "oracle: the oracle is silent" },
+        ],
     });
+    let quiet = json!({ "troubles": [], "attention": [] });
+    let calm: Value =
+        status.as_object().unwrap().clone().into_iter().chain(quiet.as_object().unwrap().clone()).collect();
     let stand = Stand::new(vec![("GET /v1/status", status.clone())]);
-    let text = stand.good(&["status"]);
+    let output = run(&["status", "--data", &stand.data]);
+    assert_eq!((output.status.code(), err(&output).as_str()), (Some(3), ""));
+    let text = out(&output);
+    assert!(text.starts_with("2 things to look at:\n  - NOW: loan d01e2a31…f2d0: margin line urgent"), "{text}");
     for part in [&format!("{KEY}@127.0.0.1:9810"), "block 101", "1 active", "the oracle is silent", "2020-03-12 10:00"]
     {
         assert!(text.contains(part), "{part}\n{text}");
     }
-    assert_eq!(stand.json(&["status"]), status);
+    let output = run(&["status", "--json", "--data", &stand.data]);
+    assert_eq!((output.status.code(), serde_json::from_str::<Value>(&out(&output)).unwrap()), (Some(3), status));
+    let stand = Stand::new(vec![("GET /v1/status", calm)]);
+    assert!(stand.good(&["status"]).contains("All is well."));
 }
 
 #[test]

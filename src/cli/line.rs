@@ -36,6 +36,11 @@ struct Cli {
     command: Command,
 }
 
+/// The exit code of a command that has said all there is to say.
+#[derive(Debug, thiserror::Error)]
+#[error("exit code {0}")]
+pub(super) struct Ends(pub u8);
+
 /// Which node, and who reads the answer.
 #[derive(Debug, Args)]
 pub(super) struct Place {
@@ -128,6 +133,9 @@ pub async fn main() -> ExitCode {
     };
     match run(&place, command).await {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<Ends>() => {
+            error.downcast_ref::<Ends>().map_or(ExitCode::FAILURE, |Ends(code)| ExitCode::from(*code))
+        }
         Err(error) => {
             complain(&place, &error);
             ExitCode::FAILURE

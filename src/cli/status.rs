@@ -1,19 +1,30 @@
 //! `hypothec status`: how the node is.
 
-use super::line::Place;
+use super::amount::short;
+use super::line::{Ends, Place};
 use super::out::{count, item, moment, Grid};
 use crate::api::views;
 use clap::Args;
 
-/// How the node is: chain, peers, loans, and what stands in the way
+/// The exit code when something needs a person.
+const NEEDS_SOMEBODY: u8 = 3;
+
+/// What needs somebody now, and how the node is: chain, peers, loans
+///
+/// Ends with 0 when nothing needs anybody, with 3 when something does, and with 1 when no node answers.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hypothec status\n  hypothec status --json | jq .idle")]
+#[command(after_help = "Examples:\n  hypothec status\n  hypothec status --json | jq -r '.attention[].text'\n  \
+    hypothec status >/dev/null || echo look")]
 pub(super) struct Status {}
 
 impl Status {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         let status: views::Status = place.client()?.get("/v1/status").await?;
-        place.out().say(&status, |status| text(status, &place.again()))
+        place.out().say(&status, |status| text(status, &place.again()))?;
+        match status.attention.is_empty() {
+            true => Ok(()),
+            false => Err(Ends(NEEDS_SOMEBODY).into()),
+        }
     }
 }
 
@@ -32,17 +43,25 @@ fn text(status: &views::Status, again: &str) -> String {
     let loans = &status.loans;
     row("loans", format!("{} negotiating, {} active, {} ended", loans.negotiating, loans.active, loans.ended));
     row("busy", if status.idle { "no".to_owned() } else { "yes, with something under way".to_owned() });
-    let troubles = match status.troubles.as_slice() {
-        [] => "All is well.".to_owned(),
+    let (first, last) = match status.attention.as_slice() {
+        [] => (String::new(), "\nAll is well.\n"),
         some => {
             let number = count(u64::try_from(some.len()).unwrap_or(u64::MAX), "thing");
-            let lines: String = some.iter().map(|trouble| item(trouble)).collect();
-            format!("In the way, {number}:\n{lines}")
+            let lines: String = some.iter().map(|one| item(&sentence(one))).collect();
+            (format!("{number} to look at:\n{lines}\n"), "")
         }
     };
     let next = match (loans.active, loans.negotiating) {
         (0, 0) => format!("{again} quote --help  or, to lend, {again} policy show"),
         _ => format!("{again} loan list"),
     };
-    format!("{}\n{}\n\nNext: {next}", grid.text(), troubles.trim_end())
+    format!("{first}{}{last}\nNext: {next}", grid.text())
+}
+
+fn sentence(one: &views::AttentionView) -> String {
+    let urgent = if one.severity == views::Severity::Urgent { "NOW: " } else { "" };
+    match one.loan_id {
+        Some(loan) => format!("{urgent}loan {}: {}", short(&loan.to_string()), one.text),
+        None => format!("{urgent}{}", one.text),
+    }
 }

@@ -1,6 +1,5 @@
 //! What people and programs ask of the node.
 
-use super::backup;
 use super::core::{quote, repay, Core, EventWaiter};
 use super::handle::{Command, Reply};
 use super::jobs::receipt;
@@ -13,6 +12,7 @@ use super::view::{
     AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, SendRequest, Sent,
     Status,
 };
+use super::{attention, backup};
 use crate::chain::ChainEvent;
 use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
@@ -89,8 +89,13 @@ impl Core {
             }
             Command::Backup { passphrase, reply } => {
                 let ((words, config), store) = (self.backup.clone(), self.tools.store.clone());
+                let holds = self.loans_for_backup();
                 self.ask(async move {
-                    let seal = move || backup::seal(&words, &config, &*store, &passphrase.0);
+                    let seal = move || {
+                        let sealed = backup::seal(&words, &config, &*store, &passphrase.0)?;
+                        attention::note_backup(&*store, &holds)?;
+                        anyhow::Ok(sealed)
+                    };
                     let made = tokio::task::spawn_blocking(seal).await.map_err(|e| error(ErrorCode::Internal, e));
                     answer(reply, made.and_then(|made| made.map_err(|e| error(ErrorCode::BadRequest, e))));
                 });
@@ -132,12 +137,16 @@ impl Core {
             turns: self.turns,
             loans,
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
-            troubles: {
-                let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
-                let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
-                told.chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
-            },
+            troubles: self.what_stands(),
+            attention: self.attention(),
         }
+    }
+
+    /// What stands in the way, a sentence each.
+    pub(super) fn what_stands(&self) -> Vec<String> {
+        let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
+        let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
+        told.chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
     }
 
     fn balance(&self) -> Balance {

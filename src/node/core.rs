@@ -1,6 +1,6 @@
 //! The loop: one task owns every loan; what takes time runs beside it and comes back as a result.
 
-use super::events::Book;
+use super::events::{Book, Standing};
 use super::handle::{Command, Reply};
 use super::jobs::{self, Done, Got, Key, Outcome};
 use super::limits::Limits;
@@ -73,6 +73,7 @@ pub struct Core {
     pub rotations_asked: HashMap<XOnlyPublicKey, (Looked, bool)>,
     pub events: Book,
     pub notifier: Option<Notifier>,
+    pub standing: Standing,
     pub event_waiters: Vec<EventWaiter>,
     pub jobs: JoinSet<Done>,
     pub running: HashSet<Key>,
@@ -123,6 +124,7 @@ impl Core {
                 },
             }
             self.act()?;
+            self.mind_attention();
             self.answer_waiters();
         }
         self.jobs.shutdown().await;

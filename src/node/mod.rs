@@ -3,6 +3,7 @@
 //! Inputs come from peers, chain, oracles, the API and the clock; the protocol decides; events are on disk before
 //! anything leaves. It never decides about money by itself: that is the protocol's.
 
+mod attention;
 pub mod backup;
 mod borrowing;
 mod commands;

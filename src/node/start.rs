@@ -4,7 +4,7 @@ use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
 use super::data::DataFolder;
-use super::events::Book;
+use super::events::{Book, Standing};
 use super::handle::Handle;
 use super::limits::Limits;
 use super::notify::Notifier;
@@ -158,7 +158,7 @@ fn new_core(
         tried: HashMap::new(),
         looked: HashMap::new(),
         rotations_asked: HashMap::new(),
-        events: Book::open(store, now.0)?,
+        events: Book::open(store.clone(), now.0)?,
         event_waiters: Vec::new(),
         jobs: tokio::task::JoinSet::new(),
         running: HashSet::new(),
@@ -172,6 +172,7 @@ fn new_core(
         at_tip: false,
         backup,
         notifier: None,
+        standing: Standing::open(store)?,
     })
 }
 

@@ -11,6 +11,7 @@ use crate::contract::{receipt, Role};
 use crate::demo::bitcoind::{BitcoindProcess, Options};
 use crate::demo::wait::{until, PATIENCE};
 use crate::loan::fixtures::{key, reference, secret, xonly};
+use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Days;
 use crate::protocol::{Event, Recorded};
@@ -143,6 +144,25 @@ async fn events_keep_their_numbers_over_restarts_and_what_a_crash_left_untold_is
     assert!(ahead.code == "bad_request" && ahead.message.contains("the newest is 2"), "{ahead:?}");
     run.stop.send_replace(true);
     run.ended.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_needs_a_person_is_said_again_after_a_restart() {
+    let bench = Bench::new().await;
+    for turn in 0..2 {
+        let Opened { core, peers } = bench.core().await;
+        let run = run(core, peers);
+        if turn == 0 {
+            assert_eq!(run.handle.status().await.unwrap().attention, []);
+            let policy = Policy { oracles: vec![xonly(3)], ..Policy::default() };
+            run.handle.set_policy(policy).await.unwrap();
+        }
+        let list = run.handle.status().await.unwrap().attention;
+        let abouts: Vec<&str> = list.iter().map(|one| one.about.split(' ').next().unwrap()).collect();
+        assert_eq!(abouts, ["coins", "policy"], "{list:#?}");
+        run.stop.send_replace(true);
+        run.ended.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,6 +45,22 @@ pub struct Status {
     pub peers_connected: u32,
     /// What stands in the way now: one sentence each, empty when all is well.
     pub troubles: Vec<String>,
+    /// What needs a person now, the gravest first, the troubles among it; empty when nothing does.
+    #[serde(default)]
+    pub attention: Vec<AttentionView>,
+}
+
+/// One thing that needs a person.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AttentionView {
+    /// What it is about: the same word as long as it stands.
+    pub about: String,
+    /// How much it matters.
+    pub severity: Severity,
+    /// The loan it is about.
+    pub loan_id: Option<LoanId>,
+    /// A sentence, with what to do.
+    pub text: String,
 }
 
 /// Loans counted.

@@ -9,8 +9,7 @@ use crate::protocol::{Event, Exit, Loan, Recorded};
 /// How much an event matters to whoever runs the node.
 pub fn severity(loan: &Loan, event: &Event) -> Severity {
     match event {
-        Event::Margin { line: Some(MarginLine::Urgent | MarginLine::Liquidation), .. } => Severity::Urgent,
-        Event::Margin { line: Some(_), .. } => Severity::Warning,
+        Event::Margin { line: Some(line), .. } => severity_of_margin(*line),
         Event::Margin { line: None, .. } => Severity::Notice,
         Event::DueSoon { .. } => Severity::Warning,
         Event::Attested { clause: Clause::Touch { .. }, .. } => Severity::Urgent,
@@ -25,6 +24,14 @@ pub fn severity(loan: &Loan, event: &Event) -> Severity {
         Event::FundingUnconfirmed | Event::ExitUnconfirmed => Severity::Warning,
         Event::Withdrawn { .. } => Severity::Notice,
         _ => Severity::Info,
+    }
+}
+
+/// How much it matters that a margin line is crossed.
+pub fn severity_of_margin(line: MarginLine) -> Severity {
+    match line {
+        MarginLine::Warning | MarginLine::Call => Severity::Warning,
+        MarginLine::Urgent | MarginLine::Liquidation => Severity::Urgent,
     }
 }
 

@@ -6,6 +6,8 @@
 mod book;
 mod facts;
 mod missed;
+mod standing;
 
 pub use book::Book;
-pub(super) use facts::{facts, severity};
+pub(super) use facts::{facts, severity, severity_of_margin};
+pub(super) use standing::Standing;

@@ -1,0 +1,296 @@
+//! What needs a person now: a pure rule from facts to a list, and where the facts come from.
+//!
+//! The list is made anew from what stands, so that a restart says it again. What no event of a loan tells goes into the
+//! events once, when it has stood for a while; margin lines, due dates and liquidations are told by the loans' own.
+
+use super::core::{Core, AGAIN};
+use super::events::severity_of_margin;
+use super::tools::lock;
+use super::view::{AttentionView, EventFacts, EventView, Severity};
+use crate::loan::ltv::MarginLine;
+use crate::loan::policy::Approval;
+use crate::loan::terms::LoanId;
+use crate::loan::units::{BasisPoints, Cents, Time};
+use crate::protocol::{Exit, Loan, Stage};
+use crate::settlement::deadline;
+use bitcoin::key::XOnlyPublicKey;
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+/// A price so little above today's level is near it, basis points of the level.
+const NEAR: u64 = 200;
+/// An exit that waits so long for a block is stuck, seconds.
+const STUCK: u32 = 3_600;
+/// The document that names the loans the last backup holds.
+const BACKED_UP: &str = "backed-up";
+
+/// What is known of an open loan.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LoanFacts {
+    /// Its name.
+    pub id: LoanId,
+    /// The margin line crossed.
+    pub margin: Option<MarginLine>,
+    /// The price now.
+    pub price: Option<Cents>,
+    /// Loan to value now.
+    pub ltv: Option<BasisPoints>,
+    /// Today's level.
+    pub level: Option<Cents>,
+    /// Due so soon that people are told, in days.
+    pub due_in: Option<u32>,
+    /// The due time.
+    pub due: Time,
+    /// The exit that is under way and in no block yet.
+    pub ending: Option<Exit>,
+    /// For how long it has been, seconds.
+    pub waits: u32,
+    /// Its oracles that this node does not know.
+    pub unknown: Vec<XOnlyPublicKey>,
+    /// Does the last backup hold its signatures?
+    pub is_backed_up: bool,
+}
+
+/// What is known of the node.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Facts {
+    /// Open loans, funded or on the way to it.
+    pub loans: Vec<LoanFacts>,
+    /// What stands in the way, a sentence each.
+    pub troubles: Vec<String>,
+    /// Oracles of the policy that this node does not know.
+    pub unknown: Vec<XOnlyPublicKey>,
+    /// Does it lend by itself, without a single free coin?
+    pub lends_without_coins: bool,
+}
+
+/// The list, the gravest first.
+pub fn attention(facts: &Facts) -> Vec<AttentionView> {
+    let mut list: Vec<AttentionView> = facts.loans.iter().flat_map(of_loan).collect();
+    let about_node = |about: &str, text: String| view(about, Severity::Warning, None, text);
+    if facts.lends_without_coins {
+        let text = "this node lends and has no free coin: nothing can be quoted; send bitcoin to `wallet address`, or take the oracles out of the policy";
+        list.push(about_node("coins", text.to_owned()));
+    }
+    list.extend(facts.unknown.iter().map(|oracle| {
+        let text = format!(
+            "the policy names oracle {oracle}, which this node does not know: `oracle add URL --pubkey {oracle}`"
+        );
+        about_node(&format!("policy oracle {oracle}"), text)
+    }));
+    list.extend(facts.troubles.iter().map(|text| {
+        let about = text.split_once(": ").map_or(text.as_str(), |(about, _)| about);
+        about_node(about, text.clone())
+    }));
+    list.sort_by_key(|one| std::cmp::Reverse(one.severity));
+    list
+}
+
+fn view(about: &str, severity: Severity, loan_id: Option<LoanId>, text: String) -> AttentionView {
+    AttentionView { about: about.chars().take(100).collect(), severity, loan_id, text }
+}
+
+fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
+    let mut list = Vec::new();
+    let mut say = |what: &str, severity, text: String| {
+        list.push(view(&format!("{what} {}", loan.id), severity, Some(loan.id), text));
+    };
+    if let Some(exit) = loan.ending {
+        match exit {
+            Exit::Liquidated => {
+                say("liquidation", Severity::Urgent, "it is being liquidated: its level was touched".into())
+            }
+            _ if loan.waits < STUCK => {}
+            _ => {
+                let text = format!("its exit ({exit}) has waited for a block for {} minutes", loan.waits / 60);
+                say("exit", Severity::Warning, text);
+            }
+        }
+    } else {
+        if let Some(line) = loan.margin {
+            let at = match (loan.ltv, loan.price) {
+                (Some(ltv), Some(price)) => format!(", {ltv} at {price}"),
+                _ => String::new(),
+            };
+            let level = loan.level.map(|level| format!("; it is liquidated at {level}")).unwrap_or_default();
+            say("margin", severity_of_margin(line), format!("margin line {line} is crossed{at}{level}"));
+        }
+        if let (Some(price), Some(level)) = (loan.price, loan.level) {
+            let near = u128::from(level.0) * u128::from(10_000 + NEAR);
+            if u128::from(price.0) * 10_000 <= near {
+                say(
+                    "level",
+                    Severity::Urgent,
+                    format!("the price, {price}, is near today's level, {level}: there it is liquidated"),
+                );
+            }
+        }
+        if let Some(days) = loan.due_in {
+            let left = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+            say(
+                "due",
+                Severity::Warning,
+                format!("due within {left}, at {}: then the price settles what nobody repaid", loan.due),
+            );
+        }
+    }
+    for oracle in &loan.unknown {
+        let text = format!("its oracle {oracle} is not known here, so nothing it says settles the loan: `oracle add URL --pubkey {oracle}`");
+        say(&format!("oracle {oracle} of"), Severity::Warning, text);
+    }
+    if !loan.is_backed_up {
+        let text = "no backup holds its signatures, and the words alone do not restore it: `backup FILE`";
+        say("backup", Severity::Warning, text.to_owned());
+    }
+    list
+}
+
+impl Core {
+    /// What needs a person now.
+    pub(super) fn attention(&self) -> Vec<AttentionView> {
+        attention(&self.facts())
+    }
+
+    fn facts(&self) -> Facts {
+        let known: BTreeSet<XOnlyPublicKey> = lock(&self.tools.oracles).keys().copied().collect();
+        let missing = |oracles: &[XOnlyPublicKey]| {
+            oracles.iter().filter(|oracle| !known.contains(oracle)).copied().collect::<Vec<_>>()
+        };
+        let backed_up = self.backed_up();
+        let open = self.loans.values().filter(|loan| is_open(loan));
+        let loans = open.map(|loan| self.facts_of(loan, missing(&loan.terms.oracles), &backed_up)).collect();
+        let lends = !self.policy.oracles.is_empty() && self.policy.approval == Approval::Automatic;
+        let free = lock(&self.tools.wallet).balance().confirmed;
+        Facts {
+            loans,
+            troubles: self.what_stands(),
+            unknown: missing(&self.policy.oracles),
+            lends_without_coins: lends && free == bitcoin::Amount::ZERO,
+        }
+    }
+
+    fn facts_of(&self, loan: &Loan, unknown: Vec<XOnlyPublicKey>, backed_up: &BTreeSet<LoanId>) -> LoanFacts {
+        let (now, terms) = (self.moment.now, &loan.terms);
+        let price = self.price_of(loan).ok();
+        let is_active = loan.stage == Stage::Active;
+        let unconfirmed = loan.exit.as_ref().filter(|exit| exit.seen.block.is_none());
+        let pending = loan.pending.as_ref().filter(|_| loan.exit.is_none()).map(|pending| pending.exit);
+        let ending = unconfirmed.and_then(|seen| seen.exit).or(pending);
+        LoanFacts {
+            id: loan.id,
+            margin: loan.margin.filter(|_| is_active),
+            price: price.filter(|_| is_active),
+            ltv: price.and_then(|price| crate::loan::ltv::ltv_ceil(terms.owed_at(now), terms.collateral, price)),
+            level: terms.touch_day(now.day()).map(|day| day.level.cents()),
+            due_in: deadline::days_told(terms.days, terms.due().since(now)).filter(|_| is_active && now < terms.due()),
+            due: terms.due(),
+            ending,
+            waits: now.since(loan.since),
+            unknown,
+            is_backed_up: backed_up.contains(&loan.id),
+        }
+    }
+
+    fn backed_up(&self) -> BTreeSet<LoanId> {
+        let bytes = self.tools.store.get(BACKED_UP).ok().flatten().unwrap_or_default();
+        serde_json::from_slice(&bytes).unwrap_or_default()
+    }
+
+    /// The loans whose signatures a backup made now holds: what is kept beside it once it is made.
+    pub(super) fn loans_for_backup(&self) -> Vec<u8> {
+        let signed: Vec<LoanId> = self.loans.values().filter(|loan| is_open(loan)).map(|loan| loan.id).collect();
+        serde_json::to_vec(&signed).unwrap_or_default()
+    }
+
+    /// Tells, once, of what has stood for a while and no event of a loan tells.
+    pub(super) fn mind_attention(&mut self) {
+        let now = Instant::now();
+        if self.standing.looked.is_some_and(|looked| now.duration_since(looked) < AGAIN) {
+            return;
+        }
+        self.standing.looked = Some(now);
+        let told_by_loans = ["margin ", "due ", "liquidation "];
+        let mut list = self.attention();
+        list.retain(|one| one.loan_id.is_none() || !told_by_loans.iter().any(|what| one.about.starts_with(what)));
+        let abouts: Vec<&str> = list.iter().map(|one| one.about.as_str()).collect();
+        let news = match tokio::task::block_in_place(|| self.standing.look(now, &abouts)) {
+            Ok(news) => news,
+            Err(e) => return self.trouble("events", e.to_string()),
+        };
+        for index in news {
+            let Some(one) = list.get(index).cloned() else { continue };
+            let facts = EventFacts { about: Some(one.about), ..EventFacts::default() };
+            let (at, event) = (self.moment.now.0, "attention".to_owned());
+            let severity = one.severity;
+            self.show(EventView { at, loan_id: one.loan_id, event, severity, text: one.text, facts, number: 0 });
+        }
+    }
+}
+
+/// Notes which loans a backup that was just made holds.
+pub(super) fn note_backup(store: &dyn crate::store::Store, loans: &[u8]) -> Result<(), crate::store::StoreError> {
+    store.put(BACKED_UP, loans)
+}
+
+/// Are there signatures that nothing but the store holds, for money that is, or may be, in the contract?
+fn is_open(loan: &Loan) -> bool {
+    matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn quiet() -> LoanFacts {
+        LoanFacts {
+            id: LoanId([7; 32]),
+            margin: None,
+            price: Some(Cents(1_000_000)),
+            ltv: Some(BasisPoints(5_000)),
+            level: Some(Cents(640_000)),
+            due_in: None,
+            due: Time(1_584_003_600),
+            ending: None,
+            waits: 0,
+            unknown: Vec::new(),
+            is_backed_up: true,
+        }
+    }
+
+    fn said(loan: LoanFacts) -> Vec<(Severity, String)> {
+        let list = attention(&Facts { loans: vec![loan], ..Facts::default() });
+        list.into_iter().map(|one| (one.severity, one.text)).collect()
+    }
+
+    #[test]
+    fn a_quiet_loan_needs_nobody_and_each_thing_that_is_wrong_is_said() {
+        assert_eq!(said(quiet()), []);
+        let oracle = crate::loan::fixtures::xonly(3);
+        for (loan, severity, word) in [
+            (LoanFacts { margin: Some(MarginLine::Call), ..quiet() }, Severity::Warning, "call is crossed, 50 % at"),
+            (LoanFacts { margin: Some(MarginLine::Urgent), ..quiet() }, Severity::Urgent, "liquidated at $6,400"),
+            (LoanFacts { price: Some(Cents(652_800)), ..quiet() }, Severity::Urgent, "near today's level"),
+            (LoanFacts { due_in: Some(3), ..quiet() }, Severity::Warning, "due within 3 days"),
+            (LoanFacts { ending: Some(Exit::Liquidated), ..quiet() }, Severity::Urgent, "being liquidated"),
+            (LoanFacts { ending: Some(Exit::Matured), waits: STUCK, ..quiet() }, Severity::Warning, "for 60 minutes"),
+            (LoanFacts { unknown: vec![oracle], ..quiet() }, Severity::Warning, "oracle add"),
+            (LoanFacts { is_backed_up: false, ..quiet() }, Severity::Warning, "no backup"),
+        ] {
+            let said = said(loan);
+            assert!(said.len() == 1 && said[0].0 == severity && said[0].1.contains(word), "{word}: {said:?}");
+        }
+        assert_eq!(said(LoanFacts { price: Some(Cents(652_801)), ..quiet() }), []);
+        assert_eq!(said(LoanFacts { ending: Some(Exit::Repaid), waits: STUCK - 1, ..quiet() }), []);
+    }
+
+    #[test]
+    fn the_gravest_comes_first_and_a_trouble_keeps_its_name_while_its_words_change() {
+        let loan = LoanFacts { margin: Some(MarginLine::Liquidation), is_backed_up: false, ..quiet() };
+        let troubles = vec!["chain: bitcoind cannot be reached".to_owned()];
+        let unknown = vec![crate::loan::fixtures::xonly(3)];
+        let facts = Facts { loans: vec![loan], troubles, unknown, lends_without_coins: true };
+        let list = attention(&facts);
+        assert_eq!((list.len(), list[0].severity), (5, Severity::Urgent));
+        assert_eq!(list.last().unwrap().about, "chain");
+    }
+}
