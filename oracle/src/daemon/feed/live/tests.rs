@@ -170,6 +170,19 @@ async fn gemini_counts_though_its_volume_window_ended_minutes_ago() {
 }
 
 #[tokio::test]
+async fn gemini_whose_answer_stands_still_for_minutes_is_stale_though_it_tells_no_time() {
+    let mut world = World::new().await;
+    for number in 0..64 {
+        world.venues.set_all(PRICE + number % 2);
+        world.venues.set(Venue::Gemini, Answer::At(PRICE, START));
+        let used = world.ask().await.venues_used;
+        assert_eq!(used, if number <= 60 { 5 } else { 4 }, "tick {number}");
+    }
+    let why = world.health().venues[4].why_not.clone().unwrap();
+    assert_eq!(why, "its quote has not changed for 315 s");
+}
+
+#[tokio::test]
 async fn two_colluding_venues_and_a_wick_liquidate_nobody() {
     let mut world = World::new().await;
     world.run(30, PRICE);
