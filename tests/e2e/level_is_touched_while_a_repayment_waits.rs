@@ -4,11 +4,13 @@
 use crate::harness::{after, Theatre, NOON};
 use hypothec::contract::repay::Source;
 use hypothec::demo::prices::Prices;
+use hypothec::demo::wait::until;
 use hypothec::loan::LoanId;
 use hypothec::node::view::{EventView, RepayRequest};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::units::Cents;
+use std::time::Duration;
 
 /// A loan repaid at $10,000 in a transaction that waits, and an hour later the touch at $5,000, known to both.
 async fn touched_while_it_waits() -> (Theatre, LoanId) {
@@ -24,9 +26,14 @@ async fn touched_while_it_waits() -> (Theatre, LoanId) {
     Clock::set_file(theatre.clock_file(), after(NOON, 4)).unwrap();
     theatre.quiet().await.unwrap();
     for node in [&theatre.borrower, &theatre.lender] {
-        let events: Vec<EventView> =
-            node.client().unwrap().call("GET".parse().unwrap(), "/v1/events?after=0", None::<&()>).await.unwrap();
-        assert!(events.iter().any(|event| event.event == "attested"), "the {}: {events:#?}", node.name());
+        until("the touch to be known", Duration::from_secs(60), || async {
+            let events: Vec<EventView> =
+                node.client().unwrap().call("GET".parse().unwrap(), "/v1/events?after=0", None::<&()>).await.unwrap();
+            let is_known = events.iter().any(|event| event.event == "attested");
+            is_known.then_some(()).ok_or_else(|| format!("the {}: {events:#?}", node.name()))
+        })
+        .await
+        .unwrap();
     }
     (theatre, id)
 }
