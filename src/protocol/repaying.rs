@@ -7,6 +7,7 @@ use super::todo::Action;
 use super::{Message, Moment};
 use crate::contract::Role;
 use crate::loan::units::{sats_for_cents_ceil, Cents, Time};
+use crate::loan::version::TRANSACTION_VERSION;
 use crate::protocol::messages::Repay;
 use crate::settlement::proposal::{self, TakenBack};
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
@@ -79,6 +80,11 @@ impl Loan {
         let ready = self.pending.as_ref().map(|pending| &pending.transaction);
         let seen = self.exit.as_ref().map(|exit| &exit.seen.transaction);
         self.standing_repayment(height).or(ready).or(seen)
+    }
+
+    /// Are the exits of version 3, which no node relays on top of a funding transaction that waits?
+    pub fn exits_need_confirmed_funding(&self) -> bool {
+        self.skeleton.as_ref().is_some_and(|skeleton| skeleton.exit_version == TRANSACTION_VERSION)
     }
 
     /// What `proposer` has to pay, or may ask, for a debt of `owed` sats: no better for it than what it took back in

@@ -109,9 +109,11 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     // Our own exit keeps competing until one is confirmed; a repayment that both have signed goes first for a few
     // blocks, and after them gives way.
     let wanted = loan.wanted_exit(moment.height);
-    actions.extend(wanted.map(broadcast));
+    // One of version 3 is relayed on a confirmed parent only: until the funding transaction is in a block it waits.
+    let may_go = confirmed(loan.funding.as_ref()) || !loan.exits_need_confirmed_funding();
+    actions.extend(wanted.filter(|_| may_go).map(broadcast));
     let gives_way = loan.pending.is_some() && loan.is_repayment_seen();
-    let seen = exit.map(|seen| &seen.transaction).filter(|seen| !gives_way && Some(*seen) != wanted);
+    let seen = exit.map(|seen| &seen.transaction).filter(|seen| may_go && !gives_way && Some(*seen) != wanted);
     actions.extend(seen.map(broadcast));
     // An exit that only waits may never confirm: until one does, the oracle's word is needed.
     if !loan.is_attested() {

@@ -51,6 +51,27 @@ fn funded() -> World {
 }
 
 #[test]
+fn an_exit_attested_while_the_funding_waits_is_kept_back_until_a_block_has_it() {
+    let mut world = World::new();
+    world.act(1, false);
+    world.public.insert(0);
+    world.hear(0, &[0]);
+    world.hear(1, &[0]);
+    let brings_out = |world: &World, who: usize| {
+        let exit = &scene().exits[0].1[who];
+        todo(&world.nodes[who].loan, world.moment).contains(&Action::Broadcast(Box::new(exit.clone())))
+    };
+    for who in 0..2 {
+        assert!(world.nodes[who].loan.is_attested(), "{:?}", world.nodes[who].loan.stage);
+        assert!(!brings_out(&world, who), "no node relays it yet");
+    }
+    world.mine(u8::MAX);
+    assert!((0..2).all(|who| brings_out(&world, who)));
+    world.settle_down();
+    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Closed));
+}
+
+#[test]
 fn a_borrower_who_double_spends_the_coin_of_a_waiting_repayment_does_not_escape_liquidation() {
     let mut world = funded();
     world.propose(true, true);
@@ -100,7 +121,8 @@ fn a_funding_coin_spent_elsewhere_under_a_waiting_exit_ends_the_loan_for_both() 
     world.act(1, false);
     world.public.insert(0);
     world.act(1, false);
-    world.act(1, false);
+    // Brought out by somebody whose mempool takes it: ours would not.
+    assert!(world.submit(scene().exits[0].1[1].clone(), false));
     assert_eq!(world.nodes[1].loan.stage, Stage::Closing);
     let coin = scene().cast.offer_parts(&scene().n.terms).coins[0].outpoint();
     assert!(world.submit(spend(coin, 9), true));
