@@ -23,7 +23,7 @@ fn run(args: &[&str]) -> Output {
 
 fn run_with(args: &[&str], input: &str) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
-    command.args(args).env_remove("HYPOTHEC_DATA").env("HOME", "/nowhere");
+    command.args(args).env_remove("HYPOTHEC_DATA").env_remove("HYPOTHEC_PASSPHRASE_FILE").env("HOME", "/nowhere");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that does not read its input may be gone already.
@@ -53,10 +53,15 @@ fn bad(args: &[&str]) -> String {
     err(&output)
 }
 
+/// Closes a file to others.
+fn private(path: &Path) {
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
 /// A data folder made by `init`, and its path.
 fn folder(place: &Path) -> String {
     let data = place.join("node").display().to_string();
-    good(&["init", "--data", &data, "--network", "regtest", "--json"]);
+    good(&["init", "--no-passphrase", "--data", &data, "--network", "regtest", "--json"]);
     data
 }
 
@@ -161,7 +166,7 @@ fn quote() -> Value {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let commands = "init|node|status|wallet address|wallet balance|wallet send|peer connect|peer list|oracle add|\
+    let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|peer connect|peer list|oracle add|\
         oracle list|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
         loan receipt|events|backup|restore|demo";
     for command in commands.split('|') {
@@ -178,7 +183,7 @@ fn every_command_has_help_with_an_example() {
 fn init_makes_a_private_folder_and_shows_the_words_once() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("node");
-    let text = good(&["init", "--data", data.to_str().unwrap(), "--network", "regtest"]);
+    let text = good(&["init", "--no-passphrase", "--data", data.to_str().unwrap(), "--network", "regtest"]);
     let words = std::fs::read_to_string(data.join("words")).unwrap();
     for word in words.split_whitespace() {
         assert!(text.contains(&format!(". {word}\n")), "{text}");
@@ -198,13 +203,53 @@ fn init_makes_a_private_folder_and_shows_the_words_once() {
 fn init_restores_words_from_standard_input_and_refuses_wrong_ones() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("node").display().to_string();
-    let wrong = run_with(&["init", "--restore", "--data", &data], "abandon about");
+    let wrong = run_with(&["init", "--no-passphrase", "--restore", "--data", &data], "abandon about");
     assert!(!wrong.status.success() && err(&wrong).contains("2 of them were given"), "{}", err(&wrong));
     assert!(!Path::new(&data).exists());
     let words = format!("{}about", "abandon ".repeat(11));
-    let made = run_with(&["init", "--restore", "--data", &data], &words);
+    let made = run_with(&["init", "--no-passphrase", "--restore", "--data", &data], &words);
     assert!(made.status.success() && !out(&made).contains("abandon"), "{}", err(&made));
     assert_eq!(std::fs::read_to_string(Path::new(&data).join("words")).unwrap().trim(), words);
+}
+
+#[test]
+fn words_are_encrypted_with_a_passphrase_unless_a_person_says_otherwise() {
+    let place = tempfile::tempdir().unwrap();
+    let data = place.path().join("node").display().to_string();
+    let (first, second) = (place.path().join("first"), place.path().join("second"));
+    for (file, text) in [(&first, "  correct horse\u{a0}battery"), (&second, "staple staple")] {
+        std::fs::write(file, text).unwrap();
+        private(file);
+    }
+    let (first, second) = (first.to_str().unwrap(), second.to_str().unwrap());
+    let refused = bad(&["init", "--data", &data, "--network", "regtest"]);
+    assert!(refused.contains("--passphrase-file") && refused.contains("--no-passphrase"), "{refused}");
+    assert!(!Path::new(&data).exists());
+    let text = good(&["init", "--data", &data, "--network", "regtest", "--passphrase-file", first]);
+    assert!(text.contains("encrypted, in") && text.contains("asks for the passphrase"), "{text}");
+    let numbered = |line: &&str| line.trim().split_once(". ").is_some_and(|(number, _)| number.parse::<u8>().is_ok());
+    let list: Vec<&str> = text.lines().filter(numbered).collect();
+    let words: Vec<&str> = list.iter().filter_map(|line| line.split_whitespace().last()).collect();
+    assert!(words.len() == 12 && !Path::new(&data).join("words").exists(), "{text}");
+    let sealed = std::fs::read(Path::new(&data).join("words.age")).unwrap();
+    assert!(sealed.starts_with(b"age-encryption.org/v1"));
+    // The node: without, with a wrong one, with the right one (and no bitcoind behind it).
+    let node = |args: &[&str]| bad(&[&["node", "--data", &data], args].concat());
+    assert!(node(&[]).contains("it is encrypted and there is no passphrase"));
+    assert!(node(&["--passphrase-file", second]).contains("does not open it"));
+    let other =
+        bad(&["wallet", "encrypt", "--data", &data, "--old-passphrase-file", second, "--passphrase-file", second]);
+    assert!(other.contains("does not open it"), "{other}");
+    good(&["wallet", "encrypt", "--data", &data, "--old-passphrase-file", first, "--passphrase-file", second]);
+    assert!(node(&["--passphrase-file", first]).contains("does not open it"));
+    // Made again from the list as it was printed, into a folder that a person wants unencrypted.
+    let again = place.path().join("again").display().to_string();
+    let made = run_with(&["init", "--restore", "--no-passphrase", "--data", &again], &list.join("\n"));
+    assert!(made.status.success() && out(&made).contains("NOT encrypted"), "{}", err(&made));
+    let kept = std::fs::read_to_string(Path::new(&again).join("words")).unwrap();
+    assert_eq!(kept.split_whitespace().collect::<Vec<_>>(), words);
+    let text = good(&["wallet", "encrypt", "--data", &again, "--passphrase-file", first]);
+    assert!(text.contains("plain file is gone") && !Path::new(&again).join("words").exists(), "{text}");
 }
 
 #[test]
@@ -255,7 +300,7 @@ fn the_token_goes_to_no_other_machine() {
 fn a_clock_file_is_refused_outside_regtest() {
     let place = tempfile::tempdir().unwrap();
     let data = place.path().join("node").display().to_string();
-    good(&["init", "--data", &data, "--network", "signet"]);
+    good(&["init", "--no-passphrase", "--data", &data, "--network", "signet"]);
     let said = bad(&["node", "--data", &data, "--regtest-clock", "clock"]);
     assert!(said.contains("signet") && said.contains("--regtest-clock"), "{said}");
 }
@@ -493,6 +538,8 @@ fn a_backup_needs_a_passphrase_replaces_nothing_and_says_what_the_words_do_not_r
     let args = ["backup", file.to_str().unwrap(), "--passphrase-file", secret.to_str().unwrap()];
     assert!(stand.bad(&args).contains("passphrase file"));
     std::fs::write(&secret, "short\n").unwrap();
+    assert!(stand.bad(&args).contains("chmod go="), "a passphrase that others can read is none");
+    private(&secret);
     assert!(stand.bad(&args).contains("at least 10"));
     std::fs::write(&secret, "long enough\nand more").unwrap();
     let text = stand.good(&args);

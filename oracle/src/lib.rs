@@ -1,7 +1,8 @@
 //! The oracle: prices said once, about nobody.
 //!
 //! The library half holds what an oracle and the users of one must agree on: units, event ids, the ladder of
-//! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. The daemon half makes prices into
+//! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. `sealed` and
+//! `passphrase` keep a secret under a passphrase, for the oracle and for nodes. The daemon half makes prices into
 //! attestations. Nothing in either knows what a loan is.
 
 pub mod announce;
@@ -17,9 +18,11 @@ pub mod event;
 pub mod foreign;
 pub mod ladder;
 pub mod operator;
+pub mod passphrase;
 pub mod price;
 pub mod relay;
 pub mod rotation;
+pub mod sealed;
 pub mod statement;
 pub mod ticklog;
 pub mod units;

@@ -3,10 +3,10 @@
 use super::ask;
 use super::line::Place;
 use super::out::{count, print};
-use crate::node::backup::PASSPHRASE_MIN;
 use crate::node::data::write_private;
 use anyhow::bail;
 use clap::Args;
+use hypothec_oracle::sealed::{check_length, ExposeSecret, SHORTEST};
 use serde_json::json;
 use std::path::PathBuf;
 
@@ -36,11 +36,11 @@ impl Backup {
             bail!("file {}: it exists and is never replaced; name another", self.file.display());
         }
         let passphrase = ask::passphrase(self.passphrase_file.as_deref(), self.passphrase_file.is_none())?;
-        let found = passphrase.chars().count();
-        if found < PASSPHRASE_MIN {
-            bail!("passphrase: it has {found} characters; at least {PASSPHRASE_MIN} are right");
+        if let Err(found) = check_length(&passphrase) {
+            bail!("passphrase: it has {found} characters; at least {SHORTEST} are right");
         }
-        let sealed = client.post_for_bytes("/v1/backup", &json!({ "passphrase": passphrase })).await?;
+        let request = json!({ "passphrase": passphrase.expose_secret() });
+        let sealed = client.post_for_bytes("/v1/backup", &request).await?;
         write_private(&self.file, &sealed)?;
         if place.out().is_json() {
             let done = json!({ "file": self.file, "bytes": sealed.len() });

@@ -5,17 +5,20 @@ use super::line::Place;
 use super::out::print;
 use super::restore::Restore;
 use crate::node::config::{Chain, Choices, Config};
-use crate::node::data::{new_words, parse_words, DataFolder};
+use crate::node::data::{check_free, new_words, parse_words, DataFolder};
+use crate::node::words::{Held, Keep};
+use anyhow::Context;
 use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
 const EXAMPLES: &str = "\
 Examples:
-  hypothec init --network signet
-  hypothec init --network regtest --bitcoind-url http://127.0.0.1:18443 --bitcoind-cookie ~/.bitcoin/regtest/.cookie
+  hypothec init --network signet          asks for the passphrase that the words are encrypted with
+  hypothec init --network signet --passphrase-file passphrase.txt
+  hypothec init --network regtest --no-passphrase --bitcoind-cookie ~/.bitcoin/regtest/.cookie
   hypothec init --restore                 type the words of a lost node
-  hypothec init --restore < words.txt
+  hypothec init --restore --passphrase-file passphrase.txt < words.txt
   hypothec init --restore-backup node.backup";
 
 /// Make a node's data folder: keys, words, configuration
@@ -31,9 +34,12 @@ pub(super) struct Init {
     /// Restore a whole node from the file that `backup` wrote
     #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "bitcoind_url", "bitcoind_cookie", "listen", "api_listen"])]
     restore_backup: Option<PathBuf>,
-    /// Where the backup's passphrase is; asked for otherwise
-    #[arg(long, value_name = "FILE", requires = "restore_backup")]
+    /// File with the passphrase of the words, or of the backup; asked for otherwise
+    #[arg(long, value_name = "FILE", env = ask::PASSPHRASE_FILE, hide_env = true)]
     passphrase_file: Option<PathBuf>,
+    /// Leave the words unencrypted on disk: whoever reads it, or a copy of it, has the coins
+    #[arg(long)]
+    no_passphrase: bool,
     /// Where bitcoind's RPC answers, http://host:port
     #[arg(long, value_name = "URL")]
     bitcoind_url: Option<String>,
@@ -51,7 +57,7 @@ pub(super) struct Init {
 impl Init {
     pub(super) fn run(self, place: &Place) -> anyhow::Result<()> {
         if let Some(file) = self.restore_backup {
-            return Restore::new(file, self.passphrase_file).run(place);
+            return Restore::new(file, self.passphrase_file, self.no_passphrase).run(place);
         }
         let path = place.data()?;
         let choices = Choices {
@@ -62,22 +68,32 @@ impl Init {
             api_listen: self.api_listen,
         };
         let config = choices.text();
-        // Nothing is made from a configuration that the node would refuse.
+        // Nothing is made from a configuration that the node would refuse, and nobody asked for what comes to nothing.
         Config::parse(&path, &config)?;
+        check_free(&path)?;
         let words = match self.restore {
             true => parse_words(&ask::words()?)?,
             false => new_words()?,
         };
-        let folder = DataFolder::make(&path, &words, &config, |_| Ok(()))?;
+        let keep = match self.no_passphrase {
+            true => Keep::Plain,
+            false => Keep::Sealed(ask::new_of_words(self.passphrase_file.as_deref()).context(
+                "nothing was made; --no-passphrase leaves the words unencrypted, for whoever reads the disk",
+            )?),
+        };
+        let folder = DataFolder::make_kept(&path, &words, &keep, &config, |_| Ok(()))?;
         let (shown, again) = (folder.path().display(), place.again());
+        let kept = kept(&folder, &again);
         if place.out().is_json() {
             let words = (!self.restore).then(|| words.to_string());
-            let done = json!({ "data": folder.path(), "network": self.network.to_string(), "words": words });
+            let encrypted = !self.no_passphrase;
+            let network = self.network.to_string();
+            let done = json!({ "data": folder.path(), "network": network, "words": words, "encrypted": encrypted });
             return print(&serde_json::to_string_pretty(&done)?);
         }
         if self.restore {
             return print(&format!(
-                "Made {shown} for {} with the words you gave.\n\n\
+                "Made {shown} for {} with the words you gave.\n\n{kept}\n\n\
                  The node finds its coins again when it runs, from the chain alone. The words do not restore an open\n\
                  loan: its contract was only in the lost folder. For that you need a backup.\n\n\
                  Next: {again} node",
@@ -92,9 +108,25 @@ impl Init {
              They restore the coins of the node's wallet and its name among peers.\n\
              They do not restore an open loan: its contract and signatures are only in the data folder. Make a backup\n\
              after each new loan, with `{again} backup FILE`.\n\n\
+             {kept}\n\n\
              Settings: {shown}/hypothec.toml, each explained. See that `[bitcoind]` reaches your bitcoind.\n\
              Next: {again} node",
             self.network
         ))
+    }
+}
+
+/// How the words are kept, and what follows from it.
+pub(super) fn kept(folder: &DataFolder, again: &str) -> String {
+    let shown = folder.path().display();
+    match folder.held() {
+        Held::Sealed => format!(
+            "On disk they are encrypted, in {shown}/words.age. The node asks for the passphrase at each start;\n\
+             a service is given it as OPERATING.md says. Without it only the words on paper open the wallet."
+        ),
+        Held::Plain | Held::Nowhere => format!(
+            "On disk they are NOT encrypted: whoever reads {shown}/words, or a copy of that disk, has the coins.\n\
+             Encrypt them with `{again} wallet encrypt`."
+        ),
     }
 }

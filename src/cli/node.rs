@@ -1,11 +1,13 @@
 //! `hypothec node`: the node itself, until it is told to stop.
 
+use super::ask;
 use super::line::Place;
 use super::log;
 use super::out::print;
 use crate::api;
 use crate::node::config::Config;
 use crate::node::data::DataFolder;
+use crate::node::unlock::Unlocked;
 use crate::node::{self, Running};
 use anyhow::Context;
 use clap::Args;
@@ -24,12 +26,16 @@ use tracing_subscriber::util::SubscriberInitExt;
 #[command(
     verbatim_doc_comment,
     after_help = "Examples:\n  hypothec node\n  hypothec node --data ~/lender\n  \
+    hypothec node --passphrase-file passphrase.txt      or that file named by HYPOTHEC_PASSPHRASE_FILE\n  \
     hypothec node --regtest-clock clock     time stands still until somebody moves the file"
 )]
 pub(super) struct Node {
     /// Read the time from this file, unix seconds as text; regtest only
     #[arg(long, value_name = "FILE")]
     regtest_clock: Option<PathBuf>,
+    /// File with the passphrase of the words, where they are encrypted; asked for otherwise
+    #[arg(long, value_name = "FILE", env = ask::PASSPHRASE_FILE, hide_env = true)]
+    passphrase_file: Option<PathBuf>,
 }
 
 impl Node {
@@ -39,12 +45,15 @@ impl Node {
         let folder = DataFolder::open(&data)?;
         let config = Config::load(&data, self.regtest_clock)?;
         let token = folder.token_or_new()?;
+        // Before anything listens: a person types the passphrase, and Ctrl-C ends it.
+        let file = self.passphrase_file;
+        let unlocked = Unlocked::open(&data, config.network, || ask::of_words(file.as_deref(), false))?;
         // Whoever told it to stop while it starts is heard too.
         let told = told_to_stop()?;
         let listener = api::bind(config.api_listen).await?;
         let address = listener.local_addr().context("ask the API's address")?;
         let network = config.network;
-        let running = node::start(config).await?;
+        let running = node::start_unlocked(config, unlocked).await?;
         let (stop_api, api_told) = oneshot::channel::<()>();
         let mut server = tokio::spawn(api::serve(listener, running.handle.clone(), token, async {
             let _ = api_told.await;

@@ -1,9 +1,11 @@
 //! `hypothec restore`: makes a data folder from a backup.
 
 use super::ask;
+use super::init::kept;
 use super::line::Place;
 use super::out::{count, print};
 use crate::node::backup;
+use crate::node::words::Keep;
 use anyhow::{bail, Context};
 use clap::Args;
 use serde_json::json;
@@ -19,8 +21,8 @@ Examples:
 
 /// Restore a whole node, its open loans too, from a backup
 ///
-/// Only into a data folder that does not exist yet. The node it was made of must never run again: two nodes on the same
-/// words harm each other.
+/// Only into a data folder that does not exist yet. The words in it are encrypted with the backup's passphrase. The node
+/// it was made of must never run again: two nodes on the same words harm each other.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Restore {
@@ -29,11 +31,14 @@ pub(super) struct Restore {
     /// Where the passphrase is; asked for otherwise
     #[arg(long, value_name = "FILE")]
     passphrase_file: Option<PathBuf>,
+    /// Leave the words unencrypted on disk: whoever reads it, or a copy of it, has the coins
+    #[arg(long)]
+    no_passphrase: bool,
 }
 
 impl Restore {
-    pub(super) fn new(file: PathBuf, passphrase_file: Option<PathBuf>) -> Restore {
-        Restore { file, passphrase_file }
+    pub(super) fn new(file: PathBuf, passphrase_file: Option<PathBuf>, no_passphrase: bool) -> Restore {
+        Restore { file, passphrase_file, no_passphrase }
     }
 
     pub(super) fn run(self, place: &Place) -> anyhow::Result<()> {
@@ -47,18 +52,24 @@ impl Restore {
         let passphrase = ask::passphrase(self.passphrase_file.as_deref(), false)?;
         let backup = backup::open(&sealed, &passphrase)?;
         let loans = backup.streams();
-        let folder = backup.restore(&path, None)?;
+        let keep = match self.no_passphrase {
+            true => Keep::Plain,
+            false => Keep::Sealed(passphrase),
+        };
+        let folder = backup.restore(&path, &keep, None)?;
         if place.out().is_json() {
             return print(&serde_json::to_string_pretty(&json!({ "data": folder.path(), "loans": loans }))?);
         }
         print(&format!(
             "Restored {} from {}, with {}.\n\n\
+             The words are those of the backup. {}\n\n\
              It knows nothing of what happened after the backup was made; the node catches up from the chain and its\n\
              peers. Never run the old node again: two nodes on the same words harm each other.\n\n\
              Next: look at {}/hypothec.toml, whose paths may be of another machine, then {} node",
             folder.path().display(),
             self.file.display(),
             count(u64::try_from(loans).unwrap_or(u64::MAX), "loan"),
+            kept(&folder, &place.again()),
             folder.path().display(),
             place.again()
         ))

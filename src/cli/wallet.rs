@@ -1,11 +1,17 @@
 //! `hypothec wallet`: the node's own coins.
 
 use super::amount::bitcoins;
+use super::ask;
 use super::line::Place;
-use super::out::{both, sats, Grid};
+use super::out::{both, print, sats, Grid};
 use crate::api::views::{AddressView, Balance, SendRequest, Sent};
+use crate::node::data::DataFolder;
+use crate::node::unlock::lock_folder;
+use crate::node::words::Held;
 use bitcoin::Amount;
 use clap::Subcommand;
+use serde_json::json;
+use std::path::{Path, PathBuf};
 
 /// The node's own coins
 #[derive(Debug, Subcommand)]
@@ -31,12 +37,30 @@ pub(super) enum Wallet {
         #[arg(long, conflicts_with = "amount")]
         all: bool,
     },
+    /// Encrypt the words on disk with a passphrase, or with another one; the node must not run
+    #[command(
+        after_help = "Examples:\n  hypothec wallet encrypt                                  asks for the passphrase\n  \
+        hypothec wallet encrypt --passphrase-file new.txt\n  \
+        hypothec wallet encrypt --old-passphrase-file old.txt --passphrase-file new.txt"
+    )]
+    Encrypt {
+        /// Where the new passphrase is; asked for otherwise
+        #[arg(long, value_name = "FILE")]
+        passphrase_file: Option<PathBuf>,
+        /// Where the present one is, if the words are encrypted; asked for otherwise
+        #[arg(long, value_name = "FILE")]
+        old_passphrase_file: Option<PathBuf>,
+    },
 }
 
 impl Wallet {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        if let Wallet::Encrypt { passphrase_file, old_passphrase_file } = self {
+            return encrypt(place, passphrase_file.as_deref(), old_passphrase_file.as_deref());
+        }
         let client = place.client()?;
         match self {
+            Wallet::Encrypt { .. } => Ok(()),
             Wallet::Address => {
                 let address: AddressView = client.act("/v1/wallet/address").await?;
                 // The address alone, so that it can be passed on; what else is to say goes beside it.
@@ -67,6 +91,36 @@ impl Wallet {
             }
         }
     }
+}
+
+/// Needs no node, and that none runs: the folder itself is changed.
+fn encrypt(place: &Place, new: Option<&Path>, old: Option<&Path>) -> anyhow::Result<()> {
+    let folder = DataFolder::open(&place.data()?)?;
+    let _lock = lock_folder(&folder)?;
+    let was = folder.held();
+    let held_file = folder.path().join("words.age");
+    if was == Held::Sealed {
+        eprintln!("The words are encrypted already. First the present passphrase, then the new one.");
+    }
+    // The old one first: a person answers in that order.
+    let words = folder.words_with(|| ask::of_words(old, false))?;
+    let new = ask::new_of_words(new)?;
+    folder.encrypt_words(&words, &new)?;
+    if place.out().is_json() {
+        return print(&json!({ "file": held_file, "was_encrypted": was == Held::Sealed }).to_string());
+    }
+    let old = match was {
+        Held::Sealed => "The old passphrase opens it no more; it still opens backups made with it.",
+        Held::Plain | Held::Nowhere => {
+            "The plain file is gone. What an SSD or an older copy of the disk has kept of it stays readable: where that\n\
+             matters, make a new node with new words and move the coins there."
+        }
+    };
+    print(&format!(
+        "The words are encrypted in {}. The node asks for the passphrase at each start;\n\
+         without it only the words on paper open the wallet.\n\n{old}",
+        held_file.display()
+    ))
 }
 
 fn balance_text(balance: &Balance, again: &str) -> String {

@@ -131,7 +131,7 @@ impl Node {
             log: folder.join(format!("{name}.log")),
             running: None,
         };
-        Program::run(&node.command(&["init".into()], &[])).await?;
+        Program::run(&node.command(&["init".into(), "--no-passphrase".into()], &[])).await?;
         let config = node.data.join("hypothec.toml");
         let (url, cookie) = (bitcoind.rpc_url(), bitcoind.cookie_file());
         // The port for peers stays over a restart, since the other side dials it again.

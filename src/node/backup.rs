@@ -16,16 +16,17 @@
 //! never run on the same words.
 
 use super::config::Config;
-use super::data::{parse_words, DataFolder};
+use super::data::DataFolder;
+use super::words::{parse_words, Keep};
 use crate::store::{Export, Item, Sled, Store, StoreError, StreamId};
-use age::secrecy::SecretString;
-use age::DecryptError;
 use anyhow::Context;
 use bip39::Mnemonic;
+use hypothec_oracle::sealed::{self, check_length, OpenError, SecretString};
 use std::path::Path;
+use zeroize::Zeroizing;
 
 /// The least characters of a passphrase.
-pub const PASSPHRASE_MIN: usize = 10;
+pub const PASSPHRASE_MIN: usize = sealed::SHORTEST;
 
 const MAGIC: &[u8] = b"hypothec backup\n";
 const VERSION: u32 = 1;
@@ -34,10 +35,6 @@ const CONFIG: u8 = 2;
 const DOCUMENT: u8 = 3;
 const RECORD: u8 = 4;
 const END: u8 = 5;
-/// scrypt's work: 2^18, about a second and 256 MiB.
-const WORK: u8 = 18;
-/// The most work that a file may ask for: 2^20, 1 GiB.
-const WORK_MAX: u8 = 20;
 
 /// Why a backup could not be made or read.
 #[derive(Debug, thiserror::Error)]
@@ -93,8 +90,13 @@ impl std::fmt::Debug for Backup {
 ///
 /// # Errors
 /// When the passphrase is too short or the store cannot be read.
-pub fn seal(words: &Mnemonic, config: &str, store: &dyn Store, passphrase: &str) -> Result<Vec<u8>, BackupError> {
-    seal_with(WORK, words, config, store.export()?, passphrase)
+pub fn seal(
+    words: &Mnemonic,
+    config: &str,
+    store: &dyn Store,
+    passphrase: &SecretString,
+) -> Result<Vec<u8>, BackupError> {
+    seal_with(sealed::WORK, words, config, store.export()?, passphrase)
 }
 
 fn seal_with(
@@ -102,22 +104,17 @@ fn seal_with(
     words: &Mnemonic,
     config: &str,
     export: Export<'_>,
-    passphrase: &str,
+    passphrase: &SecretString,
 ) -> Result<Vec<u8>, BackupError> {
-    let found = passphrase.chars().count();
-    if found < PASSPHRASE_MIN {
-        return Err(BackupError::Passphrase { found });
-    }
-    let mut recipient = age::scrypt::Recipient::new(SecretString::from(passphrase.to_owned()));
-    recipient.set_work_factor(work);
+    check_length(passphrase).map_err(|found| BackupError::Passphrase { found })?;
     let plain = write(words, config, export)?;
-    age::encrypt(&recipient, &plain).map_err(|error| BackupError::Write(error.to_string()))
+    sealed::seal_with(work, &plain, passphrase).map_err(BackupError::Write)
 }
 
-fn write(words: &Mnemonic, config: &str, export: Export<'_>) -> Result<Vec<u8>, BackupError> {
-    let mut plain = MAGIC.to_vec();
+fn write(words: &Mnemonic, config: &str, export: Export<'_>) -> Result<Zeroizing<Vec<u8>>, BackupError> {
+    let mut plain = Zeroizing::new(MAGIC.to_vec());
     plain.extend_from_slice(&VERSION.to_be_bytes());
-    put(&mut plain, WORDS, &[words.to_string().as_bytes()])?;
+    put(&mut plain, WORDS, &[Zeroizing::new(words.to_string()).as_bytes()])?;
     put(&mut plain, CONFIG, &[config.as_bytes()])?;
     let mut count: u64 = 2;
     for item in export {
@@ -148,14 +145,12 @@ fn length_of(length: usize) -> Result<[u8; 4], BackupError> {
 ///
 /// # Errors
 /// When it is none, the passphrase does not fit, or what it holds is not complete.
-pub fn open(sealed: &[u8], passphrase: &str) -> Result<Backup, BackupError> {
-    let mut identity = age::scrypt::Identity::new(SecretString::from(passphrase.to_owned()));
-    identity.set_max_work_factor(WORK_MAX);
-    let plain = age::decrypt(&identity, sealed).map_err(|error| match error {
-        DecryptError::ExcessiveWork { .. } => BackupError::TooMuchWork,
-        DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => BackupError::WrongPassphrase,
-        DecryptError::InvalidMac | DecryptError::Io(_) => BackupError::Damaged,
-        other => BackupError::NotABackup(other.to_string()),
+pub fn open(sealed: &[u8], passphrase: &SecretString) -> Result<Backup, BackupError> {
+    let plain = sealed::open(sealed, passphrase).map_err(|error| match error {
+        OpenError::TooMuchWork => BackupError::TooMuchWork,
+        OpenError::WrongPassphrase => BackupError::WrongPassphrase,
+        OpenError::Damaged => BackupError::Damaged,
+        OpenError::NotSealed(why) => BackupError::NotABackup(why),
     })?;
     read(&plain)
 }
@@ -229,16 +224,17 @@ impl Backup {
         self.items.iter().filter(begins).count()
     }
 
-    /// Makes a data folder of it, with a new token. `config` replaces the configuration of the backup. All or nothing.
+    /// Makes a data folder of it that keeps the words so, with a new token. `config` replaces the configuration of the
+    /// backup. All or nothing.
     ///
     /// # Errors
     /// When there is something at `path`, or the folder cannot be written.
-    pub fn restore(self, path: &Path, config: Option<String>) -> anyhow::Result<DataFolder> {
+    pub fn restore(self, path: &Path, keep: &Keep, config: Option<String>) -> anyhow::Result<DataFolder> {
         let config = config.unwrap_or(self.config);
         // A backup of another time or machine may hold settings that this program does not know.
         Config::parse(path, &config).context("backup: its configuration")?;
         let mut items = self.items.into_iter();
-        DataFolder::make(path, &self.words, &config, |folder| {
+        DataFolder::make_kept(path, &self.words, keep, &config, |folder| {
             Sled::restore(folder.store(), &mut items).context("backup: fill the store")
         })
     }
@@ -250,7 +246,13 @@ mod tests {
     use crate::node::data::new_words;
     use crate::store::Memory;
 
-    const PASSPHRASE: &str = "a passphrase of a test";
+    fn passphrase() -> SecretString {
+        secret("a passphrase of a test")
+    }
+
+    fn secret(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
 
     fn store() -> Memory {
         let store = Memory::new();
@@ -262,7 +264,7 @@ mod tests {
     }
 
     fn seal(store: &dyn Store, words: &Mnemonic) -> Vec<u8> {
-        seal_with(4, words, "network = \"regtest\"\n", store.export().unwrap(), PASSPHRASE).unwrap()
+        seal_with(4, words, "network = \"regtest\"\n", store.export().unwrap(), &passphrase()).unwrap()
     }
 
     fn items(store: &dyn Store) -> Vec<Item> {
@@ -272,23 +274,23 @@ mod tests {
     #[test]
     fn a_node_restored_from_a_backup_has_the_same_words_configuration_and_loans() {
         let (store, words) = (store(), new_words().unwrap());
-        let backup = open(&seal(&store, &words), PASSPHRASE).unwrap();
+        let backup = open(&seal(&store, &words), &passphrase()).unwrap();
         assert_eq!((backup.streams(), format!("{backup:?}")), (2, "Backup(5 items)".to_owned()));
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("node");
-        let data = backup.restore(&path, None).unwrap();
+        let data = backup.restore(&path, &Keep::Plain, None).unwrap();
         assert_eq!(data.words().unwrap(), words);
         assert_eq!(std::fs::read_to_string(path.join("hypothec.toml")).unwrap(), "network = \"regtest\"\n");
         assert_eq!(items(&Sled::open(data.store()).unwrap()), items(&store));
-        let again = open(&seal(&store, &words), PASSPHRASE).unwrap().restore(&path, None);
+        let again = open(&seal(&store, &words), &passphrase()).unwrap().restore(&path, &Keep::Plain, None);
         assert!(again.unwrap_err().to_string().contains("never replaced"));
     }
 
     #[test]
     fn a_wrong_passphrase_opens_nothing_and_a_short_one_makes_nothing() {
         let sealed = seal(&store(), &new_words().unwrap());
-        assert!(matches!(open(&sealed, "a passphrase of a tesu"), Err(BackupError::WrongPassphrase)));
-        let short = seal_with(4, &new_words().unwrap(), "", store().export().unwrap(), "123456789");
+        assert!(matches!(open(&sealed, &secret("a passphrase of a tesu")), Err(BackupError::WrongPassphrase)));
+        let short = seal_with(4, &new_words().unwrap(), "", store().export().unwrap(), &secret("123456789"));
         assert!(matches!(short, Err(BackupError::Passphrase { found: 9 })));
     }
 
@@ -296,10 +298,10 @@ mod tests {
     fn a_cut_or_changed_file_is_refused_whatever_the_place() {
         let sealed = seal(&store(), &new_words().unwrap());
         for at in (0..sealed.len()).step_by(997).chain(0..200) {
-            assert!(open(&sealed[..at], PASSPHRASE).is_err(), "cut at {at}");
+            assert!(open(&sealed[..at], &passphrase()).is_err(), "cut at {at}");
             let mut changed = sealed.clone();
             changed[at] ^= 1;
-            assert!(open(&changed, PASSPHRASE).is_err(), "changed at {at}");
+            assert!(open(&changed, &passphrase()).is_err(), "changed at {at}");
         }
     }
 
@@ -308,7 +310,7 @@ mod tests {
         let header = "age-encryption.org/v1\n-> scrypt bBjlhJVYZeE4aqUdmtRHfw 63\n\
             ZV/AhotwSGqaPCU43cepl4WYUouAa17a3xpu4G2yi5k\n--- fgMiVLJHMlg9fW7CVG/hPS5EAU4Zeg19LyCP7SoH5nA\n";
         let sealed = [header.as_bytes(), &[0; 40]].concat();
-        assert!(matches!(open(&sealed, PASSPHRASE), Err(BackupError::TooMuchWork)));
+        assert!(matches!(open(&sealed, &passphrase()), Err(BackupError::TooMuchWork)));
     }
 
     #[test]
@@ -335,7 +337,7 @@ mod tests {
         let backup = Backup { words: new_words().unwrap(), config: String::new(), items: vec![item] };
         let place = tempfile::tempdir().unwrap();
         let path = place.path().join("node");
-        let error = format!("{:#}", backup.restore(&path, None).unwrap_err());
+        let error = format!("{:#}", backup.restore(&path, &Keep::Plain, None).unwrap_err());
         assert!(error.contains("the backup is incomplete") && !path.exists(), "{error}");
     }
 }

@@ -88,11 +88,11 @@ impl Core {
                 self.event_waiters.push(EventWaiter { after, until, reply });
             }
             Command::Backup { passphrase, reply } => {
-                let ((words, config), store) = (self.backup.clone(), self.tools.store.clone());
-                let holds = self.loans_for_backup();
+                let (words, config) = (self.unlocked.words().clone(), self.unlocked.config().to_owned());
+                let (store, holds) = (self.tools.store.clone(), self.loans_for_backup());
                 self.ask(async move {
                     let seal = move || {
-                        let sealed = backup::seal(&words, &config, &*store, &passphrase.0)?;
+                        let sealed = backup::seal(&words, &config, &*store, &passphrase)?;
                         attention::note_backup(&*store, &holds)?;
                         anyhow::Ok(sealed)
                     };

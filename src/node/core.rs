@@ -8,6 +8,7 @@ use super::notify::Notifier;
 use super::present;
 use super::quotes::QuoteBook;
 use super::tools::{error, lock, Tools, Trouble};
+use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
 use crate::crash;
@@ -89,8 +90,8 @@ pub struct Core {
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
     pub at_tip: bool,
-    /// Words and configuration, for backups.
-    pub backup: (bip39::Mnemonic, String),
+    /// The data folder, this process's alone.
+    pub unlocked: Unlocked,
 }
 
 impl Core {

@@ -1,20 +1,23 @@
-//! The data folder (0700) and the files in it (0600): configuration, words, token, and where the store and the wallet
-//! lie.
+//! The data folder (0700) and the files in it (0600): configuration, token, and where the words, the store and the
+//! wallet lie.
 //!
 //! It is made whole beside its place and then moved there: a folder that exists is complete.
 
+use super::words::Keep;
 use anyhow::{bail, Context};
-use bip39::{Language, Mnemonic};
+use bip39::Mnemonic;
 use bitcoin::hex::{DisplayHex, FromHex};
+use hypothec_oracle::passphrase::check_private;
 use rand::RngCore;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
 
-/// Words that `init` makes: 12, which are 128 bits, as many as the curve's keys are worth.
-const WORDS: usize = 12;
+pub use super::words::{new_words, parse_words};
+
 /// Largest small file read, in bytes.
 const LARGEST: u64 = 4_096;
 
@@ -60,41 +63,29 @@ impl Token {
     }
 }
 
-/// New words, from the system's randomness.
-///
-/// # Errors
-/// When the system has none.
-pub fn new_words() -> anyhow::Result<Mnemonic> {
-    Mnemonic::generate(WORDS).context("draw random words")
-}
-
-/// Reads words as a person typed them: any white space, upper or lower case.
-///
-/// # Errors
-/// When they are not 12, 15, 18, 21 or 24 English BIP-39 words, or their checksum is wrong. The message tells the
-/// position of a wrong word and never the word.
-pub fn parse_words(text: &str) -> anyhow::Result<Mnemonic> {
-    let text = text.split_whitespace().map(str::to_lowercase).collect::<Vec<_>>().join(" ");
-    Mnemonic::parse_in_normalized(Language::English, &text).map_err(|error| match error {
-        bip39::Error::BadWordCount(count) => {
-            anyhow::anyhow!("words: {count} of them were given; 12, 15, 18, 21 or 24 are right")
-        }
-        bip39::Error::UnknownWord(index) => {
-            anyhow::anyhow!("words: number {} is not in the BIP-39 list; compare its spelling", index.saturating_add(1))
-        }
-        _ => anyhow::anyhow!("words: the checksum is wrong; compare each word and their order"),
-    })
-}
-
 impl DataFolder {
-    /// Makes a data folder with these words and this configuration, and a new token; `fill` may add to it. All of it
-    /// or nothing: the work is done in `path` with `.making` added, which replaces what an earlier try left.
+    /// Makes a data folder with these words, not encrypted, and this configuration. See [`DataFolder::make_kept`].
     ///
     /// # Errors
-    /// When there is something at `path` other than an empty folder, or it cannot be written.
+    /// As [`DataFolder::make_kept`].
     pub fn make(
         path: &Path,
         words: &Mnemonic,
+        config: &str,
+        fill: impl FnOnce(&DataFolder) -> anyhow::Result<()>,
+    ) -> anyhow::Result<DataFolder> {
+        DataFolder::make_kept(path, words, &Keep::Plain, config, fill)
+    }
+
+    /// Makes a data folder with these words, kept so, this configuration, and a new token; `fill` may add to it. All of
+    /// it or nothing: the work is done in `path` with `.making` added, which replaces what an earlier try left.
+    ///
+    /// # Errors
+    /// When there is something at `path` other than an empty folder, or it cannot be written.
+    pub fn make_kept(
+        path: &Path,
+        words: &Mnemonic,
+        keep: &Keep,
         config: &str,
         fill: impl FnOnce(&DataFolder) -> anyhow::Result<()>,
     ) -> anyhow::Result<DataFolder> {
@@ -112,7 +103,7 @@ impl DataFolder {
         DirBuilder::new().mode(0o700).create(&work.path).with_context(making)?;
         write_new(&config_path(&work.path), config)?;
         write_new(&work.path.join("token"), &format!("{}\n", Token::random().secret()))?;
-        write_new(&work.path.join("words"), &format!("{words}\n"))?;
+        work.write_words(words, keep)?;
         fill(&work)?;
         sync_folder(&work.path)?;
         fs::rename(&work.path, path).with_context(making)?;
@@ -147,22 +138,14 @@ impl DataFolder {
         self.path.join("wallet")
     }
 
-    /// The node's words.
-    ///
-    /// # Errors
-    /// When the file is missing, readable by others, or does not hold words.
-    pub fn words(&self) -> anyhow::Result<Mnemonic> {
-        let path = self.path.join("words");
-        parse_words(&read_private(&path)?).with_context(|| path.display().to_string())
-    }
-
     /// What the API wants to hear.
     ///
     /// # Errors
     /// When the file is missing, readable by others, or does not hold a token.
     pub fn token(&self) -> anyhow::Result<Token> {
         let path = self.path.join("token");
-        let text = read_private(&path)?;
+        let bytes = read_private(&path)?;
+        let text = String::from_utf8_lossy(&bytes);
         let text = text.trim();
         match <[u8; 32]>::from_hex(text) {
             Ok(_) => Ok(Token(text.to_lowercase())),
@@ -238,7 +221,11 @@ fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {
     write_private(path, text.as_bytes())
 }
 
-fn check_free(path: &Path) -> anyhow::Result<()> {
+/// Can a data folder be made at `path`?
+///
+/// # Errors
+/// When there is anything other than an empty folder.
+pub fn check_free(path: &Path) -> anyhow::Result<()> {
     if config_path(path).exists() {
         bail!("data {}: there is a node's data folder already; it is never replaced, name another", path.display());
     }
@@ -252,17 +239,13 @@ fn check_free(path: &Path) -> anyhow::Result<()> {
     }
 }
 
-fn check_private(path: &Path) -> anyhow::Result<()> {
-    let mode = fs::metadata(path).with_context(|| format!("look at {}", path.display()))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        bail!("{}: others can read it (mode {mode:o}); take that away with `chmod go= {0}`", path.display());
-    }
-    Ok(())
-}
-
-fn read_private(path: &Path) -> anyhow::Result<String> {
+/// A small file that only its owner can read.
+pub(super) fn read_private(path: &Path) -> anyhow::Result<Zeroizing<Vec<u8>>> {
     check_private(path)?;
-    read_small(path)
+    let reading = || format!("read {}", path.display());
+    let mut bytes = Zeroizing::new(Vec::new());
+    File::open(path).with_context(reading)?.take(LARGEST).read_to_end(&mut bytes).with_context(reading)?;
+    Ok(bytes)
 }
 
 fn read_small(path: &Path) -> anyhow::Result<String> {
@@ -272,14 +255,14 @@ fn read_small(path: &Path) -> anyhow::Result<String> {
     Ok(text)
 }
 
-fn sync_folder(path: &Path) -> anyhow::Result<()> {
+pub(super) fn sync_folder(path: &Path) -> anyhow::Result<()> {
     File::open(path).and_then(|folder| folder.sync_all()).with_context(|| format!("sync {}", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().mode() & 0o777
@@ -297,7 +280,7 @@ mod tests {
         for name in ["words", "token", "hypothec.toml"] {
             assert_eq!(mode(&data.path().join(name)), 0o600, "{name}");
         }
-        assert_eq!(data.words().unwrap().word_count(), WORDS);
+        assert_eq!(data.words().unwrap().word_count(), 12);
         assert_eq!(data.token().unwrap().secret().len(), 64);
         assert_eq!(DataFolder::open(data.path()).unwrap(), data);
         assert!(!place.path().join("deep/er.making").exists());
@@ -331,18 +314,6 @@ mod tests {
         assert!(make(&path).unwrap_err().to_string().contains("not empty"));
         assert!(DataFolder::open(&path).unwrap_err().to_string().contains("hypothec init"));
         assert!(make(&path.join("words")).unwrap_err().to_string().contains("name a folder"));
-    }
-
-    #[test]
-    fn typed_words_are_read_generously_and_wrong_ones_are_told_apart_without_repeating_them() {
-        let words = format!("{}about", "abandon ".repeat(11));
-        let typed = format!("  {}\n", words.to_uppercase().replace(' ', "  \n"));
-        assert_eq!(parse_words(&typed).unwrap().to_string(), words);
-        let said = |text: &str| parse_words(text).unwrap_err().to_string();
-        assert!(said("abandon").contains("1 of them"));
-        assert!(said(&words.replace("about", "abuot")).contains("number 12"));
-        assert!(!said(&words.replace("about", "abuot")).contains("abuot"));
-        assert!(said(&words.replace("about", "abandon")).contains("checksum"));
     }
 
     #[test]

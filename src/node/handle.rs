@@ -8,7 +8,7 @@ use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::protocol::ErrorCode;
-use std::fmt;
+use hypothec_oracle::sealed::SecretString;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
@@ -158,20 +158,10 @@ pub enum Command {
     /// Everything needed to restore this node, encrypted.
     Backup {
         /// What it is encrypted with.
-        passphrase: Passphrase,
+        passphrase: SecretString,
         /// The answer's place.
         reply: Reply<Vec<u8>>,
     },
-}
-
-/// A secret that is never written out.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Passphrase(pub String);
-
-impl fmt::Debug for Passphrase {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Passphrase(secret)")
-    }
 }
 
 /// Speaks to a running node. Cheap to clone.
@@ -307,6 +297,6 @@ impl Handle {
 
     /// `POST /v1/backup`.
     pub async fn backup(&self, passphrase: String) -> Result<Vec<u8>, ErrorView> {
-        self.ask(|reply| Command::Backup { passphrase: Passphrase(passphrase), reply }).await
+        self.ask(|reply| Command::Backup { passphrase: SecretString::from(passphrase), reply }).await
     }
 }

@@ -30,9 +30,11 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tools;
+pub mod unlock;
 mod unreadable;
 pub mod view;
+pub mod words;
 
 pub use config::Config;
 pub use handle::Handle;
-pub use start::{start, Running};
+pub use start::{start, start_unlocked, Running};

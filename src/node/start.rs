@@ -3,7 +3,6 @@
 use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
-use super::data::DataFolder;
 use super::events::{Book, Standing};
 use super::handle::Handle;
 use super::limits::Limits;
@@ -13,13 +12,15 @@ use super::proofs::Proofs;
 use super::quotes::QuoteBook;
 use super::rotations::Rotations;
 use super::tools::{Oracle, Tools};
+use super::unlock::Unlocked;
+use super::words::Held;
 use crate::chain::Chain;
 use crate::loan::policy::Policy;
 use crate::oracle_client::OracleClient;
 use crate::peer::{Kinds, PeerEvent, PeerNet};
 use crate::protocol::{Loan, Message, Moment, Recorded};
 use crate::store::{Sled, Store};
-use crate::wallet::{Seed, Wallet};
+use crate::wallet::Wallet;
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Network;
@@ -50,12 +51,21 @@ impl Running {
     }
 }
 
-/// Starts a node on the data folder its configuration names.
+/// Starts a node on the data folder its configuration names, whose words are not encrypted.
 ///
 /// # Errors
-/// What is missing or wrong, and the remedy: words, store, bitcoind, listen address, clock.
+/// As [`start_unlocked`], or when the folder does not open.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
-    let Opened { core, peers } = open(&config).await?;
+    let unlocked = Unlocked::open(&config.data, config.network, || Ok(None))?;
+    start_unlocked(config, unlocked).await
+}
+
+/// Starts a node on an opened data folder, the one its configuration names.
+///
+/// # Errors
+/// What is missing or wrong, and the remedy: store, bitcoind, listen address, clock.
+pub async fn start_unlocked(config: Config, unlocked: Unlocked) -> anyhow::Result<Running> {
+    let Opened { core, peers } = open_unlocked(&config, unlocked).await?;
     let (node_id, listening) = (core.tools.net.key(), core.tools.net.listening());
     let (handle, commands) = Handle::new();
     let (stop, stopped) = watch::channel(false);
@@ -69,18 +79,28 @@ pub(super) struct Opened {
     pub peers: mpsc::Receiver<PeerEvent>,
 }
 
-/// Opens every room and replays the loans.
+/// Opens a folder whose words are not encrypted, and every room.
+#[cfg(test)]
 pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
+    open_unlocked(config, Unlocked::open(&config.data, config.network, || Ok(None))?).await
+}
+
+/// Opens every room and replays the loans.
+async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Opened> {
     let network = config.network;
     if config.regtest_clock.is_some() && network != Network::Regtest {
         anyhow::bail!(
             "--regtest-clock is refused: the configuration says {network}, and only regtest may use a clock file"
         );
     }
-    let folder = DataFolder::open(&config.data)?;
+    let (folder, seed) = (unlocked.folder(), unlocked.seed()?);
+    if folder.held() == Held::Plain {
+        tracing::warn!(
+            "the words in {} are not encrypted: whoever reads the disk has the coins; `hypothec wallet encrypt` does it",
+            folder.path().display()
+        );
+    }
     let store: Arc<dyn Store> = Arc::new(Sled::open(folder.store())?);
-    let words = folder.words()?;
-    let seed = Seed::from_mnemonic(&words, network)?;
     // The chain room refuses a bitcoind on another network than the configured one.
     let chain = Chain::connect(config.chain.clone()).await?;
     std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
@@ -110,9 +130,8 @@ pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
         borrowing: config.borrowing,
         waiters: Mutex::default(),
     });
-    let text = std::fs::read_to_string(super::data::config_path(&config.data)).context("read the configuration")?;
     let tip = tools.chain.tip().await?;
-    let mut core = new_core(tools.clone(), follower, policy(&*store)?, (words, text))?;
+    let mut core = new_core(tools.clone(), follower, policy(&*store)?, unlocked)?;
     if core.tip == Some(tip.hash) {
         // No block will come to tell it.
         core.moment.median_time = tip.median_time;
@@ -135,7 +154,7 @@ fn new_core(
     tools: Arc<Tools>,
     follower: crate::chain::Follower,
     policy: Policy,
-    backup: (bip39::Mnemonic, String),
+    unlocked: Unlocked,
 ) -> anyhow::Result<Core> {
     let now = tools.clock.now()?;
     let place = follower.position();
@@ -170,7 +189,7 @@ fn new_core(
         troubles: BTreeMap::new(),
         caught_up: false,
         at_tip: false,
-        backup,
+        unlocked,
         notifier: None,
         standing: Standing::open(store)?,
     })

@@ -21,6 +21,7 @@ use bitcoin::hashes::{sha512, Hash, HashEngine, Hmac, HmacEngine};
 use bitcoin::secp256k1::{All, Secp256k1, SecretKey};
 use bitcoin::Network;
 use std::fmt;
+use zeroize::Zeroizing;
 
 /// The purpose field of our own keys' paths.
 const PURPOSE: u32 = 7_404;
@@ -45,16 +46,21 @@ impl fmt::Debug for Seed {
     }
 }
 
+impl Drop for Seed {
+    fn drop(&mut self) {
+        self.master.private_key.non_secure_erase();
+    }
+}
+
 impl Seed {
     /// The keys behind `words` on a test network.
     pub fn from_mnemonic(words: &Mnemonic, network: Network) -> Result<Seed, Error> {
         if !matches!(network, Network::Regtest | Network::Signet) {
             return Err(Error::Network(network));
         }
-        let mut seed = words.to_seed_normalized("");
-        let master = Xpriv::new_master(network, &seed).map_err(derivation);
-        seed.fill(0);
-        Ok(Seed { master: master?, network, secp: Secp256k1::new() })
+        let seed = Zeroizing::new(words.to_seed_normalized(""));
+        let master = Xpriv::new_master(network, seed.as_slice()).map_err(derivation)?;
+        Ok(Seed { master, network, secp: Secp256k1::new() })
     }
 
     /// The network the keys are for.

@@ -8,8 +8,8 @@ use super::journal::sync_folder_of;
 use super::passphrase::Passphrase;
 use super::signer::begin_record;
 use crate::announce::OracleKeys;
-use age::secrecy::{ExposeSecret, SecretString};
-use age::DecryptError;
+use crate::passphrase::check_private;
+use crate::sealed::{self, ExposeSecret, OpenError, SecretString, WORK};
 use anyhow::{bail, Context};
 use bitcoin::hex::{DisplayHex, FromHex};
 use bitcoin::key::XOnlyPublicKey;
@@ -17,13 +17,9 @@ use rand::rngs::OsRng;
 use secp256k1_zkp::SecretKey;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// scrypt's work: 2^18, about a second and 256 MiB.
-const WORK: u8 = 18;
-/// The most work that a file may ask for: 2^20, 1 GiB.
-const WORK_MAX: u8 = 20;
 /// The largest key file read.
 const LARGEST: u64 = 4_096;
 
@@ -157,9 +153,8 @@ fn write(data: &Path, secret: &SecretKey, passphrase: Option<&SecretString>, wor
     let (path, bytes) = match passphrase {
         None => (data.join("secret"), plain.into_bytes()),
         Some(passphrase) => {
-            let mut recipient = age::scrypt::Recipient::new(passphrase.clone());
-            recipient.set_work_factor(work);
-            (data.join("secret.age"), age::encrypt(&recipient, plain.as_bytes()).context("encrypt the key")?)
+            let sealed = sealed::seal_with(work, plain.as_bytes(), passphrase);
+            (data.join("secret.age"), sealed.map_err(anyhow::Error::msg).context("encrypt the key")?)
         }
     };
     let mut file = OpenOptions::new()
@@ -182,13 +177,11 @@ fn read_plain(path: &Path) -> anyhow::Result<SecretKey> {
 
 fn read_sealed(path: &Path, passphrase: &SecretString) -> anyhow::Result<SecretKey> {
     let shown = path.display();
-    let mut identity = age::scrypt::Identity::new(passphrase.clone());
-    identity.set_max_work_factor(WORK_MAX);
-    let plain = age::decrypt(&identity, &read_file(path)?).map_err(|error| match error {
-        DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
+    let plain = sealed::open(&read_file(path)?, passphrase).map_err(|error| match error {
+        OpenError::WrongPassphrase => {
             anyhow::anyhow!("the passphrase does not open {shown}; type it again, or the file is damaged")
         }
-        DecryptError::ExcessiveWork { .. } => {
+        OpenError::TooMuchWork => {
             anyhow::anyhow!("{shown} asks for more work than this program ever puts into a key file; it is refused")
         }
         other => anyhow::anyhow!("{shown} is damaged or not a key file ({other}); restore it from a copy"),
@@ -209,22 +202,10 @@ fn parse(text: &str) -> Option<SecretKey> {
     SecretKey::from_slice(&bytes).ok()
 }
 
-/// Is it closed to group and others?
-///
-/// # Errors
-/// When it is not there, or others can read it.
-pub fn check_private(path: &Path) -> anyhow::Result<()> {
-    let mode = std::fs::metadata(path).with_context(|| format!("look at {}", path.display()))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        bail!("{} can be read by others (mode {mode:o}); take that away with `chmod go= {0}`", path.display());
-    }
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     fn load_regtest(data: &Path) -> anyhow::Result<OracleKeys> {
         load(data, Network::Regtest, &Passphrase::default())

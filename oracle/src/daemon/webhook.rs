@@ -5,10 +5,10 @@
 //! `HMAC-SHA256(secret, time || "." || body)`. The time must be within five minutes of this machine's, and each message
 //! is obeyed once. Lists nothing.
 
-use super::keyfile::check_private;
 use super::payments::{Heard, Order, PaymentError, Payments, Told, WINDOW};
 use crate::clock::Clock;
 use crate::foreign::clean;
+use crate::passphrase::check_private;
 use crate::units::Time;
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};

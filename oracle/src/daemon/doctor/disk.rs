@@ -1,7 +1,7 @@
 //! The data folder: closed to others, writable, synced in time, with room.
 
 use super::finding::Finding;
-use crate::daemon::keyfile::check_private;
+use crate::passphrase::check_private;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;

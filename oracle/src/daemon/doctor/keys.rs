@@ -2,8 +2,9 @@
 
 use super::finding::Finding;
 use crate::daemon::config::Network;
-use crate::daemon::keyfile::{check_private, held, Held};
+use crate::daemon::keyfile::{held, Held};
 use crate::daemon::signer::SignerClient;
+use crate::passphrase::check_private;
 use bitcoin::key::XOnlyPublicKey;
 use std::path::Path;
 

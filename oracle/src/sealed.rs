@@ -1,0 +1,139 @@
+//! A secret under a passphrase: an age file with one scrypt recipient, so that the `age` tool opens it too.
+//!
+//! A passphrase is made the same however it was typed: Unicode NFKD, no white space around it, one space where there was
+//! more inside. Capitals count. What was sealed before that rule still opens: what was typed is tried as it is, too.
+
+use age::DecryptError;
+use unicode_normalization::UnicodeNormalization;
+use zeroize::Zeroizing;
+
+pub use age::secrecy::{ExposeSecret, SecretString};
+
+/// The least characters of a passphrase.
+pub const SHORTEST: usize = 10;
+/// scrypt's work: 2^18, about a second and 256 MiB.
+pub const WORK: u8 = 18;
+/// The most work that a file may ask for: 2^20, 1 GiB.
+const WORK_MAX: u8 = 20;
+
+/// Why a sealed secret does not open.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// The header is whole, the key does not fit.
+    #[error("the passphrase does not open it; type it again, or the file is damaged")]
+    WrongPassphrase,
+    /// age authenticates everything.
+    #[error("the file is damaged or cut; use another copy of it")]
+    Damaged,
+    /// The file asks for more than this program is willing to do.
+    #[error("opening it would take more work than this program ever puts into a file; it is refused")]
+    TooMuchWork,
+    /// age could not read its header.
+    #[error("it is not a file that this program wrote ({0})")]
+    NotSealed(String),
+}
+
+/// The passphrase however it was typed.
+pub fn normal(passphrase: &SecretString) -> SecretString {
+    let decomposed: Zeroizing<String> = Zeroizing::new(passphrase.expose_secret().nfkd().collect());
+    let words: Vec<&str> = decomposed.split_whitespace().collect();
+    SecretString::from(words.join(" "))
+}
+
+/// Is it long enough?
+///
+/// # Errors
+/// Its length, when it is shorter than [`SHORTEST`].
+pub fn check_length(passphrase: &SecretString) -> Result<(), usize> {
+    match normal(passphrase).expose_secret().chars().count() {
+        found if found < SHORTEST => Err(found),
+        _ => Ok(()),
+    }
+}
+
+/// Encrypts. Takes about a second; blocks.
+///
+/// # Errors
+/// What age says.
+pub fn seal(plain: &[u8], passphrase: &SecretString) -> Result<Vec<u8>, String> {
+    seal_with(WORK, plain, passphrase)
+}
+
+/// The same with 2^`work` of work, for tests: whatever must last takes [`WORK`].
+///
+/// # Errors
+/// What age says.
+pub fn seal_with(work: u8, plain: &[u8], passphrase: &SecretString) -> Result<Vec<u8>, String> {
+    let mut recipient = age::scrypt::Recipient::new(normal(passphrase));
+    recipient.set_work_factor(work);
+    age::encrypt(&recipient, plain).map_err(|error| error.to_string())
+}
+
+/// Decrypts. Takes about a second; blocks.
+///
+/// # Errors
+/// When it is no such file, is damaged, or the passphrase does not fit.
+pub fn open(sealed: &[u8], passphrase: &SecretString) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let normal = normal(passphrase);
+    let as_typed = passphrase.expose_secret() != normal.expose_secret();
+    match open_exactly(sealed, normal) {
+        Err(OpenError::WrongPassphrase) if as_typed => open_exactly(sealed, passphrase.clone()),
+        opened => opened,
+    }
+}
+
+fn open_exactly(sealed: &[u8], passphrase: SecretString) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let mut identity = age::scrypt::Identity::new(passphrase);
+    identity.set_max_work_factor(WORK_MAX);
+    let plain = age::decrypt(&identity, sealed).map_err(|error| match error {
+        DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => OpenError::WrongPassphrase,
+        DecryptError::InvalidMac | DecryptError::Io(_) => OpenError::Damaged,
+        DecryptError::ExcessiveWork { .. } => OpenError::TooMuchWork,
+        other => OpenError::NotSealed(other.to_string()),
+    })?;
+    Ok(Zeroizing::new(plain))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn typed(text: &str) -> SecretString {
+        SecretString::from(text.to_owned())
+    }
+
+    #[test]
+    fn a_passphrase_opens_however_it_is_typed() {
+        let sealed = seal_with(2, b"secret", &typed("stra\u{df}e caf\u{e9} \u{fb01}n")).unwrap();
+        for same in ["  stra\u{df}e  cafe\u{301}\u{a0}fin\n", "stra\u{df}e\u{3000}caf\u{e9} \u{fb01}n"] {
+            assert_eq!(open(&sealed, &typed(same)).unwrap().as_slice(), b"secret", "{same:?}");
+        }
+        assert_eq!(open(&sealed, &typed("STRA\u{df}E caf\u{e9} fin")).unwrap_err(), OpenError::WrongPassphrase);
+    }
+
+    #[test]
+    fn what_was_sealed_with_a_passphrase_as_it_was_typed_still_opens() {
+        let mut recipient = age::scrypt::Recipient::new(typed(" caf\u{e9}  au lait"));
+        recipient.set_work_factor(2);
+        let sealed = age::encrypt(&recipient, b"secret").unwrap();
+        assert_eq!(open(&sealed, &typed(" caf\u{e9}  au lait")).unwrap().as_slice(), b"secret");
+        assert!(open(&sealed, &typed("caf\u{e9} au lait")).is_err());
+    }
+
+    #[test]
+    fn white_space_makes_no_passphrase_longer() {
+        assert_eq!((check_length(&typed("  12345678   ")), check_length(&typed("1234567890"))), (Err(8), Ok(())));
+    }
+
+    #[test]
+    fn what_is_no_sealed_file_or_a_damaged_one_is_told_apart_and_never_panics() {
+        let sealed = seal_with(2, b"secret", &typed("correct horse")).unwrap();
+        for at in 0..sealed.len() {
+            let mut changed = sealed.clone();
+            changed[at] ^= 1;
+            assert!(open(&changed, &typed("correct horse")).is_err(), "byte {at}");
+            assert!(open(&sealed[..at], &typed("correct horse")).is_err(), "cut at {at}");
+        }
+        assert!(matches!(open(b"words words", &typed("correct horse")), Err(OpenError::NotSealed(_))));
+    }
+}

@@ -1,0 +1,206 @@
+//! What a node holds of its data folder while it runs: the words, and the certainty that nobody else runs on them here.
+//!
+//! Two nodes on the same words sign against each other and spend each other's coins. Three things keep that from
+//! happening on one machine: a lock on the folder, however it is reached; a lock by the key, so that a copy of the folder
+//! does not run beside it; and the store's own. Another machine is beyond all three: peers tell both nodes.
+
+use super::data::{config_path, DataFolder};
+use crate::wallet::Seed;
+use anyhow::{bail, Context};
+use bip39::Mnemonic;
+use bitcoin::hashes::{sha256, Hash, HashEngine};
+use bitcoin::Network;
+use hypothec_oracle::sealed::SecretString;
+use rustix::fs::{flock, FlockOperation};
+use std::fmt;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// A data folder that is this process's alone, and its words. Never written out.
+pub struct Unlocked {
+    folder: DataFolder,
+    words: Mnemonic,
+    config: String,
+    network: Network,
+    _folder_lock: File,
+    _key_lock: KeyLock,
+}
+
+impl fmt::Debug for Unlocked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Unlocked({})", self.folder.path().display())
+    }
+}
+
+impl Unlocked {
+    /// Opens the folder at `data`; `ask` is asked for the passphrase where the words are encrypted, once it is certain
+    /// that no other node has the folder. Takes about a second then; blocks.
+    ///
+    /// # Errors
+    /// When another node runs on the folder or on its words, others can read it, or the words do not open.
+    pub fn open(
+        data: &Path,
+        network: Network,
+        ask: impl FnOnce() -> anyhow::Result<Option<SecretString>>,
+    ) -> anyhow::Result<Unlocked> {
+        let folder = DataFolder::open(data)?;
+        let folder_lock = lock_folder(&folder)?;
+        let words = folder.words_with(ask)?;
+        let key_lock = KeyLock::take(&words, network)?;
+        let config = std::fs::read_to_string(config_path(data)).context("read the configuration")?;
+        Ok(Unlocked { folder, words, config, network, _folder_lock: folder_lock, _key_lock: key_lock })
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &DataFolder {
+        &self.folder
+    }
+
+    /// The words.
+    pub fn words(&self) -> &Mnemonic {
+        &self.words
+    }
+
+    /// The text of the configuration, for backups.
+    pub fn config(&self) -> &str {
+        &self.config
+    }
+
+    /// The keys behind the words.
+    ///
+    /// # Errors
+    /// On a network the wallet does not serve.
+    pub fn seed(&self) -> anyhow::Result<Seed> {
+        Ok(Seed::from_mnemonic(&self.words, self.network)?)
+    }
+}
+
+/// Takes the folder for as long as the file is open; it is given back when the process ends, however it ends.
+///
+/// # Errors
+/// When another process has it.
+pub fn lock_folder(folder: &DataFolder) -> anyhow::Result<File> {
+    let path = folder.path().join("lock");
+    let opening = || format!("open {}", path.display());
+    let mut options = OpenOptions::new();
+    let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&path).with_context(opening)?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut holder = String::new();
+        let _ = (&file).take(20).read_to_string(&mut holder);
+        let holder = match holder.trim().parse::<u32>() {
+            Ok(id) => format!(" (process {id})"),
+            Err(_) => String::new(),
+        };
+        bail!(
+            "data {}: it is in use by another process{holder}: stop it first; one node per data folder",
+            folder.path().display()
+        );
+    }
+    // For people only: who cannot write it has the lock all the same.
+    let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
+    Ok(file)
+}
+
+/// One node on these words on this machine: a name in the kernel that goes when the process does. Its name comes from the
+/// secret key, so that nobody else can take it first.
+struct KeyLock {
+    #[cfg(target_os = "linux")]
+    _name: std::os::unix::net::UnixListener,
+}
+
+impl KeyLock {
+    #[cfg(target_os = "linux")]
+    fn take(words: &Mnemonic, network: Network) -> anyhow::Result<KeyLock> {
+        use std::os::linux::net::SocketAddrExt;
+        use std::os::unix::net::{SocketAddr, UnixListener};
+        let name = SocketAddr::from_abstract_name(key_name(words, network)?).context("name the lock of the key")?;
+        match UnixListener::bind_addr(&name) {
+            Ok(listener) => Ok(KeyLock { _name: listener }),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
+                "another node with the same words runs on this machine, on a copy of this data folder: stop it first; \
+                 two nodes on the same words harm each other"
+            ),
+            Err(error) => Err(error).context("lock the key"),
+        }
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn take(_words: &Mnemonic, _network: Network) -> anyhow::Result<KeyLock> {
+        Ok(KeyLock {})
+    }
+}
+
+#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
+fn key_name(words: &Mnemonic, network: Network) -> anyhow::Result<String> {
+    let identity = Seed::from_mnemonic(words, network)?.node_identity()?;
+    let mut engine = sha256::Hash::engine();
+    engine.input(b"hypothec/one-node-a-machine/v0");
+    engine.input(network.to_string().as_bytes());
+    engine.input(&identity.secret_bytes());
+    Ok(format!("hypothec/{}", sha256::Hash::from_engine(engine)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::words::new_words;
+    use super::*;
+
+    fn open(data: &Path) -> anyhow::Result<Unlocked> {
+        Unlocked::open(data, Network::Regtest, || Ok(None))
+    }
+
+    fn made(path: &Path, words: &Mnemonic) -> DataFolder {
+        DataFolder::make(path, words, "network = \"regtest\"\n", |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn a_folder_is_opened_once_however_it_is_reached() {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("node");
+        made(&data, &new_words().unwrap());
+        let link = place.path().join("link");
+        std::os::unix::fs::symlink(&data, &link).unwrap();
+        let first = open(&data).unwrap();
+        for path in [&data, &link, &place.path().join("link/../node")] {
+            let said = open(path).unwrap_err().to_string();
+            assert!(said.contains("in use by another process"), "{said}");
+            assert!(said.contains(&std::process::id().to_string()), "{said}");
+        }
+        assert_eq!(format!("{first:?}"), format!("Unlocked({})", data.display()));
+        drop(first);
+        open(&link).unwrap();
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_copy_of_a_folder_does_not_run_beside_it_but_other_words_and_networks_do() {
+        let place = tempfile::tempdir().unwrap();
+        let words = new_words().unwrap();
+        made(&place.path().join("node"), &words);
+        made(&place.path().join("copy"), &words);
+        made(&place.path().join("other"), &new_words().unwrap());
+        let first = open(&place.path().join("node")).unwrap();
+        let said = open(&place.path().join("copy")).unwrap_err().to_string();
+        assert!(said.contains("same words runs on this machine"), "{said}");
+        // What was refused holds nothing.
+        drop(lock_folder(&DataFolder::open(&place.path().join("copy")).unwrap()).unwrap());
+        open(&place.path().join("other")).unwrap();
+        Unlocked::open(&place.path().join("copy"), Network::Signet, || Ok(None)).unwrap();
+        drop(first);
+        open(&place.path().join("copy")).unwrap();
+        println!("bound second-node 0 more nodes on the same words on one machine");
+    }
+
+    #[test]
+    fn nobody_is_asked_for_a_passphrase_in_vain() {
+        let place = tempfile::tempdir().unwrap();
+        let data = place.path().join("node");
+        made(&data, &new_words().unwrap());
+        let _first = open(&data).unwrap();
+        let asked = Unlocked::open(&data, Network::Regtest, || panic!("asked"));
+        assert!(asked.is_err());
+    }
+}
