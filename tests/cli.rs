@@ -166,7 +166,7 @@ fn quote() -> Value {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|peer connect|peer list|oracle add|\
+    let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|oracle add|\
         oracle list|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
         loan receipt|events|backup|restore|demo";
     for command in commands.split('|') {

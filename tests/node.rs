@@ -5,8 +5,14 @@
 mod world;
 
 use hypothec::contract::repay::Source;
+use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::node::backup;
+use hypothec::node::config::Config;
+use hypothec::node::data::DataFolder;
 use hypothec::node::view::{Balance, ConnectRequest, OracleRequest, SendRequest};
+use hypothec::node::words::Keep;
+use hypothec::node::{self};
 use hypothec::protocol::Exit;
 use hypothec_oracle::clock::Clock;
 use std::time::Duration;
@@ -209,4 +215,102 @@ async fn a_proposal_that_a_lender_with_a_wrong_clock_leaves_unanswered_is_taken_
     until("the loan to be closed", PATIENCE, || mined_until_told("closed")).await.unwrap();
     assert_eq!(loan(&borrower.handle, id).await.ended.unwrap().exit, Some(Exit::Repaid));
     drop(oracle);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
+    let mut world = World::new().await;
+    let id = world.open(300_000, 30).await;
+    let day_later = world.now.plus(24 * HOUR).unwrap();
+    world.advance(day_later).await;
+    let sealed = world.borrower.handle.backup("a passphrase of a test".into()).await.unwrap();
+    let before = world.borrower.handle.balance().await.unwrap();
+    let World { bitcoind, lender, borrower, dir, oracle: _oracle, .. } = world;
+    // The lender is away: what the borrower half-signs after the backup stays half-signed.
+    lender.stop().await.unwrap();
+    let _ = borrower.handle.repay(id, Source::Wallet).await;
+    borrower.stop().await.unwrap();
+    let backup = backup::open(&sealed, &"a passphrase of a test".to_owned().into()).unwrap();
+    backup.restore(&dir.path().join("again"), &Keep::Plain, None).unwrap();
+    let again = start_node(dir.path(), "again", &bitcoind, &dir.path().join("clock")).await;
+    let troubles = async || again.handle.status().await.map(|status| status.troubles.join("; ")).unwrap();
+    until("the coins to be on their way", PATIENCE, || async {
+        let said = troubles().await;
+        let status = again.handle.status().await.map_err(|error| error.message)?;
+        if said.contains("waits for a confirmation") && status.mempool > 0 {
+            Ok(())
+        } else {
+            Err(said)
+        }
+    })
+    .await
+    .unwrap();
+    let elsewhere = again.handle.new_address().await.unwrap().address;
+    for refused in [
+        again.handle.send(SendRequest { address: elsewhere.clone(), sats: Some(10_000) }).await.unwrap_err(),
+        again.handle.repay(id, Source::Wallet).await.unwrap_err(),
+        again.handle.consolidate().await.unwrap_err(),
+    ] {
+        assert!(refused.message.contains("was restored") && refused.code == "unavailable", "{}", refused.message);
+    }
+    bitcoind.mine(1).await.unwrap();
+    until("the coins to have moved", PATIENCE, || async {
+        let said = troubles().await;
+        if said.contains("restored") {
+            Err(said)
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
+    let after = again.handle.balance().await.unwrap();
+    assert_eq!((after.unconfirmed_sats, after.reserved_sats), (0, 0));
+    let fee = before.confirmed_sats + before.reserved_sats - after.confirmed_sats;
+    assert!((100..2_000).contains(&fee), "{fee}");
+    println!("bound restored-node 1 transaction, {fee} sats at 5 sat/vB, and 1 block in which nothing is signed");
+    again.handle.send(SendRequest { address: elsewhere, sats: Some(10_000) }).await.unwrap();
+    again.stop().await.unwrap();
+    // Once is enough.
+    let again = start_node(dir.path(), "again", &bitcoind, &dir.path().join("clock")).await;
+    assert!(!again.handle.status().await.unwrap().troubles.join("; ").contains("restored"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_starts_and_is_backed_up_without_bitcoind_and_goes_on_when_it_is_there() {
+    let world = World::new().await;
+    let World { bitcoind, borrower, dir, .. } = world;
+    borrower.stop().await.unwrap();
+    let port = bitcoind.rpc_url().rsplit(':').next().unwrap().parse::<u16>().unwrap();
+    let folder = dir.path().join("bitcoind");
+    bitcoind.stop().await.unwrap();
+    let path = dir.path().join("borrower");
+    let renewed = dir.path().join("away.backup");
+    let mut config = Config::load(&path, Some(dir.path().join("clock"))).unwrap();
+    config.backup_file = Some(renewed.clone());
+    let node = node::start(config).await.unwrap();
+    let status = node.handle.status().await.unwrap();
+    let said = status.troubles.join("; ");
+    assert!(said.contains("waiting for bitcoind") && said.contains("cannot be reached"), "{said}");
+    assert!(!said.contains("correct `bitcoind.cookie`") && !status.idle, "{said}");
+    let sealed = node.handle.backup("a passphrase of a test".into()).await.unwrap();
+    assert!(backup::open(&sealed, &"a passphrase of a test".to_owned().into()).is_ok());
+    // The backup that renews itself needs no bitcoind either, and opens with the words.
+    until("the backup to be there", PATIENCE, || async { renewed.exists().then_some(()).ok_or("not yet".to_owned()) })
+        .await
+        .unwrap();
+    let words = DataFolder::open(&path).unwrap().words().unwrap();
+    assert!(backup::open_with_words(&std::fs::read(&renewed).unwrap(), &words).is_ok());
+    let options = Options { mock_time: Some(START), rpc_port: Some(port), ..Options::default() };
+    let _bitcoind = BitcoindProcess::start(&folder, options).await.unwrap();
+    until("the node to go on", PATIENCE, || async {
+        let status = node.handle.status().await.map_err(|error| error.message)?;
+        if status.height > 0 && status.troubles.iter().all(|trouble| !trouble.starts_with("chain")) {
+            Ok(())
+        } else {
+            Err(format!("{status:?}"))
+        }
+    })
+    .await
+    .unwrap();
 }

@@ -9,6 +9,7 @@ use bitcoin::consensus::encode::serialize;
 use bitcoin::psbt::Psbt;
 use bitcoin::{absolute, transaction, Address, Amount, OutPoint, Sequence, Transaction, TxIn, TxOut};
 use hypothec::chain::{BlockRef, ChainEvent};
+use hypothec::contract::wire::MAX_PREVIOUS;
 use hypothec::wallet::{verify_coin_proof, Error, Rival, Wallet};
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -396,4 +397,40 @@ fn proposal(inputs: &[OutPoint], outputs: &[TxOut]) -> Psbt {
         output: outputs.to_vec(),
     })
     .unwrap()
+}
+
+#[tokio::test]
+async fn a_wallet_of_many_coins_pays_after_joining_them_in_steps() {
+    let world = World::new().await;
+    let mut alice = world.wallet(ALICE, "alice").await;
+    let address = alice.wallet.new_address().unwrap();
+    let coin = alice.funded(&world.node, sat(20_300_000)).await;
+    let small = TxOut { value: sat(20_000), script_pubkey: address.script_pubkey() };
+    let mut psbt = proposal(&[coin], &vec![small; 1_000]);
+    alice.wallet.sign_inputs(&mut psbt).unwrap();
+    confirm(&world, &mut alice, &psbt.extract_tx_unchecked_fee_rate()).await;
+    let to = unchecked(&address);
+    for refused in [
+        alice.wallet.send(&to, sat(19_000_000), FEE).unwrap_err(),
+        alice.wallet.send_all(&to, FEE).unwrap_err(),
+        alice.wallet.make_coin(sat(9_000_000), FEE).unwrap_err(),
+    ] {
+        assert!(
+            matches!(refused, Error::TooManyCoins { .. }) && refused.to_string().contains("wallet consolidate"),
+            "{refused}"
+        );
+    }
+    let mut fees = sat(0);
+    for (joined, then_left) in [(400, 601), (400, 202), (202, 1)] {
+        let (payment, left) = alice.wallet.consolidate(FEE).unwrap();
+        assert_eq!((payment.transaction.input.len(), left), (joined, then_left));
+        // A peer is shown all of it.
+        assert!(bitcoin::consensus::serialize(&payment.transaction).len() < MAX_PREVIOUS);
+        fees += payment.fee;
+        confirm(&world, &mut alice, &payment.transaction).await;
+    }
+    assert!(matches!(alice.wallet.consolidate(FEE), Err(Error::NothingToJoin { coins: 1 })));
+    assert_eq!(alice.wallet.balance().confirmed + fees, sat(20_000_000));
+    println!("bound many-coins 400 coins a transaction");
+    alice.wallet.send(&to, sat(19_000_000), FEE).unwrap();
 }

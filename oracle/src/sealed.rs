@@ -4,6 +4,7 @@
 //! more inside. Capitals count. What was sealed before that rule still opens: what was typed is tried as it is, too.
 
 use age::DecryptError;
+use bitcoin::bech32::{self, Bech32, Hrp};
 use unicode_normalization::UnicodeNormalization;
 use zeroize::Zeroizing;
 
@@ -94,6 +95,41 @@ fn open_exactly(sealed: &[u8], passphrase: SecretString) -> Result<Zeroizing<Vec
     Ok(Zeroizing::new(plain))
 }
 
+/// Encrypts to a secret key instead of a passphrase: quick, and whoever has the key opens it.
+///
+/// # Errors
+/// What age says.
+pub fn seal_to_key(plain: &[u8], secret: &[u8; 32]) -> Result<Vec<u8>, String> {
+    age::encrypt(&identity(secret)?.to_public(), plain).map_err(|error| error.to_string())
+}
+
+/// Decrypts what [`seal_to_key`] made.
+///
+/// # Errors
+/// When it is no such file, is damaged, or is another key's; [`OpenError::WrongPassphrase`] then.
+pub fn open_with_key(sealed: &[u8], secret: &[u8; 32]) -> Result<Zeroizing<Vec<u8>>, OpenError> {
+    let identity = identity(secret).map_err(OpenError::NotSealed)?;
+    let plain = age::decrypt(&identity, sealed).map_err(|error| match error {
+        DecryptError::NoMatchingKeys | DecryptError::DecryptionFailed | DecryptError::KeyDecryptionFailed => {
+            OpenError::WrongPassphrase
+        }
+        DecryptError::InvalidMac | DecryptError::Io(_) => OpenError::Damaged,
+        other => OpenError::NotSealed(other.to_string()),
+    })?;
+    Ok(Zeroizing::new(plain))
+}
+
+/// Is it encrypted to a key, and not with a passphrase? Only its beginning is looked at.
+pub fn is_for_key(sealed: &[u8]) -> bool {
+    sealed.starts_with(b"age-encryption.org/v1\n-> X25519 ")
+}
+
+fn identity(secret: &[u8; 32]) -> Result<age::x25519::Identity, String> {
+    let hrp = Hrp::parse("age-secret-key-").map_err(|error| error.to_string())?;
+    let text = Zeroizing::new(bech32::encode::<Bech32>(hrp, secret).map_err(|error| error.to_string())?);
+    text.parse().map_err(str::to_owned)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -118,6 +154,18 @@ mod tests {
         let sealed = age::encrypt(&recipient, b"secret").unwrap();
         assert_eq!(open(&sealed, &typed(" caf\u{e9}  au lait")).unwrap().as_slice(), b"secret");
         assert!(open(&sealed, &typed("caf\u{e9} au lait")).is_err());
+    }
+
+    #[test]
+    fn what_is_sealed_to_a_key_opens_with_that_key_only() {
+        let sealed = seal_to_key(b"secret", &[7; 32]).unwrap();
+        assert!(is_for_key(&sealed) && !is_for_key(&seal_with(2, b"secret", &typed("correct horse")).unwrap()));
+        assert_eq!(open_with_key(&sealed, &[7; 32]).unwrap().as_slice(), b"secret");
+        assert_eq!(open_with_key(&sealed, &[8; 32]).unwrap_err(), OpenError::WrongPassphrase);
+        assert!(open(&sealed, &typed("correct horse")).is_err());
+        for at in 0..sealed.len() {
+            assert!(open_with_key(&sealed[..at], &[7; 32]).is_err(), "cut at {at}");
+        }
     }
 
     #[test]

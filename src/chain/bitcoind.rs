@@ -24,7 +24,27 @@ pub enum Chain {
 impl Chain {
     /// Connects, and checks that the node is on the configured network and can look transactions up.
     pub async fn connect(config: Config) -> Result<Chain, Error> {
-        Bitcoind::connect(config).await.map(Chain::Bitcoind)
+        let chain = Chain::configured(config)?;
+        chain.check().await?;
+        Ok(chain)
+    }
+
+    /// A backend that nobody has asked yet: [`Chain::check`] comes before anything else.
+    ///
+    /// # Errors
+    /// What is wrong with the configuration by itself.
+    pub fn configured(config: Config) -> Result<Chain, Error> {
+        config.check()?;
+        Ok(Chain::Bitcoind(Bitcoind { rpc: Rpc::new(&config), config }))
+    }
+
+    /// Asks the node whether it is on the configured network and can look transactions up.
+    ///
+    /// # Errors
+    /// What is wrong with it; [`Error::is_temporary`] tells whether it may pass.
+    pub async fn check(&self) -> Result<(), Error> {
+        let Chain::Bitcoind(node) = self;
+        node.check().await
     }
 
     /// The best block.
@@ -170,19 +190,17 @@ struct Header {
 }
 
 impl Bitcoind {
-    async fn connect(config: Config) -> Result<Bitcoind, Error> {
-        config.check()?;
-        let node = Bitcoind { rpc: Rpc::new(&config), config };
-        let info = node.info().await?;
-        let configured = node.config.network.to_core_arg().to_string();
+    async fn check(&self) -> Result<(), Error> {
+        let info = self.info().await?;
+        let configured = self.config.network.to_core_arg().to_string();
         if info.chain != configured {
-            return Err(Error::WrongNetwork { url: node.url(), configured, found: clean(&info.chain) });
+            return Err(Error::WrongNetwork { url: self.url(), configured, found: clean(&info.chain) });
         }
-        let indexes: Value = node.rpc.call("getindexinfo", vec![]).await?;
+        let indexes: Value = self.rpc.call("getindexinfo", vec![]).await?;
         if indexes.get("txindex").is_none() {
-            return Err(Error::NoTransactionIndex { url: node.url() });
+            return Err(Error::NoTransactionIndex { url: self.url() });
         }
-        Ok(node)
+        Ok(())
     }
 
     fn url(&self) -> String {

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::value::{to_raw_value, RawValue};
 use serde_json::Value;
 use std::io;
+use std::net::{TcpStream, ToSocketAddrs};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use std::time::Duration;
 pub(crate) const NOT_FOUND: i32 = -5;
 /// bitcoind's code while it loads its databases.
 const IN_WARMUP: i32 = -28;
+/// How long it may take to see that somebody listens.
+const PROBE: Duration = Duration::from_secs(2);
 
 /// A line to one URL with one set of credentials.
 #[derive(Clone)]
@@ -119,7 +122,14 @@ impl Line {
         let builder = match &self.auth {
             Auth::Cookie(path) => {
                 let unusable = |reason: String| Error::Cookie { path: path.display().to_string(), reason };
-                let text = std::fs::read_to_string(path).map_err(|e| unusable(e.to_string()))?;
+                let text = std::fs::read_to_string(path).map_err(|e| match self.refuses() {
+                    // bitcoind takes its cookie away when it stops: that is no mistake in the configuration.
+                    Some(refusal) if e.kind() == io::ErrorKind::NotFound => Error::Unreachable {
+                        url: self.url.clone(),
+                        reason: format!("{refusal}, and its cookie file {} is not there", path.display()),
+                    },
+                    _ => unusable(e.to_string()),
+                })?;
                 let cookie = text.lines().next().unwrap_or_default();
                 if !cookie.contains(':') {
                     return Err(unusable("it does not read user:password".into()));
@@ -131,6 +141,23 @@ impl Line {
         let client = Arc::new(Client::with_transport(builder.build()));
         *slot = Some(Arc::clone(&client));
         Ok(client)
+    }
+
+    /// What the system says when nobody listens there; `None` where somebody does.
+    fn refuses(&self) -> Option<io::Error> {
+        let place = self.url.trim_start_matches("http://").trim_end_matches('/');
+        let addresses = match place.to_socket_addrs() {
+            Ok(addresses) => addresses,
+            Err(error) => return Some(error),
+        };
+        let mut refusal = None;
+        for address in addresses {
+            match TcpStream::connect_timeout(&address, PROBE) {
+                Ok(_) => return None,
+                Err(error) => refusal = Some(error),
+            }
+        }
+        refusal
     }
 
     /// Drops the connection, so that the next call starts afresh.

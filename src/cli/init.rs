@@ -6,6 +6,7 @@ use super::out::print;
 use super::restore::Restore;
 use crate::node::config::{Chain, Choices, Config};
 use crate::node::data::{check_free, new_words, parse_words, DataFolder};
+use crate::node::restored;
 use crate::node::words::{Held, Keep};
 use anyhow::Context;
 use clap::Args;
@@ -81,7 +82,11 @@ impl Init {
                 "nothing was made; --no-passphrase leaves the words unencrypted, for whoever reads the disk",
             )?),
         };
-        let folder = DataFolder::make_kept(&path, &words, &keep, &config, |_| Ok(()))?;
+        let folder = DataFolder::make_kept(&path, &words, &keep, &config, |folder| match self.restore {
+            // What the lost node signed may still spend its coins.
+            true => restored::mark_new(folder),
+            false => Ok(()),
+        })?;
         let (shown, again) = (folder.path().display(), place.again());
         let kept = kept(&folder, &again);
         if place.out().is_json() {
@@ -94,7 +99,8 @@ impl Init {
         if self.restore {
             return print(&format!(
                 "Made {shown} for {} with the words you gave.\n\n{kept}\n\n\
-                 The node finds its coins again when it runs, from the chain alone. The words do not restore an open\n\
+                 The node finds its coins again when it runs, from the chain alone, and moves them to a new address before\n\
+                 anything else: what the lost node signed may still spend them. The words do not restore an open\n\
                  loan: its contract was only in the lost folder. For that you need a backup.\n\n\
                  Next: {again} node",
                 self.network

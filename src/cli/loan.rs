@@ -89,7 +89,12 @@ impl Loan {
                     From::Collateral => Source::Collateral,
                 };
                 let loan: LoanView = client.post(&format!("/v1/loans/{id}/repay"), &RepayRequest { from }).await?;
-                (loan, "The repayment is proposed; the lender's node completes it.\n\n")
+                (
+                    loan,
+                    "The repayment is proposed; the lender's node completes it. Keep this node running until it is done: a\n\
+                     half-signed repayment can be completed for as long as its coins lie where they are, and a backup made\n\
+                     before now does not know of it (a restored node moves its coins first).\n\n",
+                )
             }
         };
         place.out().say(&loan, |loan| format!("{done}{}", show::loan(loan, &place.again())))

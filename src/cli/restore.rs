@@ -5,7 +5,7 @@ use super::init::kept;
 use super::line::Place;
 use super::out::{count, print};
 use crate::node::backup;
-use crate::node::words::Keep;
+use crate::node::words::{parse_words, Keep};
 use anyhow::{bail, Context};
 use clap::Args;
 use serde_json::json;
@@ -17,12 +17,14 @@ const LARGEST: u64 = 4 << 30;
 const EXAMPLES: &str = "\
 Examples:
   hypothec restore node.backup --data ~/.hypothec
-  hypothec restore node.backup --passphrase-file passphrase.txt";
+  hypothec restore node.backup --passphrase-file passphrase.txt
+  hypothec restore renewed.backup --passphrase-file new.txt < words.txt";
 
 /// Restore a whole node, its open loans too, from a backup
 ///
-/// Only into a data folder that does not exist yet. The words in it are encrypted with the backup's passphrase. The node
-/// it was made of must never run again: two nodes on the same words harm each other.
+/// Only into a data folder that does not exist yet. The words in it are encrypted with the backup's passphrase; a backup
+/// that the node renewed by itself opens with the words, and asks for a new passphrase. The node moves its coins before it
+/// does anything else. The node it was made of must never run again: two nodes on the same words harm each other.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Restore {
@@ -49,13 +51,20 @@ impl Restore {
             bail!("backup {}: it has {size} bytes; at most {LARGEST} are read", self.file.display());
         }
         let sealed = std::fs::read(&self.file).with_context(reading)?;
-        let passphrase = ask::passphrase(self.passphrase_file.as_deref(), false)?;
-        let backup = backup::open(&sealed, &passphrase)?;
-        let loans = backup.streams();
-        let keep = match self.no_passphrase {
-            true => Keep::Plain,
-            false => Keep::Sealed(passphrase),
+        let file = self.passphrase_file.as_deref();
+        let (backup, passphrase) = match backup::is_for_words(&sealed) {
+            true => {
+                let words = parse_words(&ask::words()?)?;
+                let backup = backup::open_with_words(&sealed, &words)?;
+                (backup, if self.no_passphrase { None } else { Some(ask::new_of_words(file)?) })
+            }
+            false => {
+                let passphrase = ask::passphrase(file, false)?;
+                (backup::open(&sealed, &passphrase)?, Some(passphrase))
+            }
         };
+        let loans = backup.streams();
+        let keep = passphrase.filter(|_| !self.no_passphrase).map_or(Keep::Plain, Keep::Sealed);
         let folder = backup.restore(&path, &keep, None)?;
         if place.out().is_json() {
             return print(&serde_json::to_string_pretty(&json!({ "data": folder.path(), "loans": loans }))?);
@@ -64,7 +73,8 @@ impl Restore {
             "Restored {} from {}, with {}.\n\n\
              The words are those of the backup. {}\n\n\
              It knows nothing of what happened after the backup was made; the node catches up from the chain and its\n\
-             peers. Never run the old node again: two nodes on the same words harm each other.\n\n\
+             peers. When it first runs it moves every coin to a new address, since what was signed after the backup may\n\
+             still spend them, and signs nothing until that is in a block. Never run the old node again: two nodes on the same words harm each other.\n\n\
              Next: look at {}/hypothec.toml, whose paths may be of another machine, then {} node",
             folder.path().display(),
             self.file.display(),

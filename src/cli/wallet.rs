@@ -3,8 +3,8 @@
 use super::amount::bitcoins;
 use super::ask;
 use super::line::Place;
-use super::out::{both, print, sats, Grid};
-use crate::api::views::{AddressView, Balance, SendRequest, Sent};
+use super::out::{both, count, print, sats, Grid};
+use crate::api::views::{AddressView, Balance, Consolidated, SendRequest, Sent};
 use crate::node::data::DataFolder;
 use crate::node::unlock::lock_folder;
 use crate::node::words::Held;
@@ -37,6 +37,9 @@ pub(super) enum Wallet {
         #[arg(long, conflicts_with = "amount")]
         all: bool,
     },
+    /// Join the smallest free coins into one, 400 at most; again until few are left
+    #[command(after_help = "Example:\n  hypothec wallet consolidate")]
+    Consolidate,
     /// Encrypt the words on disk with a passphrase, or with another one; the node must not run
     #[command(
         after_help = "Examples:\n  hypothec wallet encrypt                                  asks for the passphrase\n  \
@@ -61,6 +64,25 @@ impl Wallet {
         let client = place.client()?;
         match self {
             Wallet::Encrypt { .. } => Ok(()),
+            Wallet::Consolidate => {
+                let done: Consolidated = client.act("/v1/wallet/consolidate").await?;
+                place.out().say(&done, |done| {
+                    let again = place.again();
+                    let next = match done.left {
+                        0..=1 => format!("{again} wallet balance"),
+                        left => format!(
+                            "{} are left; once this is in a block, {again} wallet consolidate",
+                            count(left, "free coin")
+                        ),
+                    };
+                    format!(
+                        "Joined {} into one; the fee is {}.\ntransaction {}\n\nNext: {next}",
+                        count(done.joined, "coin"),
+                        sats(done.fee_sats),
+                        done.txid,
+                    )
+                })
+            }
             Wallet::Address => {
                 let address: AddressView = client.act("/v1/wallet/address").await?;
                 // The address alone, so that it can be passed on; what else is to say goes beside it.
@@ -131,5 +153,12 @@ fn balance_text(balance: &Balance, again: &str) -> String {
     let grid = grid.right(&[1]);
     let empty = *balance == Balance::default();
     let next = if empty { format!("\nNext: {again} wallet address") } else { String::new() };
-    format!("{}{next}", grid.text())
+    let waits = match (balance.confirmed_sats, balance.unconfirmed_sats) {
+        (0, 1..) => {
+            "\nWhat is not yet confirmed can be used after the next block. A loan can also be repaid from its\n\
+            collateral meanwhile, which needs no coin.\n"
+        }
+        _ => "",
+    };
+    format!("{}{waits}{next}", grid.text())
 }

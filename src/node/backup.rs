@@ -17,8 +17,10 @@
 
 use super::config::Config;
 use super::data::DataFolder;
+use super::restored;
 use super::words::{parse_words, Keep};
 use crate::store::{Export, Item, Sled, Store, StoreError, StreamId};
+use crate::wallet::Seed;
 use anyhow::Context;
 use bip39::Mnemonic;
 use hypothec_oracle::sealed::{self, check_length, OpenError, SecretString};
@@ -51,6 +53,9 @@ pub enum BackupError {
     /// The header is whole, the key does not fit.
     #[error("passphrase: it does not open this backup; type it again, or the file is damaged")]
     WrongPassphrase,
+    /// It is whole, and of another node.
+    #[error("words: they do not open this backup; compare them, or this is the backup of another node")]
+    WrongWords,
     /// age authenticates everything.
     #[error("backup: the file is damaged or cut; use another copy of it")]
     Damaged,
@@ -141,17 +146,56 @@ fn length_of(length: usize) -> Result<[u8; 4], BackupError> {
     u32::try_from(length).map(u32::to_be_bytes).map_err(|_| BackupError::Write("an item of 4 GiB".into()))
 }
 
+/// Encrypts the same so that the words open it, and no passphrase does. Quick; reads the whole store.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn seal_to_words(words: &Mnemonic, config: &str, store: &dyn Store) -> Result<Vec<u8>, BackupError> {
+    let plain = write(words, config, store.export()?)?;
+    sealed::seal_to_key(&plain, &words_key(words)?).map_err(BackupError::Write)
+}
+
+/// Is this a backup that opens with words instead of a passphrase?
+pub fn is_for_words(sealed: &[u8]) -> bool {
+    sealed::is_for_key(sealed)
+}
+
+/// Decrypts and checks a backup made by [`seal_to_words`].
+///
+/// # Errors
+/// When it is none, is of other words, or what it holds is not complete.
+pub fn open_with_words(sealed: &[u8], words: &Mnemonic) -> Result<Backup, BackupError> {
+    let plain = sealed::open_with_key(sealed, &words_key(words)?).map_err(|error| match error {
+        OpenError::WrongPassphrase => BackupError::WrongWords,
+        other => other.into(),
+    })?;
+    read(&plain)
+}
+
+/// The same on every network that the wallet serves.
+fn words_key(words: &Mnemonic) -> Result<[u8; 32], BackupError> {
+    let seed = Seed::from_mnemonic(words, bitcoin::Network::Signet);
+    let key = seed.and_then(|seed| seed.backup_key()).map_err(|error| BackupError::Write(error.to_string()))?;
+    Ok(key.secret_bytes())
+}
+
+impl From<OpenError> for BackupError {
+    fn from(error: OpenError) -> BackupError {
+        match error {
+            OpenError::TooMuchWork => BackupError::TooMuchWork,
+            OpenError::WrongPassphrase => BackupError::WrongPassphrase,
+            OpenError::Damaged => BackupError::Damaged,
+            OpenError::NotSealed(why) => BackupError::NotABackup(why),
+        }
+    }
+}
+
 /// Decrypts and checks a backup. Takes about a second; blocks.
 ///
 /// # Errors
 /// When it is none, the passphrase does not fit, or what it holds is not complete.
 pub fn open(sealed: &[u8], passphrase: &SecretString) -> Result<Backup, BackupError> {
-    let plain = sealed::open(sealed, passphrase).map_err(|error| match error {
-        OpenError::TooMuchWork => BackupError::TooMuchWork,
-        OpenError::WrongPassphrase => BackupError::WrongPassphrase,
-        OpenError::Damaged => BackupError::Damaged,
-        OpenError::NotSealed(why) => BackupError::NotABackup(why),
-    })?;
+    let plain = sealed::open(sealed, passphrase)?;
     read(&plain)
 }
 
@@ -233,7 +277,9 @@ impl Backup {
         let config = config.unwrap_or(self.config);
         // A backup of another time or machine may hold settings that this program does not know.
         Config::parse(path, &config).context("backup: its configuration")?;
-        let mut items = self.items.into_iter();
+        // What was signed after it was made may still spend these coins: they move before anything else is done.
+        let items = self.items.into_iter().filter(|item| !restored::is_mark(item));
+        let mut items = items.chain([restored::mark()]);
         DataFolder::make_kept(path, &self.words, keep, &config, |folder| {
             Sled::restore(folder.store(), &mut items).context("backup: fill the store")
         })
@@ -281,7 +327,9 @@ mod tests {
         let data = backup.restore(&path, &Keep::Plain, None).unwrap();
         assert_eq!(data.words().unwrap(), words);
         assert_eq!(std::fs::read_to_string(path.join("hypothec.toml")).unwrap(), "network = \"regtest\"\n");
-        assert_eq!(items(&Sled::open(data.store()).unwrap()), items(&store));
+        let (mark, kept): (Vec<Item>, Vec<Item>) =
+            items(&Sled::open(data.store()).unwrap()).into_iter().partition(restored::is_mark);
+        assert_eq!((kept, mark), (items(&store), vec![restored::mark()]));
         let again = open(&seal(&store, &words), &passphrase()).unwrap().restore(&path, &Keep::Plain, None);
         assert!(again.unwrap_err().to_string().contains("never replaced"));
     }
@@ -292,6 +340,18 @@ mod tests {
         assert!(matches!(open(&sealed, &secret("a passphrase of a tesu")), Err(BackupError::WrongPassphrase)));
         let short = seal_with(4, &new_words().unwrap(), "", store().export().unwrap(), &secret("123456789"));
         assert!(matches!(short, Err(BackupError::Passphrase { found: 9 })));
+    }
+
+    #[test]
+    fn a_backup_for_words_opens_with_these_words_alone() {
+        let (store, words) = (store(), new_words().unwrap());
+        let sealed = seal_to_words(&words, "network = \"regtest\"\n", &store).unwrap();
+        assert!(is_for_words(&sealed) && !is_for_words(&seal(&store, &words)));
+        let backup = open_with_words(&sealed, &words).unwrap();
+        assert_eq!((backup.streams(), &backup.words), (2, &words));
+        let other = open_with_words(&sealed, &new_words().unwrap());
+        assert!(matches!(other, Err(BackupError::WrongWords)));
+        assert!(open(&sealed, &passphrase()).is_err());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::jobs::receipt;
 use super::jobs::repay::Wish;
 use super::jobs::{Key, Outcome};
 use super::notify::Notifier;
+use super::pay;
 use super::present;
 use super::tools::{error, lock, Oracle, Tools, Trouble};
 use super::view::{
@@ -13,7 +14,6 @@ use super::view::{
     Status,
 };
 use super::{attention, backup};
-use crate::chain::ChainEvent;
 use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
@@ -36,6 +36,7 @@ pub const ORACLES: &str = "oracle/";
 impl Core {
     /// Answers one command, at once or by a job.
     pub fn on_command(&mut self, command: Command) -> anyhow::Result<()> {
+        let Some(command) = self.refuse_meanwhile(command) else { return Ok(()) };
         match command {
             Command::Status { reply } => answer(reply, Ok(self.status())),
             Command::NewAddress { reply } => {
@@ -49,6 +50,10 @@ impl Core {
             Command::Effect { txid, reply } => {
                 let tools = self.tools.clone();
                 self.ask(async move { answer(reply, effect(&tools, txid).await) });
+            }
+            Command::Consolidate { reply } => {
+                let tools = self.tools.clone();
+                self.ask(async move { answer(reply, pay::consolidate(&tools).await) });
             }
             Command::Send { request, reply } => {
                 let tools = self.tools.clone();
@@ -146,7 +151,7 @@ impl Core {
     pub(super) fn what_stands(&self) -> Vec<String> {
         let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
         let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
-        told.chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
+        told.chain(self.coin_trouble()).chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
     }
 
     fn balance(&self) -> Balance {
@@ -347,16 +352,7 @@ async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         payment
     };
-    let sent = match tools.chain.test_accept(&payment.transaction).await {
-        Ok(()) => tools.chain.broadcast(&payment.transaction).await,
-        Err(e) => Err(e),
-    };
-    if sent.as_ref().is_err_and(|e| e.rejection().is_some()) {
-        // It is nowhere: its coins are free again.
-        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![payment.transaction.compute_txid()] };
-        lock(&tools.wallet).apply(&gone, now).map_err(|e| error(ErrorCode::Internal, e))?;
-    }
-    let txid = sent.map_err(|e| error(ErrorCode::Unavailable, e))?;
+    let txid = pay::bring(tools, &payment, now).await?;
     Ok(Sent { txid, fee_sats: payment.fee.to_sat() })
 }
 

@@ -120,6 +120,8 @@ pub struct Config {
     pub borrowing: Borrowing,
     /// Who is told of what happens.
     pub hooks: Vec<Hook>,
+    /// A backup that renews itself; `None` for none.
+    pub backup_file: Option<PathBuf>,
     /// Time that a conductor moves; regtest only, and never from the file.
     pub regtest_clock: Option<PathBuf>,
 }
@@ -166,6 +168,7 @@ impl Config {
             api_listen: file.api.listen()?,
             borrowing: file.borrowing.check()?,
             hooks: file.notify.hooks()?,
+            backup_file: file.backup.file(data)?,
             regtest_clock: None,
         })
     }
@@ -227,6 +230,7 @@ struct File {
     fees: Fees,
     borrowing: BorrowingTable,
     notify: Notify,
+    backup: BackupFile,
 }
 
 impl Default for File {
@@ -239,6 +243,7 @@ impl Default for File {
             fees: Fees::default(),
             borrowing: BorrowingTable::default(),
             notify: Notify::default(),
+            backup: BackupFile::default(),
         }
     }
 }
@@ -358,6 +363,27 @@ impl Api {
             return Err(wrong("it must be this machine, 127.0.0.1 or [::1]; reach it from elsewhere through ssh"));
         }
         Ok(address)
+    }
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct BackupFile {
+    file: Option<PathBuf>,
+}
+
+impl BackupFile {
+    fn file(self, data: &Path) -> Result<Option<PathBuf>, ConfigError> {
+        let Some(file) = self.file else { return Ok(None) };
+        let shown = quoted(&file.display().to_string());
+        let wrong = |remedy: &str| Err(wrong("backup.file", &shown, remedy));
+        if !file.is_absolute() || file.file_name().is_none() {
+            return wrong("write a whole path, for example /media/away/node.backup");
+        }
+        if file.starts_with(data) {
+            return wrong("it would be lost with the data folder; name a place on another disk or machine");
+        }
+        Ok(Some(file))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The loop: one task owns every loan; what takes time runs beside it and comes back as a result.
 
+use super::chain_gate::ChainGate;
 use super::events::{Book, Standing};
 use super::handle::{Command, Reply};
 use super::jobs::{self, Done, Got, Key, Outcome};
@@ -7,6 +8,8 @@ use super::limits::Limits;
 use super::notify::Notifier;
 use super::present;
 use super::quotes::QuoteBook;
+use super::renewal::Renewal;
+use super::restored::Restored;
 use super::tools::{error, lock, Tools, Trouble};
 use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
@@ -90,6 +93,12 @@ pub struct Core {
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
     pub at_tip: bool,
+    /// Whether bitcoind is there.
+    pub chain_gate: ChainGate,
+    /// How far a restored node is with moving its coins.
+    pub restored: Option<Restored>,
+    /// The backup that renews itself.
+    pub renewal: Renewal,
     /// The data folder, this process's alone.
     pub unlocked: Unlocked,
 }
@@ -145,6 +154,9 @@ impl Core {
                 }
             }
             Err(e) => self.trouble("clock", format!("{e:#}")),
+        }
+        if !self.find_chain(false).await? {
+            return Ok(());
         }
         match self.follower.poll().await {
             Ok(events) => {

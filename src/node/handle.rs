@@ -1,8 +1,8 @@
 //! The one way into a running node: a request, a place for its answer.
 
 use super::view::{
-    AddressView, Balance, ConnectRequest, EffectView, ErrorView, EventView, LoanView, OracleRequest, OracleView,
-    PeerView, ProofRequest, ProofView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
+    AddressView, Balance, ConnectRequest, Consolidated, EffectView, ErrorView, EventView, LoanView, OracleRequest,
+    OracleView, PeerView, ProofRequest, ProofView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
@@ -46,6 +46,11 @@ pub enum Command {
         request: SendRequest,
         /// The answer's place.
         reply: Reply<Sent>,
+    },
+    /// Join the smallest free coins into one.
+    Consolidate {
+        /// The answer's place.
+        reply: Reply<Consolidated>,
     },
     /// The peers known and whether they are there.
     Peers {
@@ -213,6 +218,11 @@ impl Handle {
     /// `POST /v1/wallet/send`.
     pub async fn send(&self, request: SendRequest) -> Result<Sent, ErrorView> {
         self.ask(|reply| Command::Send { request, reply }).await
+    }
+
+    /// `POST /v1/wallet/consolidate`.
+    pub async fn consolidate(&self) -> Result<Consolidated, ErrorView> {
+        self.ask(|reply| Command::Consolidate { reply }).await
     }
 
     /// `GET /v1/peers`.

@@ -25,6 +25,9 @@ const SAY_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 impl Core {
     /// Takes one message. Everything in it is a claim until a job has checked it.
     pub fn on_message(&mut self, peer: PublicKey, message: Message) -> anyhow::Result<()> {
+        if self.is_deaf_to(peer, &message) {
+            return Ok(());
+        }
         match message {
             Message::QuoteRequest(request) => self.on_quote_request(peer, request),
             Message::Quote(quote) => {

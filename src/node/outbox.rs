@@ -21,13 +21,17 @@ impl Core {
             self.loans.values().filter(|loan| !loan.is_over() || loan.lacks_price()).cloned().collect();
         for loan in &loans {
             for action in todo(loan, self.moment) {
-                self.perform(loan, action);
+                if self.may_do(loan, &action) {
+                    self.perform(loan, action);
+                }
             }
         }
         self.watch_oracles(&loans);
         self.ask_for_rotations();
         self.tell_operators();
         self.mind_proofs();
+        self.move_coins();
+        self.renew_backup();
         Ok(())
     }
 

@@ -79,6 +79,7 @@ impl Core {
         }
         self.adopt(loan);
         self.sent.remove(&id);
+        self.owe_backup();
         for (record, view) in (before.saturating_add(1)..).zip(views) {
             self.show_record(view, record);
         }

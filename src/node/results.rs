@@ -42,6 +42,8 @@ impl Core {
     pub(super) fn on_outcome(&mut self, outcome: Outcome, peer: Option<PublicKey>) -> anyhow::Result<()> {
         match outcome {
             Outcome::Nothing => {}
+            Outcome::Moved(step) => self.on_moved(*step)?,
+            Outcome::Renewed(done) => self.on_renewed(done),
             Outcome::Inputs(id, inputs) => {
                 for input in inputs {
                     let made = match &input {

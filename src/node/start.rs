@@ -1,5 +1,6 @@
 //! Starting: opens every room in order, replays the loans, and lets the loop run.
 
+use super::chain_gate::ChainGate;
 use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
@@ -10,6 +11,8 @@ use super::notify::Notifier;
 use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::quotes::QuoteBook;
+use super::renewal::Renewal;
+use super::restored;
 use super::rotations::Rotations;
 use super::tools::{Oracle, Tools};
 use super::unlock::Unlocked;
@@ -101,8 +104,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         );
     }
     let store: Arc<dyn Store> = Arc::new(Sled::open(folder.store())?);
-    // The chain room refuses a bitcoind on another network than the configured one.
-    let chain = Chain::connect(config.chain.clone()).await?;
+    let chain = Chain::configured(config.chain.clone())?;
     std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
     let wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
     let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
@@ -130,12 +132,11 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         borrowing: config.borrowing,
         waiters: Mutex::default(),
     });
-    let tip = tools.chain.tip().await?;
     let mut core = new_core(tools.clone(), follower, policy(&*store)?, unlocked)?;
-    if core.tip == Some(tip.hash) {
-        // No block will come to tell it.
-        core.moment.median_time = tip.median_time;
-    }
+    core.restored = restored::open(&*store)?;
+    core.renewal = Renewal::at(config.backup_file.clone());
+    // One on another network than the configured one is refused; one that is away is waited for.
+    core.find_chain(true).await?;
     for stream in store.streams()? {
         core.adopt(replay(&*store, stream)?);
     }
@@ -189,6 +190,9 @@ fn new_core(
         troubles: BTreeMap::new(),
         caught_up: false,
         at_tip: false,
+        chain_gate: ChainGate::default(),
+        restored: None,
+        renewal: Renewal::default(),
         unlocked,
         notifier: None,
         standing: Standing::open(store)?,

@@ -111,6 +111,19 @@ pub struct Sent {
     pub fee_sats: u64,
 }
 
+/// Answer of `POST /v1/wallet/consolidate`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Consolidated {
+    /// The transaction.
+    pub txid: Txid,
+    /// Its fee.
+    pub fee_sats: u64,
+    /// How many coins it joins into one.
+    pub joined: u64,
+    /// How many free coins there will be.
+    pub left: u64,
+}
+
 /// `GET /v1/wallet/effect/{txid}`: what a transaction in chain or mempool does to our wallet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EffectView {

@@ -99,7 +99,7 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result
     }
     let inputs = u64::try_from(chosen.len().max(1)).unwrap_or(u64::MAX);
     let needed = input_fee.checked_mul(inputs).and_then(|fees| fees.checked_add(target)).ok_or(OVERFLOW)?;
-    Err(Error::Insufficient { needed, available: sum(free)?, reserved: Amount::ZERO })
+    Err(Error::Insufficient { needed, available: sum(free)?, waiting: Amount::ZERO, reserved: Amount::ZERO })
 }
 
 /// The coin nearest to `amount` within `tolerance_bp` basis points of it; of two as near, the larger.

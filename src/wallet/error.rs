@@ -33,14 +33,34 @@ pub enum Error {
         reason: String,
     },
     /// Confirmed, unreserved coins do not suffice.
-    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", reserved_note(*reserved))]
+    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", notes(*waiting, *reserved))]
     Insufficient {
         /// Target and fees.
         needed: Amount,
         /// What confirmed, unreserved coins add up to.
         available: Amount,
+        /// What waits for a confirmation.
+        waiting: Amount,
         /// What is held back for loans.
         reserved: Amount,
+    },
+    /// More coins than one transaction of ours may spend.
+    #[error(
+        "this takes {needed} coins, and more than {} in one transaction make a coin that no peer takes: join small ones \
+         first with `wallet consolidate`, and again until few are left",
+        super::MOST_INPUTS
+    )]
+    TooManyCoins {
+        /// How many it would take.
+        needed: usize,
+    },
+    /// There are not two coins worth joining.
+    #[error(
+        "there is nothing to join: of {coins} free coins fewer than two are worth more than it costs to move them"
+    )]
+    NothingToJoin {
+        /// How many are free.
+        coins: usize,
     },
     /// Too small to be relayed.
     #[error("amount {amount} is below the smallest output bitcoin relays to that address, {least}")]
@@ -89,9 +109,16 @@ pub enum Error {
     Derivation(String),
 }
 
-fn reserved_note(reserved: Amount) -> String {
-    match reserved {
-        Amount::ZERO => String::new(),
-        amount => format!(" and {amount} is reserved for loans"),
+fn notes(waiting: Amount, reserved: Amount) -> String {
+    let mut notes = String::new();
+    if reserved > Amount::ZERO {
+        notes.push_str(&format!(", {reserved} is reserved for loans"));
     }
+    if waiting > Amount::ZERO {
+        notes.push_str(&format!(
+            ", {waiting} waits for a confirmation: ask again after the next block (a loan can also be repaid from its \
+             collateral, which needs no coin)"
+        ));
+    }
+    notes
 }

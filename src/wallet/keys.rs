@@ -7,6 +7,7 @@
 //! |---|---|
 //! | coins | BIP-84: `m/84'/coin/0'/{0,1}/*`, P2WPKH, 0 for addresses given out, 1 for change |
 //! | node identity | `m/7404'/coin/0'`, its secret key |
+//! | backup key | `m/7404'/coin/4'`, its secret key as an X25519 one: opens the backups that renew themselves |
 //! | loan root of role r | `m/7404'/coin/r'`, its secret key; r = 1 funding, 2 receipt, 3 receipt nonce |
 //! | loan key | HMAC-SHA512 keyed with the root of its role over `"hypothec/loan-key/v0" ‖ index ‖ n`, first 32 bytes |
 //!
@@ -31,6 +32,7 @@ const IDENTITY: u32 = 0;
 const FUNDING: u32 = 1;
 const RECEIPT: u32 = 2;
 const RECEIPT_NONCE: u32 = 3;
+const BACKUP: u32 = 4;
 const LOAN_KEY_TAG: &[u8] = b"hypothec/loan-key/v0";
 
 /// All of one party's keys. Never written out, never shown.
@@ -71,6 +73,11 @@ impl Seed {
     /// The secret key by which other nodes know this node.
     pub fn node_identity(&self) -> Result<SecretKey, Error> {
         self.role(IDENTITY)
+    }
+
+    /// The secret that opens backups made for whoever has the words.
+    pub fn backup_key(&self) -> Result<SecretKey, Error> {
+        self.role(BACKUP)
     }
 
     /// The keys of the contract with this random index.

@@ -15,6 +15,7 @@ mod proof;
 mod sign;
 mod spend;
 mod store;
+mod sweep;
 
 pub use coins::{Balance, Coin, NetEffect, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
 pub use error::Error;
@@ -22,3 +23,4 @@ pub use keys::{LoanKeys, Seed};
 pub use ledger::Wallet;
 pub use proof::{verify_coin_proof, CoinProof, ProofError};
 pub use spend::{Payment, Rival};
+pub use sweep::MOST_INPUTS;

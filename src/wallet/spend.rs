@@ -1,6 +1,7 @@
 //! Transactions of our own: payments, coins of an exact size, withdrawals.
 
 use super::coins::{fee_ceil, select, sum, Coin, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
+use super::sweep::check_inputs;
 use super::{Error, Wallet};
 use bdk_wallet::KeychainKind;
 use bitcoin::absolute::LockTime;
@@ -40,12 +41,19 @@ impl Wallet {
     /// transaction is the caller's to add to `target`.
     pub fn select(&self, target: Amount, fee_rate: FeeRate) -> Result<Vec<Coin>, Error> {
         let short = |e| match e {
-            Error::Insufficient { needed, available, .. } => {
-                Error::Insufficient { needed, available, reserved: self.balance().reserved }
-            }
+            Error::Insufficient { needed, available, .. } => self.insufficient(needed, available),
             other => other,
         };
-        select(&self.free_coins(), target, fee_rate).map_err(short)
+        let chosen = select(&self.free_coins(), target, fee_rate).map_err(short)?;
+        check_inputs(chosen.len())?;
+        Ok(chosen)
+    }
+
+    /// The refusal with what else there is.
+    fn insufficient(&self, needed: Amount, available: Amount) -> Error {
+        let balance = self.balance();
+        let waiting = balance.unconfirmed.checked_add(balance.immature).unwrap_or(Amount::MAX_MONEY);
+        Error::Insufficient { needed, available, waiting, reserved: balance.reserved }
     }
 
     /// Pays `amount` to `address`; change comes back to us.
@@ -64,15 +72,15 @@ impl Wallet {
     pub fn send_all(&mut self, address: &Address<NetworkUnchecked>, fee_rate: FeeRate) -> Result<Payment, Error> {
         let script_pubkey = self.script_of(address)?;
         let coins = self.free_coins();
+        check_inputs(coins.len())?;
         let total = sum(&coins)?;
         let mut output = TxOut { value: Amount::ZERO, script_pubkey };
         let fee = fee_ceil(fee_rate, signed_weight(coins.len(), std::slice::from_ref(&output)))?;
         let least = output.script_pubkey.minimal_non_dust();
-        output.value = total.checked_sub(fee).filter(|rest| *rest >= least).ok_or(Error::Insufficient {
-            needed: fee.checked_add(least).unwrap_or(fee),
-            available: total,
-            reserved: self.balance().reserved,
-        })?;
+        output.value = total
+            .checked_sub(fee)
+            .filter(|rest| *rest >= least)
+            .ok_or_else(|| self.insufficient(fee.checked_add(least).unwrap_or(fee), total))?;
         self.finish(&coins, vec![output])
     }
 
@@ -107,7 +115,7 @@ impl Wallet {
     }
 
     /// A coin of ours that is confirmed and that no block has spent; a spend in the mempool does not count.
-    fn withdrawable(&self, outpoint: OutPoint) -> Option<Coin> {
+    pub(super) fn withdrawable(&self, outpoint: OutPoint) -> Option<Coin> {
         let confirmations = |txid| self.bdk.get_tx(txid).map_or(0, |t| self.confirmations(&t.chain_position));
         let depth = confirmations(outpoint.txid);
         let graph = self.bdk.tx_graph();
@@ -149,11 +157,11 @@ impl Wallet {
     }
 
     /// A script as long as every script of ours, to weigh with.
-    fn any_script(&self) -> ScriptBuf {
+    pub(super) fn any_script(&self) -> ScriptBuf {
         self.bdk.peek_address(KeychainKind::Internal, 0).script_pubkey()
     }
 
-    fn finish(&self, coins: &[Coin], outputs: Vec<TxOut>) -> Result<Payment, Error> {
+    pub(super) fn finish(&self, coins: &[Coin], outputs: Vec<TxOut>) -> Result<Payment, Error> {
         let paid = outputs.iter().try_fold(Amount::ZERO, |sum, o| sum.checked_add(o.value));
         let fee = paid.and_then(|paid| sum(coins).ok()?.checked_sub(paid));
         let fee = fee.ok_or(Error::Arithmetic("the outputs are worth more than the inputs"))?;
@@ -163,7 +171,7 @@ impl Wallet {
 }
 
 /// What a transaction of `weight` must pay to be mined in place of `rival`, and at least `fee`.
-fn replacement_fee(fee: Amount, weight: Weight, rival: Option<&Rival>) -> Result<Amount, Error> {
+pub(super) fn replacement_fee(fee: Amount, weight: Weight, rival: Option<&Rival>) -> Result<Amount, Error> {
     let overflow = || Error::Arithmetic("the fee is more than all bitcoin");
     let Some(rival) = rival else { return Ok(fee) };
     let step = fee_ceil(INCREMENT, weight)?;
@@ -173,7 +181,7 @@ fn replacement_fee(fee: Amount, weight: Weight, rival: Option<&Rival>) -> Result
 }
 
 /// The weight of a transaction spending so many P2WPKH coins, signed.
-fn signed_weight(inputs: usize, outputs: &[TxOut]) -> Weight {
+pub(super) fn signed_weight(inputs: usize, outputs: &[TxOut]) -> Weight {
     let base = unsigned(std::iter::repeat_n(OutPoint::null(), inputs), outputs.to_vec()).base_size();
     let witness = (P2WPKH_INPUT_WEIGHT.to_wu() - 41 * 4).saturating_mul(inputs as u64);
     Weight::from_wu((base as u64).saturating_mul(4).saturating_add(2).saturating_add(witness))

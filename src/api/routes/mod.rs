@@ -6,6 +6,7 @@ mod balance;
 mod borrow;
 mod cancel;
 mod connect;
+mod consolidate;
 mod effect;
 mod events;
 mod give_proof;
@@ -57,6 +58,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/wallet/address", post(new_address::new_address))
         .route("/v1/wallet/balance", get(balance::balance))
         .route("/v1/wallet/effect/{txid}", get(effect::effect))
+        .route("/v1/wallet/consolidate", post(consolidate::consolidate))
         .route("/v1/wallet/send", post(send::send))
         .route("/v1/peers", get(peers::peers).post(connect::connect))
         .route("/v1/oracles", get(oracles::oracles).post(add_oracle::add_oracle))

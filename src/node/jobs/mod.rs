@@ -36,6 +36,10 @@ pub enum Key {
     Watch(XOnlyPublicKey),
     /// A question for an oracle's hand-overs.
     Rotations(XOnlyPublicKey),
+    /// Moving the coins of a restored node.
+    Move,
+    /// Renewing the backup file.
+    Renew,
     /// A request of a peer.
     Peer(PublicKey),
     /// A request of the API: any number.
@@ -95,6 +99,10 @@ pub enum Outcome {
     /// An oracle was asked for hand-overs, and for what joins its key with others, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.
     Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<(Succession, Vec<Link>)>, Option<String>> },
+    /// How far a restored node is with moving its coins.
+    Moved(Box<crate::node::restored::Step>),
+    /// The backup file was written anew, or why not.
+    Renewed(Result<(), String>),
     /// Nothing for the core to do.
     Nothing,
 }

@@ -383,7 +383,7 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
     }
     if chosen.len() > wire::MAX_INPUTS {
         let message = format!(
-            "the collateral would take {} coins, the most is {}: send it to yourself first, in one coin",
+            "the collateral would take {} coins, the most is {}: join small ones first with `wallet consolidate`",
             chosen.len(),
             wire::MAX_INPUTS
         );

@@ -1,0 +1,97 @@
+//! The backup that renews itself: one encrypted file at a configured place, written anew after whatever was recorded.
+//!
+//! A half-signed repayment, or a contract, that a backup does not know is what makes an old backup dangerous. The file is
+//! encrypted to a key that only the node's words give, so that no passphrase stays in memory; who has the words on paper and
+//! this file has everything. It is replaced as a whole: at any moment there is one that opens.
+
+use super::core::Core;
+use super::data::write_private;
+use super::jobs::{Key, Outcome};
+use super::{attention, backup};
+use anyhow::Context;
+use std::fs::{self, File};
+use std::io::ErrorKind;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// What stands in the way when it cannot be written.
+const TROUBLE: &str = "backup";
+/// How soon one that failed is tried again: a disk may have been away.
+const AGAIN: Duration = Duration::from_secs(30);
+
+/// Where the backup is kept, and whether it is as new as the store.
+#[derive(Debug, Default)]
+pub struct Renewal {
+    file: Option<PathBuf>,
+    due: bool,
+    failed: Option<Instant>,
+}
+
+impl Renewal {
+    /// Due at once: what was recorded before a crash is not in the file.
+    pub fn at(file: Option<PathBuf>) -> Renewal {
+        Renewal { due: file.is_some(), file, failed: None }
+    }
+}
+
+impl Core {
+    /// Something was recorded.
+    pub(super) fn owe_backup(&mut self) {
+        self.renewal.due = self.renewal.file.is_some();
+    }
+
+    /// Writes the file anew, where that is owed.
+    pub(super) fn renew_backup(&mut self) {
+        let Some(path) = self.renewal.file.clone().filter(|_| self.renewal.due) else { return };
+        let waits = self.renewal.failed.is_some_and(|failed| failed.elapsed() < AGAIN);
+        if waits || self.running.contains(&Key::Renew) {
+            return;
+        }
+        let (words, config) = (self.unlocked.words().clone(), self.unlocked.config().to_owned());
+        let (store, holds) = (self.tools.store.clone(), self.loans_for_backup());
+        let write = move || -> anyhow::Result<()> {
+            let sealed = backup::seal_to_words(&words, &config, &*store)?;
+            replace(&path, &sealed)?;
+            Ok(attention::note_backup(&*store, &holds)?)
+        };
+        self.renewal.due = false;
+        self.spawn(Key::Renew, None, [0; 32], async move {
+            let done = tokio::task::spawn_blocking(write).await.map_err(anyhow::Error::from).and_then(|done| done);
+            Ok(Outcome::Renewed(done.map_err(|error| format!("{error:#}"))))
+        });
+    }
+
+    pub(super) fn on_renewed(&mut self, done: Result<(), String>) {
+        match done {
+            Ok(()) => {
+                self.renewal.failed = None;
+                self.troubles.remove(TROUBLE);
+            }
+            Err(why) => {
+                self.renewal.failed = Some(Instant::now());
+                self.renewal.due = true;
+                self.trouble(
+                    TROUBLE,
+                    format!("the backup file is not renewed ({why}); what was signed since is only on this disk"),
+                );
+            }
+        }
+    }
+}
+
+/// Puts a file in the place of another, on disk as a whole or not at all.
+fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+    let mut name = path.file_name().with_context(|| format!("{}: name a file", path.display()))?.to_owned();
+    name.push(".next");
+    let beside = path.with_file_name(name);
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != ErrorKind::NotFound => {
+            return Err(error).with_context(|| format!("write {}", beside.display()))
+        }
+        _ => (),
+    }
+    write_private(&beside, bytes)?;
+    fs::rename(&beside, path).with_context(|| format!("write {}", path.display()))?;
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(parent).and_then(|parent| parent.sync_all()).with_context(|| format!("sync {}", parent.display()))
+}

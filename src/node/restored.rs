@@ -1,0 +1,292 @@
+//! A restored node moves its coins before it signs anything.
+//!
+//! A backup, and words on paper even more, know nothing of what was signed after they were made: a half-signed repayment
+//! that the other side can still complete, a funding transaction it can still broadcast. Both need coins that were free or
+//! set aside then. So every coin moves to a new address first; until that is in a block nothing is quoted, taken, proposed,
+//! signed or sent. What an oracle has attested is settled all the same: that needs no coin.
+
+use super::core::{refused, Core, AGAIN};
+use super::data::DataFolder;
+use super::handle::Command;
+use super::jobs::{Key, Outcome};
+use super::tools::{error, lock, Tools, Trouble};
+use super::view::ErrorView;
+use crate::chain::ChainEvent;
+use crate::protocol::{Action, ErrorCode, Loan, Message, Stage};
+use crate::store::{Item, Sled, Store};
+use crate::wallet::{Error, Rival, MOST_INPUTS};
+use anyhow::Context;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
+use serde::{Deserialize, Serialize};
+use std::time::Instant;
+
+/// Name of the document that says a node was restored and has not moved its coins yet.
+const RESTORED: &str = "restored";
+/// What is in the way meanwhile.
+const TROUBLE: &str = "restored";
+/// A move that is not in a block after so many is paid for anew, at the estimate of then.
+const DEARER_AFTER: u32 = 6;
+
+/// How far a restored node is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Restored {
+    /// The height at which it began: younger coins are nobody's but its own.
+    begun: Option<u32>,
+    /// Transactions made and not yet seen in a block.
+    moves: Vec<Move>,
+}
+
+/// One transaction that moves coins.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Move {
+    transaction: Transaction,
+    fee_sats: u64,
+    height: u32,
+}
+
+/// What a look at the moves found.
+#[derive(Debug)]
+pub struct Step {
+    restored: Restored,
+    over: bool,
+}
+
+/// Marks what a restore puts into a store.
+pub fn mark() -> Item {
+    let bytes = serde_json::to_vec(&Restored::default()).unwrap_or_default();
+    Item::Document { name: RESTORED.into(), bytes }
+}
+
+/// Is this item such a mark, of an earlier restore?
+pub fn is_mark(item: &Item) -> bool {
+    matches!(item, Item::Document { name, .. } if name == RESTORED)
+}
+
+/// How far this node is; `None` for one that was not restored or has moved everything.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn open(store: &dyn Store) -> anyhow::Result<Option<Restored>> {
+    match store.get(RESTORED)? {
+        // An end is written as an empty document.
+        Some(bytes) if !bytes.is_empty() => {
+            Ok(Some(serde_json::from_slice(&bytes).context("read how far the restore is")?))
+        }
+        _ => Ok(None),
+    }
+}
+
+impl Core {
+    /// Why nothing may be signed now, if so.
+    pub(super) fn check_moved(&self) -> Result<(), ErrorView> {
+        match &self.restored {
+            None => Ok(()),
+            Some(_) => Err(error(ErrorCode::Unavailable, self.restored_text())),
+        }
+    }
+
+    /// Answers a command that would sign or spend while the coins move; gives back any other.
+    pub(super) fn refuse_meanwhile(&self, command: Command) -> Option<Command> {
+        let Err(why) = self.check_moved() else { return Some(command) };
+        match command {
+            Command::Send { reply, .. } => gone(reply.send(Err(why))),
+            Command::Consolidate { reply } => gone(reply.send(Err(why))),
+            Command::Quote { reply, .. } => gone(reply.send(Err(why))),
+            Command::Borrow { reply, .. }
+            | Command::Cancel { reply, .. }
+            | Command::Repay { reply, .. }
+            | Command::Withdraw { reply, .. }
+            | Command::Receipt { reply, .. } => gone(reply.send(Err(why))),
+            harmless => return Some(harmless),
+        }
+        None
+    }
+
+    /// Does this message lead to a signature? Then it is not heard while the coins move; its sender says it again. Only who
+    /// asks for a quote is told.
+    pub(super) fn is_deaf_to(&mut self, peer: PublicKey, message: &Message) -> bool {
+        if self.restored.is_none() {
+            return false;
+        }
+        match message {
+            Message::QuoteRequest(request) => {
+                let text = "this node was restored and moves its coins first; ask again in an hour";
+                self.send(peer, &refused(request.request, ErrorCode::Busy, text));
+                true
+            }
+            Message::Borrow(_)
+            | Message::Ready(_)
+            | Message::Offer(_)
+            | Message::Accept(_)
+            | Message::Sign(_)
+            | Message::Repay(_)
+            | Message::RepayRequest(_) => true,
+            _ => false,
+        }
+    }
+
+    /// May this be done for a loan while the coins move?
+    pub(super) fn may_do(&self, loan: &Loan, action: &Action) -> bool {
+        let living = matches!(loan.stage, Stage::Confirming | Stage::Active | Stage::Closing | Stage::Closed);
+        let harmless = |action: &Action| {
+            matches!(action, Action::Broadcast(_) | Action::Settle(_) | Action::FetchFixing | Action::WatchTouches)
+        };
+        self.restored.is_none() || (living && harmless(action))
+    }
+
+    fn restored_text(&self) -> String {
+        let waiting =
+            self.restored.iter().flat_map(|restored| &restored.moves).map(|made| made.transaction.compute_txid());
+        let waiting: Vec<String> = waiting.map(|txid| txid.to_string()).collect();
+        let how = match waiting.as_slice() {
+            [] => "the chain is read first".to_owned(),
+            some => format!("transaction {} waits for a confirmation", some.join(", ")),
+        };
+        format!(
+            "this node was restored, and its coins move to a new address before anything else, since what was signed after \
+             the backup may still spend them; {how}. Until then nothing is quoted, taken, repaid or sent"
+        )
+    }
+
+    /// Goes on moving the coins of a restored node.
+    pub(super) fn move_coins(&mut self) {
+        let Some(restored) = self.restored.clone() else { return };
+        let text = self.restored_text();
+        self.trouble(TROUBLE, text);
+        let tried = self.tried.get(&Key::Move).is_some_and(|(tip, when)| *tip == self.tip && when.elapsed() < AGAIN);
+        if tried || !self.at_tip || !self.caught_up || self.running.contains(&Key::Move) {
+            return;
+        }
+        let (tools, height) = (self.tools.clone(), self.moment.height);
+        let work = async move { Ok(Outcome::Moved(Box::new(step(&tools, restored, height).await?))) };
+        if self.spawn(Key::Move, None, [0; 32], work) {
+            self.tried.insert(Key::Move, (self.tip, Instant::now()));
+        }
+    }
+
+    /// Puts on disk what was made, before any of it goes out.
+    pub(super) fn on_moved(&mut self, step: Step) -> anyhow::Result<()> {
+        let bytes = match step.over {
+            true => Vec::new(),
+            false => serde_json::to_vec(&step.restored).context("write how far the restore is")?,
+        };
+        if self.restored.as_ref() != Some(&step.restored) || step.over {
+            let store = self.tools.store.clone();
+            tokio::task::block_in_place(|| store.put(RESTORED, &bytes)).context("put the moves on disk")?;
+            // What is new goes out with the next look.
+            self.tried.remove(&Key::Move);
+        }
+        self.restored = Some(step.restored).filter(|_| !step.over);
+        if step.over {
+            self.troubles.remove(TROUBLE);
+            tracing::info!("every coin of the restored wallet is at a new address; the node works as before");
+        }
+        Ok(())
+    }
+}
+
+/// Whoever asked may have gone.
+fn gone<T>(_sent: Result<(), T>) {}
+
+/// Puts the mark into a folder that is being made from words alone, whose store is new.
+///
+/// # Errors
+/// When the store cannot be made.
+pub fn mark_new(folder: &DataFolder) -> anyhow::Result<()> {
+    Sled::restore(folder.store(), &mut std::iter::once(mark())).context("mark the folder as restored")
+}
+
+/// Looks after what was made, and makes what is missing.
+async fn step(tools: &Tools, mut restored: Restored, height: u32) -> Result<Step, Trouble> {
+    let (rate, now) = (tools.chain.fee_rate().await?, tools.now()?);
+    let mut moves = Vec::new();
+    let all = std::mem::take(&mut restored.moves);
+    let rivals = |made: &Move| all.iter().filter(|other| spends_with(made, other)).count();
+    for made in all.clone() {
+        let txid = made.transaction.compute_txid();
+        match tools.chain.transaction(txid).await? {
+            Some(seen) if seen.confirmed.is_some() => {}
+            Some(_) => {
+                // Once a dearer one is made it goes out before another is.
+                let dearer = if rivals(&made) > 1 { None } else { dearer(tools, &made, rate, height)? };
+                moves.push(made);
+                moves.extend(dearer);
+            }
+            None => match bring(tools, &made.transaction).await {
+                Ok(()) => moves.push(made),
+                Err(error) if error.rejection().is_some() => {
+                    // Its coins went elsewhere, or a dearer one took its place: what is left moves anew.
+                    let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
+                    lock(&tools.wallet).apply(&gone, now)?;
+                }
+                Err(error) => return Err(error.into()),
+            },
+        }
+    }
+    let begun = *restored.begun.get_or_insert(height);
+    let mut wallet = lock(&tools.wallet);
+    for coins in wallet.movable(rate, begun)?.chunks(MOST_INPUTS) {
+        match wallet.sweep(coins, rate, None) {
+            Ok(payment) => {
+                wallet.record(&payment.transaction, now)?;
+                moves.push(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height });
+            }
+            // So little that moving it would cost all of it.
+            Err(Error::Insufficient { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    drop(wallet);
+    let over = moves.is_empty();
+    restored.moves = moves;
+    Ok(Step { restored, over })
+}
+
+/// Do they move a coin both?
+fn spends_with(one: &Move, other: &Move) -> bool {
+    let spent = |outpoint: &OutPoint| other.transaction.input.iter().any(|input| input.previous_output == *outpoint);
+    one.transaction.input.iter().any(|input| spent(&input.previous_output))
+}
+
+async fn bring(tools: &Tools, transaction: &Transaction) -> Result<(), crate::chain::Error> {
+    tools.chain.test_accept(transaction).await?;
+    tools.chain.broadcast(transaction).await?;
+    tracing::info!(txid = %transaction.compute_txid(), "the coins of the restored wallet move to a new address");
+    Ok(())
+}
+
+/// The same move for more, when it has waited long and the estimate has risen.
+fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Option<Move>, Trouble> {
+    let weight = made.transaction.weight().to_wu().max(1);
+    let paid = FeeRate::from_sat_per_kwu(made.fee_sats.saturating_mul(1_000) / weight);
+    if height < made.height.saturating_add(DEARER_AFTER) || rate <= paid {
+        return Ok(None);
+    }
+    let coins: Vec<OutPoint> = made.transaction.input.iter().map(|input| input.previous_output).collect();
+    let rival = Rival { fee: Amount::from_sat(made.fee_sats), fee_rate: paid };
+    let made = lock(&tools.wallet).sweep(&coins, rate, Some(&rival));
+    Ok(match made {
+        Ok(payment) => Some(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height }),
+        Err(Error::Insufficient { .. }) => None,
+        Err(error) => return Err(error.into()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[test]
+    fn a_mark_is_read_back_and_an_end_is_an_end() {
+        let store = Memory::new();
+        assert_eq!(open(&store).unwrap(), None);
+        let Item::Document { name, bytes } = mark() else { panic!("a document") };
+        store.put(&name, &bytes).unwrap();
+        assert_eq!(open(&store).unwrap(), Some(Restored::default()));
+        store.put(RESTORED, b"").unwrap();
+        assert_eq!(open(&store).unwrap(), None);
+        assert!(is_mark(&mark()));
+    }
+}

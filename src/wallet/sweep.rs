@@ -1,0 +1,80 @@
+//! Many coins into one of ours: after a restore, and when there are too many to pay with.
+
+use super::coins::{fee_ceil, sum, Coin, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
+use super::spend::{replacement_fee, signed_weight};
+use super::{Error, Payment, Rival, Wallet};
+use bdk_wallet::KeychainKind;
+use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+
+/// The most coins that one transaction of ours spends. A peer is shown the whole transaction that made a coin: one of some
+/// 670 inputs is longer than a message may be, and one of 1,470 is not relayed.
+pub const MOST_INPUTS: usize = 400;
+
+impl Wallet {
+    /// Coins that a block of at most `height` made and that are worth more than it costs to move them, set aside or not;
+    /// the largest first.
+    pub fn movable(&self, fee_rate: FeeRate, height: u32) -> Result<Vec<OutPoint>, Error> {
+        let (input_fee, tip) = (fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?, self.height());
+        let old =
+            |coin: &Coin| coin.confirmations > 0 && tip.saturating_add(1).saturating_sub(coin.confirmations) <= height;
+        let mut coins: Vec<Coin> = self.coins();
+        coins.retain(|coin| old(coin) && coin.is_mature() && coin.txout.value > input_fee);
+        coins.sort_by_key(|coin| (std::cmp::Reverse(coin.txout.value), coin.outpoint));
+        Ok(coins.into_iter().map(|coin| coin.outpoint).collect())
+    }
+
+    /// Moves confirmed coins of ours, set aside or not, to one new address of ours. Pays `fee_rate`, or more where that is
+    /// needed to displace `rival`.
+    ///
+    /// # Errors
+    /// [`Error::TooManyCoins`] for more than [`MOST_INPUTS`]; [`Error::Insufficient`] where nothing would be left.
+    pub fn sweep(
+        &mut self,
+        outpoints: &[OutPoint],
+        fee_rate: FeeRate,
+        rival: Option<&Rival>,
+    ) -> Result<Payment, Error> {
+        check_inputs(outpoints.len())?;
+        let coin = |outpoint: &OutPoint| self.withdrawable(*outpoint).ok_or(Error::NotOurs(*outpoint));
+        let coins = outpoints.iter().map(coin).collect::<Result<Vec<Coin>, Error>>()?;
+        let mut output = TxOut { value: Amount::ZERO, script_pubkey: self.any_script() };
+        let weight = signed_weight(coins.len(), std::slice::from_ref(&output));
+        let fee = replacement_fee(fee_ceil(fee_rate, weight)?, weight, rival)?;
+        let total = sum(&coins)?;
+        output.value = total.checked_sub(fee).filter(|rest| *rest >= P2WPKH_DUST).ok_or(Error::Insufficient {
+            needed: fee.checked_add(P2WPKH_DUST).unwrap_or(fee),
+            available: total,
+            waiting: Amount::ZERO,
+            reserved: Amount::ZERO,
+        })?;
+        output.script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
+        self.finish(&coins, vec![output])
+    }
+
+    /// Makes one coin of the smallest free ones, of [`MOST_INPUTS`] at most, and says how many free coins there will be.
+    ///
+    /// # Errors
+    /// [`Error::NothingToJoin`] where there are fewer than two that are worth more than it costs to move them.
+    pub fn consolidate(&mut self, fee_rate: FeeRate) -> Result<(Payment, usize), Error> {
+        let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
+        let mut free = self.free_coins();
+        let all = free.len();
+        free.retain(|coin| coin.txout.value > input_fee);
+        free.sort_by_key(|coin| (coin.txout.value, coin.outpoint));
+        free.truncate(MOST_INPUTS);
+        if free.len() < 2 {
+            return Err(Error::NothingToJoin { coins: all });
+        }
+        let outpoints: Vec<OutPoint> = free.iter().map(|coin| coin.outpoint).collect();
+        let payment = self.sweep(&outpoints, fee_rate, None)?;
+        Ok((payment, all.saturating_sub(outpoints.len()).saturating_add(1)))
+    }
+}
+
+/// Is it few enough coins for one transaction?
+pub(super) fn check_inputs(coins: usize) -> Result<(), Error> {
+    match coins {
+        0..=MOST_INPUTS => Ok(()),
+        _ => Err(Error::TooManyCoins { needed: coins }),
+    }
+}
