@@ -10,6 +10,7 @@ use super::present;
 use super::quotes::QuoteBook;
 use super::renewal::Renewal;
 use super::restored::Restored;
+use super::shown::ShownCoins;
 use super::tools::{error, lock, Tools, Trouble};
 use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
@@ -17,7 +18,7 @@ use crate::chain::{ChainEvent, Follower};
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
-use crate::loan::units::{Cents, Time, DAY};
+use crate::loan::units::{Cents, Time};
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::{Block, ErrorCode, Input, Loan, Message, Moment};
 use crate::settlement::spot::{agreed_by_operators_floor, NoSpot};
@@ -83,8 +84,8 @@ pub struct Core {
     pub running: HashSet<Key>,
     /// Which job a task does, to give its key free should it panic.
     pub started: HashMap<tokio::task::Id, Key>,
-    /// Coins that borrowers proved lately, the loans they proved them for, and when.
-    pub proven: HashMap<OutPoint, Vec<(LoanId, Time)>>,
+    /// Coins that borrowers proved lately.
+    pub shown: ShownCoins,
     /// Which peer was told of which oracle's proof on its present connection.
     pub told: HashSet<(PublicKey, XOnlyPublicKey)>,
     pub asked: u64,
@@ -214,10 +215,14 @@ impl Core {
             let outpoint = input.previous_output;
             let Some(ids) = self.watched.get(&outpoint).cloned() else { continue };
             for id in ids {
+                let negotiated = self.loans.get(&id).is_some_and(|loan| loan.is_negotiating());
                 self.tell(id, Input::Spent { outpoint, transaction: transaction.clone(), block })?;
+                if negotiated {
+                    self.tell_ended(id);
+                }
             }
         }
-        Ok(())
+        self.shown.on_transaction(transaction).context("keep which coins were shown")
     }
 
     fn loan_ids(&self) -> Vec<LoanId> {
@@ -231,10 +236,7 @@ impl Core {
         let now = self.moment.now;
         self.quotes.tick(now);
         self.got.retain(|_, got| got.terms.expires >= now);
-        self.proven.retain(|_, shown| {
-            shown.retain(|(_, at)| now.since(*at) < DAY);
-            !shown.is_empty()
-        });
+        self.shown.tick(now);
         Ok(())
     }
 

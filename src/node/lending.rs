@@ -3,17 +3,19 @@
 use super::core::{refused, Core};
 use super::jobs::Given;
 use super::present;
+use super::shown::Showing;
 use super::tools::error;
 use super::view::ErrorView;
 use crate::contract::{wire, Role};
 use crate::loan::policy;
 use crate::loan::terms::LoanId;
-use crate::loan::units::Cents;
+use crate::loan::units::{Cents, DAY};
 use crate::protocol::messages::{Borrow, Coin};
 use crate::protocol::{ErrorCode, Event, Input, Loan, Stage};
 use crate::settlement::deadline;
+use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::OutPoint;
+use bitcoin::{Amount, OutPoint};
 use std::sync::Arc;
 
 /// Why nothing is lent: for the borrower.
@@ -47,9 +49,9 @@ impl Core {
         &mut self,
         id: LoanId,
         event: Event,
-        coins: &[OutPoint],
+        shown: &[(OutPoint, Amount)],
     ) -> anyhow::Result<Result<(), ErrorView>> {
-        let Event::Agreed { terms, peer, .. } = &event else { return Ok(Ok(())) };
+        let Event::Agreed { terms, peer, proven, .. } = &event else { return Ok(Ok(())) };
         if self.loans.contains_key(&id) {
             return Ok(Ok(()));
         }
@@ -60,18 +62,14 @@ impl Core {
             return Ok(Err(error(ErrorCode::Exposure, text)));
         }
         // Much may have happened while its coins were looked at.
-        self.supersede(coins, *peer)?;
-        if let Err((code, message)) = self.guard(coins, *peer) {
+        let (coins, peer) = (proven.clone(), *peer);
+        self.supersede(&coins, peer)?;
+        if let Err((code, message)) = self.guard(&coins, peer) {
             return Ok(Err(error(code, message)));
         }
-        let now = self.moment.now;
-        let begun = self.begin(id, event)?;
-        if begun.is_ok() {
-            for coin in coins {
-                self.proven.entry(*coin).or_default().push((id, now));
-            }
-        }
-        Ok(begun)
+        // Counted first: what comes to nothing by a crash counts too.
+        self.shown.show(shown, id, self.moment.now).context("keep which coins were shown")?;
+        self.begin(id, event)
     }
 
     /// What this node knows by itself about a quote that a borrower takes: whether the policy still allows it, the quote
@@ -114,30 +112,31 @@ impl Core {
     /// A coin backs one negotiation at a time; a borrower whose coins have come to nothing too often today is refused, for
     /// each costs us a transaction and a record.
     fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
-        let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !may_be_cancelled(&loan.stage));
+        let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !loan.is_negotiating());
         if let Some(loan) = promised {
             return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", loan.id)));
         }
-        let idle = |id: &LoanId| self.loans.get(id).is_some_and(|loan| matches!(loan.stage, Stage::Cancelled { .. }));
-        let wasted = |coin: &&OutPoint| {
-            let shown = self.proven.get(*coin).map(Vec::as_slice).unwrap_or_default();
-            shown.iter().filter(|(id, _)| idle(id)).count() >= PROVEN_IN_VAIN
-        };
-        match coins.iter().find(wasted) {
-            Some(coin) => Err((
-                ErrorCode::Coins,
-                format!(
-                    "coin {coin} was shown for {PROVEN_IN_VAIN} loans today that came to nothing; come back tomorrow"
-                ),
-            )),
-            None => Ok(()),
+        // What is not known any more came to nothing.
+        let idle = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Cancelled { .. });
+        for coin in coins {
+            let vain = |showing: &&Showing| self.loans.get(&showing.loan).is_none_or(idle);
+            let mut latest = self.shown.of(coin).iter().rev().filter(vain);
+            if let Some(showing) = latest.nth(PROVEN_IN_VAIN - 1) {
+                let again = showing.at.plus(DAY).unwrap_or(showing.at);
+                let text = format!(
+                    "coin {coin}, or what it was made from, was shown for {PROVEN_IN_VAIN} loans within a day that came to \
+                     nothing; show another, or this one after {again}"
+                );
+                return Err((ErrorCode::Coins, text));
+            }
         }
+        Ok(())
     }
 
     /// The negotiations that these coins were proved for and that still go on.
     fn shown_for<'a>(&'a self, coins: &'a [OutPoint]) -> impl Iterator<Item = &'a Arc<Loan>> {
-        let shown = coins.iter().filter_map(|coin| self.proven.get(coin)).flatten();
-        let loans = shown.filter_map(|(id, _)| self.loans.get(id));
+        let shown = coins.iter().flat_map(|coin| self.shown.of(coin));
+        let loans = shown.filter_map(|showing| self.loans.get(&showing.loan));
         loans.filter(|loan| present::phase(&loan.stage) == 0)
     }
 
@@ -152,6 +151,14 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// A negotiation that the chain ended: the borrower's node is told why.
+    pub(super) fn tell_ended(&mut self, id: LoanId) {
+        let Some(loan) = self.loans.get(&id).cloned() else { return };
+        if let Stage::Cancelled { reason } = &loan.stage {
+            self.send(loan.peer, &refused(id.0, ErrorCode::Coins, reason));
+        }
     }
 
     /// What is lent out or being agreed, by the dollars it counted at first.
@@ -169,9 +176,4 @@ pub fn code(refusal: &policy::Refusal) -> ErrorCode {
         policy::Refusal::ExposureExceeded { .. } => ErrorCode::Exposure,
         _ => ErrorCode::Policy,
     }
-}
-
-/// Can a word end a negotiation here?
-fn may_be_cancelled(stage: &Stage) -> bool {
-    matches!(stage, Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted)
 }

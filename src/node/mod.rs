@@ -30,6 +30,7 @@ mod renewal;
 pub mod restored;
 mod results;
 mod rotations;
+mod shown;
 mod start;
 #[cfg(test)]
 mod tests;

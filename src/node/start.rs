@@ -14,6 +14,7 @@ use super::quotes::QuoteBook;
 use super::renewal::Renewal;
 use super::restored;
 use super::rotations::Rotations;
+use super::shown::ShownCoins;
 use super::tools::{Oracle, Tools};
 use super::unlock::Unlocked;
 use super::words::Held;
@@ -160,6 +161,7 @@ fn new_core(
     let now = tools.clock.now()?;
     let place = follower.position();
     let store = tools.store.clone();
+    let shown = ShownCoins::open(store.clone())?;
     Ok(Core {
         tools,
         follower,
@@ -183,7 +185,7 @@ fn new_core(
         jobs: tokio::task::JoinSet::new(),
         running: HashSet::new(),
         started: HashMap::new(),
-        proven: HashMap::new(),
+        shown,
         told: HashSet::new(),
         asked: 0,
         turns: 0,

@@ -14,7 +14,7 @@ use crate::loan::fixtures::{key, reference, secret, xonly};
 use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Days;
-use crate::protocol::{Event, Recorded};
+use crate::protocol::{Event, Loan, Recorded};
 use bitcoin::hashes::Hash;
 use bitcoin::OutPoint;
 use hypothec_oracle::announce::OracleKeys;
@@ -87,6 +87,7 @@ fn agreed() -> (LoanId, Event) {
         announcements: Box::new(announcements),
         key_index: [9; 32],
         coins,
+        proven: Vec::new(),
         terms: Box::new(terms.clone()),
     };
     (terms.id(), event)
@@ -190,4 +191,22 @@ async fn an_event_that_cannot_be_applied_never_reaches_the_disk() {
     let Opened { core, .. } = bench.core().await;
     assert_eq!(core.loans.get(&id).unwrap().length, 1);
     assert!(bench.folder.path().exists());
+}
+
+#[test]
+fn a_negotiation_that_came_to_nothing_leaves_its_terms_and_its_reason() {
+    let at = Time(1_584_003_700);
+    let (id, event) = agreed();
+    let loan = Loan::begin(&Recorded { at, event }).unwrap();
+    let before = format!("{loan:?}").len();
+    let cancelled = Event::Cancelled { reason: "a test".into() };
+    let loan = loan.apply(&Recorded { at, event: cancelled }).unwrap();
+    let after = format!("{loan:?}").len();
+    println!("bound vain-memory {after} bytes of {before}, for a loan of one day");
+    assert!(after < 20_000 && before > 2 * after, "{after} of {before}");
+    assert_eq!((loan.id, loan.terms.days), (id, Days(1)));
+    assert!(loan.is_over() && loan.watched().is_empty() && loan.reserved().is_empty());
+    // It is shown to people as before.
+    let view = super::present::loan(&loan, crate::protocol::Moment { now: at, ..Default::default() }, None);
+    assert_eq!(view.stage, crate::protocol::Stage::Cancelled { reason: "a test".into() });
 }

@@ -167,9 +167,7 @@ fn timely(loan: &Loan, moment: Moment, events: Vec<Event>) -> Result<Vec<Event>,
 /// Before its signature is out each side can simply stop.
 fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
     match loan.stage {
-        Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted => {
-            Ok(vec![Event::Cancelled { reason }])
-        }
+        _ if loan.is_negotiating() => Ok(vec![Event::Cancelled { reason }]),
         Stage::Signed | Stage::Funded | Stage::Confirming => Err(stage(
             loan,
             "giving up with a word",
@@ -221,8 +219,12 @@ fn spent(
     block: Option<Block>,
     moment: Moment,
 ) -> Vec<Event> {
-    let Some(skeleton) = &loan.skeleton else { return Vec::new() };
     let txid = transaction.compute_txid();
+    // A borrower that spends what it proved goes back on it: nothing is prepared for it any longer.
+    if loan.is_negotiating() && loan.proven.contains(&outpoint) {
+        return vec![Event::Cancelled { reason: format!("a coin that the borrower proved was spent, in {txid}") }];
+    }
+    let Some(skeleton) = &loan.skeleton else { return Vec::new() };
     if outpoint == skeleton.funding {
         let completed = repaying::on_exit(loan, &transaction, block.is_some(), moment.height);
         return completed.into_iter().chain(exit_seen(loan, skeleton, transaction, block)).collect();

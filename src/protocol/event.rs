@@ -82,6 +82,9 @@ pub enum Event {
         key_index: [u8; 32],
         /// Our coins set aside for funding (borrower's now, the lender's with `Ready`).
         coins: Vec<OutPoint>,
+        /// Lender: the coins the borrower proved. Logs were first written without them.
+        #[serde(default)]
+        proven: Vec<OutPoint>,
     },
     /// The lender made the coin it will fund from.
     CoinMade { transaction: Transaction },

@@ -144,6 +144,8 @@ pub struct Loan {
     pub key_index: [u8; 32],
     /// Our coins set aside for funding.
     pub coins: Vec<OutPoint>,
+    /// Lender: the coins the borrower proved.
+    pub proven: Vec<OutPoint>,
     /// Where it stands.
     pub stage: Stage,
     /// When that began.
@@ -207,7 +209,7 @@ pub enum StateError {
 impl Loan {
     /// The loan after its first event.
     pub fn begin(recorded: &Recorded) -> Result<Loan, StateError> {
-        let Event::Agreed { role, peer, terms, announcements, key_index, coins } = &recorded.event else {
+        let Event::Agreed { role, peer, terms, announcements, key_index, coins, proven } = &recorded.event else {
             return Err(StateError::NotBegun(name(&recorded.event)));
         };
         Ok(Loan {
@@ -219,6 +221,7 @@ impl Loan {
             announcements: (**announcements).clone(),
             key_index: *key_index,
             coins: coins.clone(),
+            proven: proven.clone(),
             stage: Stage::Agreed,
             since: recorded.at,
             agreed_at: recorded.at,
@@ -304,6 +307,7 @@ impl Loan {
                 // What spends an output that never came to be is nothing.
                 self.exit = None;
                 self.stage = Stage::Cancelled { reason };
+                self.shed();
             }
             (_, event) => return self.fold_living(event, recorded.at).ok_or(unexpected),
         }
@@ -389,6 +393,26 @@ impl Loan {
         }
     }
 
+    /// Lets go of what only a contract needs, where none was signed that could ever be funded: anybody with a coin can begin
+    /// negotiations and end them.
+    fn shed(&mut self) {
+        if !self.is_over() {
+            return;
+        }
+        self.messages = Messages::default();
+        self.skeleton = None;
+        self.funding_inputs = Vec::new();
+        self.announcements.oracles = Vec::new();
+        self.payouts.days = Vec::new();
+        self.payouts.touches = Vec::new();
+        self.payouts.fixing = Vec::new();
+    }
+
+    /// Is it being negotiated: can it still be ended with a word?
+    pub fn is_negotiating(&self) -> bool {
+        matches!(self.stage, Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted)
+    }
+
     /// Is nothing left to do or to watch?
     pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Closed)
@@ -419,6 +443,9 @@ impl Loan {
             return Vec::new();
         }
         let mut watched = self.funding_inputs.clone();
+        if self.is_negotiating() {
+            watched.extend_from_slice(&self.proven);
+        }
         watched.extend(self.skeleton.as_ref().map(|skeleton| skeleton.funding));
         if let Some(repayment) = &self.repayment {
             watched.extend(repayment.transaction.input.iter().skip(1).map(|input| input.previous_output));

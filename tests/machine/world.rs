@@ -76,6 +76,7 @@ pub fn opening(cast: &Cast, n: &Negotiated, role: Role) -> Vec<Recorded> {
             announcements: Box::new(n.announcements.clone()),
             key_index: [1; 32],
             coins: if role == Role::Borrower { vec![borrowers_coin] } else { vec![] },
+            proven: if role == Role::Lender { vec![borrowers_coin] } else { vec![] },
         },
     };
     let mut loan = Loan::begin(&first).unwrap();

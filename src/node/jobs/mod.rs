@@ -18,7 +18,7 @@ use crate::loan::units::{Cents, Time};
 use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, Txid};
+use bitcoin::{Amount, OutPoint, Txid};
 use hypothec_oracle::operator::Link;
 use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::wire::SignedPrice;
@@ -86,8 +86,8 @@ pub enum Outcome {
     Got(Box<Got>, Reply<QuoteView>),
     /// A loan begins as borrower; somebody waits.
     Begin(Box<Event>, Reply<LoanView>),
-    /// A loan may begin as lender: the borrower agreed and proved these coins.
-    Agree(Box<Event>, Vec<OutPoint>),
+    /// A loan may begin as lender: the borrower agreed and proved these coins, worth so much.
+    Agree(Box<Event>, Vec<(OutPoint, Amount)>),
     /// An oracle was looked at, at this time of ours.
     Watched {
         oracle: XOnlyPublicKey,

@@ -396,6 +396,7 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
         announcements: Box::new(got.announcements),
         key_index: random(),
         coins: chosen.iter().map(|coin| coin.outpoint).collect(),
+        proven: Vec::new(),
     })
 }
 
@@ -436,6 +437,7 @@ pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<O
     }
     let mut sum = Amount::ZERO;
     let mut seen = std::collections::HashSet::new();
+    let mut shown = Vec::with_capacity(message.coins.len());
     for coin in &message.coins {
         let outpoint = coin.outpoint();
         let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
@@ -448,6 +450,7 @@ pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<O
         let signature = Signature::from_compact(&coin.signature).map_err(|e| Trouble::refuse(ErrorCode::Coins, e))?;
         let proof = CoinProof { outpoint, pubkey: coin.key, signature };
         verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| Trouble::refuse(ErrorCode::Coins, e))?;
+        shown.push((outpoint, found.txout.value));
         sum = sum
             .checked_add(found.txout.value)
             .ok_or_else(|| Trouble::refuse(ErrorCode::Coins, "their sum is too large"))?;
@@ -466,6 +469,7 @@ pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<O
         announcements: Box::new(announcements),
         key_index: given.key_index,
         coins: Vec::new(),
+        proven: shown.iter().map(|(outpoint, _)| *outpoint).collect(),
     };
-    Ok(Outcome::Agree(Box::new(event), seen.into_iter().collect()))
+    Ok(Outcome::Agree(Box::new(event), shown))
 }

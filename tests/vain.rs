@@ -1,0 +1,96 @@
+//! Borrowers who begin loans and want none: what that costs a lender stays small, however they go about it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use bitcoin::{Amount, FeeRate, OutPoint};
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::LoanId;
+use hypothec::protocol::messages::Quote;
+use hypothec::protocol::Stage;
+use world::stranger::Stranger;
+use world::{start_node, World};
+
+/// The lender's node again, on its folder.
+async fn restart(world: &mut World) {
+    let clock = world.dir.path().join("clock");
+    let spare = start_node(world.dir.path(), "spare", &world.bitcoind, &clock).await;
+    std::mem::replace(&mut world.lender, spare).stop().await.unwrap();
+    let again = start_node(world.dir.path(), "lender", &world.bitcoind, &clock).await;
+    std::mem::replace(&mut world.lender, again).stop().await.unwrap();
+}
+
+async fn quoted(stranger: &mut Stranger) -> Quote {
+    // A lender that has just been started has no price yet.
+    for _ in 0..200 {
+        match stranger.ask(300_000, 2).await {
+            Ok(quote) => return quote,
+            Err(refused) => assert!(refused.code == "unavailable" || refused.code == "busy", "{refused:?}"),
+        }
+    }
+    panic!("never a quote");
+}
+
+/// The lender's negotiations that go on.
+async fn living(world: &World) -> Vec<LoanId> {
+    let loans = world.lender.handle.loans().await.unwrap();
+    let is_over = |stage: &Stage| matches!(stage, Stage::Cancelled { .. });
+    loans.iter().filter(|loan| !is_over(&loan.stage)).map(|loan| loan.loan_id).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_coin_spent_to_itself_holds_one_negotiation_at_a_time_and_five_a_day_over_a_restart() {
+    let mut world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let mut coin = stranger.coins(&world, 1).await[0];
+    let mut begun = 0;
+    let refused = loop {
+        let quote = quoted(&mut stranger).await;
+        let terms = hypothec::loan::terms::Terms::from_tlv(&quote.terms.0).unwrap();
+        let id = terms.id();
+        stranger.borrow(&terms, coin);
+        if begun == 5 {
+            break stranger.refusal(id.0).await;
+        }
+        until("the negotiation to begin", PATIENCE, || async {
+            let living = living(&world).await;
+            living.contains(&id).then_some(()).ok_or_else(|| format!("{living:?}"))
+        })
+        .await
+        .unwrap();
+        begun += 1;
+        // Spent to itself, it would be another coin; the spend only waits when the lender hears of it.
+        let sent = stranger.wallet.spend_to_self(coin, FeeRate::from_sat_per_vb(2).unwrap(), None).unwrap().transaction;
+        stranger.chain.broadcast(&sent).await.unwrap();
+        let told = stranger.refusal(id.0).await;
+        assert!(told.code == "coins" && told.message.contains("was spent"), "{told:?}");
+        assert_eq!(living(&world).await, []);
+        world.bitcoind.mine(1).await.unwrap();
+        stranger.catch_up(&world).await;
+        coin = OutPoint { txid: sent.compute_txid(), vout: 0 };
+        if begun == 3 {
+            restart(&mut world).await;
+            stranger.net.connect(world.lender_address().parse().unwrap()).unwrap();
+            until("the stranger to be back", PATIENCE, || async {
+                stranger.net.is_connected(stranger.peer).then_some(()).ok_or("not connected".to_string())
+            })
+            .await
+            .unwrap();
+        }
+    };
+    println!("bound vain-negotiations 1 at a time, {begun} a day");
+    assert!(refused.code == "coins" && refused.message.contains("came to nothing"), "{refused:?}");
+    // Another coin is another matter.
+    let other = stranger.coins(&world, 1).await[0];
+    let terms = hypothec::loan::terms::Terms::from_tlv(&quoted(&mut stranger).await.terms.0).unwrap();
+    stranger.borrow(&terms, other);
+    until("another coin to do", PATIENCE, || async {
+        let living = living(&world).await;
+        living.contains(&terms.id()).then_some(()).ok_or_else(|| format!("{living:?}"))
+    })
+    .await
+    .unwrap();
+    let free = Amount::from_sat(world.lender.handle.balance().await.unwrap().confirmed_sats);
+    assert!(free > Amount::from_sat(290_000_000), "{free}: what it cost the lender");
+}
