@@ -484,8 +484,46 @@ fn a_repayment_asks_for_the_source_that_was_named() {
     let path = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/repay";
     let stand = Stand::new(vec![(path, loan())]);
     for (args, from) in [(vec![], "wallet"), (vec!["--from", "collateral"], "collateral")] {
-        stand.good(&[vec!["loan", "repay", LOAN], args].concat());
+        stand.good(&[vec!["loan", "repay", LOAN, "--yes"], args].concat());
         assert_eq!(stand.asked(), [(path.to_owned(), json!({ "from": from }))]);
+    }
+}
+
+#[test]
+fn nothing_that_cannot_be_taken_back_is_done_unless_somebody_says_yes() {
+    let path = format!("GET /v1/loans/{LOAN}");
+    let mut signed = loan();
+    signed["stage"] = json!("signed");
+    let free = json!({ "confirmed_sats": 7, "unconfirmed_sats": 0, "reserved_sats": 0 });
+    let oracles =
+        json!([{ "pubkey": ORACLE, "url": "http://o", "spot_cents": 8_000_000, "spot_at": 1, "trouble": null }]);
+    let known = |loan: &Value| {
+        vec![
+            (path.clone().leak() as &'static str, loan.clone()),
+            ("GET /v1/loans", json!([loan])),
+            ("GET /v1/wallet/balance", free.clone()),
+            ("GET /v1/oracles", oracles.clone()),
+        ]
+    };
+    for (loan, args, parts) in [
+        (loan(), vec!["loan", "repay", "d01e2a31…f2d0"], vec!["you repay", "from the wallet", "sat (", "$"]),
+        (loan(), vec!["loan", "receipt", "d01e"], vec!["whole collateral", "100,000,000 sat", "$80,000.00 now"]),
+        (signed, vec!["loan", "cancel", LOAN], vec!["both have signed", "can never be"]),
+        (
+            loan(),
+            vec!["wallet", "send", "bcrt1q", "0.5"],
+            vec!["50,000,000 sat (0.50000000 BTC), $40,000.00 now", "bcrt1q"],
+        ),
+        (loan(), vec!["wallet", "send", "bcrt1q", "--all"], vec!["everything free", "7 sat"]),
+    ] {
+        let stand = Stand::new(known(&loan));
+        let output = run(&[args.as_slice(), &["--data", &stand.data]].concat());
+        assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""), "{args:?}: {}", err(&output));
+        let said = err(&output);
+        for part in parts.into_iter().chain(["nothing was done", "--yes"]) {
+            assert!(said.contains(part), "{args:?}: {part} in {said}");
+        }
+        assert!(stand.asked().iter().all(|(asked, _)| asked.starts_with("GET ")), "{args:?}");
     }
 }
 

@@ -1,6 +1,7 @@
 //! The command line as a whole: parse, dispatch, exit code.
 
 use super::client::{Client, Refused};
+use super::confirm::NotDone;
 use super::out::Out;
 use super::{backup, borrow, demo, events, init, loan, node, oracle, peer, policy, quote, restore, status, wallet};
 use crate::api::views::{ErrorCode, ErrorView};
@@ -138,7 +139,10 @@ pub async fn main() -> ExitCode {
         }
         Err(error) => {
             complain(&place, &error);
-            ExitCode::FAILURE
+            match error.is::<NotDone>() {
+                true => ExitCode::from(NotDone::CODE),
+                false => ExitCode::FAILURE,
+            }
         }
     }
 }

@@ -1,11 +1,12 @@
 //! `hypothec loan`: the loans of this node, on either side.
 
+use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{count, moment, sats, usd, Grid};
+use super::out::{moment, sats, usd, Grid};
 use super::show;
-use crate::api::views::{LoanId, LoanView, RepayRequest, Source, Stage};
+use super::which::Which;
+use crate::api::views::{LoanView, RepayRequest, Source, Stage};
 use crate::loan::units::BasisPoints;
-use anyhow::bail;
 use clap::{Args, Subcommand, ValueEnum};
 
 /// The loans of this node, on either side
@@ -18,31 +19,37 @@ pub(super) enum Loan {
     #[command(after_help = "Example:\n  hypothec loan show 1a2b")]
     Show(Which),
     /// Walk away from a loan whose funding transaction is not in a block
-    #[command(after_help = "Example:\n  hypothec loan cancel 1a2b")]
-    Cancel(Which),
+    #[command(
+        after_help = "Example:\n  hypothec loan cancel 1a2b\n\nOnce both have signed it asks first; --yes for programs."
+    )]
+    Cancel(Act),
     /// Repay: one transaction pays the lender and brings the collateral back
-    #[command(after_help = "Examples:\n  hypothec loan repay 1a2b\n  hypothec loan repay 1a2b --from collateral")]
+    #[command(after_help = "Examples:\n  hypothec loan repay 1a2b\n  hypothec loan repay 1a2b --from collateral\n  \
+        hypothec loan repay 1a2b --yes       without asking, for programs")]
     Repay {
         #[command(flatten)]
         which: Which,
         /// Where the sats come from
         #[arg(long, default_value = "wallet")]
         from: From,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Take a repayment back that the lender has not completed
     #[command(after_help = "Example:\n  hypothec loan withdraw 1a2b")]
     Withdraw(Which),
     /// As the lender, say that you were paid outside the chain: frees the whole collateral, for ever
     #[command(after_help = "Example:\n  hypothec loan receipt 1a2b")]
-    Receipt(Which),
+    Receipt(Act),
 }
 
-/// Which loan.
+/// Which loan, and whether it is sure.
 #[derive(Debug, Args)]
-pub(super) struct Which {
-    /// Its id, or the beginning of it
-    #[arg(value_name = "LOAN", value_parser = beginning)]
-    loan: String,
+pub(super) struct Act {
+    #[command(flatten)]
+    which: Which,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// Where the sats of a repayment come from.
@@ -70,8 +77,16 @@ impl Loan {
                 let id = which.find(place).await?;
                 (client.get::<LoanView>(&format!("/v1/loans/{id}")).await?, "")
             }
-            Loan::Cancel(which) => {
-                let loan = act(which, "cancel").await?;
+            Loan::Cancel(Act { which, sure }) => {
+                let id = which.find(place).await?;
+                if !sure.is_said() {
+                    let loan: LoanView = client.get(&format!("/v1/loans/{id}")).await?;
+                    // Before both have signed nothing is lost by it but the quote.
+                    if matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming) {
+                        sure.ask(&consequence::of_cancelling(&loan))?;
+                    }
+                }
+                let loan: LoanView = client.act(&format!("/v1/loans/{id}/cancel")).await?;
                 let done = match loan.stage {
                     Stage::Cancelled { .. } => "The loan is given up.\n\n",
                     _ => "Your coin is being taken back; once that is in a block, the loan can never be.\n\n",
@@ -79,11 +94,20 @@ impl Loan {
                 (loan, done)
             }
             Loan::Withdraw(which) => (act(which, "withdraw").await?, "The repayment is being taken back.\n\n"),
-            Loan::Receipt(which) => {
-                (act(which, "receipt").await?, "The receipt is given; the borrower can take the collateral.\n\n")
-            }
-            Loan::Repay { which, from } => {
+            Loan::Receipt(Act { which, sure }) => {
                 let id = which.find(place).await?;
+                if !sure.is_said() {
+                    sure.ask(&consequence::of_a_receipt(&client.get(&format!("/v1/loans/{id}")).await?))?;
+                }
+                let loan = client.act(&format!("/v1/loans/{id}/receipt")).await?;
+                (loan, "The receipt is given; the borrower can take the collateral.\n\n")
+            }
+            Loan::Repay { which, from, sure } => {
+                let id = which.find(place).await?;
+                if !sure.is_said() {
+                    let loan: LoanView = client.get(&format!("/v1/loans/{id}")).await?;
+                    sure.ask(&consequence::of_repaying(&loan, matches!(from, From::Wallet)))?;
+                }
                 let from = match from {
                     From::Wallet => Source::Wallet,
                     From::Collateral => Source::Collateral,
@@ -98,35 +122,6 @@ impl Loan {
             }
         };
         place.out().say(&loan, |loan| format!("{done}{}", show::loan(loan, &place.again())))
-    }
-}
-
-impl Which {
-    /// The one loan that begins so.
-    async fn find(&self, place: &Place) -> anyhow::Result<LoanId> {
-        if let Ok(id) = self.loan.parse() {
-            return Ok(id);
-        }
-        let loans: Vec<LoanView> = place.client()?.get("/v1/loans").await?;
-        let begins = |loan: &&LoanView| loan.loan_id.to_string().starts_with(&self.loan);
-        let found: Vec<LoanId> = loans.iter().filter(begins).map(|loan| loan.loan_id).collect();
-        match found.as_slice() {
-            [one] => Ok(*one),
-            [] => bail!("loan {}: no loan begins so; see `{} loan list`", self.loan, place.again()),
-            some => bail!(
-                "loan {}: {} begin so; give more digits",
-                self.loan,
-                count(u64::try_from(some.len()).unwrap_or(u64::MAX), "loan")
-            ),
-        }
-    }
-}
-
-fn beginning(text: &str) -> Result<String, String> {
-    let lower = text.to_ascii_lowercase();
-    match lower.len() {
-        4..=64 if lower.bytes().all(|byte| byte.is_ascii_hexdigit()) => Ok(lower),
-        _ => Err("write a loan's id, or at least its first 4 of 64 hex digits".into()),
     }
 }
 
@@ -145,14 +140,18 @@ fn list(loans: &[LoanView], again: &str) -> String {
             ended.unwrap_or(show::stage_word(&loan.stage)).to_owned(),
             usd(loan.principal_cents),
             sats(loan.collateral_sats),
-            if loan.ended.is_none() { usd(loan.owed_now_cents) } else { "–".into() },
+            if loan.ended.is_none() && !is_cancelled(loan) { usd(loan.owed_now_cents) } else { "–".into() },
             loan.ltv_bp.map_or("–".into(), |ltv| BasisPoints(ltv).to_string()),
             moment(loan.due),
             match loan.margin.filter(|_| loan.ended.is_none()) {
-                Some(line) => format!("{line:?}").to_lowercase(),
+                Some(line) => line.to_string(),
                 None => String::new(),
             },
         ]);
     }
     format!("{}\nNext: {again} loan show LOAN", grid.right(&[3, 4, 5, 6]).text())
+}
+
+fn is_cancelled(loan: &LoanView) -> bool {
+    matches!(loan.stage, Stage::Cancelled { .. })
 }

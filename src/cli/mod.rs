@@ -8,6 +8,7 @@ mod ask;
 mod backup;
 mod borrow;
 mod client;
+mod confirm;
 mod demo;
 mod events;
 mod init;
@@ -24,5 +25,6 @@ mod restore;
 mod show;
 mod status;
 mod wallet;
+mod which;
 
 pub use line::main;

@@ -2,9 +2,10 @@
 
 use super::amount::bitcoins;
 use super::ask;
+use super::confirm::{consequence, Sure};
 use super::line::Place;
 use super::out::{both, count, print, sats, Grid};
-use crate::api::views::{AddressView, Balance, Consolidated, SendRequest, Sent};
+use crate::api::views::{AddressView, Balance, Consolidated, OracleView, SendRequest, Sent};
 use crate::node::data::DataFolder;
 use crate::node::unlock::lock_folder;
 use crate::node::words::Held;
@@ -25,7 +26,8 @@ pub(super) enum Wallet {
     /// Pay somebody; coins set aside for a loan stay where they are
     #[command(
         after_help = "Examples:\n  hypothec wallet send bcrt1q… 0.25\n  hypothec wallet send bcrt1q… 100000sat\n  \
-        hypothec wallet send bcrt1q… --all"
+        hypothec wallet send bcrt1q… --all\n  \
+        hypothec wallet send bcrt1q… 0.25 --yes       without asking, for programs"
     )]
     Send {
         /// Whom
@@ -36,6 +38,8 @@ pub(super) enum Wallet {
         /// Everything that is free, less the fee
         #[arg(long, conflicts_with = "amount")]
         all: bool,
+        #[command(flatten)]
+        sure: Sure,
     },
     /// Join the smallest free coins into one, 400 at most; again until few are left
     #[command(after_help = "Example:\n  hypothec wallet consolidate")]
@@ -98,7 +102,16 @@ impl Wallet {
                 let balance: Balance = client.get("/v1/wallet/balance").await?;
                 place.out().say(&balance, |balance| balance_text(balance, &place.again()))
             }
-            Wallet::Send { address, amount, all: _ } => {
+            Wallet::Send { address, amount, all, sure } => {
+                if !sure.is_said() {
+                    let free = async || anyhow::Ok(client.get::<Balance>("/v1/wallet/balance").await?.confirmed_sats);
+                    let sats = match amount {
+                        Some(amount) => amount.to_sat(),
+                        None => free().await?,
+                    };
+                    let oracles: Vec<OracleView> = client.get("/v1/oracles").await?;
+                    sure.ask(&consequence::of_sending(sats, all, &address, &oracles))?;
+                }
                 let request = SendRequest { address: address.clone(), sats: amount.map(Amount::to_sat) };
                 let sent: Sent = client.post("/v1/wallet/send", &request).await?;
                 place.out().say(&sent, |sent| {

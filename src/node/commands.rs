@@ -74,8 +74,9 @@ impl Core {
                 self.spawn(key, None, [0; 32], work);
             }
             Command::Loans { reply } => {
-                let loans = self.loans.keys().map(|id| self.view(*id)).collect();
-                answer(reply, loans);
+                let mut ids: Vec<_> = self.loans.values().map(|loan| (loan.agreed_at, loan.id)).collect();
+                ids.sort();
+                answer(reply, ids.into_iter().map(|(_, id)| self.view(id)).collect());
             }
             Command::Loan { loan_id, reply } => answer(reply, self.view(loan_id)),
             Command::Borrow { quote, reply } => self.borrow(quote, reply),

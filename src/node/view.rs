@@ -449,9 +449,9 @@ pub struct LoanView {
     pub due: u32,
     /// Days left, rounded up.
     pub days_left: u32,
-    /// What repaying today costs, cents.
+    /// What repaying today costs, cents; 0 once it has ended or was cancelled.
     pub owed_now_cents: u64,
-    /// What is owed at due, cents.
+    /// What is owed at due, cents; 0 once it has ended or was cancelled.
     pub owed_at_due_cents: u64,
     /// Price now, cents per bitcoin; absent when the oracle is silent.
     pub price_cents: Option<u64>,

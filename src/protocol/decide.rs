@@ -58,7 +58,7 @@ pub enum Input {
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum Refusal {
     /// Not in this stage.
-    #[error("the loan is in stage {stage:?}; {what} needs {needs}")]
+    #[error("the loan is {stage}; {what} needs {needs}")]
     Stage { stage: Stage, what: &'static str, needs: &'static str },
     /// The loan is on its way out.
     #[error("the loan is being settled ({exit}); nothing else can be done with it")]

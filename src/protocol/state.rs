@@ -51,6 +51,25 @@ pub enum Stage {
     },
 }
 
+impl std::fmt::Display for Stage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Stage::Agreed => "agreed",
+            Stage::Preparing => "waiting for the lender's coin",
+            Stage::Ready => "waiting for the offer",
+            Stage::Offered => "offered",
+            Stage::Accepted => "accepted",
+            Stage::Signed => "signed",
+            Stage::Funded => "funded",
+            Stage::Confirming => "confirming",
+            Stage::Active => "active",
+            Stage::Closing => "ending",
+            Stage::Closed => "ended",
+            Stage::Cancelled { reason } => return write!(f, "cancelled ({reason})"),
+        })
+    }
+}
+
 /// A transaction and where it was seen.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Seen {
@@ -202,7 +221,7 @@ pub enum StateError {
     #[error("the terms cannot be paid out: {0}")]
     Terms(String),
     /// An event that cannot follow.
-    #[error("{event} cannot follow in stage {stage:?}")]
+    #[error("{event} cannot follow while the loan is {stage}")]
     Unexpected { stage: Stage, event: String },
 }
 

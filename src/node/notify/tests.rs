@@ -47,6 +47,7 @@ async fn a_program_is_told_once_of_each_event_that_matters_also_over_restarts() 
     book.add(view(Severity::Info, "offered"), None).unwrap();
     book.add(view(Severity::Warning, "margin"), None).unwrap();
     assert_eq!(lines(&file, 1).await, ["3 margin warning"]);
+    noted(&store, "notify/exec", "{\"seen\":3,\"waiting\":{}}").await;
     drop(notifier);
     // While nobody told it, one more; and after the restart another.
     book.add(view(Severity::Notice, "closed"), None).unwrap();
@@ -54,6 +55,15 @@ async fn a_program_is_told_once_of_each_event_that_matters_also_over_restarts() 
     let _notifier = Notifier::start(writer(&file), &book, &store, node()).unwrap();
     book.add(view(Severity::Urgent, "liquidation"), None).unwrap();
     assert_eq!(lines(&file, 3).await, ["3 margin warning", "4 closed notice", "5 liquidation urgent"]);
+}
+
+/// Waits until what a hook was told is on disk.
+async fn noted(store: &Arc<dyn Store>, document: &str, wanted: &str) {
+    let kept = || async {
+        let kept = String::from_utf8(store.get(document).unwrap().unwrap()).unwrap();
+        (kept == wanted).then_some(()).ok_or(kept)
+    };
+    crate::demo::wait::until("nothing to wait", crate::demo::wait::PATIENCE, kept).await.unwrap();
 }
 
 /// Takes one request and answers it with a status.
@@ -106,11 +116,7 @@ async fn a_webhook_that_failed_is_told_again_after_a_restart_under_the_same_name
     assert_eq!(header(&second, "webhook-signature"), secret.sign(&id, at, &again));
     let said: serde_json::Value = serde_json::from_str(&again).unwrap();
     assert_eq!((&said["type"], &said["data"]["number"]), (&"margin".into(), &1.into()));
-    let kept = || async {
-        let kept = String::from_utf8(store.get("notify/webhook").unwrap().unwrap()).unwrap();
-        (kept == "{\"seen\":1,\"waiting\":{}}").then_some(()).ok_or(kept)
-    };
-    crate::demo::wait::until("nothing to wait", crate::demo::wait::PATIENCE, kept).await.unwrap();
+    noted(&store, "notify/webhook", "{\"seen\":1,\"waiting\":{}}").await;
     assert_eq!(notifier.troubles(), Vec::<String>::new());
 }
 
