@@ -79,7 +79,7 @@ fn answer(command: Command) -> Option<Command> {
     let no = |code: &str| ErrorView { code: code.into(), message: format!("{code} it is") };
     match command {
         Command::Balance { reply } => {
-            let balance = Balance { confirmed_sats: 5, unconfirmed_sats: 6, reserved_sats: 7 };
+            let balance = Balance { confirmed_sats: 5, unconfirmed_sats: 6, reserved_sats: 7, fee_reserve_sats: 4 };
             let _ = reply.send(Ok(balance));
         }
         Command::Policy { reply } => drop(reply.send(Ok(Policy::default()))),
@@ -133,7 +133,7 @@ async fn an_answer_is_the_nodes_as_json() {
     let served = Served::start().await;
     let (status, value) = served.ask(Method::GET, "/v1/wallet/balance", "").await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(value, json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7 }));
+    assert_eq!(value, json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 4 }));
     let (_, events) = served.ask(Method::GET, "/v1/events", "").await;
     assert_eq!(events[0]["loan_id"], LOAN);
     served.end().await;

@@ -4,7 +4,9 @@
 
 mod support;
 
-use bitcoin::{Network, OutPoint, Txid};
+use bitcoin::absolute::LockTime;
+use bitcoin::transaction::Version;
+use bitcoin::{Network, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut, Txid};
 use hypothec::chain::{Auth, Chain, ChainEvent, Config, Error};
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec_oracle::units::Time;
@@ -195,6 +197,71 @@ async fn broadcasting_again_what_is_known_or_mined_or_spent_counts_as_done() {
         assert!(rejected.reason.contains("missing"), "{}", rejected.reason);
     }
     assert_eq!(alice.chain.transaction(Txid::from_raw_hash(bitcoin::hashes::Hash::all_zeros())).await.unwrap(), None);
+}
+
+/// A version 3 transaction of Alice's that pays 1 sat/vB, signed.
+fn cheap_v3(alice: &mut support::Party, coin: OutPoint) -> bitcoin::Transaction {
+    let known = alice.wallet.coins();
+    let known = known.iter().find(|known| known.outpoint == coin).unwrap();
+    let script_pubkey = alice.wallet.new_address().unwrap().script_pubkey();
+    let value = known.txout.value - sat(110);
+    let input = TxIn { previous_output: coin, sequence: Sequence::ENABLE_RBF_NO_LOCKTIME, ..TxIn::default() };
+    let output = vec![TxOut { value, script_pubkey }];
+    let unsigned = Transaction { version: Version(3), lock_time: LockTime::ZERO, input: vec![input], output };
+    let mut psbt = Psbt::from_unsigned_tx(unsigned).unwrap();
+    psbt.inputs[0].witness_utxo = Some(known.txout.clone());
+    assert_eq!(alice.wallet.sign_inputs(&mut psbt).unwrap(), 1);
+    psbt.extract_tx_unchecked_fee_rate()
+}
+
+#[tokio::test]
+async fn what_is_too_cheap_alone_is_taken_with_the_child_that_pays_for_it_and_that_with_a_dearer_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Options { args: vec!["-minrelaytxfee=0.0005".into()], ..options() };
+    let node = BitcoindProcess::start(&dir.path().join("bitcoind"), node).await.unwrap();
+    let world = World { node, dir };
+    let mut alice = world.wallet(ALICE, "alice").await;
+    let coin = alice.funded(&world.node, sat(1_000_000)).await;
+    let beside = alice.funded(&world.node, sat(20_000)).await;
+    let parent = cheap_v3(&mut alice, coin);
+    let txid = parent.compute_txid();
+    let refused = alice.chain.test_accept(&parent).await.unwrap_err();
+    assert!(refused.rejection().unwrap().reason.contains("min relay fee not met"), "{refused}");
+    assert_eq!(alice.chain.family(txid).await.unwrap(), None);
+    // Both or none: a child that pays too little brings neither in.
+    let poor = alice.wallet.child(&parent, sat(5_000), None, None).unwrap().transaction;
+    let refused = alice.chain.submit_package(&parent, &poor).await.unwrap_err();
+    assert!(refused.rejection().is_some(), "{refused}");
+    assert_eq!(alice.chain.transaction(txid).await.unwrap(), None);
+
+    let child = alice.wallet.child(&parent, sat(12_000), None, None).unwrap();
+    assert_eq!((child.transaction.version, child.transaction.vsize() <= 110), (parent.version, true));
+    alice.chain.submit_package(&parent, &child.transaction).await.unwrap();
+    // Again does no harm.
+    alice.chain.submit_package(&parent, &child.transaction).await.unwrap();
+    let family = alice.chain.family(txid).await.unwrap().unwrap();
+    assert_eq!((family.fee, family.size, family.all), (sat(110), parent.vsize() as u64, sat(12_110)));
+    let only = family.children[0];
+    assert_eq!((family.children.len(), only.txid, only.fee), (1, child.transaction.compute_txid(), sat(12_000)));
+    assert_eq!((only.package_fee, only.package_size), (sat(12_110), family.size + only.size));
+    assert_eq!(alice.chain.family_fee(txid).await.unwrap(), Some(sat(12_110)));
+
+    // A dearer one takes its place, to the same address, with a coin beside.
+    let coins = alice.wallet.coins();
+    let beside = coins.iter().find(|known| known.outpoint == beside).unwrap();
+    let to = child.transaction.output[0].script_pubkey.clone();
+    let second = alice.wallet.child(&parent, sat(24_000), Some(beside), Some(to.clone())).unwrap().transaction;
+    assert_eq!((second.input.len(), second.output[0].script_pubkey == to), (2, true));
+    assert!(second.vsize() <= 178, "{}", second.vsize());
+    alice.chain.broadcast(&second).await.unwrap();
+    let family = alice.chain.family(txid).await.unwrap().unwrap();
+    assert_eq!((family.children.len(), family.children[0].txid), (1, second.compute_txid()));
+    world.node.mine(1).await.unwrap();
+    assert_eq!(alice.chain.family(txid).await.unwrap(), None);
+    assert!(alice.chain.transaction(second.compute_txid()).await.unwrap().unwrap().confirmed.is_some());
+    // More than it is worth is no child at all.
+    let refused = alice.wallet.child(&parent, sat(999_800), None, None).unwrap_err();
+    assert!(refused.to_string().contains("less than the fee"), "{refused}");
 }
 
 #[tokio::test]

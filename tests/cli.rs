@@ -141,7 +141,7 @@ fn loan() -> Value {
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
         "repayment": null,
-        "repayment_note": null, "ended": null, "transactions": [TXID],
+        "repayment_note": null, "pending_exit": null, "ended": null, "transactions": [TXID],
         "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
     })
 }

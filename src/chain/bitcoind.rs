@@ -1,7 +1,7 @@
 //! The chain as one bitcoind sees it.
 
 use super::BlockRef;
-use super::{Coin, Config, Confirmed, Error, FeeBounds, Follower, Rejected, Rpc, Seen, Tip};
+use super::{Coin, Config, Confirmed, Error, FeeBounds, Follower, Health, Rejected, Rpc, Seen, Tip};
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use hypothec_oracle::foreign::clean;
@@ -12,7 +12,7 @@ use serde_json::{json, Value};
 /// bitcoind's code for a transaction whose outputs are already in the chain.
 const ALREADY_IN_CHAIN: i32 = -27;
 /// bitcoind's codes for a transaction it will not take.
-const TRANSACTION_CODES: [i32; 3] = [-22, -25, -26];
+pub(super) const TRANSACTION_CODES: [i32; 3] = [-22, -25, -26];
 
 /// A backend of the chain, connected.
 #[derive(Clone)]
@@ -53,6 +53,13 @@ impl Chain {
         node.tip().await
     }
 
+    /// How far it is.
+    pub async fn health(&self) -> Result<Health, Error> {
+        let Chain::Bitcoind(node) = self;
+        let BlockchainInfo { blocks, headers, initial: is_initial, .. } = node.info().await?;
+        Ok(Health { blocks, headers, is_initial })
+    }
+
     /// Whether the mempool would take this transaction now; nothing is sent. One that is already there passes.
     ///
     /// # Errors
@@ -75,13 +82,6 @@ impl Chain {
     pub async fn fee_rate(&self) -> Result<FeeRate, Error> {
         let Chain::Bitcoind(node) = self;
         node.fee_rate().await
-    }
-
-    /// What a transaction in the mempool and all that spend its outputs there pay together: what a replacement must beat.
-    /// `None` where it is not in the mempool.
-    pub async fn family_fee(&self, txid: Txid) -> Result<Option<Amount>, Error> {
-        let Chain::Bitcoind(node) = self;
-        node.family_fee(txid).await
     }
 
     /// An output that no block has spent; outputs and spends in the mempool do not count.
@@ -120,7 +120,7 @@ impl Chain {
 /// A full node over JSON-RPC.
 #[derive(Clone)]
 pub struct Bitcoind {
-    rpc: Rpc,
+    pub(super) rpc: Rpc,
     config: Config,
 }
 
@@ -128,6 +128,9 @@ pub struct Bitcoind {
 struct BlockchainInfo {
     chain: String,
     blocks: u32,
+    headers: u32,
+    #[serde(rename = "initialblockdownload")]
+    initial: bool,
     bestblockhash: BlockHash,
     time: u32,
     mediantime: u32,
@@ -150,16 +153,6 @@ struct Estimate {
 #[derive(Deserialize)]
 struct MempoolInfo {
     mempoolminfee: f64,
-}
-
-#[derive(Deserialize)]
-struct MempoolEntry {
-    fees: EntryFees,
-}
-
-#[derive(Deserialize)]
-struct EntryFees {
-    descendant: f64,
 }
 
 #[derive(Deserialize)]
@@ -231,7 +224,7 @@ impl Bitcoind {
             Some(details) if details != reason => format!("{reason} ({details})"),
             _ => reason,
         };
-        Err(Rejected { txid: transaction.compute_txid(), reason: clean(&reason) }.into())
+        Err(Rejected::new(transaction.compute_txid(), &reason).into())
     }
 
     async fn broadcast(&self, transaction: &Transaction) -> Result<Txid, Error> {
@@ -244,7 +237,7 @@ impl Bitcoind {
         // Where its outputs are spent again already, bitcoind only says that its inputs are missing.
         match self.transaction(txid).await? {
             Some(_) => Ok(txid),
-            None => Err(Rejected { txid, reason: refusal }.into()),
+            None => Err(Rejected::new(txid, &refusal).into()),
         }
     }
 
@@ -254,12 +247,6 @@ impl Bitcoind {
         let relay: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
         let estimate = estimate.feerate.map(|rate| rate_ceil("estimatesmartfee", rate)).transpose()?;
         Ok(self.config.fees.bound(estimate, rate_ceil("getmempoolinfo", relay.mempoolminfee)?))
-    }
-
-    async fn family_fee(&self, txid: Txid) -> Result<Option<Amount>, Error> {
-        let method = "getmempoolentry";
-        let entry: Option<MempoolEntry> = self.rpc.find(method, vec![json!(txid)]).await?;
-        entry.map(|entry| amount(method, entry.fees.descendant)).transpose()
     }
 
     async fn coin(&self, outpoint: OutPoint, with_mempool: bool) -> Result<Option<Coin>, Error> {
@@ -300,7 +287,7 @@ impl Bitcoind {
 }
 
 /// bitcoind's BTC number as an amount.
-fn amount(method: &'static str, btc: f64) -> Result<Amount, Error> {
+pub(super) fn amount(method: &'static str, btc: f64) -> Result<Amount, Error> {
     Amount::from_btc(btc).map_err(|e| Error::Answer { method, reason: e.to_string() })
 }
 

@@ -1,6 +1,7 @@
 //! What can go wrong between this node and its full node, each with its remedy.
 
 use bitcoin::Txid;
+use hypothec_oracle::foreign::clean;
 
 /// A transaction that bitcoind would not take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -10,6 +11,12 @@ pub struct Rejected {
     pub txid: Txid,
     /// bitcoind's own words, such as `min relay fee not met`.
     pub reason: String,
+}
+
+impl Rejected {
+    pub(super) fn new(txid: Txid, reason: &str) -> Rejected {
+        Rejected { txid, reason: clean(reason) }
+    }
 }
 
 /// A question that got no usable answer.

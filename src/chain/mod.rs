@@ -10,6 +10,7 @@ mod bitcoind;
 mod config;
 mod error;
 mod follower;
+mod package;
 mod rpc;
 mod view;
 
@@ -17,5 +18,6 @@ pub use bitcoind::{Bitcoind, Chain};
 pub use config::{Auth, Config, FeeBounds, CALL_TIMEOUT};
 pub use error::{Error, Rejected};
 pub use follower::{BlockRef, ChainEvent, Follower};
+pub use package::{Child, Family};
 pub(crate) use rpc::Rpc;
-pub use view::{Coin, Confirmed, Seen, Tip};
+pub use view::{Coin, Confirmed, Health, Seen, Tip};

@@ -16,6 +16,17 @@ pub struct Tip {
     pub time: Time,
 }
 
+/// How far bitcoind is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// Blocks it has.
+    pub blocks: u32,
+    /// Headers it knows of.
+    pub headers: u32,
+    /// Is it in its initial download, or is its newest block old?
+    pub is_initial: bool,
+}
+
 /// An unspent output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coin {

@@ -1,7 +1,7 @@
 //! A loan and a day's level, in words.
 
 use super::out::{both, count, date, item, moment, sats, usd, Grid};
-use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, OracleWords, Role, Stage};
+use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage};
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
@@ -125,6 +125,10 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     if let Some(repayment) = loan.repayment.filter(|_| loan.ended.is_none()) {
         row("repayment", format!("under way in {repayment}"));
     }
+    if let Some(pending) = &loan.pending_exit {
+        row("settling in", pending.txid.to_string());
+        row("", pending_text(pending));
+    }
     let mut text = grid.text();
     if let Some(ended) = &loan.ended {
         let heading = if loan.stage == Stage::Closed { "How it ended" } else { "How it ends" };
@@ -145,6 +149,18 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         text.push_str(&format!("\nNext: {next}\n"));
     }
     text
+}
+
+/// What an exit on its way waits for, and what it pays.
+fn pending_text(pending: &PendingExit) -> String {
+    let what = pending.exit.map_or("an unknown spend", exit_word);
+    let rate = pending.sat_per_vb.map_or(String::new(), |rate| format!(", at {rate} sat/vB"));
+    let child = match (pending.child, pending.child_fee_sats) {
+        (Some(_), Some(fee)) => format!(" with our child that pays {}", sats(fee)),
+        _ => String::new(),
+    };
+    let why = pending.refused.as_ref().map_or(String::new(), |why| format!(": it does not relay, because {why}"));
+    format!("{what}; waits for {}{why}{rate}{child}", pending.waits_for)
 }
 
 /// An oracle, and what it has said about the loan.
@@ -216,6 +232,16 @@ fn ended_text(ended: &ExitView) -> String {
 /// What can be done about it.
 fn next(loan: &LoanView, again: &str) -> String {
     let id = loan.loan_id;
+    if let Some(pending) = loan.pending_exit.as_ref().filter(|pending| pending.waits_for != "a block") {
+        return match pending.waits_for.as_str() {
+            "relay" => {
+                "wait: the exit is tried again with each block; see that bitcoind's minimum fee is no higher than \
+                others' (bitcoin-cli getmempoolinfo)"
+                    .to_owned()
+            }
+            waits_for => format!("wait for {waits_for}: the exit is ready and goes out after it"),
+        };
+    }
     match (&loan.stage, loan.role) {
         (Stage::Active, _) if loan.repayment.is_some() && loan.repayment_note.is_some() => {
             "wait for a block: the repayment is being taken back, and can be made anew after that".to_owned()

@@ -161,6 +161,9 @@ fn encrypt(place: &Place, new: Option<&Path>, old: Option<&Path>) -> anyhow::Res
 fn balance_text(balance: &Balance, again: &str) -> String {
     let mut grid = Grid::plain();
     grid.row(["free".to_owned(), both(balance.confirmed_sats)]);
+    if balance.fee_reserve_sats > 0 {
+        grid.row(["of that kept for fees".to_owned(), both(balance.fee_reserve_sats)]);
+    }
     grid.row(["not yet confirmed".to_owned(), both(balance.unconfirmed_sats)]);
     grid.row(["set aside for loans".to_owned(), both(balance.reserved_sats)]);
     let grid = grid.right(&[1]);

@@ -38,7 +38,7 @@ impl Payout {
     }
 
     /// The payout of `claim` sats of the collateral to the lender, with its stake.
-    fn of_claim(claim: Amount, terms: &Terms) -> Payout {
+    pub fn of_claim(claim: Amount, terms: &Terms) -> Payout {
         let lender = terms.stake.to_sat().saturating_add(claim.min(terms.collateral).to_sat());
         Payout::of_lender(Amount::from_sat(lender), terms.total())
     }

@@ -150,14 +150,16 @@ impl Core {
 
     /// What stands in the way, a sentence each.
     pub(super) fn what_stands(&self) -> Vec<String> {
-        let own = self.troubles.iter().map(|(about, text)| format!("{about}: {text}"));
+        let own = self.troubles.sentences();
         let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
         told.chain(self.coin_trouble()).chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
     }
 
     fn balance(&self) -> Balance {
-        let balance = lock(&self.tools.wallet).balance();
+        let wallet = lock(&self.tools.wallet);
+        let balance = wallet.balance();
         Balance {
+            fee_reserve_sats: wallet.reserve_coin().map_or(0, |coin| coin.txout.value.to_sat()),
             confirmed_sats: balance.confirmed.to_sat(),
             unconfirmed_sats: balance.unconfirmed.to_sat().saturating_add(balance.immature.to_sat()),
             reserved_sats: balance.reserved.to_sat(),

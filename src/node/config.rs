@@ -6,7 +6,7 @@ use super::notify::Settings as Notify;
 use crate::chain::{Auth, Config as ChainConfig, FeeBounds, CALL_TIMEOUT};
 use crate::hook::Hook;
 use crate::peer::{parse_listen, Limits};
-use bitcoin::{FeeRate, Network};
+use bitcoin::{Amount, FeeRate, Network};
 use hypothec_oracle::clock::Clock;
 use serde::Deserialize;
 use std::fmt;
@@ -18,6 +18,8 @@ use std::str::FromStr;
 pub const SAMPLE: &str = include_str!("hypothec.sample.toml");
 /// Largest configuration file read, in bytes.
 const LARGEST: u64 = 64 * 1024;
+/// The most that may be kept for fees, sats.
+const RESERVE_MAX: u64 = 10_000_000;
 /// The highest fee rate that may be configured, sat/vB.
 const FEE_MAX: u32 = 10_000;
 
@@ -110,6 +112,8 @@ pub struct Config {
     pub network: Network,
     /// How to reach bitcoind, and the fees.
     pub chain: ChainConfig,
+    /// A coin of at least this is kept for fees; zero for none.
+    pub fee_reserve: Amount,
     /// Where peers reach us; `None` for nobody.
     pub peer_listen: Option<SocketAddr>,
     /// The bounds on peers.
@@ -156,6 +160,7 @@ impl Config {
         Ok(Config {
             data: data.to_path_buf(),
             network,
+            fee_reserve: file.fees.reserve()?,
             chain: ChainConfig {
                 url: bitcoind.url(chain)?,
                 auth: bitcoind.auth(chain)?,
@@ -394,15 +399,23 @@ struct Fees {
     cap: u32,
     fallback: u32,
     target_blocks: u16,
+    reserve: u64,
 }
 
 impl Default for Fees {
     fn default() -> Fees {
-        Fees { floor: 1, cap: 500, fallback: 5, target_blocks: 2 }
+        Fees { floor: 1, cap: 500, fallback: 5, target_blocks: 2, reserve: 20_000 }
     }
 }
 
 impl Fees {
+    fn reserve(&self) -> Result<Amount, ConfigError> {
+        match self.reserve <= RESERVE_MAX {
+            true => Ok(Amount::from_sat(self.reserve)),
+            false => Err(wrong("fees.reserve", self.reserve, format!("0 to {RESERVE_MAX} sats are right"))),
+        }
+    }
+
     fn check(&self) -> Result<FeeBounds, ConfigError> {
         if self.cap == 0 || self.cap > FEE_MAX {
             return Err(wrong("fees.cap", self.cap, format!("1 to {FEE_MAX} sat/vB are right")));
@@ -565,6 +578,7 @@ mod tests {
             ("borrowing.min_threshold = 0", "borrowing.min_threshold", "0", "1 to 5"),
             ("borrowing.min_threshold = 6", "borrowing.min_threshold", "6", "1 to 5"),
             ("borrowing.min_threshold = 300", "min_threshold", "300", "a whole number from 0 to 255"),
+            ("fees.reserve = 10000001", "fees.reserve", "10000001", "0 to 10000000 sats"),
             ("fees.target_blocks = 0", "fees.target_blocks", "0", "1 to 1008"),
             ("fees.flor = 1", "flor", "fees.flor = 1", "expected one of `floor`"),
             ("fees.floor = \"one\"", "floor", "one", "expected a whole number from 0 to 4294967295"),

@@ -12,6 +12,7 @@ use super::renewal::Renewal;
 use super::restored::Restored;
 use super::shown::ShownCoins;
 use super::tools::{error, lock, Tools, Trouble};
+use super::troubles::Troubles;
 use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
@@ -90,7 +91,7 @@ pub struct Core {
     pub told: HashSet<(PublicKey, XOnlyPublicKey)>,
     pub asked: u64,
     pub turns: u64,
-    pub troubles: BTreeMap<String, String>,
+    pub troubles: Troubles,
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
     pub at_tip: bool,
@@ -198,6 +199,7 @@ impl Core {
                 self.moment.median_time = *median_time;
                 self.tip = Some(*hash);
                 self.broadcast.clear();
+                self.tried.retain(|_, (_, when)| when.elapsed() < AGAIN);
                 self.tick_all()?;
             }
             ChainEvent::Mempool { new, .. } => {
@@ -302,14 +304,6 @@ impl Core {
         }
     }
 
-    /// Notes what stands in the way, once.
-    pub fn trouble(&mut self, about: &str, text: String) {
-        if self.troubles.get(about) != Some(&text) {
-            tracing::warn!("{about}: {text}");
-            self.troubles.insert(about.to_owned(), text);
-        }
-    }
-
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
         let loan =
@@ -324,7 +318,8 @@ impl Core {
                     .push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
             }
         }
-        Ok(LoanView { warnings, ..present::loan(loan, self.moment, price.ok()) })
+        let pending_exit = self.pending_exit(loan);
+        Ok(LoanView { warnings, pending_exit, ..present::loan(loan, self.moment, price.ok()) })
     }
 
     /// The price now, as the loan's oracles last said it.
@@ -377,4 +372,4 @@ pub fn refused(about: [u8; 32], code: ErrorCode, message: &str) -> Message {
 }
 
 /// Every job kind in one place, so that `jobs` stays a list of names.
-pub use jobs::{checks, coin, negotiate, quote, repay, watch};
+pub use jobs::{bump, checks, coin, negotiate, quote, repay, watch};

@@ -12,6 +12,7 @@ pub mod config;
 mod core;
 pub mod data;
 mod events;
+mod exits;
 pub mod handle;
 mod inbox;
 mod jobs;
@@ -35,6 +36,7 @@ mod start;
 #[cfg(test)]
 mod tests;
 mod tools;
+mod troubles;
 pub mod unlock;
 mod unreadable;
 pub mod view;

@@ -26,6 +26,8 @@ impl Core {
                 }
             }
         }
+        self.mind_exits(&loans);
+        self.mind_troubles();
         self.watch_oracles(&loans);
         self.ask_for_rotations();
         self.tell_operators();
@@ -50,7 +52,8 @@ impl Core {
                 let work = coin::prepare(self.tools.clone(), loan.clone());
                 self.spawn_rarely(loan.id, work);
             }
-            Action::Broadcast(transaction) => self.broadcast(*transaction),
+            Action::Broadcast(transaction) if self.is_minded(loan, &transaction) => {}
+            Action::Broadcast(transaction) => self.broadcast(loan.id, *transaction),
             // Before the chain has been read to its tip, what is taken back may be funded already.
             Action::Withdraw | Action::WithdrawRepayment if !self.at_tip => {}
             Action::Withdraw => {
@@ -88,7 +91,7 @@ impl Core {
     }
 
     /// A loan's own job, not more often than every few seconds of real time unless something happened.
-    fn spawn_seldom(
+    pub(super) fn spawn_seldom(
         &mut self,
         key: Key,
         id: LoanId,
@@ -116,14 +119,14 @@ impl Core {
         }
     }
 
-    fn broadcast(&mut self, transaction: Transaction) {
+    fn broadcast(&mut self, id: LoanId, transaction: Transaction) {
         let txid = transaction.compute_txid();
         if self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN) {
             return;
         }
         self.broadcast.insert(txid, Instant::now());
         let work = coin::broadcast(self.tools.clone(), transaction);
-        self.spawn(Key::Broadcast(txid), None, [0; 32], work);
+        self.spawn(Key::Broadcast(txid), None, id.0, work);
     }
 
     /// Asks every oracle for hand-overs now and then: they come once in years.

@@ -203,6 +203,7 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         exits: if living { open_exits(loan, moment, price) } else { Vec::new() },
         repayment: loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid()),
         repayment_note: loan.standing.note.clone(),
+        pending_exit: None,
         ended: ended(loan),
         transactions: transactions(loan),
         warnings: Vec::new(),

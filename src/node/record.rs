@@ -10,6 +10,7 @@ use crate::protocol::state::{name, StateError};
 use crate::protocol::{decide, ErrorCode, Event, Input, Loan, Recorded};
 use anyhow::Context;
 use bitcoin::OutPoint;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 impl Core {
@@ -148,7 +149,9 @@ impl Core {
 
     /// Tells the wallet which coins the loans hold.
     pub fn reserve(&mut self) {
-        let reserved = self.loans.values().flat_map(|loan| loan.reserved()).collect();
+        let mut reserved: HashSet<OutPoint> = self.loans.values().flat_map(|loan| loan.reserved()).collect();
+        let is_open = |id: &LoanId| self.loans.get(id).is_some_and(|loan| !loan.is_over());
+        reserved.extend(lock(&self.tools.exits).coins(is_open));
         lock(&self.tools.wallet).set_reserved(reserved);
         self.keep_places();
     }

@@ -34,7 +34,10 @@ impl Core {
         self.turns += 1;
         self.running.remove(&done.key);
         match done.result {
-            Ok(outcome) => self.on_outcome(outcome, done.peer),
+            Ok(outcome) => {
+                self.job_done(&done.key, done.about);
+                self.on_outcome(outcome, done.peer)
+            }
             Err(trouble) => self.on_trouble(&done.key, done.peer, done.about, trouble),
         }
     }
@@ -44,6 +47,8 @@ impl Core {
             Outcome::Nothing => {}
             Outcome::Moved(step) => self.on_moved(*step)?,
             Outcome::Renewed(done) => self.on_renewed(done),
+            Outcome::Health(health) => self.on_health(health),
+            Outcome::Exit(id, look) => self.on_exit_look(id, look),
             Outcome::Inputs(id, inputs) => {
                 for input in inputs {
                     let made = match &input {
@@ -162,11 +167,14 @@ impl Core {
         about: [u8; 32],
         trouble: Trouble,
     ) -> anyhow::Result<()> {
-        // A stranger that is refused is no news, and can be refused as often as it likes.
-        let is_theirs = matches!(trouble, Trouble::Refuse { .. });
-        match peer.is_some_and(|peer| is_theirs && !self.limits.is_partner(&peer)) {
-            true => tracing::debug!("{key:?}: {}", trouble.message()),
-            false => tracing::warn!("{key:?}: {}", trouble.message()),
+        match (&trouble, peer) {
+            // A stranger that is refused is no news, and can be refused as often as it likes.
+            (Trouble::Refuse { message, .. }, Some(peer)) if !self.limits.is_partner(&peer) => {
+                tracing::debug!("{key:?}: {message}");
+            }
+            // The counterparty's doing: nothing of ours is in the way.
+            (Trouble::Refuse { message, .. }, Some(_)) => tracing::warn!("{key:?}: {message}"),
+            (trouble, _) => self.job_failed(key, about, trouble.message()),
         }
         let Some(peer) = peer else { return Ok(()) };
         let (code, message) = match trouble {

@@ -5,6 +5,7 @@ use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
 use super::events::{Book, Standing};
+use super::exits::Exits;
 use super::handle::Handle;
 use super::limits::Limits;
 use super::notify::Notifier;
@@ -16,6 +17,7 @@ use super::restored;
 use super::rotations::Rotations;
 use super::shown::ShownCoins;
 use super::tools::{Oracle, Tools};
+use super::troubles::Troubles;
 use super::unlock::Unlocked;
 use super::words::Held;
 use crate::chain::Chain;
@@ -107,7 +109,8 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     let store: Arc<dyn Store> = Arc::new(Sled::open(folder.store())?);
     let chain = Chain::configured(config.chain.clone())?;
     std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
-    let wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
+    let mut wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
+    wallet.set_reserve(config.fee_reserve);
     let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
     let (net, peers) = PeerNet::start(
         seed.node_identity()?,
@@ -129,6 +132,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         proofs: Mutex::new(Proofs::open(store.clone())?),
         operators: Mutex::new(KnownOperators::open(store.clone(), &rotations)?),
         rotations: Mutex::new(rotations),
+        exits: Mutex::new(Exits::open(store.clone())?),
         store: store.clone(),
         borrowing: config.borrowing,
         waiters: Mutex::default(),
@@ -189,7 +193,7 @@ fn new_core(
         told: HashSet::new(),
         asked: 0,
         turns: 0,
-        troubles: BTreeMap::new(),
+        troubles: Troubles::default(),
         caught_up: false,
         at_tip: false,
         chain_gate: ChainGate::default(),

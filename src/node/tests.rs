@@ -102,7 +102,7 @@ async fn a_job_that_panics_is_told_and_the_same_one_can_be_started_again() {
     assert!(!core.spawn(Key::Loan(id), None, id.0, async { Ok(Outcome::Nothing) }), "one at a time");
     let failed = core.jobs.join_next_with_id().await.unwrap().map(drop).unwrap_err();
     core.on_panic(&failed);
-    assert!(core.troubles.values().any(|text| text.contains("ended in disorder")));
+    assert!(core.troubles.sentences().any(|text| text.contains("ended in disorder")));
     assert!(core.spawn(Key::Loan(id), None, id.0, async { Ok(Outcome::Nothing) }));
     // The loop itself takes one as well, and lives.
     assert!(core.spawn(Key::Loan(LoanId([6; 32])), None, [6; 32], async { panic!("another") }));

@@ -1,6 +1,7 @@
 //! What jobs work with: the outside, shared and locked where it must be.
 
 use super::borrowing::Borrowing;
+use super::exits::Exits;
 use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
@@ -75,6 +76,8 @@ pub struct Tools {
     pub operators: Mutex<KnownOperators>,
     /// What we ask of loans we borrow.
     pub borrowing: Borrowing,
+    /// Exits on their way.
+    pub exits: Mutex<Exits>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }

@@ -83,6 +83,9 @@ pub struct Balance {
     pub unconfirmed_sats: u64,
     /// Confirmed, set aside for a loan.
     pub reserved_sats: u64,
+    /// Of what is free, the coin kept for the fees of exits: used for loans and payments only where nothing else is left.
+    #[serde(default)]
+    pub fee_reserve_sats: u64,
 }
 
 /// `POST /v1/wallet/address`.
@@ -405,6 +408,27 @@ pub struct OpenExit {
     pub borrower_sats: Option<u64>,
 }
 
+/// An exit on its way to a block.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PendingExit {
+    /// Which exit; `None` for a spend nobody can name.
+    pub exit: Option<Exit>,
+    /// The transaction.
+    pub txid: Txid,
+    /// What it pays with the child that pays most for it, sat/vB rounded down; absent until that is known.
+    pub sat_per_vb: Option<u64>,
+    /// Our child that pays for it, once there is one.
+    pub child: Option<Txid>,
+    /// That child's fee.
+    pub child_fee_sats: Option<u64>,
+    /// The height since which it is wanted.
+    pub since_height: Option<u32>,
+    /// `the funding`, `relay` (bitcoind refuses it) or `a block`.
+    pub waits_for: String,
+    /// bitcoind's reason where it refuses it.
+    pub refused: Option<String>,
+}
+
 /// How a loan ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitView {
@@ -480,6 +504,9 @@ pub struct LoanView {
     /// Why the last repayment did not go ahead.
     #[serde(default)]
     pub repayment_note: Option<String>,
+    /// The exit that is to confirm, while it does not.
+    #[serde(default)]
+    pub pending_exit: Option<PendingExit>,
     /// How it ended.
     pub ended: Option<ExitView>,
     /// Our transactions that prepared, funded, withdrew or ended it.

@@ -222,7 +222,13 @@ fn spent(
     let txid = transaction.compute_txid();
     // A borrower that spends what it proved goes back on it: nothing is prepared for it any longer.
     if loan.is_negotiating() && loan.proven.contains(&outpoint) {
-        return vec![Event::Cancelled { reason: format!("a coin that the borrower proved was spent, in {txid}") }];
+        return vec![Event::Cancelled {
+            reason: format!("a coin that the borrower proved was spent elsewhere, in {txid}"),
+        }];
+    }
+    if loan.is_negotiating() && loan.coins.contains(&outpoint) && block.is_some() {
+        // No contract can be funded with it any more.
+        return vec![Event::Cancelled { reason: format!("our coin {outpoint} was spent elsewhere, in {txid}") }];
     }
     let Some(skeleton) = &loan.skeleton else { return Vec::new() };
     if outpoint == skeleton.funding {

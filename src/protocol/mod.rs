@@ -9,6 +9,7 @@ pub mod event;
 pub mod messages;
 pub mod repaying;
 pub mod said;
+pub mod stake;
 pub mod state;
 pub mod todo;
 

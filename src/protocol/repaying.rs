@@ -34,7 +34,7 @@ impl Repayment {
     }
 
     /// The sats it pays for the debt: what a borrower pays the lender beyond its stake, what a lender asks.
-    fn claim(&self, loan: &Loan) -> Amount {
+    pub(super) fn claim(&self, loan: &Loan) -> Amount {
         let asked = sats_for_cents_ceil(self.owed, self.price).unwrap_or(Amount::ZERO);
         let Some(skeleton) = loan.skeleton.as_ref().filter(|_| self.proposer == Role::Borrower) else { return asked };
         let (lender, _) = super::event::paid(skeleton, &self.transaction);

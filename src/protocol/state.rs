@@ -399,6 +399,11 @@ impl Loan {
         Some(())
     }
 
+    /// Is there nothing signed yet that the other side could use?
+    pub fn is_negotiating(&self) -> bool {
+        matches!(self.stage, Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered)
+    }
+
     /// Can exits be broadcast: do both sides hold each other's signatures, and is the funding transaction known?
     pub fn is_living(&self) -> bool {
         matches!(self.stage, Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing)
@@ -464,6 +469,7 @@ impl Loan {
         let mut watched = self.funding_inputs.clone();
         if self.is_negotiating() {
             watched.extend_from_slice(&self.proven);
+            watched.extend(&self.coins);
         }
         watched.extend(self.skeleton.as_ref().map(|skeleton| skeleton.funding));
         if let Some(repayment) = &self.repayment {

@@ -2,6 +2,7 @@
 //!
 //! Decides from terms, lows and clocks alone. Never signs, never asks anyone, never waits.
 
+pub mod bump;
 pub mod deadline;
 pub mod proposal;
 pub mod spot;

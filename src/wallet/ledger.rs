@@ -32,6 +32,8 @@ pub struct Wallet {
     pub(super) secp: Secp256k1<All>,
     file: CoinFile,
     reserved: HashSet<OutPoint>,
+    /// A coin of at least this is kept for fees.
+    pub(super) reserve_amount: Amount,
     /// The height the chain was rolled back to, until it is past its old height again.
     rolled_back_to: Option<u32>,
     /// Orders what was seen in the mempool even while the clock stands still.
@@ -76,7 +78,8 @@ impl Wallet {
                 (bdk, CoinFile::write_new(dir, &first)?)
             }
         };
-        let mut wallet = Wallet { bdk, account, secp, file, reserved: HashSet::new(), rolled_back_to: None, stamp: 0 };
+        let (reserved, reserve_amount) = (HashSet::new(), Amount::ZERO);
+        let mut wallet = Wallet { bdk, account, secp, file, reserved, reserve_amount, rolled_back_to: None, stamp: 0 };
         wallet.stamp = wallet.last_stamp();
         wallet.persist()?;
         Ok(wallet)
@@ -202,7 +205,7 @@ impl Wallet {
 
     /// The free coin nearest to `amount`, at most `tolerance_bp` basis points of it away.
     pub fn coin_near(&self, amount: Amount, tolerance_bp: u32) -> Option<Coin> {
-        nearest(&self.free_coins(), amount, tolerance_bp)
+        nearest(&self.first_coins(), amount, tolerance_bp).or_else(|| nearest(&self.free_coins(), amount, tolerance_bp))
     }
 
     /// Holds these coins back, and no others: the caller's own state is what is true.
@@ -240,6 +243,11 @@ impl Wallet {
     /// The height the wallet has been told.
     pub fn height(&self) -> u32 {
         self.rolled_back_to.unwrap_or_else(|| self.bdk.latest_checkpoint().height())
+    }
+
+    /// The highest block the wallet has ever been told, also while the chain is shorter.
+    pub fn known_height(&self) -> u32 {
+        self.bdk.latest_checkpoint().height()
     }
 
     pub(super) fn confirmations<A: bdk_wallet::chain::Anchor>(&self, position: &ChainPosition<A>) -> u32 {

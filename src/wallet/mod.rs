@@ -7,11 +7,13 @@
 //! [`Seed`] turns words into keys. [`Wallet`] holds the coins, told of the chain by
 //! [`ChainEvent`](crate::chain::ChainEvent)s. [`verify_coin_proof`] checks what another party's wallet says it owns.
 
+mod child;
 mod coins;
 mod error;
 mod keys;
 mod ledger;
 mod proof;
+mod reserve;
 mod sign;
 mod spend;
 mod store;

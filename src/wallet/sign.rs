@@ -68,7 +68,7 @@ impl Wallet {
         Ok(transaction)
     }
 
-    fn witness<T: Borrow<Transaction>>(
+    pub(super) fn witness<T: Borrow<Transaction>>(
         &self,
         cache: &mut SighashCache<T>,
         index: usize,

@@ -44,7 +44,8 @@ impl Wallet {
             Error::Insufficient { needed, available, .. } => self.insufficient(needed, available),
             other => other,
         };
-        let chosen = select(&self.free_coins(), target, fee_rate).map_err(short)?;
+        let first = select(&self.first_coins(), target, fee_rate);
+        let chosen = first.or_else(|_| select(&self.free_coins(), target, fee_rate)).map_err(short)?;
         check_inputs(chosen.len())?;
         Ok(chosen)
     }
@@ -187,7 +188,7 @@ pub(super) fn signed_weight(inputs: usize, outputs: &[TxOut]) -> Weight {
     Weight::from_wu((base as u64).saturating_mul(4).saturating_add(2).saturating_add(witness))
 }
 
-fn unsigned(inputs: impl Iterator<Item = OutPoint>, output: Vec<TxOut>) -> Transaction {
+pub(super) fn unsigned(inputs: impl Iterator<Item = OutPoint>, output: Vec<TxOut>) -> Transaction {
     let input = inputs.map(|previous_output| TxIn {
         previous_output,
         script_sig: ScriptBuf::new(),

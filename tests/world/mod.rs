@@ -113,6 +113,25 @@ impl World {
         world
     }
 
+    /// With bitcoind stopped and started again with these arguments beside its own.
+    pub async fn with_bitcoind(self, args: &[&str]) -> World {
+        let World { bitcoind, oracle, lender, borrower, dir, now } = self;
+        let port = bitcoind.rpc_url().rsplit(':').next().unwrap().parse().unwrap();
+        bitcoind.stop().await.unwrap();
+        let args = args.iter().map(|arg| (*arg).to_owned()).collect();
+        let options = Options { rpc_port: Some(port), mock_time: Some(now), args, ..Options::default() };
+        let bitcoind = BitcoindProcess::start(&dir.path().join("bitcoind"), options).await.unwrap();
+        World { bitcoind, oracle, lender, borrower, dir, now }
+    }
+
+    /// Time goes on and no block comes.
+    pub async fn wait_until(&mut self, to: Time) {
+        self.now = to;
+        self.bitcoind.set_mock_time(to).await.unwrap();
+        Clock::set_file(&self.dir.path().join("clock"), to).unwrap();
+        self.settle().await;
+    }
+
     pub fn lender_address(&self) -> String {
         format!("{}@{}", self.lender.node_id, self.lender.listening.unwrap())
     }

@@ -138,14 +138,18 @@ async fn take_back(tools: &Tools, coin: OutPoint, rival: Option<&Rival>) -> Resu
 
 /// Brings a transaction to the chain, after asking whether it would be taken.
 pub async fn broadcast(tools: Arc<Tools>, transaction: Transaction) -> Result<Outcome, Trouble> {
-    let txid = transaction.compute_txid();
-    if tools.chain.transaction(txid).await?.is_some() {
-        return Ok(Outcome::Nothing);
+    if tools.chain.transaction(transaction.compute_txid()).await?.is_none() {
+        bring_out(&tools, &transaction).await?;
     }
-    tools.chain.test_accept(&transaction).await?;
+    Ok(Outcome::Nothing)
+}
+
+/// Hands in a transaction that bitcoind does not have, after asking whether it would be taken.
+pub(super) async fn bring_out(tools: &Tools, transaction: &Transaction) -> Result<(), crate::chain::Error> {
+    tools.chain.test_accept(transaction).await?;
     crash::point("before-broadcast");
-    tools.chain.broadcast(&transaction).await?;
+    let txid = tools.chain.broadcast(transaction).await?;
     crash::point("after-broadcast");
     tracing::info!(%txid, "broadcast");
-    Ok(Outcome::Nothing)
+    Ok(())
 }

@@ -2,6 +2,7 @@
 //!
 //! A job never records and never sends: the core does, in that order.
 
+pub mod bump;
 pub mod checks;
 pub mod coin;
 pub mod negotiate;
@@ -10,9 +11,11 @@ pub mod receipt;
 pub mod repay;
 pub mod watch;
 
+use super::exits::Look;
 use super::handle::Reply;
 use super::tools::Trouble;
 use super::view::{LoanView, QuoteView};
+use crate::chain::Health;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
 use crate::protocol::{Event, Input, Message};
@@ -32,6 +35,8 @@ pub enum Key {
     Settle(LoanId),
     /// A broadcast.
     Broadcast(Txid),
+    /// Bringing out an exit and paying for it.
+    Exit(Txid),
     /// A look at an oracle.
     Watch(XOnlyPublicKey),
     /// A question for an oracle's hand-overs.
@@ -40,6 +45,8 @@ pub enum Key {
     Move,
     /// Renewing the backup file.
     Renew,
+    /// A question to bitcoind how it is.
+    Health,
     /// A request of a peer.
     Peer(PublicKey),
     /// A request of the API: any number.
@@ -103,6 +110,10 @@ pub enum Outcome {
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, or why not.
     Renewed(Result<(), String>),
+    /// How bitcoind is.
+    Health(Health),
+    /// What an exit on its way is like.
+    Exit(LoanId, Look),
     /// Nothing for the core to do.
     Nothing,
 }

@@ -1,0 +1,235 @@
+//! The exits that are to confirm: since when each is wanted, the child that pays for it, and what bitcoind says of it.
+//!
+//! What was signed is on disk before it leaves: a restart brings out the same again, and the coins in it stay known.
+
+use super::core::{bump, Core};
+use super::jobs::Key;
+use super::tools::lock;
+use super::view::{EventView, PendingExit};
+use crate::loan::terms::LoanId;
+use crate::protocol::{Loan, Stage};
+use crate::settlement::bump::Paid;
+use crate::store::{Store, StoreError};
+use anyhow::Context;
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// Prefix of the documents they are kept in; the loan's id follows.
+const EXITS: &str = "exit/";
+/// What people are told of one that bitcoind refuses.
+const EVENT: &str = "exit_refused";
+
+/// What is kept of one loan's exit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Kept {
+    /// Which transaction.
+    pub txid: Txid,
+    /// The height at which it was first wanted.
+    pub since: u32,
+    /// The child that pays for it, as last signed, and its fee in sats.
+    pub child: Option<(Transaction, u64)>,
+}
+
+impl Kept {
+    /// The child's fee and size.
+    pub fn paid(&self) -> Option<Paid> {
+        let (child, fee) = self.child.as_ref()?;
+        Some(Paid { fee: Amount::from_sat(*fee), size: u64::try_from(child.vsize()).unwrap_or(u64::MAX) })
+    }
+}
+
+/// What a look at an exit found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Look {
+    /// Which transaction.
+    pub txid: Txid,
+    /// The best package with it.
+    pub paid: Paid,
+    /// Why bitcoind refuses it.
+    pub refused: Option<String>,
+}
+
+/// All of them.
+pub struct Exits {
+    store: Arc<dyn Store>,
+    kept: BTreeMap<LoanId, Kept>,
+    looks: BTreeMap<LoanId, Look>,
+}
+
+impl Exits {
+    /// Those the store holds.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub fn open(store: Arc<dyn Store>) -> anyhow::Result<Exits> {
+        let mut kept = BTreeMap::new();
+        for name in store.list(EXITS)? {
+            let bytes = store.get(&name)?.unwrap_or_default();
+            let id = name.trim_start_matches(EXITS).parse().map_err(|e| anyhow::anyhow!("stored {name}: {e}"))?;
+            kept.insert(id, serde_json::from_slice(&bytes).with_context(|| format!("stored {name}"))?);
+        }
+        Ok(Exits { store, kept, looks: BTreeMap::new() })
+    }
+
+    /// What is kept of a loan's exit, from now on of this one.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn begin(&mut self, id: LoanId, txid: Txid, height: u32) -> Result<Kept, StoreError> {
+        match self.kept.get(&id).filter(|kept| kept.txid == txid) {
+            Some(kept) => Ok(kept.clone()),
+            None => self.keep(id, Kept { txid, since: height, child: None }),
+        }
+    }
+
+    /// Keeps it; on disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be kept: then nothing that it says may leave.
+    pub fn keep(&mut self, id: LoanId, kept: Kept) -> Result<Kept, StoreError> {
+        let bytes = serde_json::to_vec(&kept).unwrap_or_default();
+        self.store.put(&format!("{EXITS}{id}"), &bytes)?;
+        self.kept.insert(id, kept.clone());
+        Ok(kept)
+    }
+
+    /// Coins of ours that the children of open loans' exits spend beside them.
+    pub fn coins(&self, is_open: impl Fn(&LoanId) -> bool) -> Vec<OutPoint> {
+        let open = self.kept.iter().filter(|(id, _)| is_open(id));
+        let children = open.filter_map(|(_, kept)| kept.child.as_ref());
+        children.flat_map(|(child, _)| child.input.iter().skip(1).map(|input| input.previous_output)).collect()
+    }
+
+    fn look(&self, id: LoanId, txid: Txid) -> Option<&Look> {
+        self.looks.get(&id).filter(|look| look.txid == txid)
+    }
+}
+
+/// How a trouble with a loan's exit is filed.
+fn about(id: LoanId) -> String {
+    format!("exit of loan {id}")
+}
+
+/// Is the funding in a block? Before, an exit can only wait for it.
+fn is_funded(loan: &Loan) -> bool {
+    loan.funding.as_ref().is_some_and(|seen| seen.block.is_some())
+}
+
+impl Core {
+    /// Which exit of a loan is to confirm, if one is.
+    fn exit_wanted<'a>(&self, loan: &'a Loan) -> Option<&'a Transaction> {
+        let living = matches!(loan.stage, Stage::Confirming | Stage::Active | Stage::Closing);
+        loan.wanted_exit(self.moment.height).filter(|_| living && !loan.is_exit_confirmed())
+    }
+
+    /// Is this transaction brought out, and paid for, as a loan's exit?
+    pub(super) fn is_minded(&self, loan: &Loan, transaction: &Transaction) -> bool {
+        is_funded(loan) && self.exit_wanted(loan) == Some(transaction)
+    }
+
+    /// Brings every exit that is wanted to the chain, and pays for it where that is needed.
+    pub(super) fn mind_exits(&mut self, loans: &[Arc<Loan>]) {
+        for loan in loans {
+            match self.exit_wanted(loan) {
+                Some(exit) if is_funded(loan) => {
+                    let (tools, height) = (self.tools.clone(), self.moment.height);
+                    let work = bump::mind(tools, loan.clone(), exit.clone(), height);
+                    self.spawn_seldom(Key::Exit(exit.compute_txid()), loan.id, work);
+                }
+                _ => self.forget_exit(loan.id),
+            }
+        }
+    }
+
+    fn forget_exit(&mut self, id: LoanId) {
+        if lock(&self.tools.exits).looks.remove(&id).is_some() {
+            self.troubles.remove(&about(id));
+        }
+    }
+
+    /// What a job found of a loan's exit.
+    pub(super) fn on_exit_look(&mut self, id: LoanId, look: Look) {
+        let Some(loan) = self.loans.get(&id).cloned() else { return };
+        if self.exit_wanted(&loan).map(Transaction::compute_txid) != Some(look.txid) {
+            return;
+        }
+        let before = lock(&self.tools.exits).looks.insert(id, look.clone());
+        let known = before.is_some_and(|before| before.txid == look.txid && before.refused.is_some());
+        let Some(why) = look.refused else {
+            self.troubles.remove(&about(id));
+            return;
+        };
+        let text = format!("exit {} does not relay, because {why}", look.txid);
+        if !known {
+            self.show(EventView::warning(self.moment.now.0, Some(id), EVENT, text.clone()));
+        }
+        let remedy = "it is tried again with each block, and paid for as far as it is worth to you";
+        self.trouble(&about(id), format!("{text}; {remedy}"));
+    }
+
+    /// A loan's exit on its way, for a person.
+    pub(super) fn pending_exit(&self, loan: &Loan) -> Option<PendingExit> {
+        let exit = self.exit_wanted(loan)?;
+        let txid = exit.compute_txid();
+        let exits = lock(&self.tools.exits);
+        let (kept, look) = (exits.kept.get(&loan.id).filter(|kept| kept.txid == txid), exits.look(loan.id, txid));
+        let ahead = || {
+            let paid = exit.output.iter().map(|out| out.value.to_sat()).fold(0, u64::saturating_add);
+            let brought = loan.skeleton.as_ref().filter(|_| exit.input.len() == 1)?.funding_value.to_sat();
+            let size = u64::try_from(exit.vsize()).ok()?;
+            Some(Paid { fee: Amount::from_sat(brought.saturating_sub(paid)), size })
+        };
+        let paid = look.map(|look| look.paid).or_else(ahead);
+        let refused = look.and_then(|look| look.refused.clone());
+        let child = kept.and_then(|kept| kept.child.as_ref());
+        let waits_for = match (is_funded(loan), &refused) {
+            (false, _) => "the funding",
+            (true, Some(_)) => "relay",
+            (true, None) => "a block",
+        };
+        Some(PendingExit {
+            exit: loan.exit_of(exit),
+            txid,
+            sat_per_vb: paid.map(Paid::rate_floor),
+            child: child.map(|(child, _)| child.compute_txid()),
+            child_fee_sats: child.map(|(_, fee)| *fee),
+            since_height: kept.map(|kept| kept.since),
+            waits_for: waits_for.to_owned(),
+            refused,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+    use bitcoin::hashes::Hash;
+
+    #[test]
+    fn what_was_signed_for_an_exit_is_the_same_after_a_restart_and_another_exit_begins_anew() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let (id, txid) = (LoanId([7; 32]), Txid::from_byte_array([1; 32]));
+        let mut exits = Exits::open(store.clone()).unwrap();
+        let kept = exits.begin(id, txid, 100).unwrap();
+        assert_eq!((kept.since, kept.child.is_none()), (100, true));
+        let coin = |n| bitcoin::TxIn { previous_output: OutPoint { txid, vout: n }, ..Default::default() };
+        let child = Transaction {
+            version: bitcoin::transaction::Version(3),
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![coin(0), coin(1)],
+            output: Vec::new(),
+        };
+        exits.keep(id, Kept { child: Some((child.clone(), 5_000)), ..kept }).unwrap();
+        drop(exits);
+        let mut exits = Exits::open(store).unwrap();
+        let kept = exits.begin(id, txid, 105).unwrap();
+        assert_eq!((kept.since, kept.child.clone()), (100, Some((child, 5_000))));
+        assert_eq!(exits.coins(|_| true), [OutPoint { txid, vout: 1 }]);
+        assert!(exits.coins(|_| false).is_empty(), "an ended loan holds no coin");
+        let other = exits.begin(id, Txid::from_byte_array([2; 32]), 106).unwrap();
+        assert_eq!((other.since, other.child), (106, None));
+    }
+}

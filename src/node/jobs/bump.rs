@@ -1,0 +1,176 @@
+//! Bringing an exit to the chain, and paying for it by a child where what it pays itself is not enough.
+
+use super::Outcome;
+use crate::chain::{self, Child, Family};
+use crate::contract::Skeleton;
+use crate::crash;
+use crate::node::exits::{Kept, Look};
+use crate::node::tools::{lock, Tools, Trouble};
+use crate::protocol::Loan;
+use crate::settlement::bump::{self, Bump, Paid, Rival, Theirs, Waiting};
+use crate::wallet::Coin;
+use bitcoin::{Amount, Transaction};
+use std::sync::Arc;
+
+/// One look at the exit a loan wants: is it out, is it paid enough for, and what keeps it.
+pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height: u32) -> Result<Outcome, Trouble> {
+    let txid = exit.compute_txid();
+    let mut kept = lock(&tools.exits).begin(loan.id, txid, height).map_err(Trouble::later)?;
+    let mut refused = None;
+    match tools.chain.transaction(txid).await? {
+        Some(seen) if seen.confirmed.is_some() => return Ok(Outcome::Nothing),
+        Some(_) => {}
+        None => refused = refusal(super::coin::bring_out(&tools, &exit).await)?,
+    }
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    if refused.is_some() && tools.chain.coin(skeleton.funding).await?.is_none() {
+        // A block that we have not read yet ended the loan.
+        return Ok(Outcome::Nothing);
+    }
+    let family = tools.chain.family(txid).await?;
+    let waiting = waiting(&tools, &loan, &exit, skeleton, &kept, family.as_ref(), height).await?;
+    if let Some(made) = bump::bump(&waiting) {
+        kept = sign(&tools, &loan, &exit, kept, made)?;
+    }
+    if let Some((child, _)) = &kept.child {
+        refused = hand_in(&tools, &exit, child, family.is_some()).await?;
+    }
+    let family = tools.chain.family(txid).await?;
+    let ours = kept.paid().filter(|_| refused.is_none());
+    let theirs = family.as_ref().and_then(|family| best_of_others(family, &kept));
+    let paid = Waiting { ours, theirs, ..waiting }.best();
+    Ok(Outcome::Exit(loan.id, Look { txid, paid, refused: refused.filter(|_| family.is_none()) }))
+}
+
+/// The reason of a refusal; other failures are ours to try again.
+fn refusal(result: Result<(), chain::Error>) -> Result<Option<String>, Trouble> {
+    match result {
+        Ok(()) => Ok(None),
+        Err(e) => e.rejection().map(|no| Some(no.reason.clone())).ok_or_else(|| Trouble::later(&e)),
+    }
+}
+
+/// Everything the rule asks about.
+async fn waiting(
+    tools: &Tools,
+    loan: &Loan,
+    exit: &Transaction,
+    skeleton: &Skeleton,
+    kept: &Kept,
+    family: Option<&Family>,
+    height: u32,
+) -> Result<Waiting, Trouble> {
+    let size = u64::try_from(exit.vsize()).unwrap_or(u64::MAX);
+    let fee = match family {
+        Some(family) => family.fee,
+        None => fee_of(tools, exit, skeleton).await?,
+    };
+    let other = loan.exit.as_ref().map(|exit| &exit.seen.transaction);
+    let other = other.filter(|other| other.compute_txid() != kept.txid && family.is_none());
+    let stands = match other {
+        Some(other) => tools.chain.family(other.compute_txid()).await?,
+        None => None,
+    };
+    let rival = stands.as_ref().map(rival_of);
+    let output = lock(&tools.wallet).output_of(exit).map_or(Amount::ZERO, |(_, out)| out.value);
+    Ok(Waiting {
+        role: loan.role,
+        is_truc: exit.version.0 == 3,
+        blocks: height.saturating_sub(kept.since),
+        estimate: tools.fee_estimate().await?.0,
+        exit: Paid { fee, size },
+        is_relayed: family.is_some(),
+        ours: kept.paid(),
+        theirs: family.and_then(|family| best_of_others(family, kept)),
+        rival,
+        output,
+        reserve: reserve(tools, kept).map(|coin| coin.txout.value),
+        most: loan.worth_of(exit, other.filter(|_| rival.is_some())),
+    })
+}
+
+/// What a transaction pays that no mempool holds: its inputs less its outputs.
+async fn fee_of(tools: &Tools, exit: &Transaction, skeleton: &Skeleton) -> Result<Amount, Trouble> {
+    let mut brought = 0u64;
+    for input in &exit.input {
+        let value = match input.previous_output == skeleton.funding {
+            true => skeleton.funding_value,
+            false => {
+                let coin = tools.chain.coin(input.previous_output).await?;
+                coin.ok_or_else(|| Trouble::later("a coin of the exit is spent"))?.txout.value
+            }
+        };
+        brought = brought.saturating_add(value.to_sat());
+    }
+    let paid = exit.output.iter().map(|out| out.value.to_sat()).fold(0, u64::saturating_add);
+    Ok(Amount::from_sat(brought.saturating_sub(paid)))
+}
+
+/// The best child in the mempool that is not ours.
+fn best_of_others(family: &Family, kept: &Kept) -> Option<Theirs> {
+    let ours = kept.child.as_ref().map(|(child, _)| child.compute_txid());
+    let others = family.children.iter().filter(|child| Some(child.txid) != ours);
+    let rate = |child: &&Child| package_of(child).rate_floor();
+    let best = others.max_by_key(rate)?;
+    Some(Theirs { child: Paid { fee: best.fee, size: best.size }, package: package_of(best) })
+}
+
+fn package_of(child: &Child) -> Paid {
+    Paid { fee: child.package_fee, size: child.package_size }
+}
+
+fn rival_of(family: &Family) -> Rival {
+    let alone = Paid { fee: family.fee, size: family.size };
+    let all = family.children.iter().map(package_of).chain([alone]);
+    let rate = all.map(|paid| paid.fee.to_sat().div_ceil(paid.size.max(1))).max().unwrap_or(0);
+    Rival { fee: family.all, rate }
+}
+
+/// The coin that may be added to a child: the one in it already, or the one set aside.
+fn reserve(tools: &Tools, kept: &Kept) -> Option<Coin> {
+    let used = kept.child.as_ref().and_then(|(child, _)| child.input.get(1)).map(|input| input.previous_output);
+    let wallet = lock(&tools.wallet);
+    match used {
+        Some(used) => wallet.coins().into_iter().find(|coin| coin.outpoint == used && coin.confirmations > 0),
+        None => wallet.reserve_coin(),
+    }
+}
+
+/// Signs a child and keeps it: on disk before it leaves.
+fn sign(tools: &Tools, loan: &Loan, exit: &Transaction, kept: Kept, made: Bump) -> Result<Kept, Trouble> {
+    let beside = if made.with_reserve { reserve(tools, &kept) } else { None };
+    let to = kept.child.as_ref().and_then(|(child, _)| child.output.first()).map(|out| out.script_pubkey.clone());
+    let payment = {
+        let mut wallet = lock(&tools.wallet);
+        let payment = wallet.child(exit, made.fee, beside.as_ref(), to)?;
+        wallet.reserve(&beside.iter().map(|coin| coin.outpoint).collect::<Vec<_>>());
+        payment
+    };
+    let child = Some((payment.transaction, payment.fee.to_sat()));
+    let kept = lock(&tools.exits).keep(loan.id, Kept { child, ..kept }).map_err(Trouble::later)?;
+    tracing::info!(loan = %loan.id, exit = %kept.txid, fee = made.fee.to_sat(), "a child pays for the exit");
+    Ok(kept)
+}
+
+/// Hands the child in, and the exit with it where it is not taken alone.
+async fn hand_in(
+    tools: &Tools,
+    exit: &Transaction,
+    child: &Transaction,
+    is_relayed: bool,
+) -> Result<Option<String>, Trouble> {
+    if tools.chain.transaction(child.compute_txid()).await?.is_some() {
+        return Ok(None);
+    }
+    crash::point("before-package");
+    let result = match is_relayed {
+        true => super::coin::bring_out(tools, child).await,
+        false => tools.chain.submit_package(exit, child).await,
+    };
+    let refused = refusal(result)?;
+    crash::point("after-package");
+    if let Some(why) = &refused {
+        tracing::info!(exit = %exit.compute_txid(), child = %child.compute_txid(), "not taken: {why}");
+    }
+    Ok(refused)
+}

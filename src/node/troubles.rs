@@ -1,0 +1,184 @@
+//! What stands in the way now: each trouble under what it is about, from when it begins until it ends.
+//!
+//! A condition (no bitcoind, an exit that does not relay) is noted and ended by whoever watches it. A job that failed
+//! is tried again every few seconds as long as it is needed: its trouble ends with the next one that succeeds, or when
+//! none comes any more.
+
+use super::core::{Core, AGAIN};
+use super::jobs::{Key, Outcome};
+use super::tools::lock;
+use crate::chain::Health;
+use crate::loan::terms::LoanId;
+use crate::protocol::Loan;
+use bitcoin::Txid;
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+/// How long, in real time, the trouble of a job stands that is not tried again.
+const JOB_STANDS: Duration = AGAIN.saturating_mul(4);
+/// How often, in real time, bitcoind is asked how it is.
+const HEALTH_AGAIN: Duration = AGAIN;
+/// A tip so many blocks below a known height is far below it.
+const FAR_BELOW: u32 = 6;
+/// How bitcoind's own state is filed.
+const BITCOIND: &str = "bitcoind";
+
+/// All that stands.
+#[derive(Debug, Default)]
+pub struct Troubles {
+    standing: BTreeMap<String, Standing>,
+    asked: Option<Instant>,
+}
+
+#[derive(Debug)]
+struct Standing {
+    text: String,
+    /// The end of a job's trouble, if no other comes.
+    until: Option<Instant>,
+}
+
+impl Troubles {
+    /// Notes one; true when it is news.
+    pub fn note(&mut self, about: &str, text: String) -> bool {
+        self.put(about, text, None)
+    }
+
+    fn put(&mut self, about: &str, text: String, until: Option<Instant>) -> bool {
+        let before = self.standing.insert(about.to_owned(), Standing { text: text.clone(), until });
+        before.is_none_or(|before| before.text != text)
+    }
+
+    /// It is over.
+    pub fn remove(&mut self, about: &str) {
+        self.standing.remove(about);
+    }
+
+    /// One sentence each.
+    pub fn sentences(&self) -> impl Iterator<Item = String> + '_ {
+        self.standing.iter().map(|(about, standing)| format!("{about}: {}", standing.text))
+    }
+
+    /// Ends those of jobs that nobody tries any more.
+    fn forget(&mut self, now: Instant) {
+        self.standing.retain(|_, standing| standing.until.is_none_or(|until| until > now));
+    }
+}
+
+/// What a job's failure is filed under; `None` where somebody else tells it.
+fn about_job(key: &Key, loan: Option<&Loan>) -> Option<String> {
+    match key {
+        Key::Loan(id) => Some(format!("loan {id}")),
+        Key::Settle(id) => Some(format!("settling loan {id}")),
+        Key::Broadcast(txid) => {
+            loan.filter(|loan| !is_beside(loan, *txid)).map(|loan| format!("loan {}: transaction {txid}", loan.id))
+        }
+        Key::Exit(_) => loan.map(|loan| format!("bringing out the exit of loan {}", loan.id)),
+        // What strangers can bring about at will is no alarm; what keeps this node from quoting is noted by itself.
+        Key::Peer(_) | Key::Watch(_) | Key::Rotations(_) | Key::Move | Key::Renew | Key::Health | Key::Ask(_) => None,
+    }
+}
+
+/// Is it only one of several spends of the 2-of-2? Where another stands in its place nothing is in the way.
+fn is_beside(loan: &Loan, txid: Txid) -> bool {
+    let seen = loan.exit.as_ref().map(|exit| &exit.seen.transaction);
+    let open = loan.repayment.as_ref().map(|open| &open.transaction);
+    [seen, open].into_iter().flatten().any(|transaction| transaction.compute_txid() == txid)
+}
+
+impl Core {
+    /// Notes what stands in the way, once.
+    pub fn trouble(&mut self, about: &str, text: String) {
+        if self.troubles.note(about, text.clone()) {
+            tracing::warn!("{about}: {text}");
+        }
+    }
+
+    /// A job came to nothing. The log hears of it once.
+    pub(super) fn job_failed(&mut self, key: &Key, about: [u8; 32], text: &str) {
+        let loan = self.loans.get(&LoanId(about));
+        match about_job(key, loan.map(AsRef::as_ref)) {
+            Some(about) => {
+                if self.troubles.put(&about, text.to_owned(), Some(Instant::now() + JOB_STANDS)) {
+                    tracing::warn!("{about}: {text}");
+                }
+            }
+            None => tracing::debug!("{key:?}: {text}"),
+        }
+    }
+
+    /// A job did what it was to.
+    pub(super) fn job_done(&mut self, key: &Key, about: [u8; 32]) {
+        let loan = self.loans.get(&LoanId(about));
+        if let Some(about) = about_job(key, loan.map(AsRef::as_ref)) {
+            self.troubles.remove(&about);
+        }
+    }
+
+    /// Ends what nobody tries any more, and asks bitcoind how it is.
+    pub(super) fn mind_troubles(&mut self) {
+        let now = Instant::now();
+        self.troubles.forget(now);
+        if self.troubles.asked.is_some_and(|asked| now.duration_since(asked) < HEALTH_AGAIN) {
+            return;
+        }
+        let tools = self.tools.clone();
+        if self.spawn(Key::Health, None, [0; 32], async move { Ok(Outcome::Health(tools.chain.health().await?)) }) {
+            self.troubles.asked = Some(now);
+        }
+    }
+
+    /// bitcoind said how it is.
+    pub(super) fn on_health(&mut self, health: Health) {
+        let known = lock(&self.tools.wallet).known_height();
+        match why_behind(health, known) {
+            Some(text) => self.trouble(BITCOIND, text),
+            None => self.troubles.remove(BITCOIND),
+        }
+    }
+}
+
+/// What is wrong with a bitcoind that is not where it should be; `known` is the highest block this node has seen.
+fn why_behind(health: Health, known: u32) -> Option<String> {
+    let Health { blocks, headers, is_initial } = health;
+    let advice = "no loan is settled by what it does not know; wait until it has caught up";
+    if headers > blocks.saturating_add(FAR_BELOW) {
+        return Some(format!("it is at block {blocks} of {headers}: {advice}"));
+    }
+    if known > blocks.saturating_add(FAR_BELOW) {
+        return Some(format!("it is at block {blocks}, and this node has seen block {known}: {advice}"));
+    }
+    is_initial
+        .then(|| format!("it is in its initial download, at block {blocks}, and its newest block is old: {advice}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bitcoind_far_behind_is_told_and_one_a_block_behind_is_not() {
+        let why = |blocks, headers, is_initial, known| why_behind(Health { blocks, headers, is_initial }, known);
+        assert_eq!(why(100, 101, false, 103), None);
+        assert!(why(100, 900_000, true, 0).unwrap().contains("block 100 of 900000"));
+        assert!(why(100, 107, false, 0).is_some());
+        assert!(why(100, 100, false, 107).unwrap().contains("has seen block 107"));
+        assert!(why(100, 100, true, 100).unwrap().contains("initial download"));
+        assert_eq!(why(u32::MAX, u32::MAX, false, u32::MAX), None);
+    }
+
+    #[test]
+    fn a_trouble_is_news_once_and_a_jobs_ends_when_nobody_tries_again() {
+        let mut troubles = Troubles::default();
+        assert!(troubles.note("chain", "away".into()));
+        assert!(!troubles.note("chain", "away".into()));
+        assert!(troubles.note("chain", "far".into()));
+        let now = Instant::now();
+        troubles.put("loan", "no coin".into(), Some(now + JOB_STANDS));
+        troubles.forget(now);
+        assert_eq!(troubles.sentences().collect::<Vec<_>>(), ["chain: far", "loan: no coin"]);
+        troubles.forget(now + JOB_STANDS);
+        assert_eq!(troubles.sentences().collect::<Vec<_>>(), ["chain: far"]);
+        troubles.remove("chain");
+        assert_eq!(troubles.sentences().count(), 0);
+    }
+}

@@ -1,0 +1,95 @@
+//! What stands in the way is in `status` from when it begins until it ends, on a real bitcoind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use bitcoin::Network;
+use hypothec::chain::Chain;
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::node::data::DataFolder;
+use hypothec::node::Running;
+use hypothec::protocol::Stage;
+use hypothec::wallet::{Seed, Wallet};
+use world::{loan, World, HOUR};
+
+async fn troubles(node: &Running) -> String {
+    node.handle.status().await.unwrap().troubles.join("; ")
+}
+
+async fn until_troubles(node: &Running, what: &str, right: impl Fn(&str) -> bool) -> String {
+    until(what, PATIENCE, || async {
+        let troubles = troubles(node).await;
+        right(&troubles).then_some(troubles.clone()).ok_or(troubles)
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bitcoind_in_its_initial_download_or_away_is_told_until_it_is_there() {
+    let mut world = World::new().await;
+    assert_eq!(troubles(&world.borrower).await, "");
+    // Its newest block is two days old when it starts: as one that has to read the chain.
+    world.now = world.now.plus(48 * HOUR).unwrap();
+    let world = world.with_bitcoind(&[]).await;
+    let told = until_troubles(&world.borrower, "the download", |told| told.contains("initial download")).await;
+    assert!(told.starts_with("bitcoind: it is in its initial download, at block "), "{told}");
+    world.bitcoind.mine(1).await.unwrap();
+    until_troubles(&world.borrower, "its end", |told| !told.contains("initial download")).await;
+    // One that has lost a part of the chain, as after a reindex.
+    let gone = world.bitcoind.block_hash(40).await.unwrap();
+    world.bitcoind.invalidate(gone).await.unwrap();
+    until_troubles(&world.borrower, "the lost blocks", |told| told.contains("bitcoind: it is at block 39")).await;
+    world.bitcoind.reconsider(gone).await.unwrap();
+    until_troubles(&world.borrower, "their return", |told| !told.contains("bitcoind: ")).await;
+    let World { bitcoind, borrower, lender, oracle, .. } = world;
+    bitcoind.stop().await.unwrap();
+    until_troubles(&borrower, "bitcoind to be missed", |told| told.starts_with("chain: ")).await;
+    drop((lender, oracle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_and_frees_the_lenders() {
+    let world = World::new().await;
+    let quote = world.quote(300_000, 30).await;
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    world.settle().await;
+    let stage = loan(&world.lender.handle, id).await.stage;
+    assert!(matches!(stage, Stage::Agreed | Stage::Preparing), "{stage:?}");
+    // Another wallet of the same words.
+    let words = DataFolder::open(&world.dir.path().join("borrower")).unwrap().words().unwrap();
+    let seed = Seed::from_mnemonic(&words, Network::Regtest).unwrap();
+    let dir = world.dir.path().join("elsewhere");
+    std::fs::create_dir_all(&dir).unwrap();
+    let mut wallet = Wallet::create_or_load(&dir, &seed, None).unwrap();
+    let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    let mut follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
+    loop {
+        let events = follower.poll().await.unwrap();
+        if events.is_empty() {
+            break;
+        }
+        events.iter().for_each(|event| wallet.apply(event, world.now).unwrap());
+    }
+    let coin = wallet.free_coins()[0].outpoint;
+    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(5);
+    let spent = wallet.spend_to_self(coin, rate, None).unwrap().transaction;
+    chain.broadcast(&spent).await.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    let why = spent.compute_txid().to_string();
+    for node in [&world.borrower, &world.lender] {
+        let reason = until("the negotiation to end", PATIENCE, || async {
+            match loan(&node.handle, id).await.stage {
+                Stage::Cancelled { reason } => Ok(reason),
+                stage => Err(format!("{stage:?}")),
+            }
+        });
+        let reason = reason.await.unwrap();
+        assert!(reason.contains("spent elsewhere"), "{reason}");
+        assert_eq!(node.handle.balance().await.unwrap().reserved_sats, 0);
+    }
+    assert!(
+        matches!(loan(&world.borrower.handle, id).await.stage, Stage::Cancelled { reason } if reason.contains(&why))
+    );
+}
