@@ -399,11 +399,6 @@ impl Loan {
         Some(())
     }
 
-    /// Is there nothing signed yet that the other side could use?
-    pub fn is_negotiating(&self) -> bool {
-        matches!(self.stage, Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered)
-    }
-
     /// Can exits be broadcast: do both sides hold each other's signatures, and is the funding transaction known?
     pub fn is_living(&self) -> bool {
         matches!(self.stage, Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing)
