@@ -24,6 +24,7 @@ use hypothec::protocol::messages::{Borrow, Coin, Fallback, Quote, QuoteRequest, 
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
@@ -42,6 +43,9 @@ pub trait Ground {
     async fn stage(&self, id: LoanId) -> Result<Stage, String>;
 }
 
+/// How long a stranger that hears nothing waits before it says the last thing again, as every node does: the other
+/// side answers one key only so often.
+const AGAIN: Duration = Duration::from_secs(3);
 /// How long anything may take.
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -52,6 +56,7 @@ pub struct Stranger {
     pub peer: PublicKey,
     pub wallet: Wallet,
     events: mpsc::Receiver<PeerEvent>,
+    said: Mutex<Option<Frame>>,
     pub chain: Chain,
     follower: Follower,
     pub oracle: OracleClient,
@@ -97,7 +102,7 @@ impl Stranger {
         let (net, events) = PeerNet::start(identity, Network::Regtest, listen, kinds, Limits::default()).await.unwrap();
         let (url, key) = world.oracle();
         let oracle = OracleClient::new(&url, key).unwrap();
-        Stranger { net, identity, peer, wallet, events, chain, follower, oracle }
+        Stranger { net, identity, peer, wallet, events, said: Mutex::default(), chain, follower, oracle }
     }
 
     /// So many confirmed coins, each enough for one bitcoin of collateral.
@@ -126,14 +131,22 @@ impl Stranger {
 
     pub fn say(&self, message: &Message) {
         let (kind, bytes) = message.write();
-        self.net.send(self.peer, Frame { kind, bytes }).unwrap();
+        let frame = Frame { kind, bytes };
+        use Message::{Accept, Borrow, Offer, Ready, Sign};
+        *self.said.lock().unwrap() =
+            matches!(message, Borrow(_) | Ready(_) | Offer(_) | Accept(_) | Sign(_)).then(|| frame.clone());
+        self.net.send(self.peer, frame).unwrap();
     }
 
     async fn hear<T>(&mut self, what: &str, mut pick: impl FnMut(PeerEvent) -> Option<T>) -> T {
         let listen = async {
             loop {
-                let event = self.events.recv().await.expect("the network lives");
-                if let Some(found) = pick(event) {
+                let Ok(event) = tokio::time::timeout(AGAIN, self.events.recv()).await else {
+                    let again = self.said.lock().unwrap().clone();
+                    again.into_iter().for_each(|frame| self.net.send(self.peer, frame).unwrap());
+                    continue;
+                };
+                if let Some(found) = pick(event.expect("the network lives")) {
                     return found;
                 }
             }

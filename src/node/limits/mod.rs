@@ -23,7 +23,7 @@ pub enum Task {
 
 /// What one key may ask for.
 const QUOTES_EACH: Pace = Pace { burst: 32, per_minute: 30 };
-const WORK_EACH: Pace = Pace { burst: 32, per_minute: 60 };
+const WORK_EACH: Pace = Pace { burst: 64, per_minute: 120 };
 /// What strangers may ask for together, and as much again the peers of open loans.
 const QUOTES_ALL: Pace = Pace { burst: 200, per_minute: 300 };
 const WORK_ALL: Pace = Pace { burst: 100, per_minute: 240 };
@@ -139,7 +139,7 @@ mod tests {
         let start = Instant::now();
         let mut limits = Limits::new(start);
         assert_eq!(taken(&mut limits, 1, Task::Quote, start), 32);
-        assert_eq!(taken(&mut limits, 1, Task::Work, start), 32, "one is not the other");
+        assert_eq!(taken(&mut limits, 1, Task::Work, start), 64, "one is not the other");
         assert_eq!(taken(&mut limits, 2, Task::Quote, start), 32, "another key has its own");
         assert_eq!(taken(&mut limits, 1, Task::Quote, start + Duration::from_secs(60)), 30);
     }
@@ -163,7 +163,7 @@ mod tests {
         for peer in 0..500 {
             taken(&mut limits, peer, Task::Work, start);
         }
-        assert_eq!(taken(&mut limits, 9_999, Task::Work, start), 32);
+        assert_eq!(taken(&mut limits, 9_999, Task::Work, start), 64);
         limits.set_partners(HashSet::new());
         assert_eq!(taken(&mut limits, 9_999, Task::Work, start), 0);
     }
