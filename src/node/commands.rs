@@ -186,6 +186,13 @@ impl Core {
 
     fn set_policy(&mut self, policy: Policy) -> Result<Policy, ErrorView> {
         policy.validate_with(&self.tools.operators()).map_err(|e| error(ErrorCode::BadRequest, e))?;
+        if let Some(unknown) = self.tools.unknown_of(&policy.oracles) {
+            let text = format!(
+                "policy.oracles: this node has no oracle {unknown}, and would quote nothing that rests on it: \
+                 `hypothec oracle add URL --pubkey {unknown}` first"
+            );
+            return Err(error(ErrorCode::BadRequest, text));
+        }
         let bytes = serde_json::to_vec(&policy).map_err(|e| error(ErrorCode::Internal, e))?;
         let store = self.tools.store.clone();
         tokio::task::block_in_place(|| store.put(POLICY, &bytes)).map_err(|e| error(ErrorCode::Internal, e))?;

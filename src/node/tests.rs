@@ -1,5 +1,6 @@
 //! The loop itself, on a real bitcoind: what must not end it, and what must never reach the disk.
 
+use super::commands::POLICY;
 use super::config::{Choices, Config};
 use super::core::Core;
 use super::data::{new_words, DataFolder};
@@ -148,16 +149,25 @@ async fn events_keep_their_numbers_over_restarts_and_what_a_crash_left_untold_is
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_needs_a_person_is_said_again_after_a_restart() {
+async fn a_policy_on_an_oracle_nobody_added_is_refused_and_one_of_before_is_said_again_after_a_restart() {
     let bench = Bench::new().await;
-    for turn in 0..2 {
+    let Opened { core, peers } = bench.core().await;
+    let store = core.tools.store.clone();
+    let run = run(core, peers);
+    assert_eq!(run.handle.status().await.unwrap().attention, []);
+    let policy = Policy { oracles: vec![xonly(3)], ..Policy::default() };
+    let refused = run.handle.set_policy(policy.clone()).await.unwrap_err();
+    let remedy = format!("`hypothec oracle add URL --pubkey {}` first", xonly(3));
+    assert!(refused.code == "bad_request" && refused.message.contains(&remedy), "{refused:?}");
+    assert_eq!(run.handle.status().await.unwrap().attention, [], "nothing of it is kept");
+    // A node of before took it.
+    store.put(POLICY, &serde_json::to_vec(&policy).unwrap()).unwrap();
+    drop(store);
+    run.stop.send_replace(true);
+    run.ended.await.unwrap().unwrap();
+    for _ in 0..2 {
         let Opened { core, peers } = bench.core().await;
-        let run = run(core, peers);
-        if turn == 0 {
-            assert_eq!(run.handle.status().await.unwrap().attention, []);
-            let policy = Policy { oracles: vec![xonly(3)], ..Policy::default() };
-            run.handle.set_policy(policy).await.unwrap();
-        }
+        let run = self::run(core, peers);
         let list = run.handle.status().await.unwrap().attention;
         let abouts: Vec<&str> = list.iter().map(|one| one.about.split(' ').next().unwrap()).collect();
         assert_eq!(abouts, ["coins", "policy"], "{list:#?}");

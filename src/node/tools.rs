@@ -194,6 +194,12 @@ impl Tools {
         self.known(key, |oracle| oracle.watch.clone())
     }
 
+    /// The first of these oracles that this node was never told how to reach.
+    pub fn unknown_of(&self, keys: &[XOnlyPublicKey]) -> Option<XOnlyPublicKey> {
+        let known = lock(&self.oracles);
+        keys.iter().find(|key| !known.contains_key(*key)).copied()
+    }
+
     fn known<T>(&self, key: &XOnlyPublicKey, pick: impl FnOnce(&Oracle) -> T) -> Result<T, Trouble> {
         lock(&self.oracles).get(key).map(pick).ok_or_else(|| {
             Trouble::refuse(

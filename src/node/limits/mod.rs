@@ -26,7 +26,7 @@ const QUOTES_EACH: Pace = Pace { burst: 32, per_minute: 30 };
 const WORK_EACH: Pace = Pace { burst: 64, per_minute: 120 };
 /// What strangers may ask for together, and as much again the peers of open loans.
 const QUOTES_ALL: Pace = Pace { burst: 200, per_minute: 300 };
-const WORK_ALL: Pace = Pace { burst: 100, per_minute: 240 };
+const WORK_ALL: Pace = Pace { burst: 130, per_minute: 240 };
 
 /// All counts.
 #[derive(Debug)]
@@ -175,7 +175,7 @@ mod tests {
         for _ in 0..10_000 {
             limits.take(key(1), Task::Work, start);
         }
-        assert_eq!(taken(&mut limits, 2, Task::Work, start), 32);
+        assert_eq!(taken(&mut limits, 2, Task::Work, start), 64);
     }
 
     #[test]
