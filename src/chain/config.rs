@@ -134,6 +134,7 @@ mod tests {
         assert_eq!(bounds.bound(Some(rate(20)), rate(30)), rate(30));
         assert_eq!(bounds.bound(Some(rate(900)), rate(1)), rate(50));
         let cap = FeeBounds::default().cap;
+        assert_eq!(FeeBounds::default().bound(Some(rate(90_000)), rate(1)), cap);
         println!("bound false-estimate {} sat/vB", cap.to_sat_per_vb_ceil());
     }
 

@@ -265,7 +265,7 @@ async fn a_relay_that_lies_is_dropped_and_named() {
         ("a very long message", vec![format!("[\"NOTICE\",\"{}\"]", "x".repeat(70_000))], "longer than 65536"),
     ];
     let (_relay, honest) = relay_with(vec![announced(fixing(3)), attested(fixing(3), 798_765)]).await;
-    println!("bound lying-relay 1 note of {} kinds of lie, then it is asked no more", lies.len());
+    let kinds = lies.len();
     for (what, texts, why) in lies {
         let url = liar(texts).await;
         let client = client(&[DARK, &url, &honest]);
@@ -279,6 +279,7 @@ async fn a_relay_that_lies_is_dropped_and_named() {
         );
         assert!(dropped[0].contains(why) && dropped[0].contains("Add the oracle again"), "{what}: {dropped:?}");
     }
+    println!("bound lying-relay 1 note of {kinds} kinds of lie, then it is asked no more");
     // A relay that lies is dropped even where nobody else is left; whoever asks is told what is missing.
     let url = liar(vec![served(&unsigned)]).await;
     let client = client(&[DARK, &url]);
