@@ -133,7 +133,7 @@ fn level(day: &str, level: u32) -> Value {
 
 fn loan() -> Value {
     json!({
-        "loan_id": LOAN, "role": "borrower", "peer": KEY, "stage": "active",
+        "loan_id": LOAN, "role": "borrower", "peer": KEY, "stage": "active", "cancelled_because": null,
         "principal_sats": 50_000_000, "principal_cents": 5_000_000, "collateral_sats": 100_000_000, "apr_bp": 1_000,
         "start": 1_584_007_200, "due": 1_591_783_200, "days_left": 90, "owed_now_cents": 5_019_179,
         "owed_at_due_cents": 5_123_288, "price_cents": 8_000_000, "ltv_bp": 6_270, "margin": "warning",
@@ -317,8 +317,8 @@ fn a_wrong_amount_is_told_its_field_its_value_and_what_would_be_right() {
         (quote("50000", "1.123456789", "90"), "--collateral", "1.123456789", "sat is the smallest"),
         (quote("50000", "21000001", "90"), "--collateral", "21000001", "never be more than 21000000"),
         (quote("50000", "1", "0"), "--term", "0", "at least one"),
-        (bad(&["borrow", "1a2b"]), "<QUOTE>", "1a2b", "64 lower-case hex digits"),
-        (bad(&["loan", "show", "xyz"]), "<LOAN>", "xyz", "first 4 of 64"),
+        (bad(&["borrow", "xyz"]), "<QUOTE>", "xyz", "its first 4 digits"),
+        (bad(&["loan", "show", "xyz"]), "<LOAN>", "xyz", "its first 4 digits"),
         (bad(&["peer", "connect", "02ab@x:1"]), "<ADDRESS>", "02ab", "66 hex digits"),
         (bad(&["oracle", "add", "127.0.0.1:3939"]), "<URL>", "127.0.0.1:3939", "http://"),
         (bad(&["wallet", "send", "bcrt1q", "1e3"]), "[AMOUNT]", "1e3", "for example 1.25"),
@@ -392,7 +392,7 @@ fn a_loan_answers_what_a_person_asks() {
     }
     assert_eq!(stand.json(&["loan", "show", LOAN]), loan());
     let list = stand.good(&["loan", "list"]);
-    assert!(list.contains("d01e2a315845") && list.contains("active") && list.contains("warning"), "{list}");
+    assert!(list.contains("d01e2a31…f2d0") && list.contains("active") && list.contains("warning"), "{list}");
     assert_eq!(stand.json(&["loan", "list"]), json!([loan()]));
     assert!(stand.bad(&["loan", "show", "ffff"]).contains("no loan begins so"));
 }
@@ -424,7 +424,8 @@ fn a_loan_that_ended_says_how() {
         "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 18_200_000,
     });
     let mut cancelled = loan();
-    cancelled["stage"] = json!({ "cancelled": { "reason": "the lender went away" } });
+    cancelled["stage"] = json!("cancelled");
+    cancelled["cancelled_because"] = json!("the lender went away");
     cancelled["loan_id"] = json!(TXID);
     let stand = Stand::new(vec![
         ("GET /v1/loans", json!([ended, cancelled])),
@@ -437,6 +438,43 @@ fn a_loan_that_ended_says_how() {
     assert!(!text.contains("owed today") && !text.contains("Next:"), "{text}");
     let list = stand.good(&["loan", "list"]);
     assert!(list.contains("liquidated") && list.contains("cancelled"), "{list}");
+}
+
+#[test]
+fn whatever_has_an_id_is_named_by_any_beginning_of_it_or_by_its_short_form() {
+    let peer = json!({ "node_id": KEY, "address": format!("{KEY}@127.0.0.1:9810"), "connected": true });
+    let unheard = json!({ "pubkey": ORACLE, "url": "http://127.0.0.1:3939", "spot_cents": null, "spot_at": null,
+        "trouble": null });
+    let policy = serde_json::to_value(hypothec::loan::policy::Policy::default()).unwrap();
+    let of_loan = json!({ "number": 1, "at": 1_584_007_200, "loan_id": LOAN, "event": "closed", "text": "final" });
+    let of_another = json!({ "number": 2, "at": 1_584_007_200, "loan_id": TXID, "event": "closed", "text": "final" });
+    let stand = Stand::new(vec![
+        ("GET /v1/quotes", json!([quote()])),
+        ("POST /v1/quotes", quote()),
+        ("GET /v1/loans", json!([loan()])),
+        ("POST /v1/loans", loan()),
+        ("GET /v1/peers", json!([peer])),
+        ("GET /v1/oracles", json!([unheard])),
+        ("GET /v1/policy", policy.clone()),
+        ("PUT /v1/policy", policy),
+        ("GET /v1/events?after=0&wait=0", json!([of_loan, of_another])),
+        ("GET /v1/events?after=2&wait=0", json!([])),
+    ]);
+    for quote in ["d01e", "D01E2A", "d01e2a31…f2d0", "d01e2a31...f2d0", LOAN] {
+        stand.good(&["borrow", quote]);
+        assert_eq!(stand.asked().last().unwrap(), &("POST /v1/loans".to_owned(), json!({ "quote": LOAN })), "{quote}");
+    }
+    assert!(stand.bad(&["borrow", "ffff"]).contains("no quote begins so"));
+    for lender in ["0279", "0279be66…1798"] {
+        stand.good(&["quote", "--lender", lender, "--principal", "5", "--collateral", "1", "--term", "9"]);
+        assert_eq!(stand.asked().last().unwrap().1["lender"], format!("{KEY}@127.0.0.1:9810"), "{lender}");
+    }
+    for oracle in ["79be", "79be667e…1798", ORACLE] {
+        stand.good(&["policy", "set", "--add-oracle", oracle]);
+        assert_eq!(stand.asked().last().unwrap().1["oracles"], json!([ORACLE]), "{oracle}");
+    }
+    let shown = stand.good(&["events", "--loan", "d01e"]);
+    assert!(shown.contains("    1  ") && !shown.contains("    2  "), "{shown}");
 }
 
 #[test]

@@ -198,7 +198,7 @@ async fn a_quote_taken_that_the_lender_can_refuse_by_itself_makes_it_download_no
     stranger.borrow(&quoted.terms, coins[0]);
     until("the loan to begin", Duration::from_secs(20), || async {
         let loan = world.lender.handle.loan(quoted.terms.id()).await.map_err(|error| error.message)?;
-        (!matches!(loan.stage, Stage::Cancelled { .. })).then_some(()).ok_or_else(|| format!("{loan:#?}"))
+        (!matches!(loan.stage, Stage::Cancelled)).then_some(()).ok_or_else(|| format!("{loan:#?}"))
     })
     .await
     .unwrap();

@@ -50,7 +50,7 @@ fn txid_of(transaction: &bitcoin::Transaction) -> bitcoin::Txid {
 }
 
 fn is_cancelled(loan: &LoanView) -> bool {
-    matches!(loan.stage, Stage::Cancelled { .. })
+    matches!(loan.stage, Stage::Cancelled)
 }
 
 /// Time moves on while somebody may still be waiting for an answer.

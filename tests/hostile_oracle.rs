@@ -159,10 +159,8 @@ async fn nonces_that_change_between_quote_and_signing_end_the_negotiation_before
         if world.bitcoind.mempool_len().await.unwrap() > 0 {
             world.bitcoind.mine(1).await.unwrap();
         }
-        match world.borrower.handle.loan(id).await.unwrap().stage {
-            Stage::Cancelled { reason } => Ok(reason),
-            other => Err(format!("{other:?}")),
-        }
+        let loan = world.borrower.handle.loan(id).await.unwrap();
+        loan.cancelled_because.ok_or_else(|| loan.stage.to_string())
     });
     assert!(reason.await.unwrap().contains("contract_info"));
     assert_eq!(world.borrower.handle.balance().await.unwrap().reserved_sats, 0);

@@ -87,6 +87,44 @@ const IMPURE: &[&str] = &[
 ];
 /// What no file says.
 const NEVER: &[&str] = &["todo!(", "unimplemented!(", "dbg!(", "unsafe {", "unsafe fn", "#[ignore"];
+/// Rust's own way to write a value, which no person is shown: what follows in braces may end so where it is a text, which
+/// is then in quotes with whatever is odd in it escaped.
+const QUOTED: &[&str] = &[
+    "text",
+    "url",
+    "key",
+    "host",
+    "port",
+    "name",
+    "corner",
+    "user",
+    "found",
+    "right",
+    "outcome",
+    "first",
+    "second",
+    "began",
+    "column",
+    "at",
+    "line",
+    "reference",
+    "tag",
+    "asked",
+    "other",
+    "0",
+];
+/// And lines that write a value so, each with the reason.
+const DEBUGGED: &[(&str, &str, &str)] = &[
+    ("src/node/commands.rs", "address {:?} cannot be read", "a text, in quotes"),
+    ("src/node/config.rs", "format!(\"{:?}\", text.chars()", "a text, in quotes"),
+    ("src/chain/config.rs", "fmt::Debug::fmt(self, f)", "written by hand, for people"),
+    ("src/demo/party.rs", "cookie = {:?}", "a path in a file of TOML"),
+    ("oracle/src/price/bars.rs", "{:?} is not dollars", "a text, in quotes"),
+    ("oracle/src/price/bars.rs", "{:?} is too large", "a text, in quotes"),
+    ("oracle/src/daemon/journal.rs", "begins with {:?}, not with", "a text, in quotes"),
+    ("oracle/src/daemon/http/bundles.rs", "format!(\"{parts:?}\").as_bytes()", "hashed, never shown"),
+    ("oracle/src/daemon/commands/audit.rs", "the oracle's feed is {:?}", "a text, in quotes"),
+];
 /// Above this a file holds two things.
 const LINES: usize = 650;
 
@@ -244,6 +282,36 @@ fn every_room_has_a_door_sign() {
         let text = fs::read_to_string(&door).unwrap();
         assert!(text.starts_with("//!"), "{} says nothing at the door", door.display());
     }
+}
+
+/// What stands before `:?}` or `:#?}` in a line: the name in each pair of braces.
+fn debugged(line: &str) -> Vec<&str> {
+    let ends = line.match_indices(":?}").chain(line.match_indices(":#?}"));
+    ends.map(|(end, _)| line[..end].rsplit('{').next().unwrap_or_default()).collect()
+}
+
+#[test]
+fn no_person_is_shown_a_value_as_rust_writes_it() {
+    let for_tests = ["tests", "conformance.rs", "kill.rs", "postgres_tests.rs", "fixtures.rs"];
+    let (mut wrong, mut used) = (Vec::new(), vec![false; DEBUGGED.len()]);
+    for (path, text) in sources("src").into_iter().chain(sources("oracle/src")) {
+        let inside = path.strip_prefix(env!("CARGO_MANIFEST_DIR")).unwrap();
+        if inside.iter().any(|part| for_tests.iter().any(|name| part == *name)) {
+            continue;
+        }
+        for (number, line) in code(&text) {
+            let told = line.contains("Debug::fmt(self") || !debugged(line).iter().all(|name| QUOTED.contains(name));
+            let allowed = |(file, part, _): &(&str, &str, &str)| inside.ends_with(file) && line.contains(part);
+            match DEBUGGED.iter().position(allowed) {
+                Some(row) => used[row] = true,
+                None if told => wrong.push(format!("{}:{number}: {}", inside.display(), line.trim())),
+                None => {}
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "a `Display` is missing, or a reason in DEBUGGED:\n{}", wrong.join("\n"));
+    let unused: Vec<_> = DEBUGGED.iter().zip(used).filter(|(_, used)| !used).map(|(row, _)| row).collect();
+    assert!(unused.is_empty(), "nothing is written so any more: {unused:?}");
 }
 
 /// The programs of `.ci/programs`, each with who starts it.

@@ -80,16 +80,13 @@ async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_an
     let why = spent.compute_txid().to_string();
     for node in [&world.borrower, &world.lender] {
         let reason = until("the negotiation to end", PATIENCE, || async {
-            match loan(&node.handle, id).await.stage {
-                Stage::Cancelled { reason } => Ok(reason),
-                stage => Err(format!("{stage:?}")),
-            }
+            let loan = loan(&node.handle, id).await;
+            loan.cancelled_because.ok_or_else(|| loan.stage.to_string())
         });
         let reason = reason.await.unwrap();
         assert!(reason.contains("spent elsewhere"), "{reason}");
         assert_eq!(node.handle.balance().await.unwrap().reserved_sats, 0);
     }
-    assert!(
-        matches!(loan(&world.borrower.handle, id).await.stage, Stage::Cancelled { reason } if reason.contains(&why))
-    );
+    let told = loan(&world.borrower.handle, id).await.cancelled_because;
+    assert!(told.is_some_and(|reason| reason.contains(&why)));
 }

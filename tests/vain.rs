@@ -35,7 +35,7 @@ async fn quoted(stranger: &mut Stranger) -> Quote {
 /// The lender's negotiations that go on.
 async fn living(world: &World) -> Vec<LoanId> {
     let loans = world.lender.handle.loans().await.unwrap();
-    let is_over = |stage: &Stage| matches!(stage, Stage::Cancelled { .. });
+    let is_over = |stage: &Stage| matches!(stage, Stage::Cancelled);
     loans.iter().filter(|loan| !is_over(&loan.stage)).map(|loan| loan.loan_id).collect()
 }
 

@@ -58,6 +58,12 @@ impl PaymentWord {
     }
 }
 
+impl fmt::Display for PaymentWord {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.text())
+    }
+}
+
 /// Something an oracle may attest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Event {

@@ -71,7 +71,15 @@ pub fn verify_announcement(
         return Err(VerifyError::Field { event: id, field: "maturity", found });
     }
     if announced.event_descriptor != right.event_descriptor {
-        let found = shortened(&format!("{:?}", announced.event_descriptor));
+        let found = match &announced.event_descriptor {
+            EventDescriptor::EnumEvent(outcomes) => {
+                format!("one of {}", shortened(&outcomes.outcomes.join(", ")))
+            }
+            EventDescriptor::DigitDecompositionEvent(digits) => {
+                let (sign, unit) = (if digits.is_signed { "signed " } else { "" }, shortened(&digits.unit));
+                format!("{} {sign}digits to base {} in {unit}", digits.nb_digits, digits.base)
+            }
+        };
         return Err(VerifyError::Field { event: id, field: "descriptor", found });
     }
     let nonces = usize::from(nonce_count(event));

@@ -32,6 +32,12 @@ impl fmt::Debug for Auth {
     }
 }
 
+impl fmt::Display for Auth {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
 /// The fee rates this node is willing to use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FeeBounds {

@@ -182,7 +182,7 @@ impl Line {
         };
         match error {
             simple_http::Error::HttpErrorCode(401 | 403) => {
-                Error::Unauthorised { url: self.url.clone(), credentials: format!("{:?}", self.auth) }
+                Error::Unauthorised { url: self.url.clone(), credentials: self.auth.to_string() }
             }
             simple_http::Error::SocketError(e)
                 if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) =>

@@ -2,7 +2,8 @@
 
 use super::line::Place;
 use super::show;
-use crate::api::views::{BorrowRequest, LoanId, LoanView};
+use super::which::{named, Named};
+use crate::api::views::{BorrowRequest, LoanView};
 use clap::Args;
 
 /// Take a quote: the two nodes sign the contract and fund it by themselves
@@ -11,13 +12,15 @@ use clap::Args;
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = "Example:\n  hypothec borrow <the id that quote ended with>")]
 pub(super) struct Borrow {
-    /// The quote's id
-    quote: LoanId,
+    /// Its id, the beginning of it, or its short form as `quote` prints it, 1a2b3c4d…9f0e
+    #[arg(value_name = "QUOTE", value_parser = named)]
+    quote: Named,
 }
 
 impl Borrow {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
-        let loan: LoanView = place.client()?.post("/v1/loans", &BorrowRequest { quote: self.quote }).await?;
+        let quote = self.quote.quote(place).await?;
+        let loan: LoanView = place.client()?.post("/v1/loans", &BorrowRequest { quote }).await?;
         place.out().say(&loan, |loan| {
             let (again, text) = (place.again(), show::loan(loan, &place.again()));
             match show::stage_word(&loan.stage) {

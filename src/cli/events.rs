@@ -4,6 +4,7 @@ use super::amount::short;
 use super::client::Refused;
 use super::line::Place;
 use super::out::second;
+use super::which::{named, Named};
 use crate::api::views::{ErrorCode, EventView};
 use clap::Args;
 use std::time::Duration;
@@ -17,8 +18,10 @@ const AGAIN: Duration = Duration::from_secs(1);
 ///
 /// Numbers go on when the node is started again: keep the last one you have seen and ask for what came after it.
 #[derive(Debug, Args)]
-#[command(after_help = "Examples:\n  hypothec events\n  hypothec events --after 17\n  hypothec events --follow\n  \
-    hypothec events --follow --json | jq -c '[.number, .event, .price_cents, .ltv_bp]'      one JSON document a line")]
+#[command(
+    after_help = "Examples:\n  hypothec events\n  hypothec events --after 17\n  hypothec events --follow\n  hypothec events --loan 1a2b\n  \
+    hypothec events --follow --json | jq -c '[.number, .event, .price_cents, .ltv_bp]'      one JSON document a line"
+)]
 pub(super) struct Events {
     /// Keep waiting for more, also while the node is started again
     #[arg(long)]
@@ -26,6 +29,9 @@ pub(super) struct Events {
     /// Only events after this number
     #[arg(long, value_name = "NUMBER", default_value_t = 0, value_parser = number)]
     after: u64,
+    /// Only of this loan: its id, the beginning of it, or its short form
+    #[arg(long, value_name = "LOAN", value_parser = named)]
+    loan: Option<Named>,
 }
 
 /// An event's number.
@@ -35,6 +41,10 @@ fn number(text: &str) -> Result<u64, String> {
 
 impl Events {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        let loan = match &self.loan {
+            Some(named) => Some(named.loan(place).await?),
+            None => None,
+        };
         let mut after = self.after;
         let mut wait = 0;
         let (mut reached, mut away) = (false, false);
@@ -54,7 +64,9 @@ impl Events {
             };
             (reached, away) = (true, false);
             for event in &events {
-                place.out().line(event, text)?;
+                if loan.is_none() || event.loan_id == loan {
+                    place.out().line(event, text)?;
+                }
                 after = after.max(event.number);
             }
             if !self.follow && events.is_empty() {

@@ -1,5 +1,6 @@
 //! `hypothec loan`: the loans of this node, on either side.
 
+use super::amount::short;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
 use super::out::{moment, sats, usd, Grid};
@@ -88,7 +89,7 @@ impl Loan {
                 }
                 let loan: LoanView = client.act(&format!("/v1/loans/{id}/cancel")).await?;
                 let done = match loan.stage {
-                    Stage::Cancelled { .. } => "The loan is given up.\n\n",
+                    Stage::Cancelled => "The loan is given up.\n\n",
                     _ => "Your coin is being taken back; once that is in a block, the loan can never be.\n\n",
                 };
                 (loan, done)
@@ -132,12 +133,12 @@ fn list(loans: &[LoanView], again: &str) -> String {
     let mut grid =
         Grid::new(["loan", "we are", "stands", "principal", "collateral", "owed today", "ltv", "due", "margin"]);
     for loan in loans {
-        let id: String = loan.loan_id.to_string().chars().take(12).collect();
-        let ended = loan.ended.as_ref().and_then(|ended| ended.exit).map(show::exit_word);
+        let id = short(&loan.loan_id.to_string());
+        let ended = loan.ended.as_ref().and_then(|ended| ended.exit).map(|exit| exit.to_string());
         grid.row([
             id,
             loan.role.to_string(),
-            ended.unwrap_or(show::stage_word(&loan.stage)).to_owned(),
+            ended.unwrap_or(show::stage_word(&loan.stage).to_owned()),
             usd(loan.principal_cents),
             sats(loan.collateral_sats),
             if loan.ended.is_none() && !is_cancelled(loan) { usd(loan.owed_now_cents) } else { "–".into() },
@@ -153,5 +154,5 @@ fn list(loans: &[LoanView], again: &str) -> String {
 }
 
 fn is_cancelled(loan: &LoanView) -> bool {
-    matches!(loan.stage, Stage::Cancelled { .. })
+    matches!(loan.stage, Stage::Cancelled)
 }

@@ -2,8 +2,8 @@
 
 use super::amount::{days, dollars, line, percent};
 use super::line::Place;
-use super::oracle::key;
 use super::out::{usd, Grid};
+use super::which::{named, Named};
 use crate::api::views::PolicyView;
 use crate::loan::policy::Approval;
 use crate::loan::rate::{AprCurve, Point};
@@ -69,12 +69,12 @@ pub(super) struct Changes {
     /// The most that may be lent out at once, in dollars
     #[arg(long, value_name = "USD", value_parser = dollars)]
     exposure_max: Option<Cents>,
-    /// Trust this oracle with a loan, too
-    #[arg(long, value_name = "KEY", value_parser = key)]
-    add_oracle: Vec<XOnlyPublicKey>,
-    /// Trust this oracle no longer
-    #[arg(long, value_name = "KEY", value_parser = key)]
-    remove_oracle: Vec<XOnlyPublicKey>,
+    /// Trust this oracle with a loan, too: its key, or a beginning of it where `oracle list` has it
+    #[arg(long, value_name = "KEY", value_parser = named)]
+    add_oracle: Vec<Named>,
+    /// Trust this oracle no longer: its key, or a beginning of it
+    #[arg(long, value_name = "KEY", value_parser = named)]
+    remove_oracle: Vec<Named>,
     /// How many oracles must agree: with 1 a loan rests on one of those trusted, with more on all of them together
     #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(1..=5))]
     threshold: Option<u8>,
@@ -131,7 +131,11 @@ impl Policy {
         match self {
             Policy::Show => place.out().say(&before, |policy| text(policy, &place.again())),
             Policy::Set(set) => {
-                let wanted = set.apply(before.clone())?;
+                let mut added = Vec::new();
+                for named in &set.changes.add_oracle {
+                    added.push(named.oracle(place).await?);
+                }
+                let wanted = set.apply(before.clone(), &added)?;
                 wanted.validate().map_err(|error| anyhow::anyhow!("policy: {error}"))?;
                 let now: PolicyView = client.put("/v1/policy", &wanted).await?;
                 let said = if now == before { "The policy was so already." } else { "The policy is changed." };
@@ -142,8 +146,9 @@ impl Policy {
 }
 
 impl Set {
-    fn apply(self, policy: PolicyView) -> anyhow::Result<PolicyView> {
-        let Some(path) = self.file else { return self.changes.apply(policy) };
+    /// `added` are the keys that `--add-oracle` means.
+    fn apply(self, policy: PolicyView, added: &[XOnlyPublicKey]) -> anyhow::Result<PolicyView> {
+        let Some(path) = self.file else { return self.changes.apply(policy, added) };
         let reading = || format!("policy file {}", path.display());
         let size = std::fs::metadata(&path).with_context(reading)?.len();
         if size > LARGEST {
@@ -155,7 +160,7 @@ impl Set {
 }
 
 impl Changes {
-    fn apply(self, mut policy: PolicyView) -> anyhow::Result<PolicyView> {
+    fn apply(self, mut policy: PolicyView, added: &[XOnlyPublicKey]) -> anyhow::Result<PolicyView> {
         if self == Changes::default() {
             bail!("policy: nothing to change was named; see `hypothec policy set --help`");
         }
@@ -165,15 +170,14 @@ impl Changes {
         replace(&mut policy.days_max, self.days_max.map(Days));
         replace(&mut policy.initial_ltv_max, self.ltv_max.map(BasisPoints));
         replace(&mut policy.exposure_max, self.exposure_max);
-        for oracle in self.remove_oracle {
-            if !policy.oracles.contains(&oracle) {
-                bail!("--remove-oracle {oracle}: the policy does not name it; see `hypothec policy show`");
-            }
+        for named in self.remove_oracle {
+            let oracle = named.one_of("oracle", policy.oracles.iter().copied(), "hypothec policy show");
+            let oracle = oracle.context("--remove-oracle: the policy does not name it")?;
             policy.oracles.retain(|known| *known != oracle);
         }
-        for oracle in self.add_oracle {
-            if !policy.oracles.contains(&oracle) {
-                policy.oracles.push(oracle);
+        for oracle in added {
+            if !policy.oracles.contains(oracle) {
+                policy.oracles.push(*oracle);
             }
         }
         replace(&mut policy.threshold, self.threshold);
@@ -257,7 +261,9 @@ mod tests {
 
     fn set(args: &str) -> anyhow::Result<PolicyView> {
         let line = Line::try_parse_from(std::iter::once("set").chain(args.split_whitespace()))?;
-        line.set.apply(PolicyView::default())
+        let full = line.set.changes.add_oracle.iter().map(|named| named.to_string().parse().unwrap());
+        let added: Vec<XOnlyPublicKey> = full.collect();
+        line.set.apply(PolicyView::default(), &added)
     }
 
     #[test]

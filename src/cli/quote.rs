@@ -4,8 +4,10 @@ use super::amount::{bitcoins, days, dollars, peer};
 use super::line::Place;
 use super::out::{both, count, date, item, moment, sats, usd, Grid};
 use super::show;
+use super::which::{named, Named};
 use crate::api::views::{GapView, QuoteRequest, QuoteView, SpreadView};
 use crate::loan::units::{BasisPoints, WHOLE};
+use anyhow::Context;
 use bitcoin::Amount;
 use clap::Args;
 use hypothec_oracle::units::Cents;
@@ -20,9 +22,9 @@ const LEVELS_SHOWN: usize = 7;
   hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 50000 --collateral 1 --term 90
   hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 499.50 --collateral 1000000sat --term 30")]
 pub(super) struct Quote {
-    /// The lender, as its `status` shows it: pubkey@host:port
-    #[arg(long, value_name = "PUBKEY@HOST:PORT", value_parser = peer)]
-    lender: String,
+    /// The lender, as its `status` shows it; of a known peer, its key or a beginning of it
+    #[arg(long, value_name = "PUBKEY@HOST:PORT", value_parser = lender)]
+    lender: Lender,
     /// Dollars wanted, at most two decimals
     #[arg(long, value_name = "USD", value_parser = dollars)]
     principal: Cents,
@@ -34,10 +36,39 @@ pub(super) struct Quote {
     term: u32,
 }
 
+/// A lender as somebody types it.
+#[derive(Clone, Debug)]
+enum Lender {
+    /// Where it is.
+    At(String),
+    /// One that is known.
+    Known(Named),
+}
+
+fn lender(text: &str) -> Result<Lender, String> {
+    match (text.contains('@'), named(text)) {
+        (false, Ok(known)) => Ok(Lender::Known(known)),
+        _ => peer(text).map(Lender::At),
+    }
+}
+
+impl Lender {
+    async fn address(self, place: &Place) -> anyhow::Result<String> {
+        let known = match self {
+            Lender::At(address) => return Ok(address),
+            Lender::Known(named) => named.peer(place).await?,
+        };
+        let key = known.node_id;
+        known
+            .address
+            .with_context(|| format!("lender {key}: it dials us, and no address of it is known; write {key}@host:port"))
+    }
+}
+
 impl Quote {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         let request = QuoteRequest {
-            lender: self.lender,
+            lender: self.lender.address(place).await?,
             principal_cents: self.principal.0,
             collateral_sats: self.collateral.to_sat(),
             days: self.term,

@@ -5,8 +5,8 @@ use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, OracleW
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
-pub fn stage(stage: &Stage, role: Role) -> String {
-    match (stage, role) {
+pub fn stage(loan: &LoanView) -> String {
+    match (loan.stage, loan.role) {
         (Stage::Agreed, Role::Borrower) => "terms agreed; the lender prepares its coin".into(),
         (Stage::Agreed | Stage::Preparing, _) => "terms agreed; the lender's coin has to confirm".into(),
         (Stage::Ready, _) => "the lender is ready and waits for the contract's offer".into(),
@@ -18,7 +18,10 @@ pub fn stage(stage: &Stage, role: Role) -> String {
         (Stage::Active, _) => "active".into(),
         (Stage::Closing, _) => "ending: a transaction that ends it is out, not yet final".into(),
         (Stage::Closed, _) => "ended".into(),
-        (Stage::Cancelled { reason }, _) => format!("cancelled: {reason}"),
+        (Stage::Cancelled, _) => match &loan.cancelled_because {
+            Some(reason) => format!("cancelled: {reason}"),
+            None => "cancelled".into(),
+        },
     }
 }
 
@@ -33,19 +36,7 @@ pub fn stage_word(stage: &Stage) -> &'static str {
         Stage::Active => "active",
         Stage::Closing => "ending",
         Stage::Closed => "ended",
-        Stage::Cancelled { .. } => "cancelled",
-    }
-}
-
-/// What an exit is, in one word, for tables.
-pub fn exit_word(exit: Exit) -> &'static str {
-    match exit {
-        Exit::Repaid => "repaid",
-        Exit::Receipt => "receipt",
-        Exit::Liquidated => "liquidated",
-        Exit::Matured => "matured",
-        Exit::FellBack => "fallback",
-        Exit::Refunded => "refunded",
+        Stage::Cancelled => "cancelled",
     }
 }
 
@@ -92,12 +83,12 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
     row("loan", loan.loan_id.to_string());
     row("we are", format!("the {}; the {} is {}", loan.role, loan.role.other(), loan.peer));
-    row("stands", stage(&loan.stage, loan.role));
+    row("stands", stage(loan));
     row("principal", format!("{}, worth {} when agreed", both(loan.principal_sats), usd(loan.principal_cents)));
     row("collateral", both(loan.collateral_sats));
     row("rate", format!("{} a year", BasisPoints(loan.apr_bp)));
     row("from", moment(loan.start));
-    let lives = loan.ended.is_none() && !matches!(loan.stage, Stage::Cancelled { .. });
+    let lives = loan.ended.is_none() && !matches!(loan.stage, Stage::Cancelled);
     match lives {
         true => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
         false => row("due", moment(loan.due)),
@@ -153,7 +144,7 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
 
 /// What an exit on its way waits for, and what it pays.
 fn pending_text(pending: &PendingExit) -> String {
-    let what = pending.exit.map_or("an unknown spend", exit_word);
+    let what = pending.exit.map_or("an unknown spend".to_owned(), |exit| exit.to_string());
     let rate = pending.sat_per_vb.map_or(String::new(), |rate| format!(", at {rate} sat/vB"));
     let child = match (pending.child, pending.child_fee_sats) {
         (Some(_), Some(fee)) => format!(" with our child that pays {}", sats(fee)),
@@ -191,7 +182,7 @@ fn confirmed(loan: &LoanView) -> String {
 fn coming(loan: &LoanView) -> String {
     let mut text = String::new();
     let coming: Vec<LevelView> = [&loan.level_today, &loan.level_next].into_iter().flatten().cloned().collect();
-    if matches!(loan.stage, Stage::Cancelled { .. }) {
+    if matches!(loan.stage, Stage::Cancelled) {
         return text;
     }
     if !coming.is_empty() {
@@ -203,12 +194,7 @@ fn coming(loan: &LoanView) -> String {
     let mut grid = Grid::new(["open exit", "the lender gets", "the borrower gets", "when"]);
     let shown = |amount: Option<u64>| amount.map_or("–".to_owned(), sats);
     for open in &loan.exits {
-        grid.row([
-            exit_word(open.exit).to_owned(),
-            shown(open.lender_sats),
-            shown(open.borrower_sats),
-            open.when.clone(),
-        ]);
+        grid.row([open.exit.to_string(), shown(open.lender_sats), shown(open.borrower_sats), open.when.clone()]);
     }
     text.push_str(&format!("\nHow it can end:\n{}", grid.right(&[1, 2]).text()));
     text
@@ -258,7 +244,7 @@ fn next(loan: &LoanView, again: &str) -> String {
         (Stage::Confirming, _) => {
             format!("wait for a block; until then you can still walk away with {again} loan cancel {id}")
         }
-        (Stage::Closed | Stage::Cancelled { .. }, _) => String::new(),
+        (Stage::Closed | Stage::Cancelled, _) => String::new(),
         _ => format!("wait; see {again} events --follow, or give it up with {again} loan cancel {id}"),
     }
 }

@@ -165,7 +165,7 @@ fn require_outputs(
         return Err(ContractError::field(
             "funding transaction",
             "principal output",
-            format!("{principal:?}"),
+            super::error::amounts(&principal),
             format!("one of {}", terms.principal_sats),
         ));
     }

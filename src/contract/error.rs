@@ -49,6 +49,14 @@ pub(super) fn shortened(value: impl ToString) -> String {
     hypothec_oracle::foreign::clean(&value.to_string())
 }
 
+/// Amounts in a row, as people write them; `nothing` where there are none.
+pub(super) fn amounts(amounts: &[bitcoin::Amount]) -> String {
+    match amounts {
+        [] => "nothing".to_owned(),
+        some => some.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+    }
+}
+
 impl From<ddk::contract::ContractError> for ContractError {
     fn from(error: ddk::contract::ContractError) -> ContractError {
         ContractError::Library(shortened(error))

@@ -245,7 +245,12 @@ pub fn check(
     };
     let paid: Vec<Amount> = tx.output.iter().filter(|out| out.script_pubkey == *script).map(|out| out.value).collect();
     if !matches!(paid.as_slice(), [paid] if *paid >= least) {
-        return Err(ContractError::field(WHAT, field, format!("{paid:?}"), format!("one of at least {least}")));
+        return Err(ContractError::field(
+            WHAT,
+            field,
+            super::error::amounts(&paid),
+            format!("one of at least {least}"),
+        ));
     }
     let fee = fee(skeleton, tx, coins);
     if fee.is_none_or(|fee| !fees.contains(&fee)) {

@@ -47,7 +47,7 @@ pub fn read<M: Message>(bytes: &[u8]) -> Result<M, ContractError> {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_MESSAGE}", bytes.len())));
     }
     let message = super::error::guarded(|| {
-        M::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(format!("{e:?}")))
+        M::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))
     })?;
     if message.encode() != bytes {
         return Err(unreadable("it has bytes left over or is not in its one canonical form".into()));
@@ -146,7 +146,7 @@ fn read_small<T: Readable + Writeable>(message: &'static str, bytes: &[u8]) -> R
         return Err(unreadable(format!("{} bytes long, the most is {MAX_PREVIOUS}", bytes.len())));
     }
     let value = super::error::guarded(|| {
-        T::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(format!("{e:?}")))
+        T::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))
     })?;
     match value.encode() == bytes {
         true => Ok(value),

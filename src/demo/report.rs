@@ -208,7 +208,8 @@ fn agreed_end(borrower: &LoanView, lender: &LoanView) -> anyhow::Result<ExitView
     let [ours, theirs] = [borrower, lender].map(|view| view.ended.clone());
     let ended = ours.context("the borrower's node does not say how it ended")?;
     let other = theirs.context("the lender's node does not say how it ended")?;
-    ensure!(ended == other, "the borrower's node says {ended:?}, the lender's {other:?}");
+    let told = |end: &ExitView| serde_json::to_string(end).unwrap_or_default();
+    ensure!(ended == other, "the borrower's node says {}, the lender's {}", told(&ended), told(&other));
     ensure!(ended.height.is_some(), "its exit {} is in no block", ended.txid);
     ensure!(borrower.funding == lender.funding, "the nodes name different funding outputs");
     Ok(ended)
@@ -265,7 +266,8 @@ fn check_payments(line: &LoanLine, entries: &[Entry], account: &Account) -> anyh
     let returned = line.returned_to_borrower_sats;
     ensure!(
         returned == 0 || to_borrower.contains(&returned),
-        "the borrower was returned {returned} sats, its wallet got {to_borrower:?}"
+        "the borrower was returned {returned} sats, its wallet got {}",
+        to_borrower.iter().map(|sats| sats.to_string()).collect::<Vec<_>>().join(", ")
     );
     Ok(())
 }

@@ -149,7 +149,7 @@ impl Play {
         let final_from = Time(due.0.saturating_add(FALLBACK_DELAY.0.saturating_mul(DAY)));
         self.to(final_from, DAY).await?;
         for view in self.world.loan(id).await? {
-            anyhow::ensure!(view.ended.is_none(), "the {} settled without oracle or fallback: {view:?}", view.role);
+            anyhow::ensure!(view.ended.is_none(), "the {} settled without oracle or fallback", view.role);
         }
         for _ in 0..MOST_HOURS {
             if self.is_closed(id).await? {
@@ -205,9 +205,10 @@ impl Play {
         let id = self.loan(plot)?.id;
         for view in self.world.loan(id).await? {
             let exit = view.ended.as_ref().and_then(|ended| ended.exit);
+            let by = exit.map_or("nothing".to_owned(), |exit| exit.to_string());
             anyhow::ensure!(
                 view.stage == Stage::Closed && exit == Some(plot.exit()),
-                "at {} the {}'s loan of story {} is {:?} by {exit:?}, not closed by {}",
+                "at {} the {}'s loan of story {} is {} by {by}, not ended by {}",
                 self.world.now(),
                 view.role,
                 plot.name(),

@@ -259,7 +259,7 @@ impl World {
                 return Ok(borrower);
             }
             seen = views.iter().map(describe).collect::<Vec<_>>().join("; ");
-            let over = |view: &LoanView| matches!(view.stage, Stage::Cancelled { .. } | Stage::Closed);
+            let over = |view: &LoanView| matches!(view.stage, Stage::Cancelled | Stage::Closed);
             anyhow::ensure!(!views.iter().any(over), "loan {id} does not come to be: {seen}");
             self.mine(1).await?;
         }
@@ -316,5 +316,5 @@ fn is_active(view: &LoanView) -> bool {
 
 fn describe(view: &LoanView) -> String {
     let (have, need) = view.confirmations;
-    format!("the {} is at {:?} with {have} of {need} confirmations", view.role, view.stage)
+    format!("the {} is {} with {have} of {need} confirmations", view.role, view.stage)
 }

@@ -73,6 +73,11 @@ impl Core {
                 let (key, work) = (self.ask_key(), quote::ask(self.tools.clone(), request, reply));
                 self.spawn(key, None, [0; 32], work);
             }
+            Command::Quotes { reply } => {
+                let mut quotes: Vec<_> = self.got.values().map(|got| got.view.clone()).collect();
+                quotes.sort_by_key(|quote| (quote.expires, quote.loan_id));
+                answer(reply, Ok(quotes));
+            }
             Command::Loans { reply } => {
                 let mut ids: Vec<_> = self.loans.values().map(|loan| (loan.agreed_at, loan.id)).collect();
                 ids.sort();
@@ -202,7 +207,7 @@ impl Core {
 
     fn borrow(&mut self, quote: LoanId, reply: Reply<LoanView>) {
         match self.loans.get(&quote).map(|loan| &loan.stage) {
-            Some(Stage::Cancelled { .. }) => {
+            Some(Stage::Cancelled) => {
                 let over = format!("quote {quote} was taken and its loan cancelled; ask for a new quote");
                 return answer(reply, Err(error(ErrorCode::Refused, over)));
             }

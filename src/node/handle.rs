@@ -102,6 +102,11 @@ pub enum Command {
         /// The answer's place.
         reply: Reply<QuoteView>,
     },
+    /// The quotes got that can still be taken.
+    Quotes {
+        /// The answer's place.
+        reply: Reply<Vec<QuoteView>>,
+    },
     /// Every loan.
     Loans {
         /// The answer's place.
@@ -263,6 +268,11 @@ impl Handle {
     /// `POST /v1/quotes`.
     pub async fn quote(&self, request: QuoteRequest) -> Result<QuoteView, ErrorView> {
         self.ask(|reply| Command::Quote { request, reply }).await
+    }
+
+    /// `GET /v1/quotes`.
+    pub async fn quotes(&self) -> Result<Vec<QuoteView>, ErrorView> {
+        self.ask(|reply| Command::Quotes { reply }).await
     }
 
     /// `GET /v1/loans`.

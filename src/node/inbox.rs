@@ -241,5 +241,5 @@ enum Turn {
 }
 
 fn cancelled(loan: &Loan) -> bool {
-    matches!(loan.stage, Stage::Cancelled { .. })
+    matches!(loan.stage, Stage::Cancelled)
 }

@@ -117,7 +117,7 @@ impl Core {
             return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", loan.id)));
         }
         // What is not known any more came to nothing.
-        let idle = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Cancelled { .. });
+        let idle = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Cancelled);
         for coin in coins {
             let vain = |showing: &&Showing| self.loans.get(&showing.loan).is_none_or(idle);
             let mut latest = self.shown.of(coin).iter().rev().filter(vain);
@@ -156,7 +156,7 @@ impl Core {
     /// A negotiation that the chain ended: the borrower's node is told why.
     pub(super) fn tell_ended(&mut self, id: LoanId) {
         let Some(loan) = self.loans.get(&id).cloned() else { return };
-        if let Stage::Cancelled { reason } = &loan.stage {
+        if let Some(reason) = &loan.cancelled_because {
             self.send(loan.peer, &refused(id.0, ErrorCode::Coins, reason));
         }
     }

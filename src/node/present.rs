@@ -175,7 +175,8 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         loan_id: loan.id,
         role: loan.role,
         peer: loan.peer,
-        stage: loan.stage.clone(),
+        stage: loan.stage,
+        cancelled_because: loan.cancelled_because.clone(),
         principal_sats: terms.principal_sats.to_sat(),
         principal_cents: terms.principal.0,
         collateral_sats: terms.collateral.to_sat(),
@@ -394,7 +395,7 @@ pub fn waits_for_peer(loan: &Loan) -> bool {
 pub fn phase(stage: &Stage) -> u8 {
     match stage {
         Stage::Confirming | Stage::Active | Stage::Closing => 1,
-        Stage::Closed | Stage::Cancelled { .. } => 2,
+        Stage::Closed | Stage::Cancelled => 2,
         _ => 0,
     }
 }

@@ -27,7 +27,7 @@ impl Core {
         if let Key::Rotations(oracle) = key {
             self.rotations_asked.insert(oracle, (Looked { at: self.moment.now, when: Instant::now() }, false));
         }
-        self.trouble(&format!("{key:?}"), format!("ended in disorder: {failed}"));
+        self.trouble(&key.to_string(), format!("ended in disorder: {failed}"));
     }
 
     pub(super) fn on_done(&mut self, done: Done) -> anyhow::Result<()> {
@@ -170,10 +170,10 @@ impl Core {
         match (&trouble, peer) {
             // A stranger that is refused is no news, and can be refused as often as it likes.
             (Trouble::Refuse { message, .. }, Some(peer)) if !self.limits.is_partner(&peer) => {
-                tracing::debug!("{key:?}: {message}");
+                tracing::debug!("{key}: {message}");
             }
             // The counterparty's doing: nothing of ours is in the way.
-            (Trouble::Refuse { message, .. }, Some(_)) => tracing::warn!("{key:?}: {message}"),
+            (Trouble::Refuse { message, .. }, Some(_)) => tracing::warn!("{key}: {message}"),
             (trouble, _) => self.job_failed(key, about, trouble.message()),
         }
         let Some(peer) = peer else { return Ok(()) };

@@ -1,5 +1,7 @@
 //! The loop itself, on a real bitcoind: what must not end it, and what must never reach the disk.
 
+mod in_words;
+
 use super::commands::POLICY;
 use super::config::{Choices, Config};
 use super::core::Core;
@@ -218,5 +220,6 @@ fn a_negotiation_that_came_to_nothing_leaves_its_terms_and_its_reason() {
     assert!(loan.is_over() && loan.watched().is_empty() && loan.reserved().is_empty());
     // It is shown to people as before.
     let view = super::present::loan(&loan, crate::protocol::Moment { now: at, ..Default::default() }, None);
-    assert_eq!(view.stage, crate::protocol::Stage::Cancelled { reason: "a test".into() });
+    assert_eq!(view.stage, crate::protocol::Stage::Cancelled);
+    assert_eq!(view.cancelled_because.as_deref(), Some("a test"));
 }

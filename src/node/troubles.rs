@@ -102,7 +102,7 @@ impl Core {
                     tracing::warn!("{about}: {text}");
                 }
             }
-            None => tracing::debug!("{key:?}: {text}"),
+            None => tracing::debug!("{key}: {text}"),
         }
     }
 

@@ -457,8 +457,11 @@ pub struct LoanView {
     pub role: Role,
     /// The other side.
     pub peer: PublicKey,
-    /// Where it stands.
+    /// Where it stands: one word, see [`Stage`].
     pub stage: Stage,
+    /// Why it never came to be, where `stage` is `cancelled`.
+    #[serde(default)]
+    pub cancelled_because: Option<String>,
     /// Principal in sats.
     pub principal_sats: u64,
     /// Principal in cents.

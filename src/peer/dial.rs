@@ -160,7 +160,7 @@ pub(super) async fn keep(transport: Arc<Transport>, dial: Arc<Dial>) {
                 };
                 let opened = tokio::time::timeout(limits.connect_time, open(&address)).await;
                 let problem = match opened {
-                    Err(_) => Some(format!("no answer within {:?}", limits.connect_time)),
+                    Err(_) => Some(format!("no answer within {} ms", limits.connect_time.as_millis())),
                     Ok(Err(error)) => Some(error.to_string()),
                     Ok(Ok(stream)) => {
                         let link = Link::to(dial.clone(), address.clone());

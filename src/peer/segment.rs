@@ -69,7 +69,7 @@ pub(super) enum Violation {
     UnknownEven(u16),
     #[error("message above {most} bytes")]
     TooLarge { most: usize },
-    #[error("the segments of a message took longer than {0:?}")]
+    #[error("the segments of a message took longer than {} ms", .0.as_millis())]
     Late(Duration),
     #[error("a message about Lightning channels, which this node does not have")]
     Channel,

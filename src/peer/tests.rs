@@ -287,7 +287,7 @@ async fn an_unfinished_message_ends_the_connection_after_a_time() {
     let link = two.net.lanes().link(one.key()).unwrap();
     one.net.send_raw(two.key(), vec![split(frame(KIND, 200_000)).remove(0)]).unwrap();
     two.until(PeerEvent::Disconnected(one.key())).await;
-    assert!(link.reason().unwrap().contains("took longer than 100ms"), "{:?}", link.reason());
+    assert!(link.reason().unwrap().contains("took longer than 100 ms"), "{:?}", link.reason());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -146,7 +146,7 @@ fn pays_more(one: &Transaction, other: &Transaction) -> bool {
 }
 
 fn stage(loan: &Loan, what: &'static str, needs: &'static str) -> Refusal {
-    Refusal::Stage { stage: loan.stage.clone(), what, needs }
+    Refusal::Stage { stage: loan.stage, what, needs }
 }
 
 fn at(loan: &Loan, stages: &[Stage], what: &'static str, needs: &'static str) -> Result<(), Refusal> {
@@ -243,7 +243,7 @@ fn spent(
     }
     if loan.funding_inputs.contains(&outpoint) && block.is_some() && !loan.is_over() && !loan.is_exit_confirmed() {
         let funded = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some());
-        return match funded || matches!(loan.stage, Stage::Cancelled { .. }) {
+        return match funded || matches!(loan.stage, Stage::Cancelled) {
             true => Vec::new(),
             false => vec![Event::Cancelled { reason: format!("a funding coin was spent elsewhere, in {txid}") }],
         };

@@ -41,7 +41,14 @@ pub enum Exit {
 
 impl std::fmt::Display for Exit {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{self:?}")
+        f.write_str(match self {
+            Exit::Repaid => "repaid",
+            Exit::Receipt => "receipt",
+            Exit::Liquidated => "liquidated",
+            Exit::Matured => "matured",
+            Exit::FellBack => "fallback",
+            Exit::Refunded => "refunded",
+        })
     }
 }
 

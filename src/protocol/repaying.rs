@@ -165,7 +165,7 @@ pub(super) fn repaying(loan: &Loan, repayment: Repayment, moment: Moment) -> Res
     // A repayment is a version 3 transaction: no node relays it on top of an unconfirmed one of version 2.
     if loan.stage != Stage::Active {
         let needs = "an active loan whose funding has its confirmations";
-        return Err(Refusal::Stage { stage: loan.stage.clone(), what: "repaying", needs });
+        return Err(Refusal::Stage { stage: loan.stage, what: "repaying", needs });
     }
     if let Some(pending) = &loan.pending {
         return Err(Refusal::Settling { exit: pending.exit });
@@ -272,7 +272,7 @@ pub(super) fn decide(loan: &Loan, input: &Input, moment: Moment) -> Option<Resul
                 Ok(vec![Event::RepaymentWithdrawn { transaction: transaction.clone() }])
             }
             _ => Err(Refusal::Stage {
-                stage: loan.stage.clone(),
+                stage: loan.stage,
                 what: "withdrawing a repayment",
                 needs: "an open proposal of ours",
             }),

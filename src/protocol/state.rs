@@ -17,8 +17,8 @@ use bitcoin::{OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-/// Where a loan stands.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// Where a loan stands. In JSON always its one word, `agreed` to `cancelled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Stage {
     /// Terms agreed; the lender may still have to make its coin.
@@ -44,11 +44,8 @@ pub enum Stage {
     Closing,
     /// Ended, finally.
     Closed,
-    /// Never came to be.
-    Cancelled {
-        /// Why.
-        reason: String,
-    },
+    /// Never came to be; why is in [`Loan::cancelled_because`].
+    Cancelled,
 }
 
 impl std::fmt::Display for Stage {
@@ -65,7 +62,7 @@ impl std::fmt::Display for Stage {
             Stage::Active => "active",
             Stage::Closing => "ending",
             Stage::Closed => "ended",
-            Stage::Cancelled { reason } => return write!(f, "cancelled ({reason})"),
+            Stage::Cancelled => "cancelled",
         })
     }
 }
@@ -169,6 +166,8 @@ pub struct Loan {
     pub stage: Stage,
     /// When that began.
     pub since: Time,
+    /// Why it never came to be, once it was cancelled.
+    pub cancelled_because: Option<String>,
     /// When the terms were agreed.
     pub agreed_at: Time,
     /// The coin the lender made for it.
@@ -242,6 +241,7 @@ impl Loan {
             coins: coins.clone(),
             proven: proven.clone(),
             stage: Stage::Agreed,
+            cancelled_because: None,
             since: recorded.at,
             agreed_at: recorded.at,
             coin_made: None,
@@ -275,7 +275,7 @@ impl Loan {
 
     /// The loan after one more event.
     pub fn apply(mut self, recorded: &Recorded) -> Result<Loan, StateError> {
-        let before = self.stage.clone();
+        let before = self.stage;
         self.fold(recorded)?;
         self.length += 1;
         if self.stage != before {
@@ -285,7 +285,7 @@ impl Loan {
     }
 
     fn fold(&mut self, recorded: &Recorded) -> Result<(), StateError> {
-        let unexpected = StateError::Unexpected { stage: self.stage.clone(), event: name(&recorded.event) };
+        let unexpected = StateError::Unexpected { stage: self.stage, event: name(&recorded.event) };
         match (&self.stage, recorded.event.clone()) {
             (Stage::Agreed, Event::CoinMade { transaction }) => {
                 self.coin_made = Some(transaction);
@@ -325,7 +325,8 @@ impl Loan {
             (stage, Event::Cancelled { reason }) if !matches!(stage, Stage::Closed) => {
                 // What spends an output that never came to be is nothing.
                 self.exit = None;
-                self.stage = Stage::Cancelled { reason };
+                self.stage = Stage::Cancelled;
+                self.cancelled_because = Some(reason);
                 self.shed();
             }
             (_, event) => return self.fold_living(event, recorded.at).ok_or(unexpected),
@@ -434,14 +435,13 @@ impl Loan {
 
     /// Is nothing left to do or to watch?
     pub fn is_over(&self) -> bool {
-        matches!(self.stage, Stage::Closed)
-            || (matches!(self.stage, Stage::Cancelled { .. }) && self.messages.sign.is_none())
+        matches!(self.stage, Stage::Closed) || (matches!(self.stage, Stage::Cancelled) && self.messages.sign.is_none())
     }
 
     /// Coins of ours nobody else may spend now.
     pub fn reserved(&self) -> Vec<OutPoint> {
         let mut reserved = match self.stage {
-            Stage::Closed | Stage::Cancelled { .. } => Vec::new(),
+            Stage::Closed | Stage::Cancelled => Vec::new(),
             _ => self.coins.clone(),
         };
         // The coin made for this loan is nobody else's, from the moment it is made.

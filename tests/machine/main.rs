@@ -7,6 +7,8 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../common/plain.rs"]
+mod plain;
 mod world;
 
 use bitcoin::Amount;
@@ -129,7 +131,7 @@ fn a_funding_coin_spent_elsewhere_under_a_waiting_exit_ends_the_loan_for_both() 
     world.mine(u8::MAX);
     world.check();
     for node in &world.nodes {
-        assert!(matches!(node.loan.stage, Stage::Cancelled { .. }), "{:?}", node.loan.stage);
+        assert!(matches!(node.loan.stage, Stage::Cancelled), "{:?}", node.loan.stage);
         assert!(todo(&node.loan, world.moment).is_empty());
         assert!(node.loan.reserved().is_empty());
     }
@@ -149,7 +151,7 @@ fn a_funding_transaction_that_a_reorganisation_swaps_for_a_withdrawal_and_back_i
     assert!(world.submit(spend(coin, 9), true));
     world.mine(u8::MAX);
     world.check();
-    assert!(world.nodes.iter().all(|node| matches!(node.loan.stage, Stage::Cancelled { .. })));
+    assert!(world.nodes.iter().all(|node| matches!(node.loan.stage, Stage::Cancelled)));
     world.reorganise(1, 0);
     assert!(world.submit(scene().n.funding.clone(), true));
     world.mine(u8::MAX);

@@ -1,6 +1,7 @@
 //! A small consistent chain, a clock, an oracle, and both sides of one loan.
 
 use super::common::{coin, negotiate, script, secret, sign_psbt, Cast, Negotiated};
+use super::plain;
 use bitcoin::absolute::LockTime;
 use bitcoin::hashes::Hash;
 use bitcoin::transaction::Version;
@@ -10,6 +11,7 @@ use hypothec::contract::repay::{self, RepayParts, Source};
 use hypothec::contract::settle::{place, settle, VerifiedAttestation};
 use hypothec::contract::{fallback, receipt, wire, OracleAttestation, Role};
 use hypothec::loan::units::{Cents, Time};
+use hypothec::node::present;
 use hypothec::protocol::event::Repayment;
 use hypothec::protocol::{decide, todo, Action, Block, Event, Exit, Input, Loan, Moment, Recorded, Refusal, Stage};
 use hypothec_oracle::verify::fixing_digits;
@@ -117,14 +119,20 @@ impl Node {
     }
 
     pub fn tell(&mut self, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
-        let events = decide(&self.loan, input, moment)?;
+        let events = decide(&self.loan, input, moment).inspect_err(|refusal| is_told(&refusal.to_string()))?;
         for event in &events {
             let recorded = Recorded { at: moment.now, event: event.clone() };
             self.loan = self.loan.clone().apply(&recorded).unwrap();
+            is_told(&present::event(&self.loan, &recorded).text);
             self.log.push(recorded);
         }
         Ok(events)
     }
+}
+
+/// Whatever happens, people read of it in words.
+fn is_told(text: &str) {
+    assert!(plain::is_plain(text), "{text}");
 }
 
 /// Chain, clock, oracle and both sides.

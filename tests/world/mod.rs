@@ -197,7 +197,7 @@ impl World {
             if loan.stage == Stage::Active && loan.confirmations.0 >= loan.confirmations.1 {
                 return id;
             }
-            assert!(!matches!(loan.stage, Stage::Cancelled { .. }), "{loan:#?}");
+            assert!(!matches!(loan.stage, Stage::Cancelled), "{loan:#?}");
             assert!(Instant::now() < deadline, "{loan:#?}");
             self.mine(1).await;
         }

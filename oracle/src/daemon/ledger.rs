@@ -9,6 +9,7 @@ use crate::ladder::Level;
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::verify::fixing_digits;
 use std::collections::{BTreeMap, VecDeque};
+use std::fmt;
 use std::ops::RangeInclusive;
 
 /// Records remembered one by one, for those who follow them: some months of quiet, an hour of the worst crash.
@@ -23,6 +24,16 @@ pub enum Record {
     Fixing { at: Time, cents: Cents },
     /// Nothing more is said about hours that end, or fixings, at or before `until`.
     Frozen { until: Time },
+}
+
+impl fmt::Display for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Record::Low { hour, cents } => write!(f, "a low of {cents} in the hour of {hour}"),
+            Record::Fixing { at, cents } => write!(f, "a fixing of {cents} at {at}"),
+            Record::Frozen { until } => write!(f, "that everything up to {until} is final"),
+        }
+    }
 }
 
 /// A record and its place among all that were said.
@@ -64,7 +75,7 @@ pub enum LedgerError {
     #[error("the hour at {at} is closed: everything up to {frozen_until} is final")]
     Frozen { at: Time, frozen_until: Time },
     /// A second fixing, or a low above the one known, or an earlier freeze.
-    #[error("{record:?} contradicts what has been said before")]
+    #[error("{record} contradicts what has been said before")]
     Contradiction { record: Record },
     /// A price of zero.
     #[error("the price at {0} is zero")]

@@ -313,7 +313,10 @@ impl Press {
                 let first = turn.first().copied();
                 match Arc::clone(&self).attested_in_time(turn.to_vec()).await {
                     Some(Ok(signed)) => signed.into_iter().for_each(|(event, _)| counted(event)),
-                    Some(Err(error)) => tracing::error!("{first:?} and what follows cannot be signed: {error:#}"),
+                    Some(Err(error)) => {
+                        let first = first.map(|event| event.to_string()).unwrap_or_default();
+                        tracing::error!("{first} and what follows cannot be signed: {error:#}");
+                    }
                     None => return,
                 }
             }

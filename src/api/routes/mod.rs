@@ -17,6 +17,7 @@ mod oracles;
 mod peers;
 mod policy;
 mod quote;
+mod quotes;
 mod receipt;
 mod repay;
 mod send;
@@ -67,7 +68,7 @@ pub(super) fn router() -> Router<Shared> {
             post(give_proof::give_proof).layer(DefaultBodyLimit::max(give_proof::PROOF_BODY_MAX)),
         )
         .route("/v1/policy", get(policy::policy).put(set_policy::set_policy))
-        .route("/v1/quotes", post(quote::quote))
+        .route("/v1/quotes", get(quotes::quotes).post(quote::quote))
         .route("/v1/loans", get(loans::loans).post(borrow::borrow))
         .route("/v1/loans/{id}", get(loan::loan))
         .route("/v1/loans/{id}/cancel", post(cancel::cancel))

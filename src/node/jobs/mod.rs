@@ -53,6 +53,24 @@ pub enum Key {
     Ask(u64),
 }
 
+impl std::fmt::Display for Key {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Key::Loan(id) => write!(f, "loan {id}"),
+            Key::Settle(id) => write!(f, "settling loan {id}"),
+            Key::Broadcast(txid) => write!(f, "broadcast of {txid}"),
+            Key::Exit(txid) => write!(f, "exit {txid}"),
+            Key::Watch(oracle) => write!(f, "watch of oracle {oracle}"),
+            Key::Rotations(oracle) => write!(f, "hand-overs of oracle {oracle}"),
+            Key::Move => f.write_str("moving the coins of a restored node"),
+            Key::Renew => f.write_str("renewing the backup"),
+            Key::Health => f.write_str("question to bitcoind"),
+            Key::Peer(peer) => write!(f, "request of peer {peer}"),
+            Key::Ask(number) => write!(f, "request {number}"),
+        }
+    }
+}
+
 /// A quote we gave as lender, good until its terms expire.
 #[derive(Clone, Debug)]
 pub struct Given {

@@ -63,7 +63,7 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
         return Err(Trouble::refuse(
             ErrorCode::Stage,
             format!(
-                "the loan is {:?}; only an active loan can be repaid, once its funding has {} confirmations",
+                "the loan is {}; only an active loan can be repaid, once its funding has {} confirmations",
                 loan.stage, loan.terms.confirmations
             ),
         ));
@@ -185,10 +185,7 @@ async fn price_now(tools: &Tools, loan: &Loan) -> Result<(Time, Cents), Trouble>
 pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Result<Outcome, Trouble> {
     let proposer = loan.role.other();
     if loan.stage != Stage::Active || loan.pending.is_some() {
-        return Err(Trouble::refuse(
-            ErrorCode::Stage,
-            format!("the loan is {:?}; it cannot be repaid now", loan.stage),
-        ));
+        return Err(Trouble::refuse(ErrorCode::Stage, format!("the loan is {}; it cannot be repaid now", loan.stage)));
     }
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     let (proposal, source) = message

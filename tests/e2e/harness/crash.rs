@@ -116,9 +116,8 @@ impl Theatre {
             if views.iter().all(active) {
                 return Outcome::Active(id);
             }
-            let nothing = |view: &Option<LoanView>| {
-                view.as_ref().is_none_or(|view| matches!(view.stage, Stage::Cancelled { .. }))
-            };
+            let nothing =
+                |view: &Option<LoanView>| view.as_ref().is_none_or(|view| matches!(view.stage, Stage::Cancelled));
             if views.iter().all(nothing) {
                 return Outcome::Nothing;
             }

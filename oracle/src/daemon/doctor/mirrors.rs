@@ -65,7 +65,8 @@ async fn compare(
         let differs = ours.iter().find(|(index, dollars)| theirs.get(index).is_some_and(|other| other != *dollars));
         if let Some((index, dollars)) = differs {
             let other = theirs.get(index).copied().flatten();
-            let what = format!("fixed {day} {index:02}:00 at {other:?} dollars, this oracle at {dollars:?}");
+            let shown = |price: Option<u32>| price.map_or("no price".to_owned(), |price| format!("{price} dollars"));
+            let what = format!("fixed {day} {index:02}:00 at {}, this oracle at {}", shown(other), shown(*dollars));
             return Ok(Some(what));
         }
     }

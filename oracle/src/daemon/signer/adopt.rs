@@ -23,7 +23,7 @@ pub enum Contradiction {
     #[error("the record says that everything up to {told} was told as final, the ledger is final until {ledger} only: it is older; restore the newest ledger")]
     Older { told: Time, ledger: Time },
     /// The other word.
-    #[error("the record says that payment {id} was attested as {signed:?}, the daemon's book {book:?}; one of them is not this oracle's newest")]
+    #[error("the record says that payment {id} was attested as {signed}, the daemon's book says {book}; one of them is not this oracle's newest")]
     Payment { id: PaymentId, signed: PaymentWord, book: PaymentWord },
 }
 

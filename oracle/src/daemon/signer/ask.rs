@@ -71,6 +71,15 @@ pub enum Say {
     },
 }
 
+impl std::fmt::Display for Say {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Say::Fixing { at, cents } => write!(f, "the fixing of {cents} at {at}"),
+            Say::Touch { id, .. } | Say::Payment { id } => f.write_str(id),
+        }
+    }
+}
+
 impl Say {
     /// The event that is attested; `None` when its id is none.
     pub fn event(&self) -> Option<Event> {

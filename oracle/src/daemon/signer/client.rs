@@ -53,6 +53,11 @@ impl From<Unsigned> for AnnounceError {
     }
 }
 
+/// An answer as it was written.
+fn written(answer: &Answer) -> String {
+    serde_json::to_string(answer).map_or_else(|_| String::new(), |text| crate::foreign::clean(&text))
+}
+
 fn unsigned(why: impl ToString) -> Unsigned {
     Unsigned { why: why.to_string(), outdated: false, away: false }
 }
@@ -71,7 +76,11 @@ impl SignerClient {
         let mut caller = Caller::connect(path, PATIENCE)?;
         let key = match caller.ask(&Ask::Key {})? {
             Answer::Key { key } => key,
-            other => anyhow::bail!("the signer at {} answers {other:?} when asked for its key", path.display()),
+            other => anyhow::bail!(
+                "the signer at {} answers something else when asked for its key: {}",
+                path.display(),
+                written(&other)
+            ),
         };
         Ok(SignerClient { path: path.to_owned(), key, idle: Mutex::new(vec![caller]), watch: Watch::new() })
     }
@@ -226,7 +235,7 @@ impl SignerClient {
                 self.watch.bad(Why::OtherKey);
                 Err(unsigned(format!("it holds key {key}, this oracle's is {}; give it the right one", self.key)))
             }
-            other => Err(unsigned(format!("it answers {other:?} when asked for its key"))),
+            other => Err(unsigned(format!("it answers something else when asked for its key: {}", written(&other)))),
         }
     }
 }

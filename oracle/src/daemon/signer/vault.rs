@@ -41,13 +41,13 @@ pub enum Refusal {
     #[error("the fixing of {at} was signed as {signed} dollars; {asked} dollars would give the key away")]
     SecondFixing { at: Time, signed: u32, asked: u32 },
     /// A second outcome of a payment.
-    #[error("payment {id} was attested as {signed:?}; it cannot be {asked:?} too")]
+    #[error("payment {id} was attested as {signed}; it cannot be {asked} too")]
     SecondPayment { id: PaymentId, signed: PaymentWord, asked: PaymentWord },
     /// The grounds of a touch do not make it true.
     #[error("the low of {low} in the hour of {hour} does not make {event} true")]
     NotTrue { event: Event, hour: Time, low: Cents },
     /// A low that comes after its hour was closed.
-    #[error("the hour of {hour} is final with {known:?}; {low} comes too late")]
+    #[error("the hour of {hour} is final with {}; {low} comes too late", known.map_or("no low".to_owned(), |known| known.to_string()))]
     TooLate { hour: Time, known: Option<Cents>, low: Cents },
     /// The asker has not seen what this signer was told.
     #[error("the asker's lows of {day} are older than what this signer was told; look again")]
@@ -232,8 +232,8 @@ impl Vault {
             Draft::announcement(event, &proven).ok_or_else(|| unknown(&event.to_string()))
         };
         let mut drafts = announce.iter().copied().map(announcement).collect::<Result<Vec<_>, _>>()?;
-        if let Some(payment) = say.iter().find(|one| matches!(one, Say::Payment { .. })) {
-            return Err(unknown(&format!("a note of {payment:?}")));
+        if let Some(id) = say.iter().find_map(|one| if let Say::Payment { id } = one { Some(id) } else { None }) {
+            return Err(unknown(&format!("a note of payment {id}")));
         }
         // Every word that was attested is about an event.
         let events = say.iter().filter_map(Say::event);
@@ -320,7 +320,7 @@ fn unknown(text: &str) -> Refusal {
 
 /// May this be said? The event, its outcome, and what must be durable first.
 fn decide(signed: &Signed, say: &Say, now: Time) -> Result<(Event, Vec<String>, Option<Entry>), Refusal> {
-    let event = say.event().ok_or_else(|| unknown(&format!("{say:?}")))?;
+    let event = say.event().ok_or_else(|| unknown(&say.to_string()))?;
     match (event, say) {
         (Event::Fixing { at }, Say::Fixing { cents, .. }) => {
             let asked = dollars_fixed(*cents);

@@ -16,6 +16,16 @@ pub enum Why {
     OtherKey,
 }
 
+impl std::fmt::Display for Why {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Why::Nobody => "nobody answers at its socket",
+            Why::Hangs => "it is there and does not answer",
+            Why::OtherKey => "it holds another key",
+        })
+    }
+}
+
 /// A signer that is away.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Away {
@@ -70,7 +80,7 @@ impl Watch {
     pub fn bad(&self, why: Why) {
         let mut seen = self.seen();
         if seen.trouble != Some(why) {
-            tracing::error!("the signer is away: {why:?}");
+            tracing::error!("the signer is away: {why}");
         }
         seen.trouble = Some(why);
     }
