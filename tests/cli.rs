@@ -65,7 +65,8 @@ fn folder(place: &Path) -> String {
     data
 }
 
-/// A node's stand-in: answers every request from `answers` by method and path, and keeps what it was sent.
+/// A node's stand-in: answers every request from `answers` by method and path, the next of several each time and the last
+/// for ever, and keeps what it was sent.
 struct Stand {
     data: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
@@ -88,8 +89,14 @@ impl Stand {
                 assert_eq!(request.headers()["authorization"], bearer.as_str());
                 let what = format!("{} {}", request.method(), request.uri());
                 let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
-                kept.lock().unwrap().push((what.clone(), serde_json::from_slice(&body).unwrap_or(Value::Null)));
-                let found = answers.iter().find(|(asked, _)| *asked == what).map(|(_, answer)| answer.clone());
+                let times = {
+                    let mut kept = kept.lock().unwrap();
+                    let times = kept.iter().filter(|(before, _)| *before == what).count();
+                    kept.push((what.clone(), serde_json::from_slice(&body).unwrap_or(Value::Null)));
+                    times
+                };
+                let known = || answers.iter().filter(|(asked, _)| *asked == what).map(|(_, answer)| answer);
+                let found = known().nth(times).or_else(|| known().next_back()).cloned();
                 let status = match &found {
                     Some(Value::Object(answer)) if answer.contains_key("code") => StatusCode::CONFLICT,
                     Some(_) => StatusCode::OK,
@@ -166,8 +173,8 @@ fn quote() -> Value {
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|oracle add|\
-        oracle list|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
+    let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|peer remove|oracle add|\
+        oracle list|oracle remove|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
         loan receipt|events|backup|restore|demo";
     for command in commands.split('|') {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
@@ -486,6 +493,182 @@ fn what_the_node_refuses_goes_to_standard_error_with_its_code() {
     assert_eq!(said, no);
 }
 
+const ONE: &str = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+
+/// The loan as it stands there.
+fn at(stage: Value) -> Value {
+    let mut loan = loan();
+    loan["stage"] = stage;
+    loan["funding_height"] = Value::Null;
+    loan["confirmations"] = json!([0, 3]);
+    loan
+}
+
+fn confirming(has: u32) -> Value {
+    let mut loan = at(json!("confirming"));
+    loan["funding_height"] = json!(101);
+    loan["confirmations"] = json!([has, 3]);
+    loan
+}
+
+/// Runs to an exit code; both outputs.
+fn ends(stand: &Stand, args: &[&str], code: i32) -> (String, String) {
+    let output = run(&[args, &["--data", &stand.data]].concat());
+    assert_eq!(output.status.code(), Some(code), "{args:?}: {} {}", out(&output), err(&output));
+    (out(&output), err(&output))
+}
+
+#[test]
+fn borrow_ends_with_the_lenders_answer_and_not_a_second_before_a_refusal() {
+    let mut refused = at(json!("cancelled"));
+    refused["cancelled_because"] = json!("the lender refused: coin 1a2b:0 was shown for 5 loans");
+    let agreed = || at(json!("agreed"));
+    let no = || Stand::new(vec![("POST /v1/loans", agreed()), (ONE, agreed()), (ONE, refused.clone())]);
+    let (shown, said) = ends(&no(), &["borrow", LOAN], 1);
+    assert!(shown.is_empty() && said.contains("does not come to be: the lender refused: coin 1a2b:0"), "{shown}{said}");
+    let (shown, said) = ends(&no(), &["borrow", LOAN, "--wait", "--json"], 1);
+    let said: Value = serde_json::from_str(&said).unwrap();
+    assert!(shown.is_empty() && said["code"] == "refused", "{shown}{said}");
+    let yes = Stand::new(vec![("POST /v1/loans", agreed()), (ONE, at(json!("offered"))), (ONE, at(json!("signed")))]);
+    let (shown, said) = ends(&yes, &["borrow", LOAN], 0);
+    assert!(shown.starts_with("The lender has signed.") && shown.contains("backup FILE"), "{shown}");
+    assert!(said.contains("prepares its own") && said.contains("the lender checks and signs"), "{said}");
+    let silent = Stand::new(vec![("POST /v1/loans", agreed()), (ONE, agreed())]);
+    let (shown, _) = ends(&silent, &["borrow", LOAN, "--within", "1"], 4);
+    assert!(shown.contains("neither signed nor refused yet") && shown.contains("--wait"), "{shown}");
+    let (shown, said) = ends(&silent, &["borrow", LOAN, "--within", "0", "--json"], 4);
+    assert_eq!((serde_json::from_str::<Value>(&shown).unwrap(), said.as_str()), (agreed(), ""));
+}
+
+#[test]
+fn borrow_waits_until_the_loan_is_active_and_says_each_step() {
+    let out_there = at(json!("confirming"));
+    let stand = Stand::new(vec![
+        ("POST /v1/loans", at(json!("agreed"))),
+        (ONE, at(json!("signed"))),
+        (ONE, out_there),
+        (ONE, confirming(1)),
+        (ONE, confirming(2)),
+        (ONE, loan()),
+    ]);
+    let (shown, said) = ends(&stand, &["borrow", LOAN, "--wait"], 0);
+    assert!(shown.starts_with("The loan is active."), "{shown}");
+    let steps: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("… ")).collect();
+    assert_eq!(steps.len(), 5, "{said}");
+    for (step, part) in steps.iter().zip(["prepares", "both have signed", "waits for a block", "1 of 3", "2 of 3"]) {
+        assert!(step.contains(part), "{part} in {said}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+}
+
+#[test]
+fn a_repayment_is_followed_to_its_last_confirmation_or_to_its_refusal() {
+    let post = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/repay";
+    let mut proposed = loan();
+    proposed["repayment"] = json!(TXID);
+    let closing = |exit: &str, height: Value| {
+        let mut loan = at(json!("closing"));
+        loan["ended"] = json!({ "exit": exit, "txid": TXID, "height": height, "price_cents": 8_000_000,
+            "owed_cents": 5_019_179, "paid_to_lender_sats": 62_739_738, "returned_to_borrower_sats": 37_260_262 });
+        loan
+    };
+    let mut closed = closing("Repaid", json!(140));
+    closed["stage"] = json!("closed");
+    let status = |height: u32| {
+        json!({
+            "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": null, "clock": 1, "height": height,
+            "tip": "", "median_time": 1, "mempool": 0, "idle": true, "turns": 1,
+            "loans": { "negotiating": 0, "active": 1, "ended": 0 }, "peers_connected": 1, "troubles": [], "attention": [],
+        })
+    };
+    let stand = Stand::new(vec![
+        (post, proposed.clone()),
+        (ONE, proposed.clone()),
+        (ONE, closing("Repaid", Value::Null)),
+        (ONE, closing("Repaid", json!(140))),
+        (ONE, closing("Repaid", json!(140))),
+        (ONE, closed),
+        ("GET /v1/status", status(139)),
+        ("GET /v1/status", status(140)),
+        ("GET /v1/status", status(141)),
+    ]);
+    let (shown, said) = ends(&stand, &["loan", "repay", LOAN, "--yes", "--wait"], 0);
+    assert!(shown.starts_with("The loan is repaid, for good."), "{shown}");
+    for part in ["the lender checks and signs", "waits for a block", "1 of 3", "2 of 3"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let mut dropped = loan();
+    dropped["repayment_note"] = json!("the lender refused: its fee is too low");
+    let stand = Stand::new(vec![(post, proposed.clone()), (ONE, proposed.clone()), (ONE, dropped)]);
+    let (shown, said) = ends(&stand, &["loan", "repay", LOAN, "--yes"], 1);
+    assert!(shown.is_empty() && said.contains("the lender refused: its fee is too low"), "{said}");
+    let stand =
+        Stand::new(vec![(post, proposed), (ONE, closing("Liquidated", json!(140))), ("GET /v1/status", status(140))]);
+    let (_, said) = ends(&stand, &["loan", "repay", LOAN, "--yes", "--wait"], 1);
+    assert!(said.contains("the loan ends otherwise: liquidated"), "{said}");
+}
+
+#[test]
+fn who_interrupts_the_wait_is_told_that_the_loan_goes_on_and_how_to_look() {
+    use std::io::BufRead;
+    let stand = Stand::new(vec![("POST /v1/loans", at(json!("agreed"))), (ONE, at(json!("agreed")))]);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
+    command.args(["borrow", LOAN, "--wait", "--data", &stand.data]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut said = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    assert!(said.next().unwrap().contains("the lender checks your coins"));
+    let process = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+    let said: String = said.collect();
+    assert_eq!(child.wait().unwrap().code(), Some(130), "{said}");
+    assert!(
+        said.contains("the node goes on with loan d01e2a31…f2d0 by itself") && said.contains("loan show"),
+        "{said}"
+    );
+}
+
+#[test]
+fn a_peer_and_an_oracle_are_removed_by_the_short_form_that_lists_print() {
+    let away = json!({ "code": "not_listening", "message": "connection refused, nothing listens there" });
+    let peer =
+        json!({ "node_id": KEY, "address": format!("{KEY}@127.0.0.1:9810"), "connected": false, "problem": away });
+    let oracle = json!({ "pubkey": ORACLE, "url": "http://o", "spot_cents": null, "spot_at": null, "trouble": null });
+    let paths =
+        [format!("DELETE /v1/peers/{KEY}").leak() as &'static str, format!("DELETE /v1/oracles/{ORACLE}").leak()];
+    let stand = Stand::new(vec![
+        ("GET /v1/peers", json!([peer])),
+        ("GET /v1/oracles", json!([oracle])),
+        (paths[0], peer),
+        (paths[1], oracle),
+    ]);
+    let listed = stand.good(&["peer", "list"]);
+    assert!(listed.contains("Not there:") && listed.contains("nothing listens there"), "{listed}");
+    let text = stand.good(&["peer", "remove", "0279be66…1798"]);
+    assert!(text.contains(&format!("Removed peer {KEY}")) && text.contains("dialled at 02"), "{text}");
+    let text = stand.good(&["oracle", "remove", "79be66"]);
+    assert!(text.contains(&format!("Removed oracle {ORACLE}")) && text.contains("asked at http://o"), "{text}");
+    assert!(stand.bad(&["oracle", "remove", "ffff"]).contains("oracle list"));
+    let asked: Vec<String> = stand.asked().into_iter().map(|(what, _)| what).collect();
+    assert!(paths.iter().all(|path| asked.iter().any(|what| what == path)), "{asked:?}");
+}
+
+#[test]
+fn status_shows_the_address_that_others_dial() {
+    let status = |listen: &str, announce: Value| {
+        let status = json!({
+            "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": listen, "announce": announce, "clock": 1,
+            "height": 1, "tip": "", "median_time": 1, "mempool": 0, "idle": true, "turns": 1,
+            "loans": { "negotiating": 0, "active": 0, "ended": 0 }, "peers_connected": 0, "troubles": [], "attention": [],
+        });
+        Stand::new(vec![("GET /v1/status", status)]).good(&["status"])
+    };
+    let text = status("0.0.0.0:9810", json!("lender.example.org:9810"));
+    assert!(text.contains(&format!("{KEY}@lender.example.org:9810")) && !text.contains("0.0.0.0"), "{text}");
+    let text = status("0.0.0.0:9810", Value::Null);
+    assert!(text.contains("@0.0.0.0:9810") && text.contains("say which address in `[peers] announce`"), "{text}");
+    assert!(!status("127.0.0.1:9810", Value::Null).contains("announce"));
+}
+
 #[test]
 fn several_oracles_are_shown_with_what_they_may_differ_by_and_what_each_has_said() {
     let others = [
@@ -522,7 +705,10 @@ fn a_repayment_asks_for_the_source_that_was_named() {
     let path = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/repay";
     let stand = Stand::new(vec![(path, loan())]);
     for (args, from) in [(vec![], "wallet"), (vec!["--from", "collateral"], "collateral")] {
-        stand.good(&[vec!["loan", "repay", LOAN, "--yes"], args].concat());
+        let words = [vec!["loan", "repay", LOAN, "--yes", "--within", "0", "--data", &stand.data], args].concat();
+        let output = run(&words);
+        assert_eq!(output.status.code(), Some(4), "no answer yet: {}", err(&output));
+        assert!(out(&output).starts_with("The repayment is proposed;"), "{}", out(&output));
         assert_eq!(stand.asked(), [(path.to_owned(), json!({ "from": from }))]);
     }
 }
@@ -643,8 +829,8 @@ fn a_reader_that_stops_reading_is_no_error() {
 #[test]
 fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
     let status = json!({
-        "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": "127.0.0.1:9810", "clock": 1_584_007_200,
-        "height": 101, "tip": TXID, "median_time": 1_584_003_600, "mempool": 0, "idle": true, "turns": 5,
+        "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": "127.0.0.1:9810", "announce": null,
+        "clock": 1_584_007_200, "height": 101, "tip": TXID, "median_time": 1_584_003_600, "mempool": 0, "idle": true, "turns": 5,
         "loans": { "negotiating": 0, "active": 1, "ended": 2 }, "peers_connected": 1,
         "troubles": ["oracle: the oracle is silent"],
         "attention": [

@@ -50,7 +50,7 @@ fn log() -> Bytes {
     static LOG: LazyLock<Bytes> = LazyLock::new(|| {
         let log = Bytes::default();
         let writer = log.clone();
-        hypothec::cli::log::to(move || writer.clone(), false).try_init().unwrap();
+        hypothec_oracle::logging::to(move || writer.clone(), false).try_init().unwrap();
         log
     });
     LOG.clone()

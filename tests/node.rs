@@ -314,3 +314,61 @@ async fn a_node_starts_and_is_backed_up_without_bitcoind_and_goes_on_when_it_is_
     .await
     .unwrap();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_peer_and_an_oracle_are_forgotten_for_good_once_nothing_open_rests_on_them() {
+    let world = World::new().await;
+    let id = world.open(300_000, 30).await;
+    let (lender, oracle) = (world.lender.node_id, world.oracle.as_ref().unwrap().key);
+    let kept = [
+        world.borrower.handle.remove_peer(lender).await.unwrap_err(),
+        world.borrower.handle.remove_oracle(oracle).await.unwrap_err(),
+        world.lender.handle.remove_oracle(oracle).await.unwrap_err(),
+    ];
+    for refused in &kept {
+        assert!(refused.code == "refused" && refused.message.contains(&id.to_string()), "{refused:?}");
+    }
+    assert!(kept[2].message.contains("policy set --remove-oracle"), "{kept:?}");
+    world.borrower.handle.repay(id, Source::Wallet).await.unwrap();
+    world.settle().await;
+    world.closed(id).await;
+    let refused = world.lender.handle.remove_oracle(oracle).await.unwrap_err();
+    assert!(refused.message.contains("the policy names oracle"), "{refused:?}");
+    let gone = world.borrower.handle.remove_peer(lender).await.unwrap();
+    assert_eq!((gone.node_id, gone.address), (lender, Some(world.lender_address())));
+    assert_eq!(world.borrower.handle.remove_oracle(oracle).await.unwrap().pubkey, oracle);
+    let World { dir, bitcoind, borrower, .. } = world;
+    borrower.stop().await.unwrap();
+    let borrower = start_node(dir.path(), "borrower", &bitcoind, &dir.path().join("clock")).await;
+    assert_eq!(borrower.handle.peers().await.unwrap(), []);
+    assert_eq!(borrower.handle.oracles().await.unwrap(), []);
+    assert_eq!(borrower.handle.remove_peer(lender).await.unwrap_err().code, "not_found");
+    assert_eq!(borrower.handle.remove_oracle(oracle).await.unwrap_err().code, "not_found");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_that_fails_says_which_way_it_failed() {
+    let world = World::new().await;
+    let right = world.lender_address();
+    let place = right.split_once('@').unwrap().1;
+    // A key of nobody's, and a place where a web server answers.
+    let nobody = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
+    let web = world.oracle.as_ref().unwrap().url().trim_start_matches("http://").to_owned();
+    let other = "02c6047f9441ed7d6d3045406e95c07cd85c778e4b8cef3ca7abac09b95c709ee5";
+    let third = "02f9308a019258c31049344f85f89d5229b531c845836f99b08601f113bce036f9";
+    for (lender, code, remedy) in [
+        (format!("{nobody}@{place}"), "wrong_key", "ask the peer for its address"),
+        (format!("{nobody}@{web}"), "other_protocol", "see the port"),
+        (format!("{other}@no-such-host.invalid:9810"), "unknown_host", "written right"),
+        (format!("{third}@127.0.0.1:1"), "not_listening", "see that its node runs"),
+    ] {
+        let started = std::time::Instant::now();
+        let request = hypothec::node::view::QuoteRequest { lender, ..world.request(300_000, 30) };
+        let said = world.borrower.handle.quote(request).await.unwrap_err();
+        assert!(said.code == code && said.message.contains(remedy), "{said:?}");
+        assert!(started.elapsed() < Duration::from_secs(12), "{code} took {:?}", started.elapsed());
+    }
+    // The lender itself, which says no.
+    let said = world.borrower.handle.quote(world.request(300_000_000, 30)).await.unwrap_err();
+    assert!(said.code == "refused" && said.message.starts_with("the lender refuses: "), "{said:?}");
+}

@@ -17,6 +17,7 @@ pub mod equivocation;
 pub mod event;
 pub mod foreign;
 pub mod ladder;
+pub mod logging;
 pub mod operator;
 pub mod passphrase;
 pub mod price;

@@ -1,13 +1,14 @@
 //! The oracle as a program of its own; all of it is in the library.
 
 use hypothec_oracle::foreign::printable;
+use hypothec_oracle::logging;
+use std::io::IsTerminal;
 use std::process::ExitCode;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::util::SubscriberInitExt;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let _ = logging::to(std::io::stderr, std::io::stderr().is_terminal()).try_init();
     match hypothec_oracle::daemon::main(std::env::args_os()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

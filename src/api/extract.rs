@@ -49,6 +49,19 @@ impl<S: Send + Sync> FromRequestParts<S> for Id {
     }
 }
 
+/// The key in the path.
+pub(super) struct Key<T>(pub T);
+
+impl<T: std::str::FromStr, S: Send + Sync> FromRequestParts<S> for Key<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        let bad = || ApiError::new(ErrorCode::BadRequest, "the path names no key: write it as lower-case hex digits");
+        let Path(text) = Path::<String>::from_request_parts(parts, state).await.map_err(|_| bad())?;
+        text.parse().map(Key).map_err(|_| bad())
+    }
+}
+
 /// What follows the `?`.
 pub(super) struct Asked<T>(pub T);
 

@@ -1,11 +1,11 @@
 //! `hypothec events`: what happened.
 
 use super::amount::short;
-use super::client::Refused;
+use super::follow::is_away;
 use super::line::Place;
 use super::out::second;
 use super::which::{named, Named};
-use crate::api::views::{ErrorCode, EventView};
+use crate::api::views::EventView;
 use clap::Args;
 use std::time::Duration;
 
@@ -80,11 +80,6 @@ impl Events {
 /// Every time anew: the node may answer elsewhere once it was started again.
 async fn ask(place: &Place, after: u64, wait: u64) -> anyhow::Result<Vec<EventView>> {
     place.client()?.get(&format!("/v1/events?after={after}&wait={wait}")).await
-}
-
-fn is_away(error: &anyhow::Error) -> bool {
-    let code = error.downcast_ref::<Refused>().map(|Refused(view)| view.code.as_str());
-    [ErrorCode::Unavailable, ErrorCode::TimedOut].iter().any(|away| code == Some(away.word()))
 }
 
 fn text(event: &EventView) -> String {

@@ -33,7 +33,7 @@ pub(super) struct Init {
     #[arg(long, conflicts_with = "restore_backup")]
     restore: bool,
     /// Restore a whole node from the file that `backup` wrote
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "bitcoind_url", "bitcoind_cookie", "listen", "api_listen"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["network", "bitcoind_url", "bitcoind_cookie", "listen", "announce", "api_listen"])]
     restore_backup: Option<PathBuf>,
     /// File with the passphrase of the words, or of the backup; asked for otherwise
     #[arg(long, value_name = "FILE", env = ask::PASSPHRASE_FILE, hide_env = true)]
@@ -50,6 +50,9 @@ pub(super) struct Init {
     /// Where peers reach the node, or "off"
     #[arg(long, value_name = "IP:PORT")]
     listen: Option<String>,
+    /// Where others dial the node, where that is another address
+    #[arg(long, value_name = "HOST:PORT")]
+    announce: Option<String>,
     /// Where the commands reach the node; port 0 takes a free one
     #[arg(long, value_name = "IP:PORT")]
     api_listen: Option<String>,
@@ -66,6 +69,7 @@ impl Init {
             bitcoind_url: self.bitcoind_url,
             bitcoind_cookie: self.bitcoind_cookie,
             peer_listen: self.listen,
+            announce: self.announce,
             api_listen: self.api_listen,
         };
         let config = choices.text();

@@ -1,8 +1,10 @@
 //! `hypothec loan`: the loans of this node, on either side.
 
 use super::amount::short;
+use super::client::Client;
 use super::confirm::{consequence, Sure};
-use super::line::Place;
+use super::follow::{follow, repaying, End, Goal, Patience, NO_ANSWER};
+use super::line::{Ends, Place};
 use super::out::{moment, sats, usd, Grid};
 use super::show;
 use super::which::Which;
@@ -26,7 +28,11 @@ pub(super) enum Loan {
     Cancel(Act),
     /// Repay: one transaction pays the lender and brings the collateral back
     #[command(after_help = "Examples:\n  hypothec loan repay 1a2b\n  hypothec loan repay 1a2b --from collateral\n  \
-        hypothec loan repay 1a2b --yes       without asking, for programs")]
+        hypothec loan repay 1a2b --wait      until it is final, step by step\n  \
+        hypothec loan repay 1a2b --yes       without asking, for programs\n\n\
+        It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan has ended for good),\n\
+        with 1 when it does not go ahead, with 4 when there is no answer yet, and with 130 after Ctrl-C; the nodes go on\n\
+        then.")]
     Repay {
         #[command(flatten)]
         which: Which,
@@ -35,6 +41,8 @@ pub(super) enum Loan {
         from: From,
         #[command(flatten)]
         sure: Sure,
+        #[command(flatten)]
+        patience: Patience,
     },
     /// Take a repayment back that the lender has not completed
     #[command(after_help = "Example:\n  hypothec loan withdraw 1a2b")]
@@ -103,7 +111,7 @@ impl Loan {
                 let loan = client.act(&format!("/v1/loans/{id}/receipt")).await?;
                 (loan, "The receipt is given; the borrower can take the collateral.\n\n")
             }
-            Loan::Repay { which, from, sure } => {
+            Loan::Repay { which, from, sure, patience } => {
                 let id = which.find(place).await?;
                 if !sure.is_said() {
                     let loan: LoanView = client.get(&format!("/v1/loans/{id}")).await?;
@@ -113,16 +121,33 @@ impl Loan {
                     From::Wallet => Source::Wallet,
                     From::Collateral => Source::Collateral,
                 };
-                let loan: LoanView = client.post(&format!("/v1/loans/{id}/repay"), &RepayRequest { from }).await?;
-                (
-                    loan,
-                    "The repayment is proposed; the lender's node completes it. Keep this node running until it is done: a\n\
-                     half-signed repayment can be completed for as long as its coins lie where they are, and a backup made\n\
-                     before now does not know of it (a restored node moves its coins first).\n\n",
-                )
+                let asked: LoanView = client.post(&format!("/v1/loans/{id}/repay"), &RepayRequest { from }).await?;
+                return repay(place, &client, asked, &patience).await;
             }
         };
         place.out().say(&loan, |loan| format!("{done}{}", show::loan(loan, &place.again())))
+    }
+}
+
+/// Waits for the lender's answer to a repayment, or for its end, and says what came of it.
+async fn repay(place: &Place, client: &Client, asked: LoanView, patience: &Patience) -> anyhow::Result<()> {
+    let (before, goal) = (asked.clone(), patience.goal());
+    let step = |loan: &LoanView, waited, height| repaying(&before, loan, goal, waited, height);
+    let (loan, done, code) = match follow(place, client, patience, asked, step).await? {
+        End::Done(loan) if goal == Goal::End => (loan, "The loan is repaid, for good.", None),
+        End::Done(loan) => (loan, "The lender has signed too: the repayment is out and waits for its blocks.", None),
+        End::Waits(loan, _) => (
+            loan,
+            "The repayment is proposed; the lender's node completes it. Keep this node running until it is done: a\n\
+             half-signed repayment can be completed for as long as its coins lie where they are, and a backup made\n\
+             before now does not know of it (a restored node moves its coins first).",
+            Some(NO_ANSWER),
+        ),
+    };
+    place.out().say(&loan, |loan| format!("{done}\n\n{}", show::loan(loan, &place.again())))?;
+    match code {
+        Some(code) => Err(Ends(code).into()),
+        None => Ok(()),
     }
 }
 

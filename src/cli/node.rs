@@ -2,7 +2,6 @@
 
 use super::ask;
 use super::line::Place;
-use super::log;
 use super::out::print;
 use crate::api;
 use crate::node::config::Config;
@@ -11,6 +10,7 @@ use crate::node::unlock::Unlocked;
 use crate::node::{self, Running};
 use anyhow::Context;
 use clap::Args;
+use hypothec_oracle::logging;
 use serde_json::json;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -52,14 +52,16 @@ impl Node {
         let told = told_to_stop()?;
         let listener = api::bind(config.api_listen).await?;
         let address = listener.local_addr().context("ask the API's address")?;
-        let network = config.network;
+        let (network, announce) = (config.network, config.announce.clone());
         let running = node::start_unlocked(config, unlocked).await?;
         let (stop_api, api_told) = oneshot::channel::<()>();
         let mut server = tokio::spawn(api::serve(listener, running.handle.clone(), token, async {
             let _ = api_told.await;
         }));
         folder.say_api(address)?;
-        say_started(place, &folder, &running, address, &network.to_string())?;
+        let dialled = announce.or_else(|| running.listening.map(|listening| listening.to_string()));
+        let dialled = dialled.map(|dialled| format!("{}@{dialled}", running.node_id));
+        say_started(place, &folder, &running, dialled, address, &network.to_string())?;
         let ended = wait(running, &mut server, told).await;
         folder.unsay_api();
         drop(stop_api);
@@ -93,10 +95,10 @@ fn say_started(
     place: &Place,
     folder: &DataFolder,
     running: &Running,
+    listen: Option<String>,
     api: SocketAddr,
     network: &str,
 ) -> anyhow::Result<()> {
-    let listen = running.listening.map(|listening| format!("{}@{listening}", running.node_id));
     if place.out().is_json() {
         let started = json!({
             "node_id": running.node_id, "network": network, "listen": listen, "api": format!("http://{api}"),
@@ -118,7 +120,7 @@ fn say_started(
 
 /// What the node does goes to standard error; a second call changes nothing.
 pub(super) fn log_to_stderr() {
-    let _ = log::to(std::io::stderr, std::io::stderr().is_terminal()).try_init();
+    let _ = logging::to(std::io::stderr, std::io::stderr().is_terminal()).try_init();
 }
 
 /// Ctrl-C, or SIGTERM as a service manager sends it; listened to from the call on.

@@ -2,6 +2,7 @@
 
 use super::line::Place;
 use super::out::{item, moment, usd, Grid};
+use super::which::{named, Named};
 use crate::api::views::{OracleRequest, OracleView, ProofRequest, ProofView};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
@@ -27,6 +28,15 @@ pub(super) enum Oracle {
         /// The key it must have, from somewhere other than itself; asked of it otherwise
         #[arg(long, value_name = "KEY", value_parser = key)]
         pubkey: Option<XOnlyPublicKey>,
+    },
+    /// Ask an oracle no more and forget it
+    ///
+    /// Refused while an open loan or the lender's policy names it. What is proved against it stays known.
+    #[command(after_help = "Example:\n  hypothec oracle remove 79be667e…1798")]
+    Remove {
+        /// Its key, the beginning of it, or its short form
+        #[arg(value_name = "ORACLE", value_parser = named)]
+        oracle: Named,
     },
     /// The oracles trusted, and what they said last
     #[command(after_help = "Example:\n  hypothec oracle list")]
@@ -74,6 +84,19 @@ impl Oracle {
                         false => "That was known already; the first proof is kept.",
                     };
                     format!("The proof holds: {}.\n{done}\n\nNext: {} loan list", view.equivocation, place.again())
+                })
+            }
+            Oracle::Remove { oracle } => {
+                let key = oracle.oracle(place).await?;
+                let gone: OracleView = client.delete(&format!("/v1/oracles/{key}")).await?;
+                place.out().say(&gone, |gone| {
+                    let places: Vec<&str> = [&gone.url].into_iter().chain(&gone.mirrors).map(String::as_str).collect();
+                    format!(
+                        "Removed oracle {}.\nIt was asked at {}.\n\nNext: {} oracle list",
+                        gone.pubkey,
+                        places.join(" and "),
+                        place.again()
+                    )
                 })
             }
             Oracle::List => {

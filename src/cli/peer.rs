@@ -1,9 +1,10 @@
 //! `hypothec peer`: the other nodes.
 
-use super::amount::peer;
+use super::amount::{peer, short};
 use super::client::Client;
 use super::line::Place;
-use super::out::Grid;
+use super::out::{item, Grid};
+use super::which::{named, Named};
 use crate::api::views::{ConnectRequest, PeerView};
 use clap::Subcommand;
 use std::time::Duration;
@@ -24,6 +25,15 @@ pub(super) enum Peer {
         #[arg(value_parser = peer)]
         address: String,
     },
+    /// Dial a node no more and forget its address
+    ///
+    /// Refused while a loan with it is open. It may still connect by itself.
+    #[command(after_help = "Examples:\n  hypothec peer remove 0279be66…1798\n  hypothec peer remove 0279be")]
+    Remove {
+        /// Its key, the beginning of it, or its short form as lists print it
+        #[arg(value_name = "PEER", value_parser = named)]
+        peer: Named,
+    },
     /// The nodes known, and whether they are there
     #[command(after_help = "Example:\n  hypothec peer list")]
     List,
@@ -39,10 +49,22 @@ impl Peer {
                 place.out().say(&seen, |seen| match seen.connected {
                     true => format!("Connected with {}.\n\nNext: {} quote --help", seen.node_id, place.again()),
                     false => format!(
-                        "Dialling {}; it did not answer yet, and is dialled again and again.\n\nNext: {} peer list",
+                        "Dialling {}; it is not there yet, and is dialled again and again.\n{}\nNext: {} peer list",
                         seen.node_id,
+                        seen.problem.as_ref().map(|why| format!("Now: {}.\n", why.message)).unwrap_or_default(),
                         place.again()
                     ),
+                })
+            }
+            Peer::Remove { peer } => {
+                let key = peer.peer(place).await?.node_id;
+                let gone: PeerView = client.delete(&format!("/v1/peers/{key}")).await?;
+                place.out().say(&gone, |gone| {
+                    let address = match &gone.address {
+                        Some(address) => format!("It was dialled at {address}."),
+                        None => "It was connected and never dialled; it may connect again by itself.".to_owned(),
+                    };
+                    format!("Removed peer {}.\n{address}\n\nNext: {} peer list", gone.node_id, place.again())
                 })
             }
             Peer::List => {
@@ -75,5 +97,9 @@ fn list(peers: &[PeerView], again: &str) -> String {
         let there = if peer.connected { "yes" } else { "no" };
         grid.row([peer.node_id.to_string(), there.to_owned(), peer.address.clone().unwrap_or("(dials us)".into())]);
     }
-    grid.text()
+    let why =
+        |peer: &PeerView| Some(format!("{}: {}", short(&peer.node_id.to_string()), peer.problem.as_ref()?.message));
+    let away: String = peers.iter().filter(|peer| !peer.connected).filter_map(why).map(|why| item(&why)).collect();
+    let away = if away.is_empty() { away } else { format!("\nNot there:\n{away}") };
+    format!("{}{away}", grid.text())
 }

@@ -5,6 +5,7 @@ use super::line::{Ends, Place};
 use super::out::{count, item, moment, Grid};
 use crate::api::views;
 use clap::Args;
+use std::net::SocketAddr;
 
 /// The exit code when something needs a person.
 const NEEDS_SOMEBODY: u8 = 3;
@@ -29,13 +30,19 @@ impl Status {
 }
 
 fn text(status: &views::Status, again: &str) -> String {
-    let address = match &status.listen {
-        Some(listen) => format!("{}@{listen}", status.node_id),
+    let address = match status.announce.as_ref().or(status.listen.as_ref()) {
+        Some(place) => format!("{}@{place}", status.node_id),
         None => format!("{} (does not listen)", status.node_id),
     };
+    // What stands for every address of the machine is none that anybody can dial.
+    let is_anywhere = |listen: &String| listen.parse::<SocketAddr>().is_ok_and(|place| place.ip().is_unspecified());
+    let unsaid = status.announce.is_none() && status.listen.as_ref().is_some_and(is_anywhere);
     let mut grid = Grid::plain();
     let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
     row("node", address);
+    if unsaid {
+        row("", "nobody can dial that: say which address in `[peers] announce`".to_owned());
+    }
     row("version", format!("{} on {}", status.version, status.network));
     row("chain", format!("block {} {}", status.height, status.tip));
     row("time", format!("{} (the chain's median: {})", moment(status.clock), moment(status.median_time)));

@@ -61,6 +61,8 @@ impl Core {
             }
             Command::Peers { reply } => answer(reply, Ok(self.peers())),
             Command::Connect { request, reply } => answer(reply, self.connect(&request)),
+            Command::RemovePeer { peer, reply } => answer(reply, self.remove_peer(peer)),
+            Command::RemoveOracle { oracle, reply } => answer(reply, self.remove_oracle(oracle)),
             Command::Oracles { reply } => answer(reply, Ok(self.oracles())),
             Command::AddOracle { request, reply } => {
                 let tools = self.tools.clone();
@@ -139,6 +141,7 @@ impl Core {
             network: self.tools.network.to_string(),
             node_id: self.tools.node_id(),
             listen: self.tools.net.listening().map(|listen| listen.to_string()),
+            announce: self.tools.announce.clone(),
             clock: self.moment.now.0,
             height: self.moment.height,
             tip: self.tip.map(|tip| tip.to_string()).unwrap_or_default(),
@@ -185,7 +188,7 @@ impl Core {
         away.into_iter().map(sentence).collect()
     }
 
-    fn oracles(&self) -> Vec<OracleView> {
+    pub(super) fn oracles(&self) -> Vec<OracleView> {
         lock(&self.tools.oracles).values().map(|oracle| oracle_view(&self.tools, oracle)).collect()
     }
 
@@ -220,7 +223,7 @@ impl Core {
                 if let Err(trouble) = self.remember(got.peer) {
                     return answer(reply, Err(trouble));
                 }
-                let work = quote::take(self.tools.clone(), got, reply);
+                let work = quote::take(self.tools.clone(), self.shown_in_vain(got.peer), got, reply);
                 self.spawn(Key::Loan(quote), None, quote.0, work);
             }
             None => answer(

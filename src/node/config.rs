@@ -1,6 +1,9 @@
 //! What the node is told: the file `hypothec.toml` of its data folder. Every error names the field, the value and the
 //! remedy.
 
+mod peers;
+
+use self::peers::Peers;
 use super::borrowing::{Borrowing, MIN_THRESHOLD_MAX};
 use super::notify::Settings as Notify;
 use crate::chain::{Auth, Config as ChainConfig, FeeBounds, CALL_TIMEOUT};
@@ -116,6 +119,8 @@ pub struct Config {
     pub fee_reserve: Amount,
     /// Where peers reach us; `None` for nobody.
     pub peer_listen: Option<SocketAddr>,
+    /// Where others dial us, where that is not where we listen: `host:port`.
+    pub announce: Option<String>,
     /// The bounds on peers.
     pub limits: Limits,
     /// Where the API answers: this machine only.
@@ -169,6 +174,7 @@ impl Config {
                 call_timeout: CALL_TIMEOUT,
             },
             peer_listen: peers.listen()?,
+            announce: peers.announce()?,
             limits: peers.limits()?,
             api_listen: file.api.listen()?,
             borrowing: file.borrowing.check()?,
@@ -195,6 +201,8 @@ pub struct Choices {
     pub bitcoind_cookie: Option<PathBuf>,
     /// `peers.listen`.
     pub peer_listen: Option<String>,
+    /// `peers.announce`.
+    pub announce: Option<String>,
     /// `api.listen`.
     pub api_listen: Option<String>,
 }
@@ -209,6 +217,7 @@ impl Choices {
             ("# url = ", self.bitcoind_url.clone()),
             ("# cookie = ", cookie),
             ("listen = \"127.0.0.1:9810\"", self.peer_listen.clone()),
+            ("# announce = ", self.announce.clone()),
             ("listen = \"127.0.0.1:9811\"", self.api_listen.clone()),
         ];
         let line = |line: &str| -> String {
@@ -293,58 +302,6 @@ fn default_cookie(chain: Chain) -> Result<PathBuf, ConfigError> {
         wrong("bitcoind.cookie", "(not said)", "name bitcoind's cookie file, since there is no HOME to look in")
     })?;
     Ok(PathBuf::from(home).join(".bitcoin").join(chain.to_string()).join(".cookie"))
-}
-
-#[derive(Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct Peers {
-    listen: String,
-    inbound: usize,
-    inbound_per_ip: usize,
-    bytes_per_second: u32,
-    messages_per_second: u32,
-}
-
-impl Default for Peers {
-    fn default() -> Peers {
-        let limits = Limits::default();
-        Peers {
-            listen: "127.0.0.1:9810".into(),
-            inbound: limits.max_inbound,
-            inbound_per_ip: limits.max_inbound_per_ip,
-            bytes_per_second: limits.bytes_per_second,
-            messages_per_second: limits.messages_per_second,
-        }
-    }
-}
-
-impl Peers {
-    fn listen(&self) -> Result<Option<SocketAddr>, ConfigError> {
-        if self.listen == "off" {
-            return Ok(None);
-        }
-        let remedy = "write an IP address and a port, for example 127.0.0.1:9810, or \"off\"";
-        parse_listen(&self.listen).map(Some).map_err(|_| wrong("peers.listen", quoted(&self.listen), remedy))
-    }
-
-    fn limits(&self) -> Result<Limits, ConfigError> {
-        let within = |field, value: u64, least: u64, most: u64| match (least..=most).contains(&value) {
-            true => Ok(()),
-            false => Err(wrong(field, value, format!("{least} to {most} are right"))),
-        };
-        within("peers.inbound", as_u64(self.inbound), 1, 1_000)?;
-        within("peers.inbound_per_ip", as_u64(self.inbound_per_ip), 1, as_u64(self.inbound))?;
-        // Below this the messages of one loan would not arrive before the other side gives up.
-        within("peers.bytes_per_second", self.bytes_per_second.into(), 64 << 10, 1 << 30)?;
-        within("peers.messages_per_second", self.messages_per_second.into(), 10, 100_000)?;
-        Ok(Limits {
-            max_inbound: self.inbound,
-            max_inbound_per_ip: self.inbound_per_ip,
-            bytes_per_second: self.bytes_per_second,
-            messages_per_second: self.messages_per_second,
-            ..Limits::default()
-        })
-    }
 }
 
 #[derive(Deserialize)]
@@ -523,6 +480,7 @@ mod tests {
         let shown = |name: &str| SAMPLE.replace(&format!("# {name} = "), &format!("{name} = "));
         assert_eq!(parse(&shown("min_threshold")).unwrap().borrowing.min_threshold, Some(2));
         assert!(parse(&shown("url")).is_ok());
+        assert!(parse(&shown("announce")).unwrap().announce.is_some());
         assert!(matches!(parse(&shown("cookie")).unwrap().chain.auth, Auth::Cookie(path) if path.starts_with("/home")));
         let both = shown("user").replace("# password", "password");
         assert!(matches!(parse(&both).unwrap().chain.auth, Auth::UserPass { .. }));
@@ -537,14 +495,17 @@ mod tests {
             network: Chain::Regtest,
             bitcoind_url: Some("http://127.0.0.1:1234".into()),
             bitcoind_cookie: Some("/tmp/a \"b\"/.cookie".into()),
-            peer_listen: Some("off".into()),
+            peer_listen: Some("0.0.0.0:1".into()),
+            announce: Some("a.example:2".into()),
             api_listen: Some("[::1]:0".into()),
         };
         let config = parse(&choices.text()).unwrap();
         assert_eq!(config.network, Network::Regtest);
         assert_eq!(config.chain.url, "http://127.0.0.1:1234");
         assert_eq!(config.chain.auth, Auth::Cookie("/tmp/a \"b\"/.cookie".into()));
-        assert_eq!(config.peer_listen, None);
+        assert_eq!(config.peer_listen.unwrap().to_string(), "0.0.0.0:1");
+        assert_eq!(config.announce.as_deref(), Some("a.example:2"));
+        assert_eq!(parse("peers.listen = \"off\"").unwrap().peer_listen, None);
         assert_eq!(config.api_listen.to_string(), "[::1]:0");
         assert_eq!(Choices::default().text(), SAMPLE);
     }
@@ -567,6 +528,9 @@ mod tests {
             ("bitcoind.user = \"me\"", "bitcoind.user", "me", "bitcoind.password"),
             ("bitcoind.cookie = \"c\"\nbitcoind.user = \"me\"", "bitcoind.user", "me", "bitcoind.cookie alone"),
             ("peers.listen = \"everywhere\"", "peers.listen", "everywhere", "127.0.0.1:9810"),
+            ("peers.announce = \"0.0.0.0:9810\"", "peers.announce", "0.0.0.0:9810", "that others dial"),
+            ("peers.announce = \"my host\"", "peers.announce", "my host", "that others dial"),
+            ("peers.announce = \"h:1\"\npeers.listen = \"off\"", "peers.announce", "h:1", "let it listen"),
             ("peers.inbound = 0", "peers.inbound", "0", "1 to 1000"),
             ("peers.inbound_per_ip = 33", "peers.inbound_per_ip", "33", "1 to 32"),
             ("peers.bytes_per_second = 1", "peers.bytes_per_second", "1", "65536"),

@@ -259,6 +259,10 @@ impl Core {
                 self.forget_told(peer);
                 Ok(())
             }
+            PeerEvent::SameKey(peer) => {
+                self.on_same_key(peer);
+                Ok(())
+            }
             PeerEvent::Message(peer, frame) => match Message::read(frame.kind, &frame.bytes) {
                 Ok(message) => self.on_message(peer, message),
                 Err(e) => self.on_unreadable(peer, &frame, &e),

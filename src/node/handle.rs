@@ -8,6 +8,8 @@ use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::protocol::ErrorCode;
+use bitcoin::key::XOnlyPublicKey;
+use bitcoin::secp256k1::PublicKey;
 use hypothec_oracle::sealed::SecretString;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -63,6 +65,20 @@ pub enum Command {
         request: ConnectRequest,
         /// The answer's place.
         reply: Reply<PeerView>,
+    },
+    /// Dial a peer no more and forget it.
+    RemovePeer {
+        /// Whom.
+        peer: PublicKey,
+        /// The answer's place.
+        reply: Reply<PeerView>,
+    },
+    /// Ask an oracle no more and forget it.
+    RemoveOracle {
+        /// Which.
+        oracle: XOnlyPublicKey,
+        /// The answer's place.
+        reply: Reply<OracleView>,
     },
     /// The oracles known.
     Oracles {
@@ -238,6 +254,16 @@ impl Handle {
     /// `POST /v1/peers`.
     pub async fn connect(&self, request: ConnectRequest) -> Result<PeerView, ErrorView> {
         self.ask(|reply| Command::Connect { request, reply }).await
+    }
+
+    /// `DELETE /v1/peers/{node_id}`.
+    pub async fn remove_peer(&self, peer: PublicKey) -> Result<PeerView, ErrorView> {
+        self.ask(|reply| Command::RemovePeer { peer, reply }).await
+    }
+
+    /// `DELETE /v1/oracles/{pubkey}`.
+    pub async fn remove_oracle(&self, oracle: XOnlyPublicKey) -> Result<OracleView, ErrorView> {
+        self.ask(|reply| Command::RemoveOracle { oracle, reply }).await
     }
 
     /// `GET /v1/oracles`.

@@ -225,6 +225,10 @@ impl Core {
         if loan.is_proposing() || self.wishes.remove(&id).is_some() {
             return self.tell(id, Input::RepaymentRefused { reason });
         }
+        let reason = match refusal.code == ErrorCode::Coins.word() {
+            true => self.with_way_round(loan, reason),
+            false => reason,
+        };
         self.tell(id, Input::Cancel { reason })
     }
 }

@@ -27,10 +27,12 @@ pub mod present;
 mod proofs;
 mod quotes;
 mod record;
+mod removal;
 mod renewal;
 pub mod restored;
 mod results;
 mod rotations;
+mod same_key;
 mod shown;
 mod start;
 #[cfg(test)]
@@ -38,7 +40,9 @@ mod tests;
 mod tools;
 mod troubles;
 pub mod unlock;
+mod unreached;
 mod unreadable;
+mod vain;
 pub mod view;
 pub mod words;
 

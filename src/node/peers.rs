@@ -6,6 +6,7 @@ use super::commands::PEERS;
 use super::core::Core;
 use super::present;
 use super::tools::error;
+use super::unreached;
 use super::view::{ConnectRequest, ErrorView, PeerView};
 use crate::peer::PeerAddress;
 use crate::protocol::ErrorCode;
@@ -20,6 +21,7 @@ impl Core {
                 node_id: peer.key,
                 address: peer.address.map(|address| address.to_string()),
                 connected: peer.connected,
+                problem: peer.last_problem.as_ref().filter(|_| !peer.connected).map(unreached::view),
             })
             .collect()
     }
@@ -31,7 +33,7 @@ impl Core {
         self.tools.net.connect(address.clone()).map_err(|e| error(ErrorCode::BadRequest, e))?;
         self.remember(address.key)?;
         let connected = self.tools.net.is_connected(address.key);
-        Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected })
+        Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected, problem: None })
     }
 
     /// Writes down where a peer is reached, so that it is dialled again after a restart and after a restore.
@@ -51,7 +53,9 @@ impl Core {
         let (name, address, store) = (format!("{PEERS}{peer}"), address.to_string(), self.tools.store.clone());
         tokio::task::block_in_place(|| match store.get(&name)? {
             Some(written) if written == address.as_bytes() => Ok(()),
+            // Removed by a person, or never written down.
             None if !new => Ok(()),
+            Some(written) if !new && written.is_empty() => Ok(()),
             _ => store.put(&name, address.as_bytes()),
         })
     }

@@ -135,6 +135,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         exits: Mutex::new(Exits::open(store.clone())?),
         store: store.clone(),
         borrowing: config.borrowing,
+        announce: config.announce.clone(),
         waiters: Mutex::default(),
     });
     let mut core = new_core(tools.clone(), follower, policy(&*store)?, unlocked)?;
@@ -150,6 +151,10 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     core.notifier = Some(Notifier::start(config.hooks.clone(), &core.events, &store, core.tools.node_id())?);
     for name in store.list(PEERS)? {
         let address = store.get(&name)?.unwrap_or_default();
+        // Removed.
+        if address.is_empty() {
+            continue;
+        }
         let address = String::from_utf8_lossy(&address).parse().with_context(|| format!("stored {name}"))?;
         tools.net.connect(address)?;
     }
@@ -233,6 +238,10 @@ fn oracles(store: &dyn Store, network: Network) -> anyhow::Result<BTreeMap<bitco
     let mut oracles = BTreeMap::new();
     for name in store.list(ORACLES)? {
         let url = store.get(&name)?.unwrap_or_default();
+        // Removed.
+        if url.is_empty() {
+            continue;
+        }
         let key = name.trim_start_matches(ORACLES).parse().with_context(|| format!("stored {name}"))?;
         // One URL a line: the oracle, then its mirrors.
         let urls: Vec<String> = String::from_utf8_lossy(&url).lines().map(str::to_owned).collect();

@@ -45,6 +45,7 @@ impl Bench {
             bitcoind_url: Some(bitcoind.rpc_url().to_owned()),
             bitcoind_cookie: Some(bitcoind.cookie_file()),
             peer_listen: Some("127.0.0.1:0".into()),
+            announce: None,
             api_listen: Some("127.0.0.1:0".into()),
         };
         let data = folder.path().join("node");

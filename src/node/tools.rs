@@ -76,6 +76,8 @@ pub struct Tools {
     pub operators: Mutex<KnownOperators>,
     /// What we ask of loans we borrow.
     pub borrowing: Borrowing,
+    /// Where others dial us, as configured.
+    pub announce: Option<String>,
     /// Exits on their way.
     pub exits: Mutex<Exits>,
     /// Quotes asked for and not yet answered.
@@ -123,6 +125,7 @@ impl Trouble {
     pub fn view(&self) -> ErrorView {
         let code = match self {
             Trouble::Later(_) => ErrorCode::Unavailable,
+            Trouble::Refuse { code, .. } if ErrorCode::REACHING.contains(code) => *code,
             Trouble::Refuse { .. } => ErrorCode::Refused,
         };
         error(code, self.message())

@@ -93,6 +93,13 @@ impl Core {
         }
     }
 
+    /// The same of what only its repetition keeps alive.
+    pub(super) fn trouble_for(&mut self, about: &str, text: String, stands: Duration) {
+        if self.troubles.put(about, text.clone(), Some(Instant::now() + stands)) {
+            tracing::warn!("{about}: {text}");
+        }
+    }
+
     /// A job came to nothing. The log hears of it once.
     pub(super) fn job_failed(&mut self, key: &Key, about: [u8; 32], text: &str) {
         let loan = self.loans.get(&LoanId(about));

@@ -140,6 +140,9 @@ fn key_name(words: &Mnemonic, network: Network) -> anyhow::Result<String> {
     engine.input(b"hypothec/one-node-a-machine/v0");
     engine.input(network.to_string().as_bytes());
     engine.input(&identity.secret_bytes());
+    // A test plays two machines on one.
+    #[cfg(feature = "faults")]
+    engine.input(std::env::var("HYPOTHEC_OTHER_MACHINE").unwrap_or_default().as_bytes());
     Ok(format!("hypothec/{}", sha256::Hash::from_engine(engine)))
 }
 

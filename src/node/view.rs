@@ -23,8 +23,11 @@ pub struct Status {
     pub network: String,
     /// This node's public key.
     pub node_id: PublicKey,
-    /// Where peers reach it, when it listens.
+    /// Where it listens for peers, when it does.
     pub listen: Option<String>,
+    /// Where others dial it, where its configuration says so: `host:port`.
+    #[serde(default)]
+    pub announce: Option<String>,
     /// The clock of the last complete round.
     pub clock: u32,
     /// Height of the last complete round.
@@ -153,6 +156,9 @@ pub struct PeerView {
     pub address: Option<String>,
     /// Is it there now?
     pub connected: bool,
+    /// Why it is not, or why it was not when it was last dialled.
+    #[serde(default)]
+    pub problem: Option<ErrorView>,
 }
 
 /// `POST /v1/oracles`.

@@ -44,24 +44,40 @@ impl FromStr for PeerAddress {
         let bad_key = || AddressError::Key { key: shorten(key) };
         // Only the short form: a key has one way to be written.
         let key = (key.len() == 66).then(|| PublicKey::from_str(key).ok()).flatten().ok_or_else(bad_key)?;
-        let no_port = || AddressError::NoPort { host: shorten(place) };
-        let (host, port) = match place.strip_prefix('[') {
-            Some(rest) => {
-                let (host, rest) = rest.split_once(']').ok_or_else(|| AddressError::Host { host: shorten(place) })?;
-                let bad_host = || AddressError::Host { host: shorten(host) };
-                host.parse::<std::net::Ipv6Addr>().map_err(|_| bad_host())?;
-                (host, rest.strip_prefix(':').ok_or_else(no_port)?)
-            }
-            None => place.rsplit_once(':').ok_or_else(no_port)?,
-        };
-        let bracketed = place.starts_with('[');
-        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
-        if !bracketed && (host.is_empty() || host.len() > MAX_HOST || !host.bytes().all(plain)) {
-            return Err(AddressError::Host { host: shorten(host) });
+        let (host, port) = host_and_port(place)?;
+        Ok(PeerAddress { key, host, port })
+    }
+}
+
+/// A host and a port, as the part of an address after the `@` has them.
+fn host_and_port(place: &str) -> Result<(String, u16), AddressError> {
+    let no_port = || AddressError::NoPort { host: shorten(place) };
+    let (host, port) = match place.strip_prefix('[') {
+        Some(rest) => {
+            let (host, rest) = rest.split_once(']').ok_or_else(|| AddressError::Host { host: shorten(place) })?;
+            let bad_host = || AddressError::Host { host: shorten(host) };
+            host.parse::<std::net::Ipv6Addr>().map_err(|_| bad_host())?;
+            (host, rest.strip_prefix(':').ok_or_else(no_port)?)
         }
-        let number = port.parse::<u16>().ok().filter(|number| *number > 0 && port.bytes().all(|b| b.is_ascii_digit()));
-        let port = number.ok_or_else(|| AddressError::Port { port: shorten(port) })?;
-        Ok(PeerAddress { key, host: host.to_owned(), port })
+        None => place.rsplit_once(':').ok_or_else(no_port)?,
+    };
+    let bracketed = place.starts_with('[');
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b'_');
+    if !bracketed && (host.is_empty() || host.len() > MAX_HOST || !host.bytes().all(plain)) {
+        return Err(AddressError::Host { host: shorten(host) });
+    }
+    let number = port.parse::<u16>().ok().filter(|number| *number > 0 && port.bytes().all(|b| b.is_ascii_digit()));
+    let port = number.ok_or_else(|| AddressError::Port { port: shorten(port) })?;
+    Ok((host.to_owned(), port))
+}
+
+/// Reads where others dial a node: `host:port`, and not every address of a machine at once.
+pub fn parse_announce(text: &str) -> Result<String, AddressError> {
+    let (host, _) = host_and_port(text)?;
+    let anywhere = host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_unspecified());
+    match anywhere {
+        true => Err(AddressError::Host { host: shorten(&host) }),
+        false => Ok(text.to_owned()),
     }
 }
 
@@ -127,6 +143,16 @@ mod tests {
         }
         for host in ["", "a b", "::1", "[::1", "[node]", "a/b", "a@b"] {
             assert!(error(&format!("{KEY}@{host}:9735")).contains("must be a name, an IPv4 address"), "{host}");
+        }
+    }
+
+    #[test]
+    fn what_is_announced_is_one_host_and_one_port() {
+        for text in ["lender.example.org:9810", "203.0.113.7:1", "[2001:db8::1]:65535"] {
+            assert_eq!(parse_announce(text).as_deref(), Ok(text));
+        }
+        for text in ["0.0.0.0:9810", "[::]:9810", "lender.example.org", "host:0", "http://host:1", "key@host:1", ""] {
+            assert!(parse_announce(text).is_err(), "{text}");
         }
     }
 

@@ -4,6 +4,7 @@
 //! The address that is kept changes only when the peer has proved its key at another one: a wrong address costs a try,
 //! never the connection there is.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use super::link::{reach, Link, Transport};
-use super::PeerAddress;
+use super::{PeerAddress, Unreached};
 
 /// A connection that lasted this many times what a try may take was a good one: the next pause is short again.
 const GOOD_AFTER: u32 = 3;
@@ -36,7 +37,8 @@ struct State {
     /// To be tried until then.
     tried: Option<(PeerAddress, Instant)>,
     turn: usize,
-    problem: Option<String>,
+    /// Where, and why not.
+    problem: Option<(String, Unreached)>,
     /// The task has nothing left to dial.
     over: bool,
 }
@@ -97,15 +99,20 @@ impl Dial {
     }
 
     /// Why the last try, or the last connection, ended.
-    pub(super) fn problem(&self) -> Option<String> {
-        self.state().problem.clone()
+    pub(super) fn problem(&self) -> Option<Unreached> {
+        self.state().problem.as_ref().map(|(_, problem)| problem.clone())
     }
 
-    fn note(&self, at: &str, problem: String) {
+    /// Why the last try at this place ended, if it was the last of all.
+    pub(super) fn problem_at(&self, place: &str) -> Option<Unreached> {
+        self.state().problem.as_ref().filter(|(at, _)| at == place).map(|(_, problem)| problem.clone())
+    }
+
+    fn note(&self, at: &str, problem: Unreached) {
         let mut state = self.state();
-        if state.problem.as_ref() != Some(&problem) {
+        if !state.problem.as_ref().is_some_and(|(before, known)| before == at && *known == problem) {
             tracing::info!(peer = %self.key, "cannot reach peer at {at}: {problem}");
-            state.problem = Some(problem);
+            state.problem = Some((at.to_owned(), problem));
         }
     }
 
@@ -147,7 +154,7 @@ pub(super) async fn keep(transport: Arc<Transport>, dial: Arc<Dial>) {
                 if since.elapsed() > limits.connect_time.saturating_mul(GOOD_AFTER) {
                     backoff = limits.first_backoff;
                 }
-                (link.remote.clone(), link.reason().unwrap_or_default())
+                (link.remote.clone(), link.problem())
             }
             None => {
                 let Some(address) = dial.next(link.is_some()) else {
@@ -160,8 +167,8 @@ pub(super) async fn keep(transport: Arc<Transport>, dial: Arc<Dial>) {
                 };
                 let opened = tokio::time::timeout(limits.connect_time, open(&address)).await;
                 let problem = match opened {
-                    Err(_) => Some(format!("no answer within {} ms", limits.connect_time.as_millis())),
-                    Ok(Err(error)) => Some(error.to_string()),
+                    Err(_) => Some(Unreached::Silent),
+                    Ok(Err(problem)) => Some(problem),
                     Ok(Ok(stream)) => {
                         let link = Link::to(dial.clone(), address.clone());
                         let (transport, key, running) = (transport.clone(), dial.key, link.clone());
@@ -184,8 +191,13 @@ pub(super) async fn keep(transport: Arc<Transport>, dial: Arc<Dial>) {
     }
 }
 
-async fn open(address: &PeerAddress) -> std::io::Result<TcpStream> {
-    TcpStream::connect((address.host.as_str(), address.port)).await
+async fn open(address: &PeerAddress) -> Result<TcpStream, Unreached> {
+    let places = tokio::net::lookup_host((address.host.as_str(), address.port)).await;
+    let places: Vec<SocketAddr> = places.map_err(|_| Unreached::UnknownHost)?.collect();
+    if places.is_empty() {
+        return Err(Unreached::UnknownHost);
+    }
+    TcpStream::connect(places.as_slice()).await.map_err(|error| Unreached::unopened(&error))
 }
 
 /// Between half and one and a half times the pause, so that two nodes dialling each other do not stay in step.

@@ -9,7 +9,9 @@ use bitcoin::secp256k1::PublicKey;
 pub enum StartError {
     #[error("peer listen address {address} cannot be used: {why}; choose a free port and an address of this machine")]
     Listen { address: SocketAddr, why: String },
-    #[error("message kind {kind} belongs to the Lightning protocol or to segments: custom kinds are 32768 and above")]
+    #[error(
+        "message kind {kind} belongs to the Lightning protocol or to the transport: custom kinds are 32768 and above"
+    )]
     Kind { kind: u16 },
 }
 

@@ -5,8 +5,9 @@ use std::fmt;
 
 use bitcoin::secp256k1::PublicKey;
 
+use super::same_key::SAME_KEY;
 use super::segment::{SEGMENT_CHUNK, SEGMENT_START};
-use super::{PeerAddress, StartError};
+use super::{PeerAddress, StartError, Unreached};
 
 /// One complete message: the wire type and the payload after it.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -33,6 +34,8 @@ pub enum PeerEvent {
     Disconnected(PublicKey),
     /// A complete message of an accepted kind.
     Message(PublicKey, Frame),
+    /// The peer says that another node answers with this node's key. A claim, at most one a minute from one peer.
+    SameKey(PublicKey),
 }
 
 /// A peer that is connected or remembered.
@@ -47,7 +50,7 @@ pub struct PeerStatus {
     /// The other end of the present connection, as the system shows it.
     pub remote: Option<String>,
     /// Why the last try to connect, or the last connection, ended.
-    pub last_problem: Option<String>,
+    pub last_problem: Option<Unreached>,
 }
 
 /// The message kinds this node takes and sends.
@@ -58,10 +61,10 @@ pub struct Kinds {
 
 impl Kinds {
     /// # Errors
-    /// Kinds below 32768 belong to Lightning, 42900 and 42902 to segments.
+    /// Kinds below 32768 belong to Lightning, 42900 and 42902 to segments, 42905 to the notice of a second node.
     pub fn new(kinds: impl IntoIterator<Item = u16>) -> Result<Kinds, StartError> {
         let accepted: HashSet<u16> = kinds.into_iter().collect();
-        match accepted.iter().find(|kind| **kind < 32_768 || [SEGMENT_START, SEGMENT_CHUNK].contains(kind)) {
+        match accepted.iter().find(|kind| **kind < 32_768 || [SEGMENT_START, SEGMENT_CHUNK, SAME_KEY].contains(kind)) {
             Some(kind) => Err(StartError::Kind { kind: *kind }),
             None => Ok(Kinds { accepted }),
         }

@@ -13,6 +13,7 @@ use lightning::util::ser::{LengthLimitedRead, Writeable, Writer};
 
 use super::lanes::Lanes;
 use super::link::Link;
+use super::same_key::SAME_KEY;
 use super::segment::{Wire, SEGMENT_CHUNK, SEGMENT_START};
 
 /// Our message handler. Decides nothing itself: the lanes hold the state.
@@ -40,7 +41,7 @@ impl CustomMessageReader for Handler {
     /// odd kind and disconnects for an unknown even one.
     fn read<R: LengthLimitedRead>(&self, kind: u16, buffer: &mut R) -> Result<Option<Wire>, DecodeError> {
         self.link.count_message();
-        if !self.lanes.kinds().accepts(kind) && kind != SEGMENT_START && kind != SEGMENT_CHUNK {
+        if !self.lanes.kinds().accepts(kind) && ![SEGMENT_START, SEGMENT_CHUNK, SAME_KEY].contains(&kind) {
             if kind.is_multiple_of(2) {
                 self.link.close(&format!("it sent a message of even kind {kind}, which this node does not know"));
             }
@@ -62,7 +63,9 @@ impl CustomMessageHandler for Handler {
     }
 
     fn get_and_clear_pending_msg(&self) -> Vec<(PublicKey, Wire)> {
-        self.lanes.outgoing(&self.link)
+        let mut given = self.lanes.outgoing(&self.link);
+        given.extend(self.link.take_farewell());
+        given
     }
 
     fn peer_disconnected(&self, _: PublicKey) {

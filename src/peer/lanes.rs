@@ -11,6 +11,7 @@ use tokio::sync::{watch, Notify};
 
 use super::link::Link;
 use super::places::Places;
+use super::same_key::{notice, SameKey, SAME_KEY};
 use super::segment::{split, Reassembly, Rules, Violation, Wire};
 use super::{Frame, Kinds, Limits, PeerEvent, SendError};
 
@@ -25,6 +26,7 @@ pub(super) struct Lanes {
     kinds: Kinds,
     limits: Limits,
     places: Arc<Places>,
+    same_key: Arc<SameKey>,
     state: Mutex<State>,
     filled: Notify,
     /// Counts connections made and lost.
@@ -59,7 +61,7 @@ impl Lanes {
     pub(super) fn new(own: PublicKey, kinds: Kinds, limits: Limits) -> Lanes {
         let places = Arc::new(Places::new(&limits));
         let (state, filled, changes) = (Mutex::default(), Notify::new(), watch::Sender::new(0));
-        Lanes { own, kinds, limits, places, state, filled, changes }
+        Lanes { own, kinds, limits, places, same_key: Arc::default(), state, filled, changes }
     }
 
     pub(super) fn places(&self) -> &Arc<Places> {
@@ -112,6 +114,7 @@ impl Lanes {
         if !self.places.prove(link, peer) {
             return refuse("there is no place for one more stranger");
         }
+        self.look_at_replaced(&state, peer, link);
         self.end(&mut state, peer, "a newer connection of the same peer takes its place");
         // What a stranger can repeat at will leaves no line in the log.
         match reserved || !link.inbound {
@@ -132,9 +135,29 @@ impl Lanes {
     /// first, also where this side has not noticed; so the newer one stays. When both sides have dialled at once it is
     /// the one that the lesser key opened, on both sides.
     fn replaces(&self, old: &Link, new: &Link, peer: PublicKey) -> bool {
-        let crossed = old.inbound != new.inbound && old.age() < self.limits.crossing_time;
         let opener = if new.inbound { peer } else { self.own };
-        !crossed || opener == self.own.min(peer)
+        !self.crossed(old, new) || opener == self.own.min(peer)
+    }
+
+    fn crossed(&self, old: &Link, new: &Link) -> bool {
+        old.inbound != new.inbound && old.age() < self.limits.crossing_time
+    }
+
+    /// A peer that has lost its connection does not answer on it. One that opened a second beside a live one may be two
+    /// nodes.
+    fn look_at_replaced(&self, state: &State, peer: PublicKey, new: &Link) {
+        let Some(old) = state.lanes.get(&peer).and_then(|lane| lane.link.as_ref()) else { return };
+        if new.inbound && !self.crossed(old, new) {
+            old.look_at(self.same_key.look(peer));
+        }
+    }
+
+    /// Two nodes answer with this key: says so on its present connection.
+    pub(super) fn tell_same_key(&self, peer: PublicKey) {
+        tracing::warn!(%peer, "two nodes answer with this peer's key; both are told");
+        if let Ok(link) = self.enqueue(peer, || vec![notice()]) {
+            link.flush();
+        }
     }
 
     /// The connection is over. Says nothing when another has taken its place.
@@ -170,6 +193,12 @@ impl Lanes {
         // What still comes over a connection that was replaced counts as lost.
         let Some(lane) = state.lanes.get_mut(&peer).filter(|lane| lane.is_over(link)) else { return Ok(()) };
         link.heard();
+        if message.kind == SAME_KEY {
+            if self.same_key.hear(peer, now) {
+                self.push(&mut state, peer, PeerEvent::SameKey(peer));
+            }
+            return Ok(());
+        }
         if let Some(frame) = lane.reassembly.take(message, &rules, now)? {
             lane.inbox_bytes = lane.inbox_bytes.saturating_add(frame.bytes.len());
             self.push(&mut state, peer, PeerEvent::Message(peer, frame));
@@ -258,6 +287,11 @@ impl Lanes {
     }
 
     #[cfg(test)]
+    pub(super) fn is_same_key_suspected(&self, peer: PublicKey) -> bool {
+        self.same_key.is_suspected(peer)
+    }
+
+    #[cfg(test)]
     pub(super) fn has_message_from(&self, peer: PublicKey) -> bool {
         self.state().lanes.get(&peer).is_some_and(|lane| !lane.inbox.is_empty())
     }
@@ -282,7 +316,7 @@ impl Lanes {
     }
 
     fn push(&self, state: &mut State, peer: PublicKey, event: PeerEvent) {
-        if !matches!(event, PeerEvent::Message(..)) {
+        if matches!(event, PeerEvent::Connected(_) | PeerEvent::Disconnected(_)) {
             self.changes.send_modify(|count| *count = count.wrapping_add(1));
         }
         let lane = state.lanes.entry(peer).or_default();

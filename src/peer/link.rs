@@ -27,8 +27,11 @@ use super::handler::Handler;
 use super::identity::{Identity, Log};
 use super::lanes::Lanes;
 use super::limits::Bucket;
+use super::reached::Stopped;
 use super::refuse::Refuse;
-use super::{Limits, PeerAddress};
+use super::same_key::{notice, Look, LOOK_TIME};
+use super::segment::Wire;
+use super::{Limits, PeerAddress, Unreached};
 
 /// LDK's transport with our handlers, for one connection.
 pub(super) type Manager = PeerManager<
@@ -46,6 +49,8 @@ pub(super) type Manager = PeerManager<
 const READ_BYTES: usize = 4096;
 /// The most bytes taken from LDK before the socket has taken them.
 const WRITE_BYTES: usize = 128 << 10;
+/// A connection that ends so soon after its key was proved found no place.
+const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// What every connection is made with.
 pub(super) struct Transport {
@@ -97,6 +102,12 @@ pub(super) struct Link {
     ready: AtomicBool,
     proved: Notify,
     messages: AtomicU32,
+    /// What it came to instead of a proof of the key.
+    failure: OnceLock<Unreached>,
+    /// A newer one took its place, and it is to be seen whether the peer still answers here.
+    look: Mutex<Option<Look>>,
+    /// Said here after its end, whatever the lane is.
+    farewell: Mutex<Option<Wire>>,
 }
 
 #[derive(Default)]
@@ -140,6 +151,9 @@ impl Link {
             ready: AtomicBool::new(false),
             proved: Notify::new(),
             messages: AtomicU32::new(0),
+            failure: OnceLock::new(),
+            look: Mutex::default(),
+            farewell: Mutex::default(),
         })
     }
 
@@ -201,6 +215,23 @@ impl Link {
         self.resumed.notify_one();
     }
 
+    /// It is about to be replaced: looks, once it has ended, whether the peer still answers here.
+    pub(super) fn look_at(&self, look: Option<Look>) {
+        *self.look.lock().unwrap_or_else(PoisonError::into_inner) = look;
+    }
+
+    /// What is to be said here at the end, to whom.
+    pub(super) fn take_farewell(&self) -> Option<(PublicKey, Wire)> {
+        let wire = self.farewell.lock().unwrap_or_else(PoisonError::into_inner).take()?;
+        Some((*self.key.get()?, wire))
+    }
+
+    /// Why the peer was not reached, or why the connection ended.
+    pub(super) fn problem(&self) -> Unreached {
+        let ended = || Unreached::Ended(self.reason().unwrap_or_default());
+        self.failure.get().cloned().unwrap_or_else(ended)
+    }
+
     pub(super) fn count_message(&self) {
         self.messages.fetch_add(1, Ordering::Relaxed);
     }
@@ -214,11 +245,11 @@ impl Link {
     }
 
     /// Waits until the peer has proved its key, or the connection is over: then says why.
-    pub(super) async fn settled(&self) -> Option<String> {
+    pub(super) async fn settled(&self) -> Option<Unreached> {
         let mut closed = self.closed.subscribe();
         tokio::select! {
             () = self.proved.notified() => None,
-            reason = closed.wait_for(Option::is_some) => Some(reason.ok().and_then(|why| why.clone()).unwrap_or_default()),
+            _ = closed.wait_for(Option::is_some) => Some(self.problem()),
         }
     }
 
@@ -289,16 +320,54 @@ pub(super) async fn reach(transport: &Transport, link: Arc<Link>, stream: TcpStr
 
 async fn run(manager: Arc<Manager>, lanes: &Lanes, link: Arc<Link>, stream: TcpStream) {
     let _ = stream.set_nodelay(true);
-    let (reader, writer) = stream.into_split();
+    let (mut reader, mut writer) = stream.into_split();
     let ending = Ending { manager: manager.clone(), link: link.clone() };
     let why = tokio::select! {
         () = link.until_closed() => "closed",
-        why = read(&manager, lanes, &link, reader) => why,
-        why = write(&manager, lanes, &link, writer) => why,
+        why = read(&manager, lanes, &link, &mut reader) => why,
+        why = write(&manager, lanes, &link, &mut writer) => why,
         () = tick(&manager, lanes, &link) => "closed",
     };
     link.close(why);
+    let look = link.look.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(look) = look {
+        let looking = look_and_tell(&manager, lanes, &link, &look, &mut reader, &mut writer);
+        let _ = tokio::time::timeout(LOOK_TIME, looking).await;
+    }
     drop(ending);
+}
+
+/// Asks a peer on a connection that was replaced whether it is still there, and tells it what that means.
+async fn look_and_tell(
+    manager: &Manager,
+    lanes: &Lanes,
+    link: &Arc<Link>,
+    look: &Look,
+    reader: &mut OwnedReadHalf,
+    writer: &mut OwnedWriteHalf,
+) -> Option<()> {
+    let mut buffer = [0; READ_BYTES];
+    // What was under way when it was replaced may come first; the pong comes after it.
+    for _ in 0..2 {
+        manager.timer_tick_occurred();
+        write_out(link, writer).await?;
+        let count = reader.read(&mut buffer).await.ok().filter(|count| *count > 0)?;
+        let _turn = link.turn();
+        manager.read_event(&mut Descriptor(link.clone()), buffer.get(..count)?).ok()?;
+    }
+    if look.answered(Instant::now()) {
+        lanes.tell_same_key(look.peer());
+        *link.farewell.lock().unwrap_or_else(PoisonError::into_inner) = Some(notice());
+        manager.process_events();
+        write_out(link, writer).await?;
+    }
+    Some(())
+}
+
+/// Writes what LDK has given for this connection.
+async fn write_out(link: &Link, writer: &mut OwnedWriteHalf) -> Option<()> {
+    let bytes = mem::take(&mut link.out().bytes);
+    writer.write_all(&bytes).await.ok()
 }
 
 /// Pings the peer, and ends the connection when it is silent or a message stays unfinished.
@@ -330,12 +399,14 @@ impl Drop for Ending {
     }
 }
 
-async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: OwnedReadHalf) -> &'static str {
+async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, reader: &mut OwnedReadHalf) -> &'static str {
     let limits: &Limits = lanes.limits();
     let started = Instant::now();
     let mut bytes = Bucket::new(limits.bytes_per_second, limits.burst_bytes, started);
     let mut messages = Bucket::new(limits.messages_per_second, limits.burst_messages, started);
     let mut buffer = [0; READ_BYTES];
+    // Bytes of the handshake, until the key is proved.
+    let mut answered = 0usize;
     loop {
         while link.out().paused || !lanes.has_room(link) {
             link.resumed.notified().await;
@@ -345,12 +416,24 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: Ow
             true => reader.read(&mut buffer).await,
             false => match tokio::time::timeout(deadline, reader.read(&mut buffer)).await {
                 Ok(read) => read,
-                Err(_) => return "it did not prove its key in time",
+                Err(_) => {
+                    let _ = link.failure.set(Unreached::unproved(answered, Stopped::Silent));
+                    return "it did not prove its key in time";
+                }
             },
         };
         let data = match read {
-            Ok(0) if link.is_ready() => return "the peer closed the connection",
-            Ok(0) => return "the peer closed the connection before proving its key (another key, or another network?)",
+            Ok(0) if link.is_ready() => {
+                // Nothing but the proof of its key.
+                if link.age() < AT_ONCE && link.silence() >= link.age() {
+                    let _ = link.failure.set(Unreached::TurnedAway);
+                }
+                return "the peer closed the connection";
+            }
+            Ok(0) => {
+                let _ = link.failure.set(Unreached::unproved(answered, Stopped::Closed));
+                return "the peer closed the connection before proving its key";
+            }
             Ok(count) => buffer.get(..count).unwrap_or_default(),
             Err(_) => return "the connection broke",
         };
@@ -359,8 +442,12 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: Ow
             manager.read_event(&mut Descriptor(link.clone()), data)
         };
         if went.is_err() {
+            if !link.is_ready() {
+                let _ = link.failure.set(Unreached::unproved(answered, Stopped::Refused));
+            }
             return "the transport refused what it sent";
         }
+        answered = answered.saturating_add(data.len());
         // LDK calls the handler before it takes messages for the peer, so what is sent must wait until here.
         if link.key.get().is_some() {
             link.ready.store(true, Ordering::Release);
@@ -376,7 +463,7 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut reader: Ow
     }
 }
 
-async fn write(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, mut writer: OwnedWriteHalf) -> &'static str {
+async fn write(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, writer: &mut OwnedWriteHalf) -> &'static str {
     loop {
         let (bytes, more) = {
             let mut out = link.out();

@@ -16,14 +16,17 @@ mod limits;
 mod link;
 mod net;
 mod places;
+mod reached;
 mod refuse;
+mod same_key;
 mod segment;
 
 #[cfg(test)]
 mod tests;
 
-pub use address::{parse_listen, AddressError, PeerAddress};
+pub use address::{parse_announce, parse_listen, AddressError, PeerAddress};
 pub use error::{ConnectError, SendError, StartError};
 pub use frame::{Frame, Kinds, PeerEvent, PeerStatus};
 pub use limits::Limits;
 pub use net::PeerNet;
+pub use reached::Unreached;

@@ -16,7 +16,7 @@ use super::dial::{keep, Dial};
 use super::identity::Identity;
 use super::lanes::Lanes;
 use super::link::{serve, Link, Transport};
-use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerStatus, SendError, StartError};
+use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerStatus, SendError, StartError, Unreached};
 
 /// How long [`PeerNet::shutdown`] waits for connections to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -127,6 +127,11 @@ impl PeerNet {
     /// Where this peer is dialled: the first address named, or the last at which it proved its key.
     pub fn kept_address(&self, peer: PublicKey) -> Option<PeerAddress> {
         self.dials().get(&peer).and_then(|(dial, _)| dial.kept())
+    }
+
+    /// Why the peer was not reached at this address, where that was the last try.
+    pub fn problem_at(&self, address: &PeerAddress) -> Option<Unreached> {
+        self.dials().get(&address.key).and_then(|(dial, _)| dial.problem_at(&address.place()))
     }
 
     /// The peers that open loans are with: each has a place that no stranger takes.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use bitcoin::Network;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 
 use super::segment::{split, Wire, SEGMENT_CHUNK, SEGMENT_START};
-use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerNet, SendError};
+use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerNet, SendError, Unreached};
 
 mod places;
 
@@ -158,7 +158,7 @@ async fn a_peer_that_is_not_there_yet_is_found_once_it_is() {
     while problem().is_none() && started.elapsed() < DEADLINE {
         tokio::task::yield_now().await;
     }
-    assert!(problem().unwrap().contains("refused"), "{:?}", problem());
+    assert_eq!(problem(), Some(Unreached::NotListening));
     assert!(!one.net.is_connected(address.key));
     let listen = Some(address.place().parse().unwrap());
     let mut two = Node::start_at(2, quick(), listen).await;
@@ -369,7 +369,7 @@ async fn a_node_of_another_network_or_with_another_key_is_not_a_peer() {
     let address: PeerAddress = format!("{}@{}", other.0.key(), other.0.listening().unwrap()).parse().unwrap();
     let two = Node::start(3, quick()).await;
     let wrong_key = PeerAddress { key: secret(4).public_key(bitcoin::secp256k1::SECP256K1), ..two.address() };
-    for address in [address, wrong_key] {
+    for (address, expected) in [(address, Unreached::TurnedAway), (wrong_key, Unreached::WrongKey)] {
         one.net.connect(address.clone()).unwrap();
         let started = Instant::now();
         let problem = || one.net.peers().into_iter().find(|peer| peer.key == address.key)?.last_problem;
@@ -377,9 +377,81 @@ async fn a_node_of_another_network_or_with_another_key_is_not_a_peer() {
             tokio::task::yield_now().await;
         }
         assert!(!one.net.is_connected(address.key));
-        assert!(problem().is_some_and(|problem| !problem.is_empty()));
+        assert_eq!(problem(), Some(expected));
     }
     assert!(one.events.try_recv().is_err(), "nobody connected");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_keeps_a_peer_from_being_reached_has_a_name() {
+    let one = Node::start(1, Limits { handshake_time: Duration::from_millis(300), ..quick() }).await;
+    // Something that takes every connection and says this, or nothing.
+    let stand = |words: &'static [u8]| async move {
+        let listener = TcpListener::bind(anywhere().unwrap()).await.unwrap();
+        let place = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let mut held = Vec::new();
+            while let Ok((mut stream, _)) = listener.accept().await {
+                let _ = stream.write_all(words).await;
+                held.push(stream);
+            }
+        });
+        place.to_string()
+    };
+    let (silent, web) = (stand(b"").await, stand(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n").await);
+    for (number, place, expected) in [
+        (11, silent, Unreached::Silent),
+        (12, web, Unreached::OtherProtocol),
+        (13, "no-such-host.invalid:9735".to_owned(), Unreached::UnknownHost),
+        (14, "127.0.0.1:1".to_owned(), Unreached::NotListening),
+    ] {
+        let key = secret(number).public_key(bitcoin::secp256k1::SECP256K1);
+        let address: PeerAddress = format!("{key}@{place}").parse().unwrap();
+        one.net.try_at(address.clone(), DEADLINE).unwrap();
+        let started = Instant::now();
+        while one.net.problem_at(&address).is_none() && started.elapsed() < DEADLINE {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(one.net.problem_at(&address), Some(expected), "{place}");
+        assert_eq!(one.net.problem_at(&PeerAddress { port: 2, ..address }), None, "another address");
+    }
+}
+
+/// Takes events until this one's peer says that another node answers with this node's key.
+async fn is_told(node: &mut Node, by: PublicKey) -> bool {
+    let told = async { while node.next().await != PeerEvent::SameKey(by) {} };
+    tokio::time::timeout(DEADLINE, told).await.is_ok()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_nodes_of_one_key_are_both_told_by_the_peer_they_take_from_each_other() {
+    let mut peer = Node::start(1, quick()).await;
+    let (mut one, mut two) = (Node::start(2, quick()).await, Node::start(2, quick()).await);
+    one.net.connect(peer.address()).unwrap();
+    two.net.connect(peer.address()).unwrap();
+    // The peer's own events are taken, as a node does.
+    let taken = tokio::spawn(async move { while peer.events.recv().await.is_some() {} });
+    let by = secret(1).public_key(bitcoin::secp256k1::SECP256K1);
+    let (first, second) = tokio::join!(is_told(&mut one, by), is_told(&mut two, by));
+    assert!(first && second, "told: {first}, {second}");
+    taken.abort();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_starts_again_and_again_is_told_of_no_second_one() {
+    let mut peer = Node::start(1, quick()).await;
+    for _ in 0..5 {
+        let mut one = Node::start(2, quick()).await;
+        one.meets(&mut peer).await;
+        talk(&mut one, &mut peer).await;
+        // Gone without a goodbye: the room is dropped, and its peer hears of the next one first.
+        drop(one);
+    }
+    while let Ok(event) = peer.events.try_recv() {
+        assert!(!matches!(event, PeerEvent::SameKey(_)), "{event:?}");
+    }
+    let key = secret(2).public_key(bitcoin::secp256k1::SECP256K1);
+    assert!(!peer.net.lanes().is_same_key_suspected(key));
 }
 
 #[tokio::test(flavor = "multi_thread")]

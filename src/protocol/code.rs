@@ -103,12 +103,20 @@ codes! {
         Internal = "internal",
         /// The route has no such method.
         MethodNotAllowed = "method_not_allowed",
+        /// The peer is connected and did not answer.
+        NoAnswer = "no_answer",
         /// This node knows no oracle.
         NoOracle = "no_oracle",
         /// No repayment is open.
         NoRepayment = "no_repayment",
+        /// The system knows no way to the peer.
+        NoWay = "no_way",
         /// No such thing.
         NotFound = "not_found",
+        /// Nothing listens where the peer is to be.
+        NotListening = "not_listening",
+        /// What answers where the peer is to be speaks another protocol.
+        OtherProtocol = "other_protocol",
         /// The quote is not what was asked for.
         Quote = "quote",
         /// It cannot be done as things stand.
@@ -119,18 +127,42 @@ codes! {
         Role = "role",
         /// The loan is being settled.
         Settling = "settling",
+        /// Nobody answers where the peer is to be.
+        Silent = "silent",
         /// No answer in time.
         TimedOut = "timed_out",
         /// The request's body is too long.
         TooLarge = "too_large",
+        /// The peer has the key, and ended the connection at once.
+        TurnedAway = "turned_away",
         /// The token is missing or another's.
         Unauthorized = "unauthorized",
+        /// The peer's host name leads nowhere.
+        UnknownHost = "unknown_host",
         /// The command line cannot be read.
         Usage = "usage",
+        /// The peer speaks another version.
+        Version = "version",
+        /// Another key answers where the peer is to be.
+        WrongKey = "wrong_key",
     }
 }
 
 impl ErrorCode {
+    /// The words that say why a peer did not answer: an asker is told which.
+    pub const REACHING: &'static [ErrorCode] = &[
+        ErrorCode::Busy,
+        ErrorCode::NoAnswer,
+        ErrorCode::NoWay,
+        ErrorCode::NotListening,
+        ErrorCode::OtherProtocol,
+        ErrorCode::Silent,
+        ErrorCode::TurnedAway,
+        ErrorCode::UnknownHost,
+        ErrorCode::Version,
+        ErrorCode::WrongKey,
+    ];
+
     /// The code of a word that this version knows.
     pub fn of(word: &str) -> Option<ErrorCode> {
         ErrorCode::ALL.iter().chain(ErrorCode::OWN).copied().find(|code| code.word() == word)

@@ -40,12 +40,29 @@ impl Wallet {
     /// As few free coins as cover `target` and the fees of spending these coins; the fee of the rest of the
     /// transaction is the caller's to add to `target`.
     pub fn select(&self, target: Amount, fee_rate: FeeRate) -> Result<Vec<Coin>, Error> {
+        self.select_of(target, fee_rate, |_| true)
+    }
+
+    /// The same of those coins only that `may` allows.
+    ///
+    /// # Errors
+    /// When they are not enough, or more than one transaction takes.
+    pub fn select_of(
+        &self,
+        target: Amount,
+        fee_rate: FeeRate,
+        may: impl Fn(&Coin) -> bool,
+    ) -> Result<Vec<Coin>, Error> {
+        let allowed = |mut coins: Vec<Coin>| {
+            coins.retain(&may);
+            coins
+        };
         let short = |e| match e {
             Error::Insufficient { needed, available, .. } => self.insufficient(needed, available),
             other => other,
         };
-        let first = select(&self.first_coins(), target, fee_rate);
-        let chosen = first.or_else(|_| select(&self.free_coins(), target, fee_rate)).map_err(short)?;
+        let first = select(&allowed(self.first_coins()), target, fee_rate);
+        let chosen = first.or_else(|_| select(&allowed(self.free_coins()), target, fee_rate)).map_err(short)?;
         check_inputs(chosen.len())?;
         Ok(chosen)
     }

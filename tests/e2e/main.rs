@@ -33,3 +33,5 @@ mod borrower_restarts_at_each_step;
 mod lender_never_broadcasts_so_the_borrower_withdraws;
 #[cfg(feature = "faults")]
 mod lender_restarts_at_each_step;
+#[cfg(feature = "faults")]
+mod two_nodes_on_one_key;

@@ -51,6 +51,7 @@ pub async fn start_node(dir: &Path, name: &str, bitcoind: &BitcoindProcess, cloc
         bitcoind_url: Some(bitcoind.rpc_url().to_owned()),
         bitcoind_cookie: Some(bitcoind.cookie_file()),
         peer_listen: Some("127.0.0.1:0".into()),
+        announce: None,
         api_listen: Some("127.0.0.1:0".into()),
     };
     if !path.exists() {

@@ -19,6 +19,8 @@ mod policy;
 mod quote;
 mod quotes;
 mod receipt;
+mod remove_oracle;
+mod remove_peer;
 mod repay;
 mod send;
 mod set_policy;
@@ -30,13 +32,13 @@ use super::serve::Shared;
 use super::views::ErrorCode;
 use axum::extract::DefaultBodyLimit;
 use axum::http::{Method, Uri};
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::Router;
 
 /// What every endpoint's file needs.
 mod prelude {
     pub(super) use crate::api::error::ApiError;
-    pub(super) use crate::api::extract::{Asked, Body, Id};
+    pub(super) use crate::api::extract::{Asked, Body, Id, Key};
     pub(super) use crate::api::serve::Node;
     pub(super) use crate::api::views::ErrorCode;
     pub(super) use axum::extract::State;
@@ -62,11 +64,13 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/wallet/consolidate", post(consolidate::consolidate))
         .route("/v1/wallet/send", post(send::send))
         .route("/v1/peers", get(peers::peers).post(connect::connect))
+        .route("/v1/peers/{node_id}", delete(remove_peer::remove_peer))
         .route("/v1/oracles", get(oracles::oracles).post(add_oracle::add_oracle))
         .route(
             "/v1/oracles/proof",
             post(give_proof::give_proof).layer(DefaultBodyLimit::max(give_proof::PROOF_BODY_MAX)),
         )
+        .route("/v1/oracles/{pubkey}", delete(remove_oracle::remove_oracle))
         .route("/v1/policy", get(policy::policy).put(set_policy::set_policy))
         .route("/v1/quotes", get(quotes::quotes).post(quote::quote))
         .route("/v1/loans", get(loans::loans).post(borrow::borrow))

@@ -17,13 +17,15 @@ use crate::node::lending;
 use crate::node::present;
 use crate::node::rotations::end_of;
 use crate::node::tools::{ask_all, lock, Tools, Trouble};
+use crate::node::unreached;
+use crate::node::vain::{self, Vain};
 use crate::node::view::{self, QuoteView};
 use crate::oracle_client::OracleClient;
 use crate::peer::{Frame, PeerAddress};
 use crate::protocol::messages::{quote_digest, Borrow, Coin, Quote, QuoteRequest};
 use crate::protocol::{ErrorCode, Event, Loan, Message};
 use crate::settlement::deadline;
-use crate::wallet::{verify_coin_proof, CoinProof};
+use crate::wallet::{self, verify_coin_proof, CoinProof};
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{schnorr, PublicKey, SECP256K1};
@@ -37,7 +39,9 @@ const QUOTE_LIFE: u32 = 3_600;
 /// A coin this near the amount asked is lent as it is, basis points.
 const NEAR_ENOUGH: u32 = 50;
 /// How long a borrower waits for a lender's answer.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(unreached::PATIENCE);
+/// How long it tries an address where nothing listens: a node that is being started is there soon.
+const LISTENS_SOON: Duration = Duration::from_secs(5);
 /// How long it waits before it asks a lender again that is busy.
 const BUSY_AGAIN: Duration = Duration::from_secs(1);
 /// The highest rate a borrower takes: what a policy may ask at most.
@@ -222,17 +226,27 @@ async fn exchange(
     address: &PeerAddress,
     asked: &QuoteRequest,
 ) -> Result<Quote, Trouble> {
+    let mut was_busy = false;
+    let started = std::time::Instant::now();
     let ask = async {
         loop {
             let (sender, answer) = tokio::sync::oneshot::channel();
             lock(&tools.waiters).insert(asked.request, sender);
             let (kind, bytes) = Message::QuoteRequest(asked.clone()).write();
             while tools.net.send(lender, Frame { kind, bytes: bytes.clone() }).is_err() {
+                let why = tools.net.problem_at(address);
+                let is_late = started.elapsed() >= LISTENS_SOON;
+                if let Some(why) = why.filter(|why| unreached::is_final(why) || is_late) {
+                    return Err(unreached::lender(address, &why));
+                }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
             match answer.await {
-                Ok(Err(refused)) if refused.code == ErrorCode::Busy.word() => tokio::time::sleep(BUSY_AGAIN).await,
-                answer => return answer,
+                Ok(Err(refused)) if refused.code == ErrorCode::Busy.word() => {
+                    was_busy = true;
+                    tokio::time::sleep(BUSY_AGAIN).await;
+                }
+                answer => return Ok(answer),
             }
         }
     };
@@ -240,13 +254,13 @@ async fn exchange(
     lock(&tools.waiters).remove(&asked.request);
     match answer {
         Err(_) => {
-            Err(Trouble::Later(format!("the lender at {address} did not answer within {} s", PATIENCE.as_secs())))
+            let is_there = tools.net.is_connected(lender);
+            Err(unreached::late(address, tools.net.problem_at(address).as_ref(), is_there, was_busy))
         }
-        Ok(Err(_)) => Err(Trouble::later("the node is stopping")),
-        Ok(Ok(Err(refused))) => {
-            Err(Trouble::refuse(ErrorCode::Refused, format!("the lender refuses: {}", refused.message)))
-        }
-        Ok(Ok(Ok(quote))) => Ok(quote),
+        Ok(Err(unreached)) => Err(unreached),
+        Ok(Ok(Err(_))) => Err(Trouble::later("the node is stopping")),
+        Ok(Ok(Ok(Err(refused)))) => Err(unreached::refused(&refused)),
+        Ok(Ok(Ok(Ok(quote)))) => Ok(quote),
     }
 }
 
@@ -353,8 +367,8 @@ async fn fetch(
 }
 
 /// Borrower: takes a quote, with coins that cover collateral and fees.
-pub async fn take(tools: Arc<Tools>, got: Got, reply: Reply<view::LoanView>) -> Result<Outcome, Trouble> {
-    match try_take(&tools, got).await {
+pub async fn take(tools: Arc<Tools>, vain: Vain, got: Got, reply: Reply<view::LoanView>) -> Result<Outcome, Trouble> {
+    match try_take(&tools, &vain, got).await {
         Ok(event) => Ok(Outcome::Begin(Box::new(event), reply)),
         Err(trouble) => {
             let _ = reply.send(Err(trouble.view()));
@@ -363,7 +377,7 @@ pub async fn take(tools: Arc<Tools>, got: Got, reply: Reply<view::LoanView>) -> 
     }
 }
 
-async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
+async fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble> {
     let terms = &got.terms;
     tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(terms, tools.now()?) {
@@ -372,16 +386,16 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
             format!("the quote expired at {}; ask for a new one", terms.expires),
         ));
     }
-    let mut chosen = Vec::new();
-    for inputs in 1..=wire::MAX_INPUTS {
-        let required = borrower_shares(terms, inputs).map_err(Trouble::later)?.required;
-        // The inputs' own fees are in the shares already.
-        chosen = lock(&tools.wallet).select(required, bitcoin::FeeRate::ZERO)?;
-        if chosen.len() <= inputs {
-            break;
-        }
-    }
-    if chosen.len() > wire::MAX_INPUTS {
+    let fits = |coins: &Vec<wallet::Coin>| coins.len() <= wire::MAX_INPUTS;
+    // What this lender was shown in vain goes last, and what it would refuse very last.
+    let fresh = [1, vain::MOST]
+        .into_iter()
+        .find_map(|times| choose(tools, terms, |coin| vain.times(coin) < times).ok().filter(fits));
+    let chosen = match fresh {
+        Some(chosen) => chosen,
+        None => choose(tools, terms, |_| true)?,
+    };
+    if !fits(&chosen) {
         let message = format!(
             "the collateral would take {} coins, the most is {}: join small ones first with `wallet consolidate`",
             chosen.len(),
@@ -398,6 +412,24 @@ async fn try_take(tools: &Tools, got: Got) -> Result<Event, Trouble> {
         coins: chosen.iter().map(|coin| coin.outpoint).collect(),
         proven: Vec::new(),
     })
+}
+
+/// Coins for collateral and fees, of those that may be shown.
+fn choose(
+    tools: &Tools,
+    terms: &Terms,
+    may_show: impl Fn(&wallet::Coin) -> bool,
+) -> Result<Vec<wallet::Coin>, Trouble> {
+    let mut chosen = Vec::new();
+    for inputs in 1..=wire::MAX_INPUTS {
+        let required = borrower_shares(terms, inputs).map_err(Trouble::later)?.required;
+        // The inputs' own fees are in the shares already.
+        chosen = lock(&tools.wallet).select_of(required, bitcoin::FeeRate::ZERO, &may_show)?;
+        if chosen.len() <= inputs {
+            break;
+        }
+    }
+    Ok(chosen)
 }
 
 /// Borrower: the message that takes the quote, with proof of every coin.

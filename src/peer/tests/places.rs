@@ -1,7 +1,7 @@
 //! Who gets in while others hold every place, and which of two connections stays.
 
 use super::*;
-use tokio::net::{TcpListener, TcpSocket};
+use tokio::net::TcpSocket;
 
 /// The most a peer with a place of its own waits for it.
 const AT_ONCE: Duration = Duration::from_secs(1);
