@@ -8,7 +8,7 @@ use super::tools::error;
 use super::view::ErrorView;
 use crate::contract::{wire, Role};
 use crate::loan::policy;
-use crate::loan::terms::LoanId;
+use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, DAY};
 use crate::protocol::messages::{Borrow, Coin};
 use crate::protocol::{ErrorCode, Event, Input, Loan, Stage};
@@ -64,7 +64,7 @@ impl Core {
         // Much may have happened while its coins were looked at.
         let (coins, peer) = (proven.clone(), *peer);
         self.supersede(&coins, peer)?;
-        if let Err((code, message)) = self.guard(&coins, peer) {
+        if let Err((code, message)) = self.room(peer, terms).and_then(|()| self.guard(&coins, peer)) {
             return Ok(Err(error(code, message)));
         }
         // Counted first: what comes to nothing by a crash counts too.
@@ -82,6 +82,16 @@ impl Core {
             self.supersede(&coins, given.peer)?;
         }
         Ok(allowed.and_then(|()| self.guard(&coins, given.peer)))
+    }
+
+    /// A negotiation takes megabytes before it is signed and paid for.
+    fn room(&self, peer: PublicKey, terms: &Terms) -> Result<(), No> {
+        match self.limits.has_room(&peer, terms) {
+            true => Ok(()),
+            false => {
+                Err((ErrorCode::Busy, "this lender negotiates as much as it can at once; ask again in a while".into()))
+            }
+        }
     }
 
     fn allows(&self, given: &Given, borrow: &Borrow) -> Result<(), No> {
@@ -104,7 +114,7 @@ impl Core {
             return Err((ErrorCode::Policy, text.into()));
         }
         match borrow.coins.len() {
-            1..=wire::MAX_INPUTS => Ok(()),
+            1..=wire::MAX_INPUTS => self.room(given.peer, terms),
             count => Err((ErrorCode::Coins, format!("{count} coins, 1 to {}", wire::MAX_INPUTS))),
         }
     }

@@ -84,6 +84,7 @@ impl Core {
         for (record, view) in (before.saturating_add(1)..).zip(views) {
             self.show_record(view, record);
         }
+        self.mind_negotiation(id, bytes.iter().fold(0, |sum, record| sum + record.len() as u64))?;
         self.turns += 1;
         self.reserve();
         Ok(Ok(()))

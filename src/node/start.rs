@@ -148,6 +148,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     }
     core.reserve();
     core.tell_missed()?;
+    core.mind_negotiations()?;
     core.notifier = Some(Notifier::start(config.hooks.clone(), &core.events, &store, core.tools.node_id())?);
     for name in store.list(PEERS)? {
         let address = store.get(&name)?.unwrap_or_default();
@@ -217,7 +218,9 @@ fn replay(store: &dyn Store, stream: crate::store::StreamId) -> anyhow::Result<L
         .map(|bytes| serde_json::from_slice(bytes))
         .collect::<Result<_, _>>()
         .with_context(|| format!("read the events of loan {stream}"))?;
-    Loan::replay(&log).with_context(|| format!("replay loan {stream}"))
+    let loan = Loan::replay(&log).with_context(|| format!("replay loan {stream}"))?;
+    // Records that others took the place of count on.
+    Ok(Loan { length: store.length(stream)?, ..loan })
 }
 
 fn policy(store: &dyn Store) -> anyhow::Result<Policy> {

@@ -206,6 +206,76 @@ async fn an_event_that_cannot_be_applied_never_reaches_the_disk() {
     assert!(bench.folder.path().exists());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn negotiations_that_came_to_nothing_are_brief_on_disk_and_older_ones_become_so() {
+    let bench = Bench::new().await;
+    let Opened { mut core, peers } = bench.core().await;
+    let (id, event) = agreed();
+    let cancelled = || Event::Cancelled { reason: "a test".into() };
+    let stored = |core: &Core| {
+        let records = core.tools.store.read(id.0.into()).unwrap();
+        let bytes = records.iter().map(Vec::len).sum::<usize>();
+        (records.len(), bytes, core.tools.store.length(id.0.into()).unwrap())
+    };
+    let offered = Event::Offered { offer: vec![7; 100_000] };
+    core.record(id, vec![event.clone(), offered.clone()]).unwrap().unwrap();
+    let before = stored(&core);
+    let shown = core.view(id).unwrap();
+    core.record(id, vec![cancelled()]).unwrap().unwrap();
+    let (records, bytes, length) = stored(&core);
+    println!("bound vain-disk {bytes} bytes of {}, for a loan of one day", before.1);
+    assert_eq!((records, length), (2, 3));
+    assert!(bytes < 6_000 && before.1 > 200_000, "{bytes} of {}", before.1);
+    let loan = format!("{:?}", core.loans.get(&id).unwrap());
+    let told = core.events.after(0).len();
+    // As a node of before, or a crash, left it: long.
+    let at = core.moment.now;
+    let log = [event, offered, cancelled()].map(|event| serde_json::to_vec(&Recorded { at, event }).unwrap());
+    core.tools.store.replace(id.0.into(), 3, &log).unwrap();
+    assert!(stored(&core).1 > 200_000);
+    drop((core, peers));
+    for _ in 0..2 {
+        let Opened { core, .. } = bench.core().await;
+        assert_eq!(stored(&core), (2, bytes, 3));
+        assert_eq!(format!("{:?}", core.loans.get(&id).unwrap()), loan, "the same loan");
+        assert_eq!(core.events.after(0).len(), told, "nothing is told twice");
+        assert_eq!(core.view(id).unwrap().principal_sats, shown.principal_sats);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_a_lenders_negotiations_that_came_to_nothing_the_latest_thousand_are_known() {
+    let bench = Bench::new().await;
+    let Opened { mut core, peers } = bench.core().await;
+    let (_, event) = agreed();
+    let Event::Agreed { terms, peer, announcements, key_index, .. } = event else { panic!("{event:?}") };
+    let coins = vec![OutPoint { txid: bitcoin::Txid::all_zeros(), vout: 7 }];
+    let mut ids = Vec::new();
+    for number in 0..1_003u32 {
+        let mut nonce = [5; 32];
+        nonce[..4].copy_from_slice(&number.to_be_bytes());
+        let terms = Box::new(Terms { lender_nonce: nonce, ..*terms.clone() });
+        let (id, announcements) = (terms.id(), announcements.clone());
+        let (role, coins, proven) = (Role::Lender, coins.clone(), coins.clone());
+        let agreed = Event::Agreed { role, peer, terms, announcements, key_index, coins, proven };
+        core.record(id, vec![agreed]).unwrap().unwrap();
+        core.moment.now = core.moment.now.plus(1).unwrap();
+        core.record(id, vec![Event::Cancelled { reason: "a test".into() }]).unwrap().unwrap();
+        ids.push(id);
+    }
+    let known = |core: &Core| ids.iter().map(|id| core.loans.contains_key(id)).collect::<Vec<_>>();
+    let expected: Vec<bool> = (0..1_003).map(|number| number >= 3).collect();
+    assert!(known(&core) == expected);
+    assert_eq!(core.tools.store.streams().unwrap().len(), 1_000);
+    let files = std::fs::read_dir(bench.folder.path().join("node/store")).unwrap().flatten();
+    let disk: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+    println!("bound vain-kept 1000 negotiations, {disk} bytes of disk after 1003");
+    assert!(disk < 40_000_000, "{disk}");
+    drop((core, peers));
+    let Opened { core, .. } = bench.core().await;
+    assert!(known(&core) == expected);
+}
+
 #[test]
 fn a_negotiation_that_came_to_nothing_leaves_its_terms_and_its_reason() {
     let at = Time(1_584_003_700);

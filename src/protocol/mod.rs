@@ -3,6 +3,7 @@
 //! Events folded into state; decisions from state and input; actions from state alone. Never a clock, a key, a socket
 //! or a disk: time comes as an argument, what needs the outside is an action whose result comes back as an input.
 
+pub mod brief;
 pub mod code;
 pub mod decide;
 pub mod event;

@@ -438,6 +438,11 @@ impl Loan {
         matches!(self.stage, Stage::Closed) || (matches!(self.stage, Stage::Cancelled) && self.messages.sign.is_none())
     }
 
+    /// Did it end before anything was signed that could be funded?
+    pub fn came_to_nothing(&self) -> bool {
+        matches!(self.stage, Stage::Cancelled) && self.is_over()
+    }
+
     /// Coins of ours nobody else may spend now.
     pub fn reserved(&self) -> Vec<OutPoint> {
         let mut reserved = match self.stage {

@@ -20,6 +20,10 @@ macro_rules! conformance {
             of_many_appends_at_once_one_wins_each_length,
             an_export_fills_an_empty_store_and_only_an_empty_one,
             an_import_with_a_missing_record_is_refused,
+            fewer_records_take_the_place_of_all_and_the_length_stays,
+            a_stream_that_nothing_takes_the_place_of_is_forgotten_and_can_begin_again,
+            what_cannot_take_the_place_changes_nothing,
+            an_export_holds_what_took_the_place_only,
         );
     };
     ($backend:ident, $make:expr, $($story:ident),* $(,)?) => {
@@ -180,4 +184,59 @@ fn an_import_with_a_missing_record_is_refused(store: Arc<dyn Store>, other: Arc<
     exported.remove(1);
     let error = other.import(&mut exported.into_iter()).unwrap_err();
     assert!(matches!(error, StoreError::Gap { stream: A, expected: 1, found: 2 }), "{error}");
+}
+
+fn fewer_records_take_the_place_of_all_and_the_length_stays(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    store.append(A, 0, &[bytes(5_000, 1), bytes(3, 2)]).unwrap();
+    store.append(B, 0, &[b"other".to_vec()]).unwrap();
+    store.append(A, 2, &[bytes(300_000, 3)]).unwrap();
+    store.append(A, 3, &[b"last".to_vec()]).unwrap();
+    store.replace(A, 4, &[bytes(2_500, 4), b"end".to_vec()]).unwrap();
+    assert_eq!(store.length(A).unwrap(), 4);
+    assert!(store.read(A).unwrap() == [bytes(2_500, 4), b"end".to_vec()]);
+    assert_eq!(store.read(B).unwrap(), [b"other"]);
+    assert_eq!(store.streams().unwrap(), [A, B]);
+    // It goes on from there, and can be made shorter again.
+    assert_eq!(store.append(A, 4, &[b"more".to_vec()]).unwrap(), 5);
+    assert_eq!(store.read(A).unwrap().len(), 3);
+    store.replace(A, 5, &[b"all".to_vec()]).unwrap();
+    assert_eq!((store.length(A).unwrap(), store.read(A).unwrap()), (5, vec![b"all".to_vec()]));
+}
+
+fn a_stream_that_nothing_takes_the_place_of_is_forgotten_and_can_begin_again(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    for round in 0..3u8 {
+        store.append(A, 0, &[bytes(9_000, round), vec![round]]).unwrap();
+        store.append(B, u64::from(round), &[vec![round]]).unwrap();
+        store.replace(A, 2, &[]).unwrap();
+        assert_eq!((store.length(A).unwrap(), store.streams().unwrap()), (0, vec![B]));
+        assert_eq!(store.read(A).unwrap(), Vec::<Vec<u8>>::new());
+    }
+    assert_eq!(store.read(B).unwrap(), [[0], [1], [2]]);
+}
+
+fn what_cannot_take_the_place_changes_nothing(store: Arc<dyn Store>, _: Arc<dyn Store>) {
+    let one = || vec![b"x".to_vec()];
+    let error = store.replace(A, 0, &one()).unwrap_err();
+    assert!(matches!(error, StoreError::Replacing { stream: A, found: 0, given: 1 }), "{error}");
+    store.append(A, 0, &[b"one".to_vec(), b"two".to_vec()]).unwrap();
+    let error = store.replace(A, 1, &one()).unwrap_err();
+    assert!(matches!(error, StoreError::Length { stream: A, expected: 1, found: 2 }), "{error}");
+    let three = vec![Vec::new(); 3];
+    assert!(matches!(store.replace(A, 2, &three), Err(StoreError::Replacing { found: 2, given: 3, .. })));
+    let large = vec![vec![0; MAX_RECORD + 1]];
+    assert!(matches!(store.replace(A, 2, &large), Err(StoreError::TooLarge { .. })));
+    assert_eq!(store.read(A).unwrap(), [b"one", b"two"]);
+    assert_eq!(store.append(A, 2, &one()).unwrap(), 3);
+}
+
+fn an_export_holds_what_took_the_place_only(store: Arc<dyn Store>, other: Arc<dyn Store>) {
+    store.append(A, 0, &[b"0".to_vec(), bytes(70_000, 1), b"2".to_vec()]).unwrap();
+    store.append(B, 0, &[b"b".to_vec()]).unwrap();
+    store.replace(A, 3, &[b"brief".to_vec()]).unwrap();
+    let exported = items(store.as_ref());
+    assert_eq!(exported[0], Item::Record { stream: A, seq: 0, bytes: b"brief".to_vec() });
+    assert_eq!(exported.len(), 2);
+    other.import(&mut exported.clone().into_iter()).unwrap();
+    assert_eq!(items(other.as_ref()), exported);
+    assert_eq!(other.length(A).unwrap(), 1);
 }

@@ -138,11 +138,11 @@ fn a_mark_that_is_gone_torn_or_of_another_format_is_told_apart() {
     fs::write(&path, vec![7; good.len()]).unwrap();
     assert!(refusal(folder.path()).contains("the file `mark` cannot be read"));
     let mut other = good.clone();
-    other[7] = b'2';
-    other[512 + 7] = b'2';
+    other[7] = b'3';
+    other[512 + 7] = b'3';
     fs::write(&path, other).unwrap();
     let error = Sled::open(folder.path()).err().unwrap().to_string();
-    assert!(error.contains("has format 2, this program reads format 1"), "{error}");
+    assert!(error.contains("has format 3, this program reads format 2"), "{error}");
     // One slot torn: the other is the position before the last write, and that is enough.
     for slot in [0, 512] {
         let mut torn = good.clone();

@@ -11,8 +11,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::journal::{Fault, Journal, Rows};
-use super::log::{check_document, check_records, Export};
+use super::journal::{Entry, Fault, Journal, Kind, Rows};
+use super::log::{check_document, check_records, check_replacing, Export};
 use super::mark::{Found, Mark, Position, FORMAT};
 use super::{Item, Store, StoreError, StreamId};
 
@@ -35,14 +35,30 @@ struct Inner {
     mark: Mark,
     log: Journal,
     docs: Journal,
-    index: BTreeMap<StreamId, Vec<Rows>>,
+    index: BTreeMap<StreamId, Held>,
     documents: BTreeMap<String, Document>,
+    /// What says that forgotten streams are dead, and is so itself once these have been given back.
+    markers: Vec<Rows>,
     failed: bool,
 }
 
 struct Document {
     bytes: Vec<u8>,
     rows: u64,
+}
+
+/// Where the records of a stream are.
+#[derive(Clone, Default)]
+struct Held {
+    /// How many came before them and are gone.
+    gone: u64,
+    rows: Vec<Rows>,
+}
+
+impl Held {
+    fn length(&self) -> u64 {
+        self.gone.saturating_add(self.rows.len() as u64)
+    }
 }
 
 impl Sled {
@@ -96,6 +112,25 @@ impl Sled {
         Ok(done)
     }
 
+    /// Runs a call that writes to a stream of exactly this length.
+    fn write_at<T>(
+        &self,
+        stream: StreamId,
+        expected: u64,
+        work: impl FnOnce(&mut Inner, &Path) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let length = |inner: &Inner| match inner.index.get(&stream).map_or(0, Held::length) {
+            found if found == expected => Ok(()),
+            found => Err(StoreError::Length { stream, expected, found }),
+        };
+        length(&self.inner())?;
+        // Another thread may have written since the first look, which spared the store a needless refusal.
+        self.write(|inner, folder| match length(inner) {
+            Ok(()) => work(inner, folder).map(Ok),
+            Err(refusal) => Ok(Err(refusal)),
+        })?
+    }
+
     /// Runs a call that only reads.
     fn look<T>(&self, work: impl FnOnce(&Inner) -> Result<T, Fault>) -> Result<T, StoreError> {
         let inner = self.inner();
@@ -111,28 +146,31 @@ impl Sled {
 impl Store for Sled {
     fn append(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<u64, StoreError> {
         check_records(stream, records)?;
-        let found = self.inner().index.get(&stream).map_or(0, Vec::len) as u64;
-        let length = |found| StoreError::Length { stream, expected: expected_len, found };
-        if found != expected_len {
-            return Err(length(found));
-        }
-        self.write(|inner, folder| {
-            // Another thread may have appended since the first look, which spared the store a needless refusal.
-            let found = inner.index.get(&stream).map_or(0, Vec::len) as u64;
-            if found != expected_len {
-                return Ok(Err(length(found)));
-            }
-            let entries = records.iter().map(|record| (stream.0.as_slice(), record.as_slice()));
+        self.write_at(stream, expected_len, |inner, folder| {
+            let key = stream.0.as_slice();
+            let entries = records.iter().map(|bytes| Entry { key, kind: Kind::Another, bytes });
             let placed = inner.log.append(entries, false).map_err(|fault| fault_error(folder, "write", fault))?;
             inner.sync(folder)?;
-            let rows = inner.index.entry(stream).or_default();
-            rows.extend(placed);
-            Ok(Ok(rows.len() as u64))
-        })?
+            let held = inner.index.entry(stream).or_default();
+            held.rows.extend(placed);
+            Ok(held.length())
+        })
+    }
+
+    fn replace(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<(), StoreError> {
+        check_replacing(stream, expected_len, records)?;
+        self.write_at(stream, expected_len, |inner, folder| inner.replace(folder, stream, expected_len, records))
+    }
+
+    fn length(&self, stream: StreamId) -> Result<u64, StoreError> {
+        self.look(|inner| Ok(inner.index.get(&stream).map_or(0, Held::length)))
     }
 
     fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
-        self.look(|inner| inner.index.get(&stream).into_iter().flatten().map(|rows| inner.log.read(rows)).collect())
+        self.look(|inner| {
+            let rows = inner.index.get(&stream).into_iter().flat_map(|held| &held.rows);
+            rows.map(|rows| inner.log.read(rows)).collect()
+        })
     }
 
     fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
@@ -142,8 +180,11 @@ impl Store for Sled {
     fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
         check_document(name, bytes)?;
         self.write(|inner, folder| {
-            let entry = std::iter::once((name.as_bytes(), bytes));
-            let placed = inner.docs.append(entry, false).map_err(|fault| fault_error(folder, "write", fault))?;
+            let entry = Entry { key: name.as_bytes(), kind: Kind::Another, bytes };
+            let placed = inner
+                .docs
+                .append(std::iter::once(entry), false)
+                .map_err(|fault| fault_error(folder, "write", fault))?;
             inner.sync(folder)?;
             let rows = placed.first().map_or(0, count);
             inner.documents.insert(name.to_owned(), Document { bytes: bytes.to_vec(), rows });
@@ -165,8 +206,9 @@ impl Store for Sled {
             Ok((inner.documents.iter().map(copy).collect::<Vec<_>>(), inner.index.clone()))
         })?;
         let documents = documents.into_iter().map(|(name, bytes)| Ok(Item::Document { name, bytes }));
-        let places =
-            index.into_iter().flat_map(|(stream, rows)| (0u64..).zip(rows).map(move |(seq, rows)| (stream, seq, rows)));
+        let places = index
+            .into_iter()
+            .flat_map(|(stream, held)| (0u64..).zip(held.rows).map(move |(seq, rows)| (stream, seq, rows)));
         let records = places.map(|(stream, seq, rows)| {
             let bytes = self.look(|inner| inner.log.read(&rows))?;
             Ok(Item::Record { stream, seq, bytes })
@@ -180,16 +222,19 @@ impl Inner {
         let fail = |fault: Fault| fault_error(folder, "open", fault);
         let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
         let db = open_patiently(&config).map_err(|error| open_error(folder, error))?;
-        let (mut index, mut documents) = (BTreeMap::<StreamId, Vec<Rows>>::new(), BTreeMap::new());
+        let (mut index, mut documents) = (BTreeMap::<StreamId, Held>::new(), BTreeMap::new());
+        let (mut dead, mut markers) = (Vec::new(), Vec::new());
         let log = db.open_tree("log").map_err(|error| fail(error.into()))?;
-        let log = Journal::open(log, show_stream, &mut |key, rows, _| {
+        let log = Journal::open(log, show_stream, &mut |key, kind, rows, _| {
             let id = <[u8; 32]>::try_from(key).map_err(|_| "a stream's id is not 32 bytes".to_owned())?;
-            index.entry(StreamId(id)).or_default().push(rows);
+            let id = StreamId(id);
+            markers.extend((kind == Kind::Gone).then(|| rows.clone()));
+            dead.extend(take_in(&mut index, id, kind, rows));
             Ok(())
         })
         .map_err(fail)?;
         let docs = db.open_tree("documents").map_err(|error| fail(error.into()))?;
-        let docs = Journal::open(docs, show_document, &mut |key, rows, bytes| {
+        let docs = Journal::open(docs, show_document, &mut |key, _, rows, bytes| {
             let name = String::from_utf8(key.to_vec()).map_err(|_| "a document's name is not text".to_owned())?;
             documents.insert(name, Document { bytes, rows: count(&rows) });
             Ok(())
@@ -198,9 +243,11 @@ impl Inner {
         let mark = check_mark(folder, &log, &docs)?;
         let file = |name: &Path| File::open(name).map_err(|error| io_error(folder, "open its files", &error));
         let (data, directory) = (file(&folder.join("db"))?, file(folder)?);
-        let mut inner = Inner { db, data, directory, mark, log, docs, index, documents, failed: false };
+        let mut inner = Inner { db, data, directory, mark, log, docs, index, documents, markers, failed: false };
         inner.log.tidy().and_then(|()| inner.docs.tidy()).map_err(fail)?;
         inner.sync(folder)?;
+        // What a crash kept from being given back.
+        inner.give_back(folder, dead)?;
         sync_folder(folder).map_err(|error| io_error(folder, "sync", &error))?;
         Ok(inner)
     }
@@ -219,6 +266,42 @@ impl Inner {
             .map_err(|error| io_error(folder, "sync", &error))
     }
 
+    /// Writes what takes the place of a stream's records, or that nothing does, and then gives back the place they had.
+    fn replace(&mut self, folder: &Path, stream: StreamId, length: u64, records: &[Vec<u8>]) -> Result<(), StoreError> {
+        let fail = |fault| fault_error(folder, "write", fault);
+        let gone = length.saturating_sub(records.len() as u64);
+        let mut kind = Kind::Anew(gone);
+        let entries = records.iter().map(|bytes| {
+            let kind = std::mem::replace(&mut kind, Kind::Another);
+            Entry { key: stream.0.as_slice(), kind, bytes }
+        });
+        let end = records.is_empty().then_some(Entry { key: stream.0.as_slice(), kind: Kind::Gone, bytes: &[] });
+        let rows = self.log.append(entries.chain(end), false).map_err(fail)?;
+        self.sync(folder)?;
+        let old = self.index.remove(&stream).unwrap_or_default();
+        let mut dead = std::mem::take(&mut self.markers);
+        dead.extend(old.rows);
+        crate::crash::point("store-before-hole");
+        self.give_back(folder, dead)?;
+        match records.is_empty() {
+            true => self.markers.extend(rows),
+            false => drop(self.index.insert(stream, Held { gone, rows })),
+        }
+        Ok(())
+    }
+
+    /// Gives back the place of dead entries: the disk's own, for what is written next.
+    fn give_back(&mut self, folder: &Path, dead: Vec<Rows>) -> Result<(), StoreError> {
+        let fail = |fault| fault_error(folder, "write", fault);
+        let holes = self.log.dig(dead).map_err(fail)?;
+        if holes.is_empty() {
+            return Ok(());
+        }
+        self.sync(folder)?;
+        crate::crash::point("store-before-fill");
+        self.log.fill(&holes).map_err(fail)
+    }
+
     /// Writes all documents again when most rows of their journal are old versions. The old rows go only after the
     /// new ones are on disk.
     fn compact(&mut self, folder: &Path) -> Result<(), StoreError> {
@@ -226,12 +309,31 @@ impl Inner {
         if self.docs.live() <= alive.saturating_mul(2).saturating_add(SLACK_ROWS) {
             return Ok(());
         }
-        let entries = self.documents.iter().map(|(name, document)| (name.as_bytes(), document.bytes.as_slice()));
+        let entries = self.documents.iter().map(|(name, document)| Entry {
+            key: name.as_bytes(),
+            kind: Kind::Another,
+            bytes: &document.bytes,
+        });
         self.docs.append(entries, true).map_err(|fault| fault_error(folder, "write", fault))?;
         self.sync(folder)?;
         crate::crash::point("store-before-tidy");
         self.docs.tidy().map_err(|fault| fault_error(folder, "write", fault))
     }
+}
+
+/// Takes an entry of the log into the index, and returns the rows that are dead by it.
+fn take_in(index: &mut BTreeMap<StreamId, Held>, stream: StreamId, kind: Kind, rows: Rows) -> Vec<Rows> {
+    let before = match kind {
+        Kind::Another => None,
+        Kind::Anew(_) | Kind::Gone => index.remove(&stream),
+    };
+    let dead = before.unwrap_or_default().rows;
+    match kind {
+        Kind::Gone => return dead,
+        Kind::Anew(gone) => drop(index.insert(stream, Held { gone, rows: vec![rows] })),
+        Kind::Another => index.entry(stream).or_default().rows.push(rows),
+    }
+    dead
 }
 
 /// Compares the mark with the journals: fewer rows than were acknowledged means that some were lost.
@@ -240,7 +342,11 @@ fn check_mark(folder: &Path, log: &Journal, docs: &Journal) -> Result<Mark, Stor
     match Mark::open(&path).map_err(|error| io_error(folder, "read its mark", &error))? {
         Found::At(_, marked) if log.next() < marked.log => Err(lost(folder, "records", log.next(), marked.log)),
         Found::At(_, marked) if docs.next() < marked.docs => Err(lost(folder, "documents", docs.next(), marked.docs)),
-        Found::At(mark, _) => Ok(mark),
+        // A folder of an older format is one of this from now on: an older program would take it for damaged.
+        Found::At(mut mark, marked) => {
+            mark.raise(marked).map_err(|error| io_error(folder, "write its mark", &error))?;
+            Ok(mark)
+        }
         Found::Nothing if log.is_empty() && docs.is_empty() => {
             Mark::create(&path).map_err(|error| io_error(folder, "make its mark", &error))
         }

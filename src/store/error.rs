@@ -16,6 +16,9 @@ pub enum StoreError {
     /// Nothing was written.
     #[error("the append to stream {stream} has no records: give at least one")]
     Empty { stream: StreamId },
+    /// Records take the place of as many or more. Nothing was written.
+    #[error("stream {stream} holds {found} records, {given} cannot take their place: give at most {found}")]
+    Replacing { stream: StreamId, found: u64, given: u64 },
     /// A document name is 1 to 128 printable ASCII characters. Nothing was written.
     #[error("document name {name:?} must be 1 to {most} printable ASCII characters without spaces")]
     Name { name: String, most: usize },

@@ -19,6 +19,12 @@ fn stream(number: u8) -> StreamId {
     StreamId([number; 32])
 }
 
+/// A stream that is made brief. Another life of the process goes on with others.
+fn vain(turn: u64) -> StreamId {
+    let life = u64::from(std::process::id());
+    StreamId([life.to_be_bytes(), turn.to_be_bytes(), [9; 8], [9; 8]].concat().try_into().unwrap())
+}
+
 /// What record `at` of a stream must be: of sizes from nothing to several hundred rows.
 fn record(number: u8, at: u64) -> Vec<u8> {
     let length = [0, 40, 1_958, 5_000, 300, 400_000, 60][(at % 7) as usize];
@@ -42,6 +48,17 @@ fn append_until_killed() {
         let batch: Vec<_> = (length..length + 1 + turn % 3).map(|at| record(number, at)).collect();
         let length = store.append(stream(number), length, &batch).unwrap();
         say(format!("stream {number} {length}\n"));
+        if turn % 5 == 4 {
+            // A negotiation that comes to nothing: it is written, made brief, and an earlier one forgotten.
+            let (vain, old) = (vain(turn), vain(turn.saturating_sub(50)));
+            store.append(vain, 0, &[record(9, 3), record(9, 5)]).unwrap();
+            store.append(vain, 2, &[record(9, 1)]).unwrap();
+            store.replace(vain, 3, &[record(9, 6)]).unwrap();
+            match store.length(old).unwrap() {
+                0 => {}
+                length => store.replace(old, length, &[]).unwrap(),
+            }
+        }
         store.put("turn", &[length.to_be_bytes().as_slice(), &[number; 3_000]].concat()).unwrap();
         say(format!("turn {number} {length}\n"));
     }
@@ -58,6 +75,7 @@ fn everything_acknowledged_survives_thirty_kills() {
         told.check(&place);
     }
     assert!(told.lengths.iter().all(|length| *length > 3), "too little was written: {:?}", told.lengths);
+    assert!(told.brief > 0, "nothing was made brief");
 }
 
 /// What the process was told is on disk, and so told us.
@@ -65,6 +83,8 @@ fn everything_acknowledged_survives_thirty_kills() {
 struct Told {
     lengths: [u64; STREAMS as usize],
     turn: Option<(u8, u64)>,
+    /// Streams found that had been made brief.
+    brief: u32,
 }
 
 impl Told {
@@ -89,6 +109,16 @@ impl Told {
             for (at, found) in records.iter().enumerate() {
                 assert!(*found == record(number, at as u64), "record {at} of stream {number} is not what was written");
             }
+        }
+        // What was being made brief is all of the old, as far as it was written, or all of the new.
+        let (long, brief) = ([record(9, 3), record(9, 5), record(9, 1)], [record(9, 6)]);
+        let vain = |id: &StreamId| id.0.ends_with(&[9; 16]);
+        for id in store.streams().unwrap().into_iter().filter(vain) {
+            let (found, length) = (store.read(id).unwrap(), store.length(id).unwrap());
+            let is_new = found == brief && length == 3;
+            let is_old = [2, 3].contains(&found.len()) && found == long[..found.len()] && length == found.len() as u64;
+            assert!(is_new || is_old, "{id}: {} of {length} records", found.len());
+            self.brief += u32::from(is_new);
         }
         if let Some((number, length)) = self.turn {
             let found = store.get("turn").unwrap().expect("the document");

@@ -56,6 +56,19 @@ pub trait Store: Send + Sync {
     /// old. After [`StoreError::Io`] the outcome is unknown until the store is opened again.
     fn append(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<u64, StoreError>;
 
+    /// Puts `records`, no more than the stream has, in the place of all its records: the last of them takes the number of
+    /// the stream's last, and the stream's length stays. With none, the stream is forgotten, as if it had never been.
+    /// On disk when this returns, and a crash leaves either all of the old records or all of the new. What the old ones
+    /// took of the disk is used again for what is written next.
+    ///
+    /// # Errors
+    /// As [`Store::append`], and [`StoreError::Replacing`] for a stream with nothing in it or more records than it has.
+    fn replace(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<(), StoreError>;
+
+    /// How many records a stream was ever given: the number of the next, counted from 0. Those that others took the
+    /// place of count, and so [`Store::read`] may return fewer: the last of them.
+    fn length(&self, stream: StreamId) -> Result<u64, StoreError>;
+
     /// All records of a stream in order; none for a stream that was never appended to.
     fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError>;
 
@@ -71,7 +84,8 @@ pub trait Store: Send + Sync {
     /// The names of the documents that begin with `prefix`, in order.
     fn list(&self, prefix: &str) -> Result<Vec<String>, StoreError>;
 
-    /// Everything the store holds now, documents first, then stream by stream. Appends that happen while the export
+    /// Everything the store holds now, documents first, then stream by stream, the records of each from 0: what others
+    /// took the place of is not part of it, nor counted. Appends that happen while the export
     /// is read are not part of it.
     fn export(&self) -> Result<Export<'_>, StoreError>;
 
@@ -155,6 +169,16 @@ pub(super) fn check_records(stream: StreamId, records: &[Vec<u8>]) -> Result<(),
         return Err(StoreError::TooLarge { what: "an append", found: total, most: MAX_BATCH });
     }
     Ok(())
+}
+
+/// The checks every backend makes before it puts records in the place of others.
+pub(super) fn check_replacing(stream: StreamId, length: u64, records: &[Vec<u8>]) -> Result<(), StoreError> {
+    let given = records.len() as u64;
+    match records.is_empty() {
+        _ if length == 0 || given > length => Err(StoreError::Replacing { stream, found: length, given }),
+        true => Ok(()),
+        false => check_records(stream, records),
+    }
 }
 
 /// The checks every backend makes before it writes a document.

@@ -6,9 +6,11 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-/// The version of the whole folder's format; it ends the magic bytes.
-pub(super) const FORMAT: u32 = 1;
-const MAGIC: &[u8; 8] = b"HYPSTOR1";
+/// The version of the whole folder's format; it ends the magic bytes. Format 2 may hold records that others have taken
+/// the place of, and is format 1 where it holds none.
+pub(super) const FORMAT: u32 = 2;
+const MAGIC: &[u8; 8] = b"HYPSTOR2";
+const MAGIC_BEFORE: &[u8; 8] = b"HYPSTOR1";
 const MAGIC_NAME: &[u8] = b"HYPSTOR";
 const SLOT: usize = 512;
 const USED: usize = 36;
@@ -24,6 +26,8 @@ pub(super) struct Position {
 pub(super) struct Mark {
     file: File,
     turn: u64,
+    /// Slots that a program of an older format could read.
+    old: usize,
 }
 
 /// What opening the mark file found.
@@ -50,9 +54,12 @@ impl Mark {
         }
         let newest = bytes.chunks(SLOT).filter_map(decode).max_by_key(|(turn, _)| *turn);
         Ok(match newest {
-            Some((turn, position)) => Found::At(Mark { file, turn }, position),
+            Some((turn, position)) => {
+                let old = bytes.chunks(SLOT).filter(|slot| slot.starts_with(MAGIC_BEFORE)).count();
+                Found::At(Mark { file, turn, old }, position)
+            }
             None => match bytes.strip_prefix(MAGIC_NAME).and_then(|rest| rest.first()) {
-                Some(format) if *format != b'1' && format.is_ascii_graphic() => {
+                Some(format) if !b"12".contains(format) && format.is_ascii_graphic() => {
                     Found::OtherFormat(char::from(*format).to_string())
                 }
                 _ => Found::Unreadable,
@@ -63,10 +70,20 @@ impl Mark {
     /// Makes the file of a new store.
     pub(super) fn create(path: &Path) -> io::Result<Mark> {
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
-        let mut mark = Mark { file, turn: 0 };
+        let mut mark = Mark { file, turn: 0, old: 0 };
         mark.set(Position::default())?;
         mark.file.sync_all()?;
         Ok(mark)
+    }
+
+    /// Writes both slots anew where one is of an older format, so that its program refuses the folder. Each is whole
+    /// before the other is touched.
+    pub(super) fn raise(&mut self, position: Position) -> io::Result<()> {
+        if std::mem::take(&mut self.old) > 0 {
+            self.set(position)?;
+            self.set(position)?;
+        }
+        Ok(())
     }
 
     /// Records a new position; on disk when this returns.
@@ -88,7 +105,7 @@ impl Mark {
 
 fn decode(slot: &[u8]) -> Option<(u64, Position)> {
     let (body, crc) = slot.get(..USED)?.split_last_chunk::<4>()?;
-    let fields = body.strip_prefix(MAGIC.as_slice())?;
+    let fields = body.strip_prefix(MAGIC.as_slice()).or_else(|| body.strip_prefix(MAGIC_BEFORE.as_slice()))?;
     if crc32fast::hash(body) != u32::from_be_bytes(*crc) {
         return None;
     }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::log::{check_document, check_records, Export};
+use super::log::{check_document, check_records, check_replacing, Export};
 use super::{Item, Store, StoreError, StreamId};
 
 /// Keeps everything in memory. Durable only as long as it lives.
@@ -14,8 +14,29 @@ pub struct Memory {
 
 #[derive(Default)]
 struct Kept {
-    streams: BTreeMap<StreamId, Vec<Vec<u8>>>,
+    streams: BTreeMap<StreamId, Stream>,
     documents: BTreeMap<String, Vec<u8>>,
+}
+
+#[derive(Clone, Default)]
+struct Stream {
+    gone: u64,
+    records: Vec<Vec<u8>>,
+}
+
+impl Stream {
+    fn length(&self) -> u64 {
+        self.gone.saturating_add(self.records.len() as u64)
+    }
+}
+
+impl Kept {
+    fn expect(&self, stream: StreamId, expected: u64) -> Result<(), StoreError> {
+        match self.streams.get(&stream).map_or(0, Stream::length) {
+            found if found == expected => Ok(()),
+            found => Err(StoreError::Length { stream, expected, found }),
+        }
+    }
 }
 
 impl Memory {
@@ -33,17 +54,31 @@ impl Store for Memory {
     fn append(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<u64, StoreError> {
         check_records(stream, records)?;
         let mut kept = self.kept();
-        let found = kept.streams.get(&stream).map_or(0, Vec::len) as u64;
-        if found != expected_len {
-            return Err(StoreError::Length { stream, expected: expected_len, found });
-        }
+        kept.expect(stream, expected_len)?;
         let held = kept.streams.entry(stream).or_default();
-        held.extend_from_slice(records);
-        Ok(held.len() as u64)
+        held.records.extend_from_slice(records);
+        Ok(held.length())
+    }
+
+    fn replace(&self, stream: StreamId, expected_len: u64, records: &[Vec<u8>]) -> Result<(), StoreError> {
+        check_replacing(stream, expected_len, records)?;
+        let mut kept = self.kept();
+        kept.expect(stream, expected_len)?;
+        if records.is_empty() {
+            kept.streams.remove(&stream);
+        } else {
+            let gone = expected_len.saturating_sub(records.len() as u64);
+            kept.streams.insert(stream, Stream { gone, records: records.to_vec() });
+        }
+        Ok(())
+    }
+
+    fn length(&self, stream: StreamId) -> Result<u64, StoreError> {
+        Ok(self.kept().streams.get(&stream).map_or(0, Stream::length))
     }
 
     fn read(&self, stream: StreamId) -> Result<Vec<Vec<u8>>, StoreError> {
-        Ok(self.kept().streams.get(&stream).cloned().unwrap_or_default())
+        Ok(self.kept().streams.get(&stream).map(|held| held.records.clone()).unwrap_or_default())
     }
 
     fn streams(&self) -> Result<Vec<StreamId>, StoreError> {
@@ -68,8 +103,8 @@ impl Store for Memory {
         let kept = self.kept();
         let documents = kept.documents.clone().into_iter().map(|(name, bytes)| Item::Document { name, bytes });
         let streams = kept.streams.clone();
-        let records = streams.into_iter().flat_map(|(stream, records)| {
-            (0u64..).zip(records).map(move |(seq, bytes)| Item::Record { stream, seq, bytes })
+        let records = streams.into_iter().flat_map(|(stream, held)| {
+            (0u64..).zip(held.records).map(move |(seq, bytes)| Item::Record { stream, seq, bytes })
         });
         Ok(Box::new(documents.chain(records).map(Ok)))
     }

@@ -1,7 +1,7 @@
-//! The store: append-only streams of records, and small named documents. An append returns when it is on disk.
+//! The store: streams of records, and small named documents. An append returns when it is on disk.
 //!
-//! It knows only bytes. It never learns what a loan is, never looks at a clock, never overwrites a record and never
-//! repairs by guessing: what is damaged is refused, with what to do about it.
+//! It knows only bytes. It never learns what a loan is, never looks at a clock, never changes a record (all of a stream's
+//! may be replaced by fewer) and never repairs by guessing: what is damaged is refused, with what to do about it.
 //!
 //! A backend is safe to share between threads, and its calls block: an async caller uses `spawn_blocking`.
 
@@ -18,6 +18,8 @@ mod conformance;
 mod damage;
 #[cfg(test)]
 mod kill;
+#[cfg(test)]
+mod replaced;
 
 pub use disk::Sled;
 pub use error::StoreError;

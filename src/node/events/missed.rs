@@ -16,19 +16,20 @@ impl Core {
                 continue;
             }
             let log = read(&*self.tools.store, id)?;
-            let missing = log.iter().skip(usize::try_from(told).unwrap_or(usize::MAX));
+            let gone = length.saturating_sub(log.len() as u64);
+            let missing = log.iter().skip(usize::try_from(told.saturating_sub(gone)).unwrap_or(usize::MAX));
             // A loan older than the numbering is told from then on.
             if missing.clone().all(|one| one.at.0 < since) {
                 continue;
             }
-            self.tell_from(id, &log, told, since)?;
+            self.tell_from(id, &log, told, (gone, since))?;
         }
         Ok(())
     }
 
-    fn tell_from(&mut self, id: LoanId, log: &[Recorded], told: u64, since: u32) -> anyhow::Result<()> {
+    fn tell_from(&mut self, id: LoanId, log: &[Recorded], told: u64, (gone, since): (u64, u32)) -> anyhow::Result<()> {
         let mut loan: Option<Loan> = None;
-        for (record, one) in (1u64..).zip(log) {
+        for (record, one) in (gone.saturating_add(1)..).zip(log) {
             let next = match loan.take() {
                 Some(loan) => loan.apply(one),
                 None => Loan::begin(one),

@@ -3,6 +3,11 @@
 //! Keys cost nothing, so what strangers may do in all is bounded too, and apart from what the peers of open loans may do:
 //! no crowd of strangers takes a partner's turn. Never knows what the work is, and never waits.
 
+mod bytes;
+
+pub use bytes::{expected, Negotiations};
+
+use crate::loan::terms::Terms;
 use bitcoin::secp256k1::PublicKey;
 use hypothec_oracle::bucket::{Bucket, Pace};
 use std::collections::{HashMap, HashSet};
@@ -34,12 +39,19 @@ pub struct Limits {
     strangers: Crowd,
     partners: Crowd,
     with_loans: HashSet<PublicKey>,
+    /// The negotiations that go on, and what they take.
+    pub negotiations: Negotiations,
 }
 
 impl Limits {
     /// Nobody has asked for anything.
     pub fn new(now: Instant) -> Limits {
-        Limits { strangers: Crowd::new(now), partners: Crowd::new(now), with_loans: HashSet::new() }
+        Limits {
+            strangers: Crowd::new(now),
+            partners: Crowd::new(now),
+            with_loans: HashSet::new(),
+            negotiations: Negotiations::default(),
+        }
     }
 
     /// The peers of open loans.
@@ -50,6 +62,11 @@ impl Limits {
     /// Is there an open loan with this peer?
     pub fn is_partner(&self, peer: &PublicKey) -> bool {
         self.with_loans.contains(peer)
+    }
+
+    /// Is there room for one more negotiation with this peer?
+    pub fn has_room(&self, peer: &PublicKey, terms: &Terms) -> bool {
+        self.negotiations.has_room(peer, terms, &self.with_loans)
     }
 
     /// May this peer have that done now? Counts it if so.
