@@ -103,9 +103,14 @@ impl Init {
         if self.restore {
             return print(&format!(
                 "Made {shown} for {} with the words you gave.\n\n{kept}\n\n\
-                 The node finds its coins again when it runs, from the chain alone, and moves them to a new address before\n\
-                 anything else: what the lost node signed may still spend them. The words do not restore an open\n\
-                 loan: its contract was only in the lost folder. For that you need a backup.\n\n\
+                 The node finds its coins again when it runs, from the chain alone, and moves\n\
+                 them to a new address before anything else: what the lost node signed may\n\
+                 still spend them. Open loans were in the lost folder. If you have a backup,\n\
+                 delete this folder and restore that instead. If not, each peer you have a\n\
+                 loan with gives it back once it is connected, and the node checks it:\n\
+                 \x20 {again} peer connect KEY@HOST:PORT\n\
+                 Until then no exit of such a loan goes out from here. Add your oracles, too:\n\
+                 \x20 {again} oracle add URL\n\n\
                  Next: {again} node",
                 self.network
             ));

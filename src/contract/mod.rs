@@ -13,6 +13,7 @@ pub mod error;
 pub mod fallback;
 pub mod offer;
 pub mod receipt;
+pub mod recover;
 pub mod refund;
 pub mod repay;
 pub mod settle;

@@ -1,6 +1,7 @@
 //! The skeleton: the few facts from which any exit of a funded contract is rebuilt without its negotiation.
 
 use super::error::ContractError;
+use super::Role;
 use crate::loan::payout::Payout;
 use crate::loan::version::TRANSACTION_VERSION_BEFORE;
 use bitcoin::transaction::Version;
@@ -67,6 +68,22 @@ impl Skeleton {
             lender_serial: accept.payout_serial_id,
             exit_version,
         })
+    }
+
+    /// One side's half of the 2-of-2.
+    pub fn key_of(&self, role: Role) -> &PublicKey {
+        match role {
+            Role::Borrower => &self.borrower_key,
+            Role::Lender => &self.lender_key,
+        }
+    }
+
+    /// Where one side is paid on every exit.
+    pub fn script_of(&self, role: Role) -> &ScriptBuf {
+        match role {
+            Role::Borrower => &self.borrower_script,
+            Role::Lender => &self.lender_script,
+        }
     }
 
     /// The version of the CETs and of the refund.

@@ -46,7 +46,7 @@ pub fn settle(
 }
 
 /// The contract of messages that belong together, its exits of the version that both signed.
-fn skeleton(offer: &OfferDlc, accept: &AcceptDlc, sign: &SignDlc) -> Result<Skeleton, ContractError> {
+pub(super) fn skeleton(offer: &OfferDlc, accept: &AcceptDlc, sign: &SignDlc) -> Result<Skeleton, ContractError> {
     require_bytes("accept", "temporary_contract_id", &accept.temporary_contract_id, &offer.temporary_contract_id)?;
     require("offer", "cet_locktime", offer.cet_locktime, 0)?;
     // No CET is needed: the one that settles is made from the skeleton.
@@ -105,7 +105,8 @@ fn place(offer: &OfferDlc, attestations: &[OracleAttestation]) -> Result<Place, 
     Plan { quorum, touches: touches.len(), fixing: &steps, total }.place(&attested, split)
 }
 
-fn announced(clause: &ContractInfoInner) -> Vec<&OracleAnnouncement> {
+/// Who announced what a clause settles on.
+pub(super) fn announced(clause: &ContractInfoInner) -> Vec<&OracleAnnouncement> {
     match &clause.oracle_info {
         OracleInfo::Single(single) => vec![&single.oracle_announcement],
         OracleInfo::Multi(several) => several.oracle_announcements.iter().collect(),

@@ -139,7 +139,8 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
         say(&format!("oracle {oracle} of"), Severity::Warning, text);
     }
     if !loan.is_backed_up {
-        let text = "no backup holds its signatures, and the words alone do not restore it: `backup FILE`";
+        let text =
+            "no backup holds its signatures; with the words alone only the other side can give it back: `backup FILE`";
         say("backup", Severity::Warning, text.to_owned());
     }
     list

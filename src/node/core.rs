@@ -8,6 +8,7 @@ use super::limits::Limits;
 use super::notify::Notifier;
 use super::present;
 use super::quotes::QuoteBook;
+use super::recovery::Recovery;
 use super::renewal::Renewal;
 use super::restored::Restored;
 use super::shown::ShownCoins;
@@ -99,6 +100,8 @@ pub struct Core {
     pub chain_gate: ChainGate,
     /// How far a restored node is with moving its coins.
     pub restored: Option<Restored>,
+    /// Loans that were lost, here or at a peer.
+    pub recovery: Recovery,
     /// The backup that renews itself.
     pub renewal: Renewal,
     /// The data folder, this process's alone.

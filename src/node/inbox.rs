@@ -88,6 +88,8 @@ impl Core {
                     self.on_equivocation(peer, &message);
                 }
             }
+            Message::LoansOfMine(message) => self.on_loans_of_mine(peer, &message),
+            Message::LoanOfYours(message) => return self.on_loan_of_yours(peer, message),
             Message::Receipt(receipt) => {
                 let id = LoanId(receipt.loan);
                 if let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Active) {

@@ -28,6 +28,7 @@ pub mod present;
 mod proofs;
 mod quotes;
 mod record;
+mod recovery;
 mod removal;
 mod renewal;
 pub mod restored;

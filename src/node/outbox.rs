@@ -33,6 +33,7 @@ impl Core {
         self.tell_operators();
         self.mind_proofs();
         self.move_coins();
+        self.mind_lost_loans();
         self.renew_backup();
         Ok(())
     }

@@ -24,6 +24,9 @@ impl Core {
         if let Key::Watch(oracle) = key {
             self.looked.insert(oracle, Looked { at: Time(0), when: Instant::now() });
         }
+        if key == Key::Recover {
+            self.drop_candidate();
+        }
         if let Key::Rotations(oracle) = key {
             self.rotations_asked.insert(oracle, (Looked { at: self.moment.now, when: Instant::now() }, false));
         }
@@ -47,6 +50,7 @@ impl Core {
             Outcome::Nothing => {}
             Outcome::Moved(step) => self.on_moved(*step)?,
             Outcome::Renewed(done) => self.on_renewed(done),
+            Outcome::Recovered(candidate, found) => self.on_recovered(&candidate, *found)?,
             Outcome::Health(health) => self.on_health(health),
             Outcome::Exit(id, look) => self.on_exit_look(id, look),
             Outcome::Inputs(id, inputs) => {

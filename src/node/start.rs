@@ -12,6 +12,7 @@ use super::notify::Notifier;
 use super::operators::KnownOperators;
 use super::proofs::Proofs;
 use super::quotes::QuoteBook;
+use super::recovery::Recovery;
 use super::renewal::Renewal;
 use super::restored;
 use super::rotations::Rotations;
@@ -140,6 +141,8 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     });
     let mut core = new_core(tools.clone(), follower, policy(&*store)?, unlocked)?;
     core.restored = restored::open(&*store)?;
+    let has_loans = !store.streams()?.is_empty();
+    core.recovery = Recovery::open(store.clone(), core.restored.is_some(), has_loans)?;
     core.renewal = Renewal::at(config.backup_file.clone());
     // One on another network than the configured one is refused; one that is away is waited for.
     core.find_chain(true).await?;
@@ -172,6 +175,7 @@ fn new_core(
     let place = follower.position();
     let store = tools.store.clone();
     let shown = ShownCoins::open(store.clone())?;
+    let recovery = Recovery::open(store.clone(), false, true)?;
     Ok(Core {
         tools,
         follower,
@@ -204,6 +208,7 @@ fn new_core(
         at_tip: false,
         chain_gate: ChainGate::default(),
         restored: None,
+        recovery,
         renewal: Renewal::default(),
         unlocked,
         notifier: None,

@@ -85,7 +85,7 @@ pub enum Event {
         terms: Box<Terms>,
         /// What the clauses are locked to.
         announcements: Box<Announcements>,
-        /// Random index our keys derive from.
+        /// Index our keys derive from.
         key_index: [u8; 32],
         /// Our coins set aside for funding (borrower's now, the lender's with `Ready`).
         coins: Vec<OutPoint>,

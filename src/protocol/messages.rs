@@ -156,6 +156,28 @@ tlv_struct! {
     }
 }
 
+tlv_struct! {
+    /// Either → other: I was restored from less than I had; what signed loan of ours is none of these? (33021)
+    pub struct LoansOfMine {
+        /// Loans not to be sent: those known, and those that came and could not be taken.
+        0 => pub known: Vec<[u8; 32]>,
+    }
+}
+
+tlv_struct! {
+    /// Either → other, when asked: a part of one such loan; no parts when there is none. (33023)
+    pub struct LoanOfYours {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+        /// Which part, from 0, in order.
+        2 => pub part: u16,
+        /// How many parts.
+        4 => pub parts: u16,
+        /// The part's bytes; all together are a [`LoanFile`](crate::contract::recover::LoanFile).
+        6 => pub bytes: Bytes,
+    }
+}
+
 /// One message, of a known kind, its fields read but not believed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
@@ -179,6 +201,10 @@ pub enum Message {
     RepayRequest(RepayRequest),
     /// See [`Equivocation`].
     Equivocation(Equivocation),
+    /// See [`LoansOfMine`].
+    LoansOfMine(LoansOfMine),
+    /// See [`LoanOfYours`].
+    LoanOfYours(LoanOfYours),
     /// A DLC offer, type and all.
     Offer(Vec<u8>),
     /// A DLC accept, type and all.
@@ -253,6 +279,8 @@ kinds! {
     33015 => Receipt,
     33017 => RepayRequest,
     33019 => Equivocation,
+    33021 => LoansOfMine,
+    33023 => LoanOfYours,
 }
 
 impl Message {

@@ -7,6 +7,7 @@ pub mod brief;
 pub mod code;
 pub mod decide;
 pub mod event;
+pub mod given_back;
 pub mod messages;
 pub mod repaying;
 pub mod said;

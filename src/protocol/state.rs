@@ -156,7 +156,7 @@ pub struct Loan {
     pub announcements: Announcements,
     /// What its clauses pay.
     pub payouts: Payouts,
-    /// Random index our keys derive from.
+    /// Index our keys derive from.
     pub key_index: [u8; 32],
     /// Our coins set aside for funding.
     pub coins: Vec<OutPoint>,

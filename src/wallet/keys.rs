@@ -8,12 +8,14 @@
 //! | coins | BIP-84: `m/84'/coin/0'/{0,1}/*`, P2WPKH, 0 for addresses given out, 1 for change |
 //! | node identity | `m/7404'/coin/0'`, its secret key |
 //! | backup key | `m/7404'/coin/4'`, its secret key as an X25519 one: opens the backups that renew themselves |
-//! | loan root of role r | `m/7404'/coin/r'`, its secret key; r = 1 funding, 2 receipt, 3 receipt nonce |
+//! | loan root of role r | `m/7404'/coin/r'`, its secret key; r = 1 funding, 2 receipt, 3 receipt nonce, 5 index |
+//! | loan index | HMAC-SHA512 keyed with the root of role 5 over `"hypothec/loan-index/v0" ‖ about`, first 32 bytes |
 //! | loan key | HMAC-SHA512 keyed with the root of its role over `"hypothec/loan-key/v0" ‖ index ‖ n`, first 32 bytes |
 //!
-//! `index` is 32 random bytes kept with the loan. `n` is one byte, 0; in the case of probability 2^-127 that the result
-//! is no valid secret key, the next n is taken. So the words alone restore coins and identity, and words and index
-//! restore a loan's keys; neither the index nor any public key tells anything about another loan.
+//! `about` is the loan id for the borrower, and the terms' `lender_nonce` for the lender, whose receipt key the terms hold.
+//! `n` is one byte, 0; in the case of probability 2^-127 that the result is no valid secret key, the next n is taken. So the
+//! words alone restore coins and identity, and words and terms a loan's keys. Loans made before had 32 random bytes for an
+//! index, which is kept with the loan and nowhere else. Neither an index nor any public key tells anything about another loan.
 
 use super::Error;
 use bip39::Mnemonic;
@@ -33,6 +35,8 @@ const FUNDING: u32 = 1;
 const RECEIPT: u32 = 2;
 const RECEIPT_NONCE: u32 = 3;
 const BACKUP: u32 = 4;
+const LOAN_INDEX: u32 = 5;
+const LOAN_INDEX_TAG: &[u8] = b"hypothec/loan-index/v0";
 const LOAN_KEY_TAG: &[u8] = b"hypothec/loan-key/v0";
 
 /// All of one party's keys. Never written out, never shown.
@@ -80,7 +84,15 @@ impl Seed {
         self.role(BACKUP)
     }
 
-    /// The keys of the contract with this random index.
+    /// The index of a new loan's keys, the same for the same 32 bytes: see the table above for which those are.
+    ///
+    /// # Errors
+    /// When the root cannot be derived.
+    pub fn loan_index(&self, about: &[u8; 32]) -> Result<[u8; 32], Error> {
+        Ok(keyed(&self.role(LOAN_INDEX)?, &[LOAN_INDEX_TAG, about]))
+    }
+
+    /// The keys of the contract with this index.
     pub fn loan_keys(&self, index: &[u8; 32]) -> Result<LoanKeys, Error> {
         LoanKeys::derive(self, index)
     }
@@ -143,17 +155,21 @@ impl Drop for LoanKeys {
 
 fn loan_key(root: &SecretKey, index: &[u8; 32]) -> Result<SecretKey, Error> {
     for n in 0..=u8::MAX {
-        let mut engine = HmacEngine::<sha512::Hash>::new(&root.secret_bytes());
-        engine.input(LOAN_KEY_TAG);
-        engine.input(index);
-        engine.input(&[n]);
-        let digest = Hmac::<sha512::Hash>::from_engine(engine).to_byte_array();
-        let (left, _) = digest.split_at(32);
-        if let Ok(key) = SecretKey::from_slice(left) {
+        if let Ok(key) = SecretKey::from_slice(&keyed(root, &[LOAN_KEY_TAG, index, &[n]])) {
             return Ok(key);
         }
     }
     Err(Error::Arithmetic("no valid key in 256 tries"))
+}
+
+/// The first half of an HMAC-SHA512 keyed with `root`.
+fn keyed(root: &SecretKey, parts: &[&[u8]]) -> [u8; 32] {
+    let mut engine = HmacEngine::<sha512::Hash>::new(&root.secret_bytes());
+    parts.iter().for_each(|part| engine.input(part));
+    let digest = Hmac::<sha512::Hash>::from_engine(engine).to_byte_array();
+    let mut half = [0; 32];
+    half.iter_mut().zip(digest).for_each(|(to, from)| *to = from);
+    half
 }
 
 fn derivation(e: impl fmt::Display) -> Error {
@@ -192,6 +208,15 @@ mod tests {
         ];
         let identity = seed().node_identity().unwrap();
         assert_eq!([&identity, &keys.funding, &keys.receipt, &keys.receipt_nonce].map(hex), expected);
+    }
+
+    #[test]
+    fn a_loans_index_follows_from_the_words_and_what_it_is_about() {
+        let index = seed().loan_index(&[7; 32]).unwrap();
+        // From an independent implementation of the table.
+        let expected = "a944a02cc4213569f56b4358a68d70dd93dee0e4e163b0163d75536f2b4f74d1";
+        assert_eq!(bitcoin::hex::DisplayHex::to_lower_hex_string(&index[..]), expected);
+        assert_ne!(index, seed().loan_index(&[8; 32]).unwrap());
     }
 
     #[test]

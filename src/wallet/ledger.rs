@@ -234,6 +234,20 @@ impl Wallet {
         self.bdk.is_mine(script.to_owned())
     }
 
+    /// Counts a script of ours as given out, so that it is watched for ever and given to nobody else. False where it is none
+    /// of ours, as far as addresses are looked for. It is on disk when this returns.
+    ///
+    /// # Errors
+    /// When that cannot be written.
+    pub fn keep_script(&mut self, script: &bitcoin::Script) -> Result<bool, Error> {
+        let Some((keychain, index)) = self.bdk.derivation_of_spk(script.to_owned()) else { return Ok(false) };
+        // What is revealed up to here is revealed whether or not anybody reads the addresses.
+        drop(self.bdk.reveal_addresses_to(keychain, index));
+        self.persist()?;
+        self.file.sync()?;
+        Ok(true)
+    }
+
     /// Proves to a peer that this coin is ours, for the one purpose `message` stands for.
     pub fn prove_coin(&self, outpoint: OutPoint, message: &[u8; 32]) -> Result<CoinProof, Error> {
         let owned = self.owned(outpoint).ok_or(Error::NotOurs(outpoint))?;

@@ -24,6 +24,7 @@ mod level_is_touched_while_a_repayment_waits;
 mod loan_across_a_year_end;
 mod loan_matures;
 mod nobody_wakes_for_a_year;
+mod only_the_words_are_left;
 mod oracle_falls_silent;
 mod several_oracles;
 

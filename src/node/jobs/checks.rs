@@ -2,13 +2,16 @@
 
 use super::Outcome;
 use crate::contract::clauses::Clause;
-use crate::contract::settle::VerifiedAttestation;
+use crate::contract::settle::{self, VerifiedAttestation};
+use crate::contract::Role;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
 use crate::node::tools::{ask_all, Tools, Trouble};
 use crate::oracle_client::OracleClient;
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, touch};
+use crate::wallet::LoanKeys;
+use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{OutPoint, TxOut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -134,16 +137,46 @@ pub async fn settle_said(tools: Arc<Tools>, loan: Arc<Loan>, clause: Clause) -> 
     Ok(Outcome::Inputs(loan.id, vec![Input::Attested { clause, attestations, transaction }]))
 }
 
-/// Settles verified attestations with our own key.
+/// Our keys of a loan, to sign with.
+///
+/// # Errors
+/// When the loan was given back and its keys are of an index that nobody has any more.
+pub fn keys(tools: &Tools, loan: &Loan) -> Result<LoanKeys, Trouble> {
+    let keys = tools.seed.loan_keys(&loan.key_index)?;
+    match has_keys(loan, &keys) {
+        true => Ok(keys),
+        false => Err(Trouble::later(KEYLESS)),
+    }
+}
+
+/// Said of a loan that was given back without its keys.
+pub const KEYLESS: &str =
+    "the words do not give this loan's keys, and the folder that had them is lost: it settles by its oracles' word, its \
+     fallback or its refund, and this node can sign nothing new for it; a backup of the lost node would have them";
+
+/// Are these the keys in the signed contract? Before one is signed, any are.
+pub fn has_keys(loan: &Loan, keys: &LoanKeys) -> bool {
+    let own = keys.funding.public_key(SECP256K1);
+    loan.skeleton.as_ref().is_none_or(|skeleton| own == *skeleton.key_of(loan.role))
+}
+
+/// Settles verified attestations: with our own key, or, where we have it no more, with the signatures that both sides
+/// exchanged.
 pub fn settle(tools: &Tools, loan: &Loan, attested: &VerifiedAttestation) -> Result<bitcoin::Transaction, Trouble> {
-    use crate::contract::{settle, Role};
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
-    let theirs = match loan.role {
-        Role::Borrower => loan.messages.read_accept().map(|accept| (&accept.cet_adaptor_signatures).into()),
-        Role::Lender => loan.messages.read_sign().map(|sign| (&sign.cet_adaptor_signatures).into()),
-    };
-    let theirs: Vec<_> = theirs.ok_or_else(|| Trouble::later("the counterparty's message cannot be read"))?;
+    let unread = || Trouble::later("the exchanged messages cannot be read");
+    let borrowers = || loan.messages.read_sign().map(|sign| (&sign.cet_adaptor_signatures).into()).ok_or_else(unread);
+    let lenders =
+        || loan.messages.read_accept().map(|accept| (&accept.cet_adaptor_signatures).into()).ok_or_else(unread);
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     let place = settle::place(&loan.terms, &loan.payouts, attested).map_err(Trouble::later)?;
-    settle::settle(skeleton, loan.role, &keys.funding, &theirs, &place).map_err(Trouble::later)
+    let settled = match (has_keys(loan, &keys), loan.role) {
+        (false, _) => {
+            let (borrowers, lenders): (Vec<_>, Vec<_>) = (borrowers()?, lenders()?);
+            settle::settle_without_keys(skeleton, &borrowers, &lenders, &place)
+        }
+        (true, Role::Borrower) => settle::settle(skeleton, loan.role, &keys.funding, &lenders()?, &place),
+        (true, Role::Lender) => settle::settle(skeleton, loan.role, &keys.funding, &borrowers()?, &place),
+    };
+    settled.map_err(Trouble::later)
 }

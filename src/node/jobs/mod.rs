@@ -8,11 +8,13 @@ pub mod coin;
 pub mod negotiate;
 pub mod quote;
 pub mod receipt;
+pub mod recover;
 pub mod repay;
 pub mod watch;
 
 use super::exits::Look;
 use super::handle::Reply;
+use super::recovery::{Candidate, Found};
 use super::tools::Trouble;
 use super::view::{LoanView, QuoteView};
 use crate::chain::Health;
@@ -25,6 +27,7 @@ use bitcoin::{Amount, OutPoint, Txid};
 use hypothec_oracle::operator::Link;
 use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::wire::SignedPrice;
+use std::sync::Arc;
 
 /// What may run once at a time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -45,6 +48,8 @@ pub enum Key {
     Move,
     /// Renewing the backup file.
     Renew,
+    /// A look at a loan that a peer gave back.
+    Recover,
     /// A question to bitcoind how it is.
     Health,
     /// A request of a peer.
@@ -64,6 +69,7 @@ impl std::fmt::Display for Key {
             Key::Rotations(oracle) => write!(f, "hand-overs of oracle {oracle}"),
             Key::Move => f.write_str("moving the coins of a restored node"),
             Key::Renew => f.write_str("renewing the backup"),
+            Key::Recover => f.write_str("look at a loan given back"),
             Key::Health => f.write_str("question to bitcoind"),
             Key::Peer(peer) => write!(f, "request of peer {peer}"),
             Key::Ask(number) => write!(f, "request {number}"),
@@ -80,7 +86,7 @@ pub struct Given {
     pub terms: Terms,
     /// The dollars asked for; those of the terms follow a coin.
     pub asked: Cents,
-    /// The random index of the keys in it.
+    /// The index of the keys in it.
     pub key_index: [u8; 32],
 }
 
@@ -128,6 +134,8 @@ pub enum Outcome {
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, or why not.
     Renewed(Result<(), String>),
+    /// What a loan that a peer gave back is.
+    Recovered(Arc<Candidate>, Box<Found>),
     /// How bitcoind is.
     Health(Health),
     /// What an exit on its way is like.

@@ -1,30 +1,26 @@
 //! The steps of a negotiation: each checks the message before it and signs the next.
 
-use super::checks::{coins_exist, may_sign};
+use super::checks::{coins_exist, keys, may_sign};
 use super::Outcome;
 use crate::contract::accept::{self, AcceptParts};
 use crate::contract::offer::{self, FundingCoin, OfferParts};
 use crate::contract::{sign, wire};
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::{ErrorCode, Input, Loan};
-use crate::wallet::{Coin, LoanKeys};
+use crate::wallet::Coin;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{OutPoint, ScriptBuf};
 use std::sync::Arc;
 
 /// Runs arithmetic on a thread of its own; a panic in it is a trouble, not the node's end.
-async fn compute<T: Send + 'static>(
+pub(super) async fn compute<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, crate::contract::ContractError> + Send + 'static,
 ) -> Result<T, Trouble> {
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|_| Trouble::refuse(ErrorCode::Contract, "the message could not be processed"))?
         .map_err(|e| Trouble::refuse(ErrorCode::Contract, e))
-}
-
-fn keys(tools: &Tools, loan: &Loan) -> Result<LoanKeys, Trouble> {
-    Ok(tools.seed.loan_keys(&loan.key_index)?)
 }
 
 fn fresh_script(tools: &Tools) -> Result<ScriptBuf, Trouble> {

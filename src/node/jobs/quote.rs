@@ -93,7 +93,9 @@ pub async fn give(
         fee_rate,
     };
     let quoted = policy.quote(&asked).map_err(|e| refuse(lending::code(&e), e.to_string()))?;
-    let (key_index, lender_nonce) = (random(), random());
+    // Words and terms are enough to have the keys again.
+    let lender_nonce = random();
+    let key_index = tools.seed.loan_index(&lender_nonce)?;
     let keys = tools.seed.loan_keys(&key_index)?;
     let range = || refuse(ErrorCode::Amount, "the amounts asked for are out of range".into());
     let now = tools.now()?;
@@ -403,12 +405,13 @@ async fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble
         );
         return Err(Trouble::refuse(ErrorCode::Coins, message));
     }
+    let key_index = tools.seed.loan_index(&got.terms.id().0)?;
     Ok(Event::Agreed {
         role: Role::Borrower,
         peer: got.peer,
         terms: Box::new(got.terms),
         announcements: Box::new(got.announcements),
-        key_index: random(),
+        key_index,
         coins: chosen.iter().map(|coin| coin.outpoint).collect(),
         proven: Vec::new(),
     })

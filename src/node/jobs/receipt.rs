@@ -19,7 +19,7 @@ pub async fn take(tools: Arc<Tools>, loan: Arc<Loan>, message: Receipt) -> Resul
 
 /// Lender: gives the receipt, and settles with it at once.
 pub fn give(tools: &Tools, loan: &Loan) -> Result<(Input, OracleAttestation), Trouble> {
-    let keys = tools.seed.loan_keys(&loan.key_index)?;
+    let keys = checks::keys(tools, loan)?;
     let attestation = receipt::attest(&loan.terms, &keys.receipt, &keys.receipt_nonce)
         .map_err(|e| Trouble::refuse(ErrorCode::Receipt, e))?;
     Ok((settle(tools, loan, attestation.clone())?, attestation))

@@ -139,7 +139,7 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
     };
     let mut psbt = repay::psbt(&unsigned, skeleton, &coins, previous).map_err(refuse)?;
     lock(&tools.wallet).sign_inputs(&mut psbt)?;
-    let keys = tools.seed.loan_keys(&loan.key_index)?;
+    let keys = checks::keys(tools, loan)?;
     let proposal = repay::propose(skeleton, &keys.funding, &psbt).map_err(refuse)?;
     Ok(Input::Repaying(Repayment {
         proposer,
@@ -206,7 +206,7 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     let (least, fees) = requires(&loan, skeleton, &proposal, &coins, &message, estimate)?;
     repay::check(skeleton, &proposal, &coins, proposer, least, &fees)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
-    let keys = tools.seed.loan_keys(&loan.key_index)?;
+    let keys = checks::keys(&tools, &loan)?;
     let transaction = repay::countersign(skeleton, proposer, &keys.funding, &proposal)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     if let Err(e) = tools.chain.test_accept(&transaction).await {
