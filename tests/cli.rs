@@ -175,7 +175,7 @@ fn quote() -> Value {
 fn every_command_has_help_with_an_example() {
     let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|peer remove|oracle add|\
         oracle list|oracle remove|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
-        loan receipt|events|backup|restore|demo";
+        loan receipt|events|backup|restore|demo|completions|man";
     for command in commands.split('|') {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
         let help = good(&words);
@@ -184,6 +184,27 @@ fn every_command_has_help_with_an_example() {
     }
     assert!(good(&["--help"]).contains("A first loan"));
     assert!(good(&["oracle-daemon", "run", "--help"]).contains("--replay"));
+}
+
+#[test]
+fn shells_complete_every_command_and_the_manual_has_a_page_for_each() {
+    for shell in ["bash", "zsh", "fish"] {
+        for script in [good(&["completions", shell]), good(&["oracle-daemon", "completions", shell])] {
+            assert!(script.contains("hypothec"), "{shell}: {script}");
+        }
+        assert!(good(&["completions", shell]).contains("consolidate"), "{shell}");
+    }
+    assert!(bad(&["completions", "sh"]).contains("bash"));
+    let place = tempfile::tempdir().unwrap();
+    let [ours, oracles] = ["hypothec", "oracle"].map(|name| place.path().join(name).display().to_string());
+    assert!(good(&["man", &ours]).contains("pages to"));
+    assert!(good(&["oracle-daemon", "man", &oracles]).contains("pages to"));
+    let page = std::fs::read_to_string(Path::new(&ours).join("hypothec-loan-repay.1")).unwrap();
+    assert!(page.contains("Where the sats come from") && page.contains("\\-\\-from"), "{page}");
+    assert!(Path::new(&oracles).join("hypothec-oracle-price-set.1").exists());
+    // Once more into the same folder is no failure.
+    let again: Value = serde_json::from_str(&good(&["man", &ours, "--json"])).unwrap();
+    assert!(again["pages"].as_u64().unwrap() > 25, "{again}");
 }
 
 #[test]

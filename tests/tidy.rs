@@ -55,6 +55,9 @@ const ALONE: &[(&str, &[&str])] = &[
     ("bdk_bitcoind_rpc", &["chain"]),
     ("axum", &["api"]),
     ("clap", &["cli", "demo", "main.rs"]),
+    ("clap_complete", &["cli"]),
+    // The oracle makes the pages of the manual, for both programs.
+    ("clap_mangen", &[]),
     ("reqwest", &["oracle_client", "hook", "cli", "demo"]),
     ("indicatif", &["demo", "cli"]),
     ("comfy_table", &["cli", "demo"]),

@@ -3,9 +3,11 @@
 use super::client::{Client, Refused};
 use super::confirm::NotDone;
 use super::out::Out;
-use super::{backup, borrow, demo, events, init, loan, node, oracle, peer, policy, quote, restore, status, wallet};
+use super::{
+    backup, borrow, demo, events, init, loan, manual, node, oracle, peer, policy, quote, restore, status, wallet,
+};
 use crate::api::views::{ErrorCode, ErrorView};
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -114,6 +116,8 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     Demo(demo::Demo),
+    Completions(manual::Completions),
+    Man(manual::Man),
     /// Run a price oracle: the program `hypothec-oracle`
     #[command(
         disable_help_flag = true,
@@ -176,6 +180,8 @@ async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Backup(backup) => backup.run(place).await,
         Command::Restore(restore) => restore.run(place),
         Command::Demo(demo) => demo.run(place).await,
+        Command::Completions(completions) => completions.run(Cli::command()),
+        Command::Man(man) => man.run(place, Cli::command()),
         Command::OracleDaemon { args } => {
             node::log_to_stderr();
             let name = OsString::from("hypothec-oracle");
@@ -199,7 +205,6 @@ fn complain(place: &Place, error: &anyhow::Error) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {

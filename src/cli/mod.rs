@@ -15,6 +15,7 @@ mod follow;
 mod init;
 mod line;
 mod loan;
+mod manual;
 mod node;
 mod oracle;
 mod out;

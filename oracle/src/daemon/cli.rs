@@ -2,10 +2,11 @@
 
 use super::config::{Network, Said};
 use super::passphrase::Passphrase;
-use super::{commands, keyfile, run};
+use super::{commands, keyfile, manual, run};
 use crate::units::Cents;
 use anyhow::Context;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -58,6 +59,23 @@ pub enum Command {
     Backtest(commands::backtest::Backtest),
     /// Check everything an oracle said against its tick log; for strangers.
     Audit(commands::audit::Audit),
+    /// Print what a shell reads so that it completes this program's commands.
+    #[command(
+        after_help = "Examples:\n  hypothec-oracle completions bash > ~/.local/share/bash-completion/completions/hypothec-oracle\n  \
+        hypothec-oracle completions zsh > ~/.zfunc/_hypothec-oracle"
+    )]
+    Completions {
+        /// Which shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write a page of the manual for the program and for each of its commands.
+    #[command(after_help = "Example:\n  hypothec-oracle man ~/.local/share/man/man1 && man hypothec-oracle-run")]
+    Man {
+        /// Folder to write them to.
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
     /// How far the oracle has spoken, to be kept elsewhere: an oracle started on an older ledger refuses.
     #[command(subcommand)]
     Watermark(commands::watermark::Watermark),
@@ -254,6 +272,12 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Status(line) => commands::status::status(&line.place.said()?.data()?, line.json).await,
         Command::Backtest(backtest) => commands::backtest::run(&backtest),
         Command::Audit(audit) => commands::audit::run(audit).await,
+        Command::Completions { shell } => manual::completions(Cli::command(), shell),
+        Command::Man { folder } => {
+            let pages = manual::man_pages(Cli::command(), &folder)?;
+            println!("Wrote {pages} pages to {}.", folder.display());
+            Ok(())
+        }
         Command::Watermark(watermark) => tokio::task::spawn_blocking(move || watermark.execute()).await?,
     }
 }

@@ -10,6 +10,7 @@
 pub mod config;
 pub mod feed;
 pub mod log;
+pub mod manual;
 pub mod passphrase;
 pub mod payments;
 pub mod signer;
