@@ -497,3 +497,63 @@ async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_
     assert!((1..3_000).contains(&each), "{each} sats for each that was taken back");
     println!("bound unanswered-repayment {each} sats at 5 sat/vB");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coins_shown_in_vain_go_last_and_where_no_other_does_the_borrower_is_told_the_ways_round() {
+    let world = World::new().await;
+    // The smaller of the borrower's two coins is its first choice.
+    let address = world.borrower.handle.new_address().await.unwrap().address;
+    let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+    world.bitcoind.fund(&address.assume_checked(), Amount::from_sat(200_000_000)).await.unwrap();
+    world.mine(1).await;
+    let mut lender = FalseLender::new(&world).await;
+    let (mut shown, mut reasons) = (Vec::new(), Vec::new());
+    for _ in 0..11 {
+        let (terms, coins) = lender.taken_with(&world).await;
+        let id = terms.id();
+        shown.push(coins);
+        let text = "a coin was shown for 5 loans".to_owned();
+        lender.say(&Message::Refused(Refused { about: id.0, code: "coins".into(), message: text }));
+        let loan = borrower_has(&world, id, "the refusal", is_cancelled).await;
+        reasons.push(loan.cancelled_because.unwrap());
+    }
+    let names: String = shown.iter().map(|coins| if *coins == shown[0] { 's' } else { 'l' }).collect();
+    assert_eq!(names, "slsssslllls", "what was not shown in vain first, then what the lender still takes");
+    let (last, before) = reasons.split_last().unwrap();
+    assert!(before.iter().all(|reason| reason == "the lender refused: a coin was shown for 5 loans"), "{before:?}");
+    let again = world.now.plus(24 * HOUR).unwrap().to_string();
+    for part in [&shown[0][0].to_string(), &again, "`wallet address`", "another lender"] {
+        assert!(last.contains(part), "{part} in {last}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_speaks_another_version_or_nothing_at_all_is_told_from_one_that_refuses() {
+    let world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    let silent = lender.asks(&world);
+    let answering = async {
+        lender.requested().await;
+        let mut said = Vec::new();
+        for (code, message) in [
+            ("terms", "the request speaks terms version 2; this lender's new loans are of 3"),
+            ("unreadable", "type 20 is unknown"),
+            ("policy", "at most $100"),
+        ] {
+            let asking = lender.asks(&world);
+            let refusing = async {
+                let about = lender.requested().await.request;
+                lender.say(&Message::Refused(Refused { about, code: code.into(), message: message.into() }));
+            };
+            said.push(tokio::join!(asking, refusing).0.unwrap_err().code);
+        }
+        said
+    };
+    let (silent, said) = tokio::join!(silent, answering);
+    assert_eq!(said, ["version", "version", "refused"]);
+    let silent = silent.unwrap_err();
+    assert!(
+        silent.code == "no_answer" && silent.message.contains("did not answer the request within 20 s"),
+        "{silent:?}"
+    );
+}

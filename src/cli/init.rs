@@ -124,7 +124,8 @@ impl Init {
              They do not restore an open loan: its contract and signatures are only in the data folder. Make a backup\n\
              after each new loan, with `{again} backup FILE`.\n\n\
              {kept}\n\n\
-             Settings: {shown}/hypothec.toml, each explained. See that `[bitcoind]` reaches your bitcoind.\n\
+             Settings: {shown}/hypothec.toml, each explained. See that `[bitcoind]` reaches your bitcoind. A lender also\n\
+             says in `[peers]` where it listens and, as `announce`, what others dial.\n\
              Next: {again} node",
             self.network
         ))

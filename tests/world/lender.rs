@@ -18,7 +18,7 @@ use hypothec::loan::tlv::Bytes;
 use hypothec::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, BasisPoints, SatPerVb};
 use hypothec::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TRANSACTION_VERSION};
 use hypothec::node::view::{self, ErrorView, QuoteView};
-use hypothec::protocol::messages::{quote_digest, Fallback, Quote, QuoteRequest, Ready};
+use hypothec::protocol::messages::{quote_digest, Coin, Fallback, Quote, QuoteRequest, Ready};
 use hypothec::protocol::Message;
 
 /// What every one of its borrowers asks for: $3,000 for two days against a bitcoin.
@@ -155,16 +155,21 @@ impl FalseLender {
 
     /// A quote taken by the borrower's node, which now waits for our coin.
     pub async fn taken(&mut self, world: &World) -> Terms {
+        self.taken_with(world).await.0
+    }
+
+    /// The same, and the coins that it shows.
+    pub async fn taken_with(&mut self, world: &World) -> (Terms, Vec<OutPoint>) {
         let (terms, quote) = self.quoted(world, |_| (), |_| ()).await;
         let id = quote.unwrap().loan_id;
         assert_eq!(id, terms.id());
         world.borrower.handle.borrow(id).await.unwrap();
         let pick = |message| match message {
-            Message::Borrow(borrow) if borrow.loan == id.0 => Some(()),
+            Message::Borrow(borrow) if borrow.loan == id.0 => Some(borrow.coins),
             _ => None,
         };
-        self.stranger.message("a borrow", pick).await;
-        terms
+        let coins = self.stranger.message("a borrow", pick).await;
+        (terms, coins.iter().map(Coin::outpoint).collect())
     }
 
     /// The offer of the borrower's node, our coin being ready.
