@@ -8,8 +8,10 @@ mod common;
 use bitcoin::secp256k1::{ecdsa, SECP256K1};
 use bitcoin::{BlockHash, Transaction};
 use common::{negotiate, secret, Cast, Negotiated};
+use hypothec::contract::clauses::Clause;
 use hypothec::contract::recover::{check, proofs, LoanFile, Outline};
-use hypothec::contract::{wire, Role};
+use hypothec::contract::settle::VerifiedAttestation;
+use hypothec::contract::{fallback, wire, Role};
 use hypothec::loan::terms::Terms;
 use hypothec::loan::tlv::Bytes;
 use hypothec::protocol::given_back::events;
@@ -52,16 +54,71 @@ fn what_the_other_side_holds_is_the_loan_for_either_side() {
     for role in [Role::Borrower, Role::Lender] {
         let recovered = check(&loan.terms, &read).unwrap();
         assert_eq!((&recovered.skeleton, &recovered.announcements), (&loan.skeleton, &loan.announcements));
-        let peer = if role == Role::Borrower { loan.terms.lender } else { loan.terms.borrower };
-        let block = Block { height: 7, hash: bitcoin::hashes::Hash::all_zeros() };
-        let all =
-            events((role, peer, [9; 32]), loan.terms.clone(), read.clone(), recovered, (loan.funding.clone(), block));
-        let log: Vec<Recorded> = all.into_iter().map(|event| Recorded { at: loan.terms.start, event }).collect();
-        let replayed = Loan::replay(&log).unwrap();
+        let replayed = recorded(loan, &read, role);
         assert_eq!((replayed.stage, replayed.role, replayed.id), (Stage::Confirming, role, loan.terms.id()));
         assert!(replayed.can_be_given_back());
         assert_eq!(replayed.file().as_ref(), Some(file), "what came back can be given back");
         assert!(replayed.messages.borrower_fallback.is_some() && replayed.messages.lender_fallback.is_some());
+    }
+}
+
+/// The loan as one side records it when it is given back.
+fn recorded(loan: &Negotiated, file: &LoanFile, role: Role) -> Loan {
+    let recovered = check(&loan.terms, file).unwrap();
+    let peer = if role == Role::Borrower { loan.terms.lender } else { loan.terms.borrower };
+    let block = Block { height: 7, hash: bitcoin::hashes::Hash::all_zeros() };
+    let all = events((role, peer, [9; 32]), loan.terms.clone(), file.clone(), recovered, (loan.funding.clone(), block));
+    let log: Vec<Recorded> = all.into_iter().map(|event| Recorded { at: loan.terms.start, event }).collect();
+    Loan::replay(&log).unwrap()
+}
+
+/// Do both sides' signatures stand on it?
+fn is_signed_by_both(loan: &Negotiated, exit: &Transaction) -> bool {
+    let mut keys = [&loan.skeleton.borrower_key, &loan.skeleton.lender_key];
+    keys.sort();
+    (1..).zip(keys).all(|(at, key)| {
+        let signature = bitcoin::ecdsa::Signature::from_slice(exit.input[0].witness.nth(at).unwrap()).unwrap();
+        fallback::check_half("exit", exit, 0, &loan.skeleton, key, &signature.signature).is_ok()
+    })
+}
+
+#[test]
+fn a_loan_whose_keys_no_words_give_settles_all_the_same_and_says_that_it_has_none() {
+    let (loan, file) = loan();
+    let cast = Cast::new();
+    let event = loan.terms.touch_days()[0].event();
+    let said = cast.oracle.attest(event, vec![event.to_string()]).unwrap();
+    let clause = Clause::Touch { index: 0 };
+    let attested = VerifiedAttestation::check(&loan.announcements, clause, said).unwrap();
+    for (role, own) in [(Role::Borrower, &cast.borrower_key), (Role::Lender, &cast.lender_key)] {
+        let back = recorded(loan, file, role);
+        assert!(back.has_key(own) && !back.has_key(&secret(77)));
+        let exits = [back.settle_with(own, &attested).unwrap(), back.settle_with(&secret(77), &attested).unwrap()];
+        assert_eq!(exits[0].compute_txid(), exits[1].compute_txid(), "{role}");
+        assert!(exits.iter().all(|exit| is_signed_by_both(loan, exit)), "{role}");
+    }
+}
+
+#[test]
+fn a_loan_of_terms_version_1_and_one_of_two_of_three_oracles_come_back_as_well() {
+    let cast = Cast::new();
+    let old = Terms {
+        version: 1,
+        transaction_version: None,
+        currency: None,
+        minimum_threshold: None,
+        curve: None,
+        ..cast.terms(1)
+    };
+    let several = Cast::of(2, 3);
+    for loan in [negotiate(&cast, old), negotiate(&several, several.terms(1))] {
+        let file = file(&loan);
+        let read = LoanFile::from_tlv(&file.to_tlv()).unwrap();
+        for role in [Role::Borrower, Role::Lender] {
+            let back = recorded(&loan, &read, role);
+            assert_eq!((back.id, back.file()), (loan.terms.id(), Some(file.clone())));
+        }
+        println!("a loan of a day on {} oracles: {} bytes", loan.terms.oracles.len(), file.to_tlv().len());
     }
 }
 

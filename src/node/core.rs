@@ -320,6 +320,7 @@ impl Core {
         if !loan.is_over() {
             warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
             warnings.extend(self.tools.joined_in(&loan.terms));
+            warnings.extend(checks::without_keys(&self.tools, loan));
             if let Err(why @ NoSpot::Apart { .. }) = price {
                 warnings
                     .push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));

@@ -32,6 +32,7 @@ impl Core {
         let address: PeerAddress = request.address.parse().map_err(|e| error(ErrorCode::BadRequest, e))?;
         self.tools.net.connect(address.clone()).map_err(|e| error(ErrorCode::BadRequest, e))?;
         self.remember(address.key)?;
+        self.ask_again(address.key);
         let connected = self.tools.net.is_connected(address.key);
         Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected, problem: None })
     }

@@ -2,13 +2,14 @@
 //! restored node settles it alone.
 
 use crate::harness::{after, Theatre, NOON};
+use hypothec::contract::repay::Source;
 use hypothec::contract::Role;
 use hypothec::demo::party::Node;
 use hypothec::demo::port::free_port;
 use hypothec::demo::prices::Prices;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
-use hypothec::node::view::{EventView, LoanView, OracleRequest};
+use hypothec::node::view::{EventView, LoanView, OracleRequest, RepayRequest};
 use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::units::Cents;
 use std::io::Write;
@@ -150,6 +151,37 @@ async fn a_borrower_with_only_its_words_has_its_loan_back_from_the_lender_and_se
     theatre.quiet().await.unwrap();
     let line = theatre.settled(id, Exit::Matured).await;
     assert_eq!(line.price_cents, 1_000_000);
+}
+
+#[tokio::test]
+async fn a_borrower_with_only_its_words_repays_the_loan_it_was_given_back_once_its_coins_have_moved() {
+    let mut theatre = Theatre::at_rest().await;
+    let id = theatre.lent(4_500, 30).await;
+    theatre.hours(2).await.unwrap();
+    theatre.borrower.stop().await.unwrap();
+    restore_from_words(&theatre.borrower, false);
+    theatre.borrower.start(&[]).await.unwrap();
+    theatre.dial().await.unwrap();
+    is_back(&mut theatre, Role::Borrower, id).await;
+    knows_its_oracle(&mut theatre, Role::Borrower).await;
+    let repay = RepayRequest { from: Source::Wallet };
+    let refused = theatre.borrower.client().unwrap().repay(id, &repay).await.unwrap_err();
+    assert!(format!("{refused:#}").contains("its coins move"), "{refused:#}");
+    theatre.mine(1).await.unwrap();
+    let borrower = &theatre.borrower;
+    until("the coins to have moved", PATIENCE, || async move {
+        let told = attention(borrower).await;
+        if told.contains("coins move") {
+            Err(told)
+        } else {
+            Ok(())
+        }
+    })
+    .await
+    .unwrap();
+    theatre.quiet().await.unwrap();
+    theatre.borrower.client().unwrap().repay(id, &repay).await.unwrap();
+    theatre.settled(id, Exit::Repaid).await;
 }
 
 #[tokio::test]

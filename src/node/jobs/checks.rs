@@ -2,8 +2,7 @@
 
 use super::Outcome;
 use crate::contract::clauses::Clause;
-use crate::contract::settle::{self, VerifiedAttestation};
-use crate::contract::Role;
+use crate::contract::settle::VerifiedAttestation;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
 use crate::node::tools::{ask_all, Tools, Trouble};
@@ -11,7 +10,6 @@ use crate::oracle_client::OracleClient;
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, touch};
 use crate::wallet::LoanKeys;
-use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{OutPoint, TxOut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -143,7 +141,7 @@ pub async fn settle_said(tools: Arc<Tools>, loan: Arc<Loan>, clause: Clause) -> 
 /// When the loan was given back and its keys are of an index that nobody has any more.
 pub fn keys(tools: &Tools, loan: &Loan) -> Result<LoanKeys, Trouble> {
     let keys = tools.seed.loan_keys(&loan.key_index)?;
-    match has_keys(loan, &keys) {
+    match loan.has_key(&keys.funding) {
         true => Ok(keys),
         false => Err(Trouble::later(KEYLESS)),
     }
@@ -154,29 +152,14 @@ pub const KEYLESS: &str =
     "the words do not give this loan's keys, and the folder that had them is lost: it settles by its oracles' word, its \
      fallback or its refund, and this node can sign nothing new for it; a backup of the lost node would have them";
 
-/// Are these the keys in the signed contract? Before one is signed, any are.
-pub fn has_keys(loan: &Loan, keys: &LoanKeys) -> bool {
-    let own = keys.funding.public_key(SECP256K1);
-    loan.skeleton.as_ref().is_none_or(|skeleton| own == *skeleton.key_of(loan.role))
+/// What it means for a loan that its keys are lost, a sentence; none where they are not.
+pub fn without_keys(tools: &Tools, loan: &Loan) -> Option<String> {
+    matches!(keys(tools, loan), Err(Trouble::Later(why)) if why == KEYLESS).then(|| KEYLESS.to_owned())
 }
 
 /// Settles verified attestations: with our own key, or, where we have it no more, with the signatures that both sides
 /// exchanged.
 pub fn settle(tools: &Tools, loan: &Loan, attested: &VerifiedAttestation) -> Result<bitcoin::Transaction, Trouble> {
-    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
-    let unread = || Trouble::later("the exchanged messages cannot be read");
-    let borrowers = || loan.messages.read_sign().map(|sign| (&sign.cet_adaptor_signatures).into()).ok_or_else(unread);
-    let lenders =
-        || loan.messages.read_accept().map(|accept| (&accept.cet_adaptor_signatures).into()).ok_or_else(unread);
     let keys = tools.seed.loan_keys(&loan.key_index)?;
-    let place = settle::place(&loan.terms, &loan.payouts, attested).map_err(Trouble::later)?;
-    let settled = match (has_keys(loan, &keys), loan.role) {
-        (false, _) => {
-            let (borrowers, lenders): (Vec<_>, Vec<_>) = (borrowers()?, lenders()?);
-            settle::settle_without_keys(skeleton, &borrowers, &lenders, &place)
-        }
-        (true, Role::Borrower) => settle::settle(skeleton, loan.role, &keys.funding, &lenders()?, &place),
-        (true, Role::Lender) => settle::settle(skeleton, loan.role, &keys.funding, &borrowers()?, &place),
-    };
-    settled.map_err(Trouble::later)
+    loan.settle_with(&keys.funding, attested).map_err(Trouble::later)
 }

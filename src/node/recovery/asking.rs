@@ -136,6 +136,13 @@ impl Core {
         }
     }
 
+    /// A person named this peer: it is asked at the next look, whenever it was asked before.
+    pub(in crate::node) fn ask_again(&mut self, peer: PublicKey) {
+        let asking = &mut self.recovery.asking;
+        asking.asked.remove(&peer);
+        asking.not_taken.retain(|(of, _), _| *of != peer);
+    }
+
     fn ask_for_loans(&mut self, peer: PublicKey, now: Instant) {
         let with = self.loans.values().filter(|loan| loan.peer == peer && !may_be_lost(loan)).map(|loan| loan.id);
         let not_taken = self.recovery.asking.not_taken.keys().filter(|(of, _)| *of == peer).map(|(_, id)| *id);
