@@ -174,6 +174,82 @@ async fn takes_the_place(world: &World, cast: &Cast, terms: Terms) {
     world.node.mine(1).await.unwrap();
 }
 
+/// A complete repayment of the borrower's, of its own fee, and what that is.
+async fn repaid(world: &World, cast: &Cast, n: &Negotiated) -> (Transaction, u64) {
+    let own = coin(&world.node, &secret(70), Amount::from_sat(100_000)).await;
+    world.node.mine(1).await.unwrap();
+    let coins = vec![(own.outpoint(), own.previous.output[own.vout as usize].clone())];
+    let parts = RepayParts {
+        proposer: Role::Borrower,
+        source: Source::Collateral,
+        owed: Amount::from_sat(48_000_000),
+        coins: coins.clone(),
+        change_script: script(&secret(71)),
+        fee_rate: 25,
+    };
+    let unsigned = repay::transaction(&n.terms, &n.skeleton, &parts).unwrap();
+    let mut psbt = repay::psbt(&unsigned, &n.skeleton, &coins, |_| Some(own.previous.clone())).unwrap();
+    sign_psbt(&mut psbt, &secret(70));
+    let proposal = repay::propose(&n.skeleton, &cast.borrower_key, &psbt).unwrap();
+    let repayment = repay::countersign(&n.skeleton, Role::Borrower, &cast.lender_key, &proposal).unwrap();
+    let fee = repay::fee(&n.skeleton, &repayment, &[coins[0].1.clone()]).unwrap().to_sat();
+    (repayment, fee)
+}
+
+/// A child of the output of `exit` that this key has.
+fn child_of(exit: &Transaction, key: SecretKey, fee: u64) -> Transaction {
+    let vout = exit.output.iter().position(|out| out.script_pubkey == script(&key)).unwrap();
+    let place = OutPoint { txid: exit.compute_txid(), vout: vout as u32 };
+    spend(&[(place, exit.output[vout].clone(), Some(key))], exit.version, fee)
+}
+
+/// Each side pays for the exit it wants, by a child of its own output; both exits are of version 3.
+#[tokio::test]
+async fn a_touch_with_a_child_and_a_repayment_with_a_child_take_each_others_place_for_all_the_other_paid_and_a_step() {
+    let world = World::new().await;
+    let cast = Cast::new();
+    let (n, touch) = contract(&world.node, &cast, cast.terms(1)).await;
+    let (repayment, repaid) = repaid(&world, &cast, &n).await;
+    assert_eq!((touch.version, repayment.version), (Version(3), Version(3)));
+    let ahead = n.skeleton.funding_value.to_sat() - touch.output.iter().map(|out| out.value.to_sat()).sum::<u64>();
+    let (borrowers, lenders) = (secret(71), secret(23));
+    // The repayment waits, and the borrower has paid for it.
+    rpc(&world.node).send_raw_transaction(&repayment).unwrap();
+    let theirs = 20_000;
+    let child = child_of(&repayment, borrowers, theirs);
+    rpc(&world.node).send_raw_transaction(&child).unwrap();
+    let size = |exit: &Transaction, child: &Transaction| (exit.vsize() + child.vsize()) as u64;
+    // What the lender's child has to pay: all that stands in the way, less what is paid ahead, and a sat for each byte.
+    let least = |fees: u64, size: u64| fees + size - ahead;
+    let mine = |fee| child_of(&touch, lenders, fee);
+    let needed = least(repaid + theirs, size(&touch, &mine(theirs)));
+    assert!(refused_alone(&world.node, &touch).unwrap().contains("insufficient fee"));
+    let short = needed - size(&touch, &mine(theirs)) - 500;
+    let refused = refused_together(&world.node, &touch, &mine(short)).unwrap();
+    assert!(refused.contains("insufficient") && waits(&world.node, &child), "{refused}");
+    let taken = mine(needed + 100);
+    assert_eq!(refused_together(&world.node, &touch, &taken), None);
+    assert!(waits(&world.node, &touch) && waits(&world.node, &taken));
+    assert!(!waits(&world.node, &repayment) && !waits(&world.node, &child), "the loser and its child pay nothing");
+    // And back again, for more than both.
+    let again = ahead + needed + 100 + size(&repayment, &child) + 100 - repaid;
+    let dearer = child_of(&repayment, borrowers, again);
+    assert!(refused_together(&world.node, &repayment, &child).is_some(), "what was paid before is not enough");
+    assert_eq!(refused_together(&world.node, &repayment, &dearer), None);
+    assert!(waits(&world.node, &repayment) && !waits(&world.node, &touch) && !waits(&world.node, &taken));
+    println!(
+        "bound child-against-child {} sats for the touch against a repayment of {} with its child, {again} sats for the way back",
+        needed + 100,
+        repaid + theirs
+    );
+    // Each step costs its side more than all that went before: neither gets there for nothing, and who wins pays its own.
+    assert!(again > theirs + size(&repayment, &child));
+    world.node.mine(1).await.unwrap();
+    assert!(
+        rpc(&world.node).get_raw_transaction_info(&repayment.compute_txid(), None).unwrap().confirmations == Some(1)
+    );
+}
+
 /// Pay-to-anchor: anyone may spend it, without a witness.
 fn anchor(sats: u64) -> TxOut {
     TxOut { value: Amount::from_sat(sats), script_pubkey: ScriptBuf::from_bytes(vec![0x51, 0x02, 0x4e, 0x73]) }

@@ -4,10 +4,11 @@
 
 mod world;
 
-use bitcoin::Network;
+use bitcoin::{Amount, Network};
 use hypothec::chain::Chain;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::data::DataFolder;
+use hypothec::node::view::SendRequest;
 use hypothec::node::Running;
 use hypothec::protocol::Stage;
 use hypothec::wallet::{Seed, Wallet};
@@ -89,4 +90,56 @@ async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_an
     }
     let told = loan(&world.borrower.handle, id).await.cancelled_because;
     assert!(told.is_some_and(|reason| reason.contains(&why)));
+}
+
+/// Sends everything free to the other node, or to an address of bitcoind's.
+async fn give_all_away(node: &Running, to: &Running) {
+    let address = to.handle.new_address().await.unwrap().address;
+    node.handle.send(SendRequest { address, sats: None }).await.unwrap();
+}
+
+async fn fund(world: &World, node: &Running, sats: u64) {
+    let address = node.handle.new_address().await.unwrap().address;
+    let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+    world.bitcoind.fund(&address.assume_checked(), Amount::from_sat(sats)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_who_put_in_all_is_told_that_nothing_is_left_for_the_fees_of_an_exit_and_what_that_means() {
+    let mut world = World::new().await;
+    let id = world.open(300_000, 30).await;
+    // The lender made its coin for the loan: from the change of that one for fees was set apart.
+    let kept = |balance: hypothec::node::view::Balance| balance.fee_reserve_sats;
+    assert_eq!(kept(world.lender.handle.balance().await.unwrap()), 20_000);
+    // The borrower has its change and the principal: one of them is split, by a cheap transaction of its own, when no
+    // change has done it for a day.
+    let all = |balance: &hypothec::node::view::Balance| balance.confirmed_sats + balance.unconfirmed_sats;
+    world.mine(1).await;
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 0);
+    world.advance(world.now.plus(25 * HOUR).unwrap()).await;
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 1, "the one that sets a coin apart");
+    world.mine(1).await;
+    let balance = world.borrower.handle.balance().await.unwrap();
+    assert_eq!(kept(balance), 20_000);
+    assert_eq!(troubles(&world.borrower).await, "");
+    give_all_away(&world.borrower, &world.lender).await;
+    world.mine(1).await;
+    let told = until_troubles(&world.borrower, "no coin", |told| told.contains("no coin is free")).await;
+    assert!(told.contains("until its own output can pay. Send 20000 sats to `wallet address`"), "{told}");
+    let attention = world.borrower.handle.status().await.unwrap().attention;
+    assert!(attention.iter().any(|one| one.about == "fee coin"), "{attention:?}");
+    assert!(!troubles(&world.lender).await.contains("fee coin"));
+    // A large coin will do meanwhile, and one of two is split: but not twice a day.
+    fund(&world, &world.borrower, 30_000_000).await;
+    fund(&world, &world.borrower, 50_000_000).await;
+    world.mine(1).await;
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 0);
+    assert!(!troubles(&world.borrower).await.contains("fee coin"));
+    world.advance(world.now.plus(25 * HOUR).unwrap()).await;
+    world.mine(1).await;
+    let balance = world.borrower.handle.balance().await.unwrap();
+    let fee = 80_000_000 - all(&balance);
+    println!("bound fee-coin {fee} sats, once a day");
+    assert_eq!((kept(balance), fee < 2_000), (20_000, true), "{fee}");
+    assert_eq!(loan(&world.borrower.handle, id).await.stage, Stage::Active);
 }

@@ -434,3 +434,45 @@ async fn a_wallet_of_many_coins_pays_after_joining_them_in_steps() {
     println!("bound many-coins 400 coins a transaction");
     alice.wallet.send(&to, sat(19_000_000), FEE).unwrap();
 }
+
+#[tokio::test]
+async fn a_coin_for_fees_is_set_apart_from_the_next_change_once() {
+    let world = World::new().await;
+    let (mut alice, mut bob) = (world.wallet(ALICE, "alice").await, world.wallet(BOB, "bob").await);
+    alice.wallet.set_reserve(sat(20_000));
+    alice.funded(&world.node, sat(5_000_000)).await;
+    let to = unchecked(&bob.wallet.new_address().unwrap());
+    assert!(alice.wallet.lacks_reserve());
+    let first = alice.wallet.send(&to, sat(100_000), FEE).unwrap();
+    let values: Vec<Amount> = first.transaction.output.iter().map(|output| output.value).collect();
+    assert_eq!((values.len(), values[1]), (3, sat(20_000)), "{values:?}");
+    assert!(rate(&first.transaction, first.fee) >= FEE.to_sat_per_kwu(), "the third output is paid for");
+    confirm(&world, &mut alice, &first.transaction).await;
+    assert_eq!(alice.wallet.reserve_coin().unwrap().txout.value, sat(20_000));
+    assert!(!alice.wallet.lacks_reserve());
+    let second = alice.wallet.send(&to, sat(100_000), FEE).unwrap();
+    assert_eq!(second.transaction.output.len(), 2, "one is enough");
+    // Change that would be hardly more than the coin stays whole: it is the coin.
+    alice.wallet.set_reserve(sat(1_500_000));
+    assert!(!alice.wallet.lacks_reserve());
+}
+
+#[tokio::test]
+async fn a_coin_for_fees_is_made_of_the_smaller_of_two_and_never_of_the_only_one() {
+    let world = World::new().await;
+    let mut alice = world.wallet(ALICE, "alice").await;
+    let large = alice.funded(&world.node, sat(5_000_000)).await;
+    assert_eq!(alice.wallet.make_reserve(FEE).unwrap(), None, "none is wanted");
+    alice.wallet.set_reserve(sat(20_000));
+    alice.funded(&world.node, sat(3_000)).await;
+    assert_eq!(alice.wallet.make_reserve(FEE).unwrap(), None, "there would be none until the next block");
+    let smaller = alice.funded(&world.node, sat(1_000_000)).await;
+    let made = alice.wallet.make_reserve(FEE).unwrap().unwrap();
+    assert_eq!(made.transaction.input[0].previous_output, smaller);
+    assert_eq!(made.transaction.output[0].value, sat(20_000));
+    assert_eq!(made.transaction.output[1].value, sat(980_000) - made.fee);
+    alice.wallet.record(&made.transaction, NOW).unwrap();
+    assert_eq!(alice.wallet.make_reserve(FEE).unwrap(), None, "one waits already");
+    world.node.mine(1).await.unwrap();
+    assert!(alice.wallet.free_coins().iter().any(|coin| coin.outpoint == large));
+}

@@ -1,7 +1,7 @@
 //! The chain as one bitcoind sees it.
 
 use super::BlockRef;
-use super::{Coin, Config, Confirmed, Error, FeeBounds, Follower, Health, Rejected, Rpc, Seen, Tip};
+use super::{Coin, Config, Confirmed, Error, Follower, Health, Rejected, Rpc, Seen, Tip};
 use bitcoin::consensus::encode::{deserialize_hex, serialize_hex};
 use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use hypothec_oracle::foreign::clean;
@@ -11,6 +11,8 @@ use serde_json::{json, Value};
 
 /// bitcoind's code for a transaction whose outputs are already in the chain.
 const ALREADY_IN_CHAIN: i32 = -27;
+/// A day's blocks.
+const PATIENT_BLOCKS: u16 = 144;
 /// bitcoind's codes for a transaction it will not take.
 pub(super) const TRANSACTION_CODES: [i32; 3] = [-22, -25, -26];
 
@@ -81,7 +83,13 @@ impl Chain {
     /// A fee rate for confirmation soon, within the configured bounds.
     pub async fn fee_rate(&self) -> Result<FeeRate, Error> {
         let Chain::Bitcoind(node) = self;
-        node.fee_rate().await
+        node.fee_rate(node.config.fees.target_blocks).await
+    }
+
+    /// What a transaction pays that may wait for a day: for the estimate of that, within the same bounds.
+    pub async fn patient_fee_rate(&self) -> Result<FeeRate, Error> {
+        let Chain::Bitcoind(node) = self;
+        node.fee_rate(PATIENT_BLOCKS).await
     }
 
     /// An output that no block has spent; outputs and spends in the mempool do not count.
@@ -241,8 +249,7 @@ impl Bitcoind {
         }
     }
 
-    async fn fee_rate(&self) -> Result<FeeRate, Error> {
-        let FeeBounds { target_blocks, .. } = self.config.fees;
+    async fn fee_rate(&self, target_blocks: u16) -> Result<FeeRate, Error> {
         let estimate: Estimate = self.rpc.call("estimatesmartfee", vec![json!(target_blocks)]).await?;
         let relay: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
         let estimate = estimate.feerate.map(|rate| rate_ceil("estimatesmartfee", rate)).transpose()?;

@@ -134,10 +134,10 @@ impl Node {
         Program::run(&node.command(&["init".into(), "--no-passphrase".into()], &[])).await?;
         let config = node.data.join("hypothec.toml");
         let (url, cookie) = (bitcoind.rpc_url(), bitcoind.cookie_file());
-        // The port for peers stays over a restart, since the other side dials it again.
+        // Every sat of the story is a loan's: no coin is set apart for fees. The port for peers stays over a restart, since the other side dials it again.
         let text = format!(
             "network = \"regtest\"\n\n[bitcoind]\nurl = {url:?}\ncookie = {:?}\n\n[peers]\nlisten = \"127.0.0.1:{}\"\n\n\
-             [api]\nlisten = \"127.0.0.1:0\"\n",
+             [api]\nlisten = \"127.0.0.1:0\"\n\n[fees]\nreserve = 0\n",
             cookie.display().to_string(),
             free_port()?
         );

@@ -160,7 +160,10 @@ impl Core {
     pub(super) fn what_stands(&self) -> Vec<String> {
         let own = self.troubles.sentences();
         let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
-        told.chain(self.coin_trouble()).chain(self.notifier.iter().flat_map(Notifier::troubles)).collect()
+        told.chain(self.coin_trouble())
+            .chain(self.fee_coin_trouble())
+            .chain(self.notifier.iter().flat_map(Notifier::troubles))
+            .collect()
     }
 
     fn balance(&self) -> Balance {

@@ -2,6 +2,7 @@
 
 use super::chain_gate::ChainGate;
 use super::events::{Book, Standing};
+use super::fee_coin::FeeCoin;
 use super::handle::{Command, Reply};
 use super::jobs::{self, Done, Got, Key, Outcome};
 use super::limits::Limits;
@@ -102,6 +103,8 @@ pub struct Core {
     pub restored: Option<Restored>,
     /// Loans that were lost, here or at a peer.
     pub recovery: Recovery,
+    /// The coin for the fees of exits.
+    pub fee_coin: FeeCoin,
     /// The backup that renews itself.
     pub renewal: Renewal,
     /// The data folder, this process's alone.

@@ -13,6 +13,7 @@ mod core;
 pub mod data;
 mod events;
 mod exits;
+mod fee_coin;
 pub mod handle;
 mod inbox;
 mod jobs;

@@ -34,6 +34,7 @@ impl Core {
         self.mind_proofs();
         self.move_coins();
         self.mind_lost_loans();
+        self.mind_fee_coin();
         self.renew_backup();
         Ok(())
     }

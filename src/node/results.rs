@@ -51,6 +51,7 @@ impl Core {
             Outcome::Moved(step) => self.on_moved(*step)?,
             Outcome::Renewed(done) => self.on_renewed(done),
             Outcome::Recovered(candidate, found) => self.on_recovered(&candidate, *found)?,
+            Outcome::FeeCoin(estimate) => self.on_fee_coin(estimate),
             Outcome::Health(health) => self.on_health(health),
             Outcome::Exit(id, look) => self.on_exit_look(id, look),
             Outcome::Inputs(id, inputs) => {

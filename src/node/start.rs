@@ -6,6 +6,7 @@ use super::config::Config;
 use super::core::Core;
 use super::events::{Book, Standing};
 use super::exits::Exits;
+use super::fee_coin::FeeCoin;
 use super::handle::Handle;
 use super::limits::Limits;
 use super::notify::Notifier;
@@ -209,6 +210,7 @@ fn new_core(
         chain_gate: ChainGate::default(),
         restored: None,
         recovery,
+        fee_coin: FeeCoin::default(),
         renewal: Renewal::default(),
         unlocked,
         notifier: None,

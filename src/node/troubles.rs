@@ -75,7 +75,7 @@ fn about_job(key: &Key, loan: Option<&Loan>) -> Option<String> {
         Key::Exit(_) => loan.map(|loan| format!("bringing out the exit of loan {}", loan.id)),
         // What strangers can bring about at will is no alarm; what keeps this node from quoting is noted by itself.
         Key::Peer(_) | Key::Watch(_) | Key::Rotations(_) | Key::Move | Key::Renew | Key::Recover => None,
-        Key::Health | Key::Ask(_) => None,
+        Key::FeeCoin | Key::Health | Key::Ask(_) => None,
     }
 }
 

@@ -198,6 +198,11 @@ impl Wallet {
         self.coins().into_iter().filter(free).collect()
     }
 
+    /// Coins that no loan has: free, or waiting for their block.
+    pub(super) fn unbound_coins(&self) -> Vec<Coin> {
+        self.coins().into_iter().filter(|coin| coin.is_mature() && !self.reserved.contains(&coin.outpoint)).collect()
+    }
+
     /// A free coin worth exactly `amount`.
     pub fn exact_coin(&self, amount: Amount) -> Option<Coin> {
         self.coin_near(amount, 0)

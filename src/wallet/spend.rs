@@ -34,6 +34,7 @@ pub struct Rival {
 struct Plan {
     coins: Vec<Coin>,
     change: Option<Amount>,
+    fee_rate: FeeRate,
 }
 
 impl Wallet {
@@ -163,13 +164,13 @@ impl Wallet {
         let outputs = [output.clone(), TxOut { value: P2WPKH_DUST, script_pubkey: self.any_script() }];
         let fee = fee_ceil(fee_rate, signed_weight(coins.len(), &outputs))?;
         let rest = sum(&coins)?.checked_sub(output.value).and_then(|rest| rest.checked_sub(fee));
-        Ok(Plan { coins, change: rest.filter(|rest| *rest >= P2WPKH_DUST) })
+        Ok(Plan { coins, change: rest.filter(|rest| *rest >= P2WPKH_DUST), fee_rate })
     }
 
     fn carry_out(&mut self, plan: Plan, output: TxOut) -> Result<Payment, Error> {
         let mut outputs = vec![output];
         if let Some(value) = plan.change {
-            outputs.push(TxOut { value, script_pubkey: self.reveal(KeychainKind::Internal)?.script_pubkey() });
+            outputs.extend(self.change(value, plan.fee_rate)?);
         }
         self.finish(&plan.coins, outputs)
     }

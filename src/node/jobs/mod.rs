@@ -50,6 +50,8 @@ pub enum Key {
     Renew,
     /// A look at a loan that a peer gave back.
     Recover,
+    /// A look at the coin for fees.
+    FeeCoin,
     /// A question to bitcoind how it is.
     Health,
     /// A request of a peer.
@@ -70,6 +72,7 @@ impl std::fmt::Display for Key {
             Key::Move => f.write_str("moving the coins of a restored node"),
             Key::Renew => f.write_str("renewing the backup"),
             Key::Recover => f.write_str("look at a loan given back"),
+            Key::FeeCoin => f.write_str("looking after the fee coin"),
             Key::Health => f.write_str("question to bitcoind"),
             Key::Peer(peer) => write!(f, "request of peer {peer}"),
             Key::Ask(number) => write!(f, "request {number}"),
@@ -130,6 +133,8 @@ pub enum Outcome {
     /// An oracle was asked for hand-overs, and for what joins its key with others, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.
     Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<(Succession, Vec<Link>)>, Option<String>> },
+    /// The coin for fees was looked at, at this estimate.
+    FeeCoin(crate::loan::units::SatPerVb),
     /// How far a restored node is with moving its coins.
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, or why not.
