@@ -231,8 +231,9 @@ async fn a_touch_with_a_child_and_a_repayment_with_a_child_take_each_others_plac
     assert_eq!(refused_together(&world.node, &touch, &taken), None);
     assert!(waits(&world.node, &touch) && waits(&world.node, &taken));
     assert!(!waits(&world.node, &repayment) && !waits(&world.node, &child), "the loser and its child pay nothing");
-    // And back again, for more than both.
-    let again = ahead + needed + 100 + size(&repayment, &child) + 100 - repaid;
+    // And back again: for more than both, and, being wider, at no lower rate.
+    let (paid, small, wide) = (ahead + needed + 100, size(&touch, &taken), size(&repayment, &child));
+    let again = (paid + wide).max((paid * wide).div_ceil(small)) + 200 - repaid;
     let dearer = child_of(&repayment, borrowers, again);
     assert!(refused_together(&world.node, &repayment, &child).is_some(), "what was paid before is not enough");
     assert_eq!(refused_together(&world.node, &repayment, &dearer), None);
@@ -242,8 +243,8 @@ async fn a_touch_with_a_child_and_a_repayment_with_a_child_take_each_others_plac
         needed + 100,
         repaid + theirs
     );
-    // Each step costs its side more than all that went before: neither gets there for nothing, and who wins pays its own.
-    assert!(again > theirs + size(&repayment, &child));
+    // Each step costs its side more than all that went before, and who loses pays nothing.
+    assert!(again > theirs + wide);
     world.node.mine(1).await.unwrap();
     assert!(
         rpc(&world.node).get_raw_transaction_info(&repayment.compute_txid(), None).unwrap().confirmations == Some(1)
