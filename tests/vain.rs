@@ -7,6 +7,7 @@ mod world;
 use bitcoin::{Amount, FeeRate, OutPoint};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
+use hypothec::node::limits;
 use hypothec::protocol::messages::Quote;
 use hypothec::protocol::Stage;
 use world::stranger::Stranger;
@@ -22,9 +23,13 @@ async fn restart(world: &mut World) {
 }
 
 async fn quoted(stranger: &mut Stranger) -> Quote {
+    quoted_for(stranger, 300_000).await
+}
+
+async fn quoted_for(stranger: &mut Stranger, cents: u64) -> Quote {
     // A lender that has just been started has no price yet.
     for _ in 0..200 {
-        match stranger.ask(300_000, 2).await {
+        match stranger.ask(cents, 2).await {
             Ok(quote) => return quote,
             Err(refused) => assert!(refused.code == "unavailable" || refused.code == "busy", "{refused:?}"),
         }
@@ -80,6 +85,9 @@ async fn one_coin_spent_to_itself_holds_one_negotiation_at_a_time_and_five_a_day
         }
     };
     println!("bound vain-negotiations 1 at a time, {begun} a day");
+    let files = std::fs::read_dir(world.dir.path().join("lender/store")).unwrap().flatten();
+    let disk: u64 = files.map(|file| file.metadata().unwrap().len()).sum();
+    assert!(disk < 4_000_000, "{disk} bytes of disk for five that came to nothing");
     assert!(refused.code == "coins" && refused.message.contains("came to nothing"), "{refused:?}");
     // Another coin is another matter.
     let other = stranger.coins(&world, 1).await[0];
@@ -95,4 +103,50 @@ async fn one_coin_spent_to_itself_holds_one_negotiation_at_a_time_and_five_a_day
     let balance = world.lender.handle.balance().await.unwrap();
     let own = Amount::from_sat(balance.confirmed_sats + balance.unconfirmed_sats + balance.reserved_sats);
     assert!(own > Amount::from_sat(299_900_000), "{own}: what it cost the lender");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_negotiates_so_many_bytes_at_once_and_is_busy_beyond_until_one_has_ended() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 20).await;
+    let mut begun = 0;
+    let (terms, coin) = loop {
+        let quote = quoted_for(&mut stranger, 10_000).await;
+        let terms = hypothec::loan::terms::Terms::from_tlv(&quote.terms.0).unwrap();
+        stranger.borrow(&terms, coins[begun]);
+        if begun as u64 == limits::BYTES_EACH / limits::expected(&terms) {
+            break (terms, coins[begun]);
+        }
+        until("the negotiation to begin", PATIENCE, || async {
+            let living = living(&world).await;
+            living.contains(&terms.id()).then_some(()).ok_or_else(|| format!("{living:?}"))
+        })
+        .await
+        .unwrap();
+        begun += 1;
+        world.bitcoind.mine(1).await.unwrap();
+        stranger.catch_up(&world).await;
+    };
+    let refused = stranger.refusal(terms.id().0).await;
+    assert!(refused.code == "busy" && refused.message.contains("as much as it can at once"), "{refused:?}");
+    assert_eq!(living(&world).await.len(), begun);
+    println!("bound negotiations-of-one-key {begun} at once, of two days on one oracle");
+    // It has refused nothing for good: when one ends, the same is taken.
+    let rate = FeeRate::from_sat_per_vb(2).unwrap();
+    let sent = stranger.wallet.spend_to_self(coins[0], rate, None).unwrap().transaction;
+    stranger.chain.broadcast(&sent).await.unwrap();
+    until("the first to end", PATIENCE, || async {
+        let many = living(&world).await.len();
+        (many < begun).then_some(()).ok_or_else(|| many.to_string())
+    })
+    .await
+    .unwrap();
+    stranger.borrow(&terms, coin);
+    until("the last to begin", PATIENCE, || async {
+        let living = living(&world).await;
+        living.contains(&terms.id()).then_some(()).ok_or_else(|| format!("{living:?}"))
+    })
+    .await
+    .unwrap();
 }

@@ -5,7 +5,7 @@
 
 mod bytes;
 
-pub use bytes::{expected, Negotiations};
+pub use bytes::{expected, Negotiations, BYTES_EACH};
 
 use crate::loan::terms::Terms;
 use bitcoin::secp256k1::PublicKey;
