@@ -142,3 +142,35 @@ fn live_replicas_that_are_killed_and_cut_off_say_one_low_an_hour_and_one_fixing_
     assert!(!output.status.success() && says.contains("no contradiction"), "{says}");
     assert!(world.now.since(hour(0)) >= 3 * HOUR);
 }
+
+#[test]
+fn a_new_replica_without_the_policies_of_the_others_does_not_start() {
+    let mut world = World::new();
+    world.until(1, 3, &[0, 1]);
+    world.agree(1);
+    // A third of the same key, with venues of its own and no policy file, as somebody may begin one.
+    let third = Place::with_the_key_of(&world.places[1]);
+    third.set(world.now);
+    let [_, config] = world.street.settle(&third, 2);
+    let text = std::fs::read_to_string(&config).unwrap();
+    let without: Vec<&str> = text.lines().filter(|line| !line.starts_with("policy")).collect();
+    std::fs::write(&config, without.join("\n")).unwrap();
+    let start = |more: &[&str]| {
+        let line = [&["--config", &config][..], more].concat();
+        assert!(Running::of(third.command(&line)).is_none(), "it speaks");
+        third.refusal(&line)
+    };
+    let ledger = ["--postgres", &world.urls[1]];
+    let said = start(&ledger);
+    assert!(said.contains("policies.json is missing") && said.contains("ledger holds"), "{said}");
+    let peer = format!("http://{}", world.both()[0].address);
+    let beside = [&ledger[..], &["--peer", &peer]].concat();
+    let said = start(&beside);
+    assert!(said.contains(&format!("{peer} publishes 1 policies: copy policies.json")), "{said}");
+    assert!(!third.data().join("policies.json").exists() && !third.data().join("ticks").join("head").exists());
+    // With another's numbers under the same version it would contradict that one.
+    let theirs = std::fs::read_to_string(world.places[0].data().join("policies.json")).unwrap();
+    std::fs::write(third.data().join("policies.json"), theirs.replace("\"quorum\": 3", "\"quorum\": 4")).unwrap();
+    let said = start(&beside);
+    assert!(said.contains(&format!("other numbers for version 1 than {peer}")), "{said}");
+}

@@ -8,9 +8,11 @@ use super::signer::Keys;
 use super::waiter::Waiter;
 use crate::event::Event;
 use crate::foreign::clean;
+use crate::price::policy::{Policy, PolicyPage};
 use crate::units::{Cents, Time};
 use crate::verify::{dollars_fixed, fixing_dollars, verify_attestation};
 use dlc_messages::oracle_msgs::OracleAttestation;
+use serde::de::DeserializeOwned;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -69,6 +71,22 @@ impl Peers {
         Ok(Peers { peers: urls.iter().map(peer).collect(), keys, http, waiter: Waiter::new()? })
     }
 
+    /// What the peers that answer publish as this oracle's price policies, signed by its key, and where. Blocks for two
+    /// seconds at most.
+    pub fn policies(&mut self) -> Vec<(String, Vec<Policy>)> {
+        let asked = Instant::now();
+        let Peers { peers, keys, http, waiter } = self;
+        let mut published = Vec::new();
+        for Peer { url, .. } in peers.iter() {
+            let left = PATIENCE.saturating_sub(asked.elapsed());
+            let page = waiter.wait(left, ask::<PolicyPage>(http, format!("{url}/v1/policy")));
+            let Some(Ok(Some(page))) = page else { continue };
+            let own = page.policies.into_iter().filter(|policy| policy.verify(&keys.public_key()).is_ok());
+            published.push((url.clone(), own.map(|signed| signed.policy).collect()));
+        }
+        published
+    }
+
     /// A peer that shows another fixing, if there is one. Blocks for two seconds at most.
     pub fn conflict(&mut self, at: Time, cents: Cents) -> Option<Conflict> {
         let event = Event::Fixing { at };
@@ -79,7 +97,9 @@ impl Peers {
         let awake = peers.iter_mut().filter(|peer| peer.resting.is_none_or(|since| since.elapsed() > REST));
         for peer in awake {
             let left = PATIENCE.saturating_sub(asked.elapsed());
-            let shown = waiter.wait(left, ask(http, &peer.url, event)).unwrap_or_else(|| Err("no answer".to_string()));
+            let shown = waiter
+                .wait(left, ask(http, format!("{}/attestation/{event}", peer.url)))
+                .unwrap_or_else(|| Err("no answer".to_string()));
             peer.resting = shown.is_err().then(Instant::now);
             let shown = match shown {
                 Ok(shown) => shown,
@@ -106,9 +126,9 @@ fn dollars(keys: &Keys, event: Event, shown: &OracleAttestation) -> Option<u32> 
     fixing_dollars(shown)
 }
 
-/// What a peer shows; `None` when it has said nothing of the event.
-async fn ask(http: &reqwest::Client, url: &str, event: Event) -> Result<Option<OracleAttestation>, String> {
-    let answer = http.get(format!("{url}/attestation/{event}")).send().await;
+/// What a peer shows there; `None` when it has nothing.
+async fn ask<T: DeserializeOwned>(http: &reqwest::Client, url: String) -> Result<Option<T>, String> {
+    let answer = http.get(url).send().await;
     let mut answer = answer.map_err(|error| error.without_url().to_string())?;
     if answer.status() == reqwest::StatusCode::NOT_FOUND {
         return Ok(None);
@@ -123,5 +143,5 @@ async fn ask(http: &reqwest::Client, url: &str, event: Event) -> Result<Option<O
         }
         body.extend_from_slice(&part);
     }
-    serde_json::from_slice(&body).map(Some).map_err(|error| format!("its answer is not an attestation: {error}"))
+    serde_json::from_slice(&body).map(Some).map_err(|error| format!("its answer is not what was asked for: {error}"))
 }

@@ -74,6 +74,43 @@ pub fn check_whole(policies: &Policies, ticked: Option<u32>) -> anyhow::Result<(
     }
 }
 
+/// Refuses what would contradict the other replicas of this oracle: to begin with the sample's numbers where they have
+/// published policies or said anything already, and to publish a version that one of them has signed with other numbers.
+/// `theirs` is what each of them publishes, and where; `spoken` is whether the shared ledger holds anything.
+///
+/// # Errors
+/// What is wrong, and the remedy.
+pub fn check_beside(
+    own: &Policies,
+    file: Option<&Path>,
+    theirs: &[(String, Vec<Policy>)],
+    spoken: bool,
+) -> anyhow::Result<()> {
+    let published = theirs.iter().find(|(_, policies)| !policies.is_empty());
+    if own.all().is_empty() && file.is_none() && (spoken || published.is_some()) {
+        let found = match published {
+            Some((peer, policies)) => format!("{peer} publishes {} policies", policies.len()),
+            None => "its ledger holds what other replicas have said".into(),
+        };
+        bail!(
+            "policies.json is missing in the data folder of this replica, and {found}: copy policies.json from a replica \
+             that runs, or, where none has a live feed yet, give this one a policy file by `--policy`. The sample's numbers, signed under a version that counts already, would prove that this oracle \
+             contradicts itself"
+        );
+    }
+    for (peer, policies) in theirs {
+        let other = |policy: &&Policy| own.all().iter().any(|own| own.version == policy.version && own != *policy);
+        if let Some(policy) = policies.iter().find(other) {
+            bail!(
+                "policies.json has other numbers for version {} than {peer} publishes, signed by this oracle's key: find out \
+                 which is the old one, and give all replicas the same file",
+                policy.version
+            );
+        }
+    }
+    Ok(())
+}
+
 /// What an oracle without a file has next: the first, or the sample's numbers of today after those of before.
 fn successor(policies: &Policies, now: Time) -> Option<Policy> {
     let Some(newest) = policies.all().last() else { return Some(Policy::default()) };
@@ -147,6 +184,28 @@ mod tests {
         let own = Policy { reading: Reading::First, quorum: 4, ..Policy::default() };
         write(data, std::slice::from_ref(&own)).unwrap();
         assert_eq!(publish(data, None, true, now).unwrap().all(), [own]);
+    }
+
+    #[test]
+    fn a_new_replica_without_its_policies_begins_with_no_numbers_of_its_own_beside_others() {
+        let [none, some] = [Policies::default(), Policies::new(vec![Policy::default()]).unwrap()];
+        let peer = |policies: &[Policy]| vec![("https://other.example".to_owned(), policies.to_vec())];
+        let said = |own: &Policies, file: Option<&Path>, theirs: &[(String, Vec<Policy>)], spoken| {
+            check_beside(own, file, theirs, spoken).unwrap_err().to_string()
+        };
+        // Nobody has said anything: the first of several.
+        check_beside(&none, None, &[], false).unwrap();
+        check_beside(&none, None, &peer(&[]), false).unwrap();
+        let missing = said(&none, None, &peer(some.all()), false);
+        assert!(missing.contains("other.example publishes 1 policies: copy policies.json"), "{missing}");
+        let missing = said(&none, None, &[], true);
+        assert!(missing.contains("ledger holds what other replicas have said: copy policies.json"), "{missing}");
+        // With its own, or an operator's file, it begins.
+        check_beside(&some, None, &peer(some.all()), true).unwrap();
+        check_beside(&none, Some(Path::new("policy.toml")), &peer(some.all()), true).unwrap();
+        let other = Policy { quorum: 4, ..Policy::default() };
+        let told = said(&some, None, &peer(&[other]), true);
+        assert!(told.contains("other numbers for version 1 than https://other.example"), "{told}");
     }
 
     #[test]

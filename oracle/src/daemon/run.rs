@@ -23,6 +23,7 @@ use super::store::{has_watermark, read_signed, Book, Log, LogError, Notes, Postg
 use super::{private, rotation, same_operator, webhook};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
+use crate::price::policy::Policy;
 use crate::ticklog::chain::End;
 use crate::ticklog::entry::{Entry, Head};
 use crate::units::{Time, DAY};
@@ -204,7 +205,8 @@ fn open(config: Config) -> anyhow::Result<Opened> {
         FeedChoice::Replay(path) => Box::new(Replay::read(path)?),
         FeedChoice::Manual => Box::new(Manual::open(&config.data, config.clock.is_file())?),
         FeedChoice::Live(choice) => {
-            let live = live(&config, choice, &keys)?;
+            let beside = Beside { policies: peers.policies(), spoken: book.ledger().frozen_until() > Time(0) };
+            let live = live(&config, choice, &keys, &beside)?;
             published = Some(Published { policies: live.policies().clone(), log: live.log() });
             Box::new(live)
         }
@@ -231,8 +233,14 @@ fn check_clock(config: &Config, frozen_until: Time) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// What other replicas have said.
+struct Beside {
+    policies: Vec<(String, Vec<Policy>)>,
+    spoken: bool,
+}
+
 /// The live feed, its venues already being asked.
-fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Result<Live> {
+fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>, beside: &Beside) -> anyhow::Result<Live> {
     let log = TickLog::open(&config.data)?;
     let mut ticked = None;
     if let Some(end) = log.end() {
@@ -242,9 +250,14 @@ fn live(config: &Config, choice: &LiveChoice, keys: &Arc<Keys>) -> anyhow::Resul
         };
         log.reader().ticks_from(end.at, newest).context("read the tick log's last tick")?;
     }
-    policies::check_whole(&policies::published(&config.data)?, ticked)?;
+    let own = policies::published(&config.data)?;
+    policies::check_whole(&own, ticked)?;
     let alone = config.replicas.postgres.is_none() && config.replicas.peers.is_empty();
-    let policies = policies::publish(&config.data, choice.policy.as_deref(), alone, config.clock.now()?)?;
+    let (file, theirs) = (choice.policy.as_deref(), &beside.policies);
+    policies::check_beside(&own, file, theirs, !alone && beside.spoken)?;
+    let policies = policies::publish(&config.data, file, alone, config.clock.now()?)?;
+    // Also those of the file, which is on disk now and signed by nothing yet.
+    policies::check_beside(&policies, file, theirs, false)?;
     let keys = Arc::clone(keys);
     let sign = Box::new(move |end: End| Ok(Head::of(end, keys.state(&end.statement()).map_err(AnnounceError::from)?)));
     let mut live = Live::new(policies, Table::default(), log, sign);
