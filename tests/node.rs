@@ -223,6 +223,8 @@ async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
     let id = world.open(300_000, 30).await;
     let day_later = world.now.plus(24 * HOUR).unwrap();
     world.advance(day_later).await;
+    // A coin was set apart for fees meanwhile.
+    world.mine(1).await;
     let sealed = world.borrower.handle.backup("a passphrase of a test".into()).await.unwrap();
     let before = world.borrower.handle.balance().await.unwrap();
     let World { bitcoind, lender, borrower, dir, oracle: _oracle, .. } = world;

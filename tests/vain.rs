@@ -112,7 +112,7 @@ async fn one_key_negotiates_so_many_bytes_at_once_and_is_busy_beyond_until_one_h
     let coins = stranger.coins(&world, 20).await;
     let mut begun = 0;
     let (terms, coin) = loop {
-        let quote = quoted_for(&mut stranger, 10_000).await;
+        let quote = quoted_for(&mut stranger, 90_000).await;
         let terms = hypothec::loan::terms::Terms::from_tlv(&quote.terms.0).unwrap();
         stranger.borrow(&terms, coins[begun]);
         if begun as u64 == limits::BYTES_EACH / limits::expected(&terms) {

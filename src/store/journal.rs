@@ -380,6 +380,9 @@ fn bodies<'a>(entry: &Entry<'a>) -> impl Iterator<Item = Vec<u8>> + 'a {
 
 /// The last row of the hole that this row is, if it is one.
 fn hole(number: u64, value: &[u8]) -> Option<u64> {
+    if value.first() != Some(&6) {
+        return None;
+    }
     match decode(number, value)? {
         Row::Hole { last } => Some(last),
         _ => None,
