@@ -22,8 +22,15 @@ fn run(args: &[&str]) -> Output {
 }
 
 fn run_with(args: &[&str], input: &str) -> Output {
+    run_at(args, input, 400)
+}
+
+/// On a screen of so many columns.
+fn run_at(args: &[&str], input: &str, columns: usize) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
     command.args(args).env_remove("HYPOTHEC_DATA").env_remove("HYPOTHEC_PASSPHRASE_FILE").env("HOME", "/nowhere");
+    // A terminal's name alone brings no colours into a file.
+    command.env("COLUMNS", columns.to_string()).env("TERM", "xterm-256color");
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     // A command that does not read its input may be gone already.
@@ -148,7 +155,7 @@ fn loan() -> Value {
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
         "repayment": null,
-        "repayment_note": null, "pending_exit": null, "ended": null, "transactions": [TXID],
+        "repayment_note": null, "taken_back": null, "pending_exit": null, "ended": null, "statement": null, "transactions": [TXID],
         "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
     })
 }
@@ -360,12 +367,13 @@ fn a_quote_says_everything_before_commitment() {
     let stand = Stand::new(vec![("POST /v1/quotes", quote())]);
     let lender = format!("{KEY}@127.0.0.1:9810");
     let args = ["quote", "--lender", &lender, "--principal", "50000.05", "--collateral", "1", "--term", "90"];
-    let text = stand.good(&args);
+    let all = [&args[..], &["--all"]].concat();
+    let text = stand.good(&all);
     for part in [
         "50,000,000 sat (0.50000000 BTC)",
-        "worth $50,000.00, $0.05 less than you asked: the lender lends a coin it has",
+        "worth $50,000.00, $0.05 less than you asked: its coin's size",
         "100,000,000 sat (1.00000000 BTC)",
-        "$100,000.00 per bitcoin",
+        "at $100,000.00 a bitcoin",
         "$50,000.00, 50 % of the collateral's worth today",
         "10 % a year",
         "owed at due",
@@ -382,7 +390,7 @@ fn a_quote_says_everything_before_commitment() {
         "786 signatures",
         ORACLE,
         "What you receive is bitcoin worth dollars.",
-        &format!("borrow {LOAN}"),
+        "borrow d01e2a31…f2d0",
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
@@ -395,6 +403,146 @@ fn a_quote_says_everything_before_commitment() {
     short["owed_at_least_cents"] = json!(5_123_288);
     let text = Stand::new(vec![("POST /v1/quotes", short)]).good(&args);
     assert!(text.contains("worth $50,000.00, as you asked") && !text.contains("repaid early"), "{text}");
+}
+
+/// Does a line fit? One word too long for the width, as a key is, stays whole; so does a command to type.
+fn fits(line: &str, width: usize) -> bool {
+    let length = |text: &str| text.chars().count();
+    let word = line.split_whitespace().map(length).max().unwrap_or(0);
+    let is_command = line.trim_start_matches("Next: ").trim_start().starts_with("hypothec ");
+    length(line) <= width || word + 16 > width || is_command
+}
+
+#[test]
+fn a_quote_fits_a_screen_and_says_how_to_see_the_rest() {
+    let mut quoted = quote();
+    quoted["oracles"] = json!([ORACLE, ORACLE, ORACLE]);
+    quoted["threshold"] = json!(2);
+    quoted["spread"] = json!({ "always_usd": 512, "never_usd": 1_024, "never_bp": 103 });
+    let stand = Stand::new(vec![("POST /v1/quotes", quoted)]);
+    let lender = format!("{KEY}@127.0.0.1:9810");
+    let args = ["quote", "--lender", &lender, "--principal", "50000", "--collateral", "1", "--term", "90", "--data"];
+    let text = out(&run_at(&[&args[..], &[&stand.data]].concat(), "", 80));
+    let lines: Vec<&str> = text.lines().collect();
+    // The line of the command itself, and the prompt below it.
+    assert!(
+        lines.len() <= 22 && lines.iter().all(|line| line.chars().count() <= 80 || line.starts_with("Next:")),
+        "{text}"
+    );
+    for part in
+        ["at $64,200 on 2020-03-12, rising to $65,700 on 2020-06-10", "--all", "borrow d01e2a31…f2d0", "$51,232.88"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+}
+
+#[test]
+fn every_table_fits_its_screen_without_breaking_a_word() {
+    let peer = |there| json!({ "node_id": KEY, "address": format!("{KEY}@127.0.0.1:9810"), "connected": there });
+    let oracle = json!({
+        "pubkey": ORACLE, "url": "http://127.0.0.1:3939", "mirrors": ["https://mirror.example.org"],
+        "spot_cents": 8_000_000, "spot_at": 1_584_007_200, "trouble": "it did not answer for ten minutes, and then again not",
+    });
+    let event = json!({ "number": 7, "at": 1_584_007_200, "loan_id": LOAN, "event": "funding_seen", "text": format!("funding transaction {TXID} seen") });
+    let [mut ended, mut urgent] = [loan(), loan()];
+    ended["stage"] = json!("closed");
+    ended["loan_id"] = json!(TXID);
+    ended["ended"] = json!({
+        "exit": "Repaid", "txid": TXID, "height": 140, "price_cents": 6_420_000, "owed_cents": 5_019_179,
+        "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 100_000_000,
+    });
+    let line = |what: &str, fee: u64, ours: i64| json!({ "what": what, "txid": TXID, "height": 140, "fee_sats": fee, "ours_sats": ours, "spent_sats": 1, "received_sats": 2 });
+    ended["statement"] = json!({
+        "opened": 1_584_007_200, "confirmed": 1_584_007_300, "ended": 1_584_107_200, "opened_at_cents": 10_000_000,
+        "ended_at_cents": 6_420_000, "interest_cents": 19_179, "principal_sats": 50_000_000, "paid_sats": 81_800_000,
+        "transactions": [line("funding", 3_500, 1_800), line("repayment taken back", 14_110, 14_110), line("repaid", 4_275, -25)],
+        "fees_sats": 15_885, "change_sats": -31_815_885, "net_cents": -272_345,
+    });
+    urgent["margin"] = json!("urgent");
+    let policy = serde_json::to_value(hypothec::loan::policy::Policy::default()).unwrap();
+    let balance = json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 1 });
+    let stand = Stand::new(vec![
+        ("GET /v1/loans", json!([loan(), urgent, ended])),
+        ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", loan()),
+        ("GET /v1/loans/4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b", ended),
+        ("GET /v1/peers", json!([peer(true), peer(false)])),
+        ("GET /v1/oracles", json!([oracle])),
+        ("GET /v1/policy", policy),
+        ("GET /v1/wallet/balance", balance),
+        ("POST /v1/quotes", quote()),
+        ("GET /v1/events?after=0&wait=0", json!([event])),
+        ("GET /v1/events?after=7&wait=0", json!([])),
+    ]);
+    let ask = [
+        "quote",
+        "--lender",
+        &format!("{KEY}@127.0.0.1:9810"),
+        "--principal",
+        "50000",
+        "--collateral",
+        "1",
+        "--term",
+        "90",
+    ];
+    let asked = |more: &[&str]| ask.iter().chain(more).map(|word| (*word).to_owned()).collect::<Vec<_>>();
+    let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+    let commands = [
+        "loan list",
+        "loan show d01e",
+        "loan show 4a5e",
+        "peer list",
+        "oracle list",
+        "policy show",
+        "wallet balance",
+        "events",
+    ];
+    for command in commands.into_iter().map(words).chain([asked(&[]), asked(&["--all"])]) {
+        let at = |width| {
+            let args: Vec<&str> = command.iter().map(String::as_str).chain(["--data", &stand.data]).collect();
+            let output = run_at(&args, "", width);
+            assert!(output.status.success(), "{args:?}: {}", err(&output));
+            out(&output)
+        };
+        let all = at(400).to_lowercase();
+        for width in [60, 80, 120] {
+            let text = at(width);
+            assert!(text.lines().all(|line| fits(line, width)), "{width}\n{text}");
+            assert!(!text.contains('\u{1b}'), "no colours in a file: {text}");
+            let known = |word: &str| all.split_whitespace().any(|one| one == word.to_lowercase());
+            let told = text.lines().filter(|line| !line.contains("--json has all"));
+            let broken: Vec<&str> = told.flat_map(str::split_whitespace).filter(|word| !known(word)).collect();
+            assert!(broken.is_empty() || text.contains("Left out at this width"), "{width}: {broken:?}\n{text}");
+        }
+    }
+    // What matters most is never left out; what is left out is named.
+    let list = out(&run_at(&["loan", "list", "--data", &stand.data], "", 80));
+    for part in [
+        "d01e2a31…f2d0",
+        "OWED TODAY",
+        "LTV",
+        "DUE",
+        "MARGIN",
+        "urgent",
+        "repaid",
+        "Left out at this width: principal, collateral.",
+    ] {
+        assert!(list.contains(part), "{part}\n{list}");
+    }
+    let statement = out(&run_at(&["loan", "show", "4a5e", "--data", &stand.data], "", 80));
+    for part in [
+        "opened",
+        "confirmed",
+        "$50,191.79: $50,000.00 lent and $191.79 of interest",
+        "14,110",
+        "4,300",
+        "−25",
+        "our wallet",
+        "−31,815,885 sat",
+        "cost us $2,723.45",
+        "at $64,200.00 a bitcoin",
+    ] {
+        assert!(statement.contains(part), "{part}\n{statement}");
+    }
 }
 
 #[test]
@@ -710,9 +858,8 @@ fn several_oracles_are_shown_with_what_they_may_differ_by_and_what_each_has_said
     let stand = Stand::new(vec![("POST /v1/quotes", quoted), (path, lent)]);
     let lender = format!("{KEY}@127.0.0.1:9810");
     let asked = ["quote", "--lender", &lender, "--principal", "50000", "--collateral", "1", "--term", "90"];
-    let text = stand.good(&asked);
-    for part in ["oracles, 2 of 3", others[0], "up to $512 apart always agree", "$1024 apart", "1.03 %", "listed first"]
-    {
+    let text = stand.good(&[&asked[..], &["--all"]].concat());
+    for part in ["oracles, 2/3", others[0], "up to $512 apart always agree", "$1024 apart", "1.03 %", "listed first"] {
         assert!(text.contains(part), "{part} in {text}");
     }
     let text = stand.good(&["loan", "show", LOAN]);

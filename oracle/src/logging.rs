@@ -19,13 +19,14 @@ const WINDOW: Duration = Duration::from_secs(60);
 /// Lines that each line of the code may write in that time.
 const LINES: u32 = 60;
 
-/// A log to `writer`, in colour where a person looks at it; what it says is set by `RUST_LOG`.
+/// A log to `writer`, in colour where a person looks at it and `NO_COLOR` is not set; what it says is set by `RUST_LOG`.
 pub fn to<W>(writer: W, colour: bool) -> impl Subscriber + Send + Sync
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=warn"));
-    let building = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour);
+    let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    let building = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour && !is_plain);
     building.event_format(Paced::default()).finish()
 }
 

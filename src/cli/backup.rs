@@ -2,7 +2,7 @@
 
 use super::ask;
 use super::line::Place;
-use super::out::{count, print};
+use super::out::{count, print, print_text};
 use crate::node::data::write_private;
 use anyhow::bail;
 use clap::Args;
@@ -46,10 +46,10 @@ impl Backup {
             let done = json!({ "file": self.file, "bytes": sealed.len() });
             return print(&serde_json::to_string_pretty(&done)?);
         }
-        print(&format!(
+        print_text(&format!(
             "Wrote {}, {}.\n\n\
-             With its passphrase it restores this node as it is now: words, configuration and every loan.\n\
-             The words alone do not restore an open loan, and a loan made after now is not in this file: make another\n\
+             With its passphrase it restores this node as it is now: words, configuration and every loan. \
+             The words alone do not restore an open loan, and a loan made after now is not in this file: make another \
              backup then. Keep it on another machine.\n\n\
              Restore: hypothec restore {} --data DIR",
             self.file.display(),

@@ -1,5 +1,6 @@
 //! `hypothec borrow`: takes a quote.
 
+use super::amount::short;
 use super::follow::{borrowing, follow, End, Goal, Patience, NO_ANSWER};
 use super::line::{Ends, Place};
 use super::show;
@@ -48,7 +49,7 @@ impl Borrow {
 }
 
 fn text(loan: &LoanView, waits: Option<&str>, goal: Goal, again: &str) -> String {
-    let (id, shown) = (loan.loan_id, show::loan(loan, again));
+    let (id, shown) = (short(&loan.loan_id.to_string()), show::loan(loan, again));
     let backup = format!("{again} backup FILE. The words alone do not restore an open loan.");
     match (waits, &loan.stage) {
         (Some(what), _) => format!(

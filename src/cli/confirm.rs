@@ -1,5 +1,6 @@
 //! What cannot be taken back is shown and asked about before it is done.
 
+use super::out::tell;
 use anyhow::Context;
 use clap::Args;
 use std::io::IsTerminal;
@@ -36,7 +37,7 @@ impl Sure {
         if self.yes {
             return Ok(());
         }
-        eprintln!("{}", will.trim_end());
+        tell(will);
         if !std::io::stdin().is_terminal() {
             return Err(NotDone("it cannot be taken back, and nobody is here to ask; say --yes to do it").into());
         }

@@ -3,7 +3,7 @@
 use super::amount::short;
 use super::follow::is_away;
 use super::line::Place;
-use super::out::second;
+use super::out::{folded, second, tell, Look};
 use super::which::{named, Named};
 use crate::api::views::EventView;
 use clap::Args;
@@ -54,7 +54,7 @@ impl Events {
                 // A node that was there comes back; one that never was is not waited for.
                 Err(error) if self.follow && reached && is_away(&error) => {
                     if !away {
-                        eprintln!("hypothec: {error:#}; waiting for it");
+                        tell(&format!("hypothec: {error:#}; waiting for it"));
                         away = true;
                     }
                     tokio::time::sleep(AGAIN).await;
@@ -84,5 +84,12 @@ async fn ask(place: &Place, after: u64, wait: u64) -> anyhow::Result<Vec<EventVi
 
 fn text(event: &EventView) -> String {
     let loan = event.loan_id.map_or("–".to_owned(), |id| id.to_string());
-    format!("{:>5}  {}  {}  {:<20} {}", event.number, second(event.at), short(&loan), event.event, event.text)
+    let (head, width) =
+        (format!("{:>5}  {}  {}", event.number, second(event.at), short(&loan)), Look::of_stdout().width);
+    let line = format!("{head}  {:<20} {}", event.event, event.text);
+    match line.chars().count() <= width {
+        true => line,
+        // The sentence below, a little further in than the number.
+        false => format!("{head}  {}\n{}", event.event, folded(&format!("       {}", event.text), width)),
+    }
 }

@@ -2,7 +2,7 @@
 
 use super::ask;
 use super::line::Place;
-use super::out::print;
+use super::out::{print, print_text};
 use super::restore::Restore;
 use crate::node::config::{Chain, Choices, Config};
 use crate::node::data::{check_free, new_words, parse_words, DataFolder};
@@ -101,7 +101,7 @@ impl Init {
             return print(&serde_json::to_string_pretty(&done)?);
         }
         if self.restore {
-            return print(&format!(
+            return print_text(&format!(
                 "Made {shown} for {} with the words you gave.\n\n{kept}\n\n\
                  The node finds its coins again when it runs, from the chain alone, and moves\n\
                  them to a new address before anything else: what the lost node signed may\n\
@@ -116,12 +116,12 @@ impl Init {
             ));
         }
         let numbered: String = (1u32..).zip(words.words()).map(|(n, word)| format!("  {n:>2}. {word}\n")).collect();
-        print(&format!(
+        print_text(&format!(
             "Made {shown} for {}.\n\n\
              These words are the node's keys. They are shown once: write them down on paper, in this order.\n\n\
              {numbered}\n\
              They restore the coins of the node's wallet and its name among peers.\n\
-             They do not restore an open loan: its contract and signatures are only in the data folder. Make a backup\n\
+             They do not restore an open loan: its contract and signatures are only in the data folder. Make a backup \
              after each new loan, with `{again} backup FILE`.\n\n\
              {kept}\n\n\
              Settings: {shown}/hypothec.toml, each explained. See that `[bitcoind]` reaches your bitcoind. A lender also\n\
@@ -137,7 +137,7 @@ pub(super) fn kept(folder: &DataFolder, again: &str) -> String {
     let shown = folder.path().display();
     match folder.held() {
         Held::Sealed => format!(
-            "On disk they are encrypted, in {shown}/words.age. The node asks for the passphrase at each start;\n\
+            "On disk they are encrypted, in {shown}/words.age. The node asks for the passphrase at each start; \
              a service is given it as OPERATING.md says. Without it only the words on paper open the wallet."
         ),
         Held::Plain | Held::Nowhere => format!(

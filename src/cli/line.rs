@@ -2,7 +2,7 @@
 
 use super::client::{Client, Refused};
 use super::confirm::NotDone;
-use super::out::Out;
+use super::out::{tell, Out};
 use super::{
     backup, borrow, demo, events, init, loan, manual, node, oracle, peer, policy, quote, restore, status, wallet,
 };
@@ -192,7 +192,7 @@ async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
 
 fn complain(place: &Place, error: &anyhow::Error) {
     if !place.json {
-        eprintln!("hypothec: {error:#}");
+        tell(&format!("hypothec: {error:#}"));
         return;
     }
     let view = match error.downcast_ref::<Refused>() {

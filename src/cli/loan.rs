@@ -84,7 +84,7 @@ impl Loan {
             }
             Loan::Show(which) => {
                 let id = which.find(place).await?;
-                (client.get::<LoanView>(&format!("/v1/loans/{id}")).await?, "")
+                (client.get::<LoanView>(&format!("/v1/loans/{id}")).await?, String::new())
             }
             Loan::Cancel(Act { which, sure }) => {
                 let id = which.find(place).await?;
@@ -96,20 +96,21 @@ impl Loan {
                     }
                 }
                 let loan: LoanView = client.act(&format!("/v1/loans/{id}/cancel")).await?;
-                let done = match loan.stage {
-                    Stage::Cancelled => "The loan is given up.\n\n",
-                    _ => "Your coin is being taken back; once that is in a block, the loan can never be.\n\n",
-                };
+                let done = given_up(&loan);
                 (loan, done)
             }
-            Loan::Withdraw(which) => (act(which, "withdraw").await?, "The repayment is being taken back.\n\n"),
+            Loan::Withdraw(which) => {
+                let loan = act(which, "withdraw").await?;
+                let done = withdrawn(&loan);
+                (loan, done)
+            }
             Loan::Receipt(Act { which, sure }) => {
                 let id = which.find(place).await?;
                 if !sure.is_said() {
                     sure.ask(&consequence::of_a_receipt(&client.get(&format!("/v1/loans/{id}")).await?))?;
                 }
                 let loan = client.act(&format!("/v1/loans/{id}/receipt")).await?;
-                (loan, "The receipt is given; the borrower can take the collateral.\n\n")
+                (loan, "The receipt is given; the borrower can take the collateral.\n\n".to_owned())
             }
             Loan::Repay { which, from, sure, patience } => {
                 let id = which.find(place).await?;
@@ -138,8 +139,8 @@ async fn repay(place: &Place, client: &Client, asked: LoanView, patience: &Patie
         End::Done(loan) => (loan, "The lender has signed too: the repayment is out and waits for its blocks.", None),
         End::Waits(loan, _) => (
             loan,
-            "The repayment is proposed; the lender's node completes it. Keep this node running until it is done: a\n\
-             half-signed repayment can be completed for as long as its coins lie where they are, and a backup made\n\
+            "The repayment is proposed; the lender's node completes it. Keep this node running until it is done: a \
+             half-signed repayment can be completed for as long as its coins lie where they are, and a backup made \
              before now does not know of it (a restored node moves its coins first).",
             Some(NO_ANSWER),
         ),
@@ -148,6 +149,32 @@ async fn repay(place: &Place, client: &Client, asked: LoanView, patience: &Patie
     match code {
         Some(code) => Err(Ends(code).into()),
         None => Ok(()),
+    }
+}
+
+/// What is going on after `cancel`.
+fn given_up(loan: &LoanView) -> String {
+    match loan.taken_back {
+        Some(txid) => format!(
+            "Your coin is taken back by a transaction of yours, sent to the network now:\n  {txid}\nOnce it is in a block the loan \
+             can never be, and your coins are free. Should the funding transaction be in one first, the loan begins all the \
+             same.\n\n"
+        ),
+        None => "The loan is given up. Nothing was signed that could still be used, and the coins that were set aside for it \
+            are free.\n\n"
+            .to_owned(),
+    }
+}
+
+/// What is going on after `withdraw`.
+fn withdrawn(loan: &LoanView) -> String {
+    match loan.taken_back {
+        Some(txid) => format!(
+            "The repayment is taken back by a transaction of yours, sent to the network now:\n  {txid}\nOnce it is in a block the \
+             repayment can never be, its coins are free and the loan goes on as before. Until then the lender can still \
+             complete it.\n\n"
+        ),
+        None => "No repayment waits any more; the loan goes on as before.\n\n".to_owned(),
     }
 }
 
@@ -168,14 +195,17 @@ fn list(loans: &[LoanView], again: &str) -> String {
             sats(loan.collateral_sats),
             if loan.ended.is_none() && !is_cancelled(loan) { usd(loan.owed_now_cents) } else { "–".into() },
             loan.ltv_bp.map_or("–".into(), |ltv| BasisPoints(ltv).to_string()),
-            moment(loan.due),
+            moment(loan.due).chars().take(10).collect(),
             match loan.margin.filter(|_| loan.ended.is_none()) {
                 Some(line) => line.to_string(),
                 None => String::new(),
             },
         ]);
+        if let Some(line) = loan.margin.filter(|_| loan.ended.is_none()) {
+            grid.tone(8, show::tone(line));
+        }
     }
-    format!("{}\nNext: {again} loan show LOAN", grid.right(&[3, 4, 5, 6]).text())
+    format!("{}\nNext: {again} loan show LOAN", grid.right(&[3, 4, 5, 6]).spare(&[4, 3, 7, 1]).text())
 }
 
 fn is_cancelled(loan: &LoanView) -> bool {

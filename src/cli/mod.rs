@@ -24,8 +24,11 @@ mod policy;
 mod quote;
 mod restore;
 mod show;
+mod statement;
 mod status;
+mod table;
 mod wallet;
 mod which;
 
 pub use line::main;
+pub(crate) use table::{folded, Look};

@@ -2,7 +2,7 @@
 
 use super::ask;
 use super::line::Place;
-use super::out::print;
+use super::out::{print, print_text};
 use crate::api;
 use crate::node::config::Config;
 use crate::node::data::DataFolder;
@@ -112,7 +112,7 @@ fn say_started(
         None => format!("peers  nobody reaches it; its key is {}", running.node_id),
     };
     let stop = if std::io::stdin().is_terminal() { "Ctrl-C stops it. " } else { "" };
-    print(&format!(
+    print_text(&format!(
         "The node runs on {network}.\n  {peers}\n  api    http://{api}, token in {path}/token\n\n\
          {stop}Next, in another terminal: {again} status"
     ))

@@ -1,5 +1,6 @@
 //! `hypothec oracle`: whose prices the node trusts.
 
+use super::amount::short;
 use super::line::Place;
 use super::out::{item, moment, usd, Grid};
 use super::which::{named, Named};
@@ -66,12 +67,12 @@ impl Oracle {
                         false => "",
                     };
                     format!(
-                        "Trusting {} at {}.{advice}\n\nNext: {} oracle list; a lender also names it in its policy, \
-                         with `policy set --add-oracle {}`",
+                        "Trusting {} at {}.{advice}\nA lender also names it in its policy:\n  {} policy set --add-oracle {}\n\nNext: {} oracle list",
                         view.pubkey,
                         view.url,
                         place.again(),
-                        view.pubkey
+                        short(&view.pubkey.to_string()),
+                        place.again(),
                     )
                 })
             }

@@ -1,11 +1,11 @@
 //! `hypothec quote`: asks a lender, and says everything before commitment.
 
-use super::amount::{bitcoins, days, dollars, peer};
+use super::amount::{bitcoins, days, dollars, peer, short};
 use super::line::Place;
 use super::out::{both, count, date, item, moment, sats, usd, Grid};
 use super::show;
 use super::which::{named, Named};
-use crate::api::views::{GapView, QuoteRequest, QuoteView, SpreadView};
+use crate::api::views::{GapView, LevelView, QuoteRequest, QuoteView, SpreadView};
 use crate::loan::units::{BasisPoints, WHOLE};
 use anyhow::Context;
 use bitcoin::Amount;
@@ -20,7 +20,8 @@ const LEVELS_SHOWN: usize = 7;
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 50000 --collateral 1 --term 90
-  hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 499.50 --collateral 1000000sat --term 30")]
+  hypothec quote --lender 0279…1798@127.0.0.1:9810 --principal 499.50 --collateral 1000000sat --term 30
+  hypothec quote --lender 0279 --principal 50000 --collateral 1 --term 90 --all     a lender of `peer list`, in full")]
 pub(super) struct Quote {
     /// The lender, as its `status` shows it; of a known peer, its key or a beginning of it
     #[arg(long, value_name = "PUBKEY@HOST:PORT", value_parser = lender)]
@@ -34,6 +35,9 @@ pub(super) struct Quote {
     /// For how long
     #[arg(long, value_name = "DAYS", value_parser = days)]
     term: u32,
+    /// Also every fee and level, what a crash would do, and each risk
+    #[arg(long)]
+    all: bool,
 }
 
 /// A lender as somebody types it.
@@ -74,33 +78,64 @@ impl Quote {
             days: self.term,
         };
         let quote: QuoteView = place.client()?.post("/v1/quotes", &request).await?;
+        let text = if self.all { whole } else { brief };
         place.out().say(&quote, |quote| text(quote, &place.again()))
     }
 }
 
-fn text(quote: &QuoteView, again: &str) -> String {
-    let parts = [summary(quote), levels(quote), gaps(quote), fees(quote), fixing(quote), warnings(quote)];
+/// What fits a screen, and how to see the rest.
+fn brief(quote: &QuoteView, again: &str) -> String {
+    let mut grid = summary(quote);
+    if let [first, .., last] = quote.levels.as_slice() {
+        let level = |level: &LevelView| usd(u64::from(level.level).saturating_mul(100)).replace(".00", "");
+        let text =
+            format!("at {} on {}, rising to {} on {}", level(first), date(&first.day), level(last), date(&last.day));
+        grid.row(["liquidated".to_owned(), text]);
+        let (lender, borrower) = (sats(first.lender_sats), sats(first.borrower_sats));
+        grid.row([String::new(), format!("then the lender gets {lender}, you {borrower}")]);
+    }
+    let exit = quote.fees.iter().find(|fee| fee.transaction == "touch").map_or(0, |fee| fee.sats);
+    if let Some(funding) = quote.fees.first() {
+        let text = format!("{} to fund it; {} for its exit, paid ahead by both", sats(funding.sats), sats(exit));
+        grid.row(["fees".to_owned(), text]);
+    }
     format!(
-        "{}\nNothing is agreed yet. The quote ends {}.\nNext: {again} borrow {}",
-        parts.join("\n"),
+        "{}\nYou owe dollars, not bitcoin. A silent lender can stop an early repayment; while your node is off, the other side \
+         picks the exit. --all says more.\n\n\
+         Nothing is agreed yet. The quote ends {}.\n{}",
+        grid.text(),
         moment(quote.expires),
-        quote.loan_id
+        next(quote, again)
     )
 }
 
-fn summary(quote: &QuoteView) -> String {
+/// Everything about it.
+fn whole(quote: &QuoteView, again: &str) -> String {
+    let parts = [summary(quote).text(), levels(quote), gaps(quote), fees(quote), fixing(quote), warnings(quote)];
+    format!(
+        "{}\nNothing is agreed yet. The quote ends {}.\n{}",
+        parts.join("\n"),
+        moment(quote.expires),
+        next(quote, again)
+    )
+}
+
+fn next(quote: &QuoteView, again: &str) -> String {
+    format!("Next: {again} borrow {}", short(&quote.loan_id.to_string()))
+}
+
+fn summary(quote: &QuoteView) -> Grid {
     let mut grid = Grid::plain();
     let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
     row("lender", quote.lender.to_string());
     row("you get", both(quote.principal_sats));
     row("", principal(quote));
-    row("you lock", both(quote.collateral_sats));
-    row("at a price of", format!("{} per bitcoin", usd(quote.reference_price_cents)));
+    row("you lock", format!("{}, at {} a bitcoin", both(quote.collateral_sats), usd(quote.reference_price_cents)));
     row("rate", format!("{} a year, simple, by the day", BasisPoints(quote.apr_bp)));
-    row("from", moment(quote.start));
-    row("due", format!("{}, after {}", moment(quote.due), count(quote.days.into(), "day")));
+    let days = count(quote.days.into(), "day");
+    row("due", format!("{}, {days} after {}", moment(quote.due), moment(quote.start)));
     let share = |cents, ltv| format!("{}, {} of the collateral's worth today", usd(cents), BasisPoints(ltv));
-    row("owed at start", share(quote.principal_cents, quote.ltv_bp));
+    row("owed today", share(quote.principal_cents, quote.ltv_bp));
     row("owed at due", share(quote.owed_at_due_cents, quote.ltv_at_due_bp));
     if quote.owed_at_least_cents < quote.owed_at_due_cents {
         let least = count(quote.minimum_interest_days.into(), "day");
@@ -110,13 +145,13 @@ fn summary(quote: &QuoteView) -> String {
     for (index, oracle) in quote.oracles.iter().enumerate() {
         let name = match (index, quote.oracles.len()) {
             (0, 1) => "oracle".to_owned(),
-            (0, all) => format!("oracles, {} of {all}", quote.threshold),
+            (0, all) => format!("oracles, {}/{all}", quote.threshold),
             _ => String::new(),
         };
         row(&name, oracle.to_string());
     }
-    row("you need", format!("{} in your wallet, your fees included", both(quote.needs_sats)));
-    grid.text()
+    row("you need", format!("{} with your fees", both(quote.needs_sats)));
+    grid
 }
 
 /// What is lent in dollars, beside what was asked.
@@ -128,7 +163,7 @@ fn principal(quote: &QuoteView) -> String {
         Ordering::Less => "less than",
         Ordering::Greater => "more than",
     };
-    format!("{worth}, {other} {than} you asked: the lender lends a coin it has, or whole sats")
+    format!("{worth}, {other} {than} you asked: its coin's size")
 }
 
 fn levels(quote: &QuoteView) -> String {
@@ -139,7 +174,7 @@ fn levels(quote: &QuoteView) -> String {
             let before = shown.last().map(|level| date(&level.day)).unwrap_or_default();
             shown.push(last.clone());
             let text = format!(
-                "(The days between {before} and {} are left out; a level never falls. `--json` has all.)\n",
+                "(The days between {before} and {} are left out; a level never falls. --json has all.)\n",
                 date(&last.day)
             );
             (shown, text)
@@ -182,7 +217,7 @@ fn fees(quote: &QuoteView) -> String {
 fn fixing(quote: &QuoteView) -> String {
     let (middle, tails) = quote.curve_error_ppm;
     format!(
-        "At due, if nobody repays, the price then settles it: paid within {} of the collateral of the exact sum\n\
+        "At due, if nobody repays, the price then settles it: paid within {} of the collateral of the exact sum \
          between half and twice today's price, within {} beyond. Each side makes {}.\n{}",
         ppm(middle),
         ppm(tails),
@@ -194,8 +229,8 @@ fn fixing(quote: &QuoteView) -> String {
 /// What it means that several oracles must agree.
 fn several(quote: &QuoteView, spread: &SpreadView) -> String {
     format!(
-        "{} of the {} oracles must agree, on a touch and on that price. Prices up to ${} apart always agree; ${} apart\n\
-         ({} of today's price) or more, never. Of those that agree, the price of the oracle listed first is paid: it may\n\
+        "{} of the {} oracles must agree, on a touch and on that price. Prices up to ${} apart always agree; ${} apart \
+         ({} of today's price) or more, never. Of those that agree, the price of the oracle listed first is paid: it may \
          be off by as much as they are apart. Where no {} agree, the fallback settles a month after due.\n",
         quote.threshold,
         quote.oracles.len(),

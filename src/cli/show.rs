@@ -1,7 +1,9 @@
 //! A loan and a day's level, in words.
 
-use super::out::{both, count, date, item, moment, sats, usd, Grid};
-use crate::api::views::{Exit, ExitView, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage};
+use super::amount::short;
+use super::out::{both, count, date, item, moment, sats, usd, Grid, Tone};
+use super::statement;
+use crate::api::views::{Exit, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage};
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
@@ -62,9 +64,17 @@ pub fn margin(line: MarginLine) -> &'static str {
     }
 }
 
+/// How much a margin line asks to be looked at.
+pub fn tone(line: MarginLine) -> Tone {
+    match line {
+        MarginLine::Warning | MarginLine::Call => Tone::Warning,
+        MarginLine::Urgent | MarginLine::Liquidation => Tone::Urgent,
+    }
+}
+
 /// Levels as a table.
 pub fn levels(levels: &[LevelView]) -> String {
-    let mut grid = Grid::new(["day", "if the price touches", "then owed", "the lender gets", "the borrower gets"]);
+    let mut grid = Grid::new(["day", "touched at", "then owed", "to the lender", "to the borrower"]);
     for level in levels {
         grid.row([
             date(&level.day),
@@ -74,7 +84,7 @@ pub fn levels(levels: &[LevelView]) -> String {
             sats(level.borrower_sats),
         ]);
     }
-    grid.right(&[1, 2, 3, 4]).text()
+    grid.right(&[1, 2, 3, 4]).spare(&[2]).text()
 }
 
 /// A loan: what a person asks, answered.
@@ -98,7 +108,7 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         row("owed at due", usd(loan.owed_at_due_cents));
         row("price now", loan.price_cents.map_or("unknown: the oracle is silent".to_owned(), usd));
         if let Some(ltv) = loan.ltv_bp {
-            row("loan to value", BasisPoints(ltv).to_string());
+            row("LTV", BasisPoints(ltv).to_string());
         }
         for (index, oracle) in loan.oracles.iter().enumerate() {
             let name = match (index, loan.oracles.len()) {
@@ -109,23 +119,28 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
             row(&name, words(oracle));
         }
         row("margin line", loan.margin.map_or("none crossed".to_owned(), |line| margin(line).to_owned()));
+        if let Some(tone) = loan.margin.map(tone) {
+            grid.tone(1, tone);
+        }
     }
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
     if let Some(funding) = loan.funding {
         row("funding", format!("{funding}, {}", confirmed(loan)));
     }
     if let Some(repayment) = loan.repayment.filter(|_| loan.ended.is_none()) {
         row("repayment", format!("under way in {repayment}"));
     }
+    if let Some(txid) = loan.taken_back {
+        row("taken back", format!("{txid}, waits for a block"));
+    }
     if let Some(pending) = &loan.pending_exit {
         row("settling in", pending.txid.to_string());
         row("", pending_text(pending));
     }
     let mut text = grid.text();
-    if let Some(ended) = &loan.ended {
-        let heading = if loan.stage == Stage::Closed { "How it ended" } else { "How it ends" };
-        text.push_str(&format!("\n{heading}:\n{}", ended_text(ended)));
-    } else {
-        text.push_str(&coming(loan));
+    match statement::text(loan) {
+        Some(statement) => text.push_str(&statement),
+        None => text.push_str(&coming(loan)),
     }
     if !loan.warnings.is_empty() {
         let warnings: String = loan.warnings.iter().map(|warning| item(warning)).collect();
@@ -191,7 +206,7 @@ fn coming(loan: &LoanView) -> String {
     if loan.exits.is_empty() {
         return text;
     }
-    let mut grid = Grid::new(["open exit", "the lender gets", "the borrower gets", "when"]);
+    let mut grid = Grid::new(["open exit", "to the lender", "to the borrower", "when"]);
     let shown = |amount: Option<u64>| amount.map_or("–".to_owned(), sats);
     for open in &loan.exits {
         grid.row([open.exit.to_string(), shown(open.lender_sats), shown(open.borrower_sats), open.when.clone()]);
@@ -200,24 +215,9 @@ fn coming(loan: &LoanView) -> String {
     text
 }
 
-fn ended_text(ended: &ExitView) -> String {
-    let mut grid = Grid::plain();
-    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
-    row("how", ended.exit.map_or("by a spend nobody can name", exit).to_owned());
-    row("transaction", ended.txid.to_string());
-    row("in block", ended.height.map_or("not yet".to_owned(), |height| height.to_string()));
-    if let Some(price) = ended.price_cents {
-        row("price behind it", usd(price));
-    }
-    row("owed then", usd(ended.owed_cents));
-    row("to the lender", both(ended.paid_to_lender_sats));
-    row("to the borrower", both(ended.returned_to_borrower_sats));
-    grid.text()
-}
-
 /// What can be done about it.
 fn next(loan: &LoanView, again: &str) -> String {
-    let id = loan.loan_id;
+    let id = short(&loan.loan_id.to_string());
     if let Some(pending) = loan.pending_exit.as_ref().filter(|pending| pending.waits_for != "a block") {
         return match pending.waits_for.as_str() {
             "relay" => {
@@ -229,7 +229,12 @@ fn next(loan: &LoanView, again: &str) -> String {
         };
     }
     match (&loan.stage, loan.role) {
-        (Stage::Active, _) if loan.repayment.is_some() && loan.repayment_note.is_some() => {
+        (Stage::Signed | Stage::Funded | Stage::Confirming, _) if loan.taken_back.is_some() => {
+            "wait for a block: then the loan can never be, and your coins are free".to_owned()
+        }
+        (Stage::Active, _)
+            if loan.repayment.is_some() && (loan.repayment_note.is_some() || loan.taken_back.is_some()) =>
+        {
             "wait for a block: the repayment is being taken back, and can be made anew after that".to_owned()
         }
         (Stage::Active, Role::Borrower) if loan.repayment.is_some() => {

@@ -59,7 +59,7 @@ fn text(status: &views::Status, again: &str) -> String {
         }
     };
     let next = match (loans.active, loans.negotiating) {
-        (0, 0) => format!("{again} quote --help  or, to lend, {again} policy show"),
+        (0, 0) => format!("{again} quote --help\nOr, to lend:\n  {again} policy show"),
         _ => format!("{again} loan list"),
     };
     format!("{first}{}{last}\nNext: {next}", grid.text())

@@ -4,7 +4,7 @@ use super::amount::bitcoins;
 use super::ask;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{both, count, print, sats, Grid};
+use super::out::{both, count, print, print_text, sats, Grid};
 use crate::api::views::{AddressView, Balance, Consolidated, OracleView, SendRequest, Sent};
 use crate::node::data::DataFolder;
 use crate::node::unlock::lock_folder;
@@ -147,12 +147,12 @@ fn encrypt(place: &Place, new: Option<&Path>, old: Option<&Path>) -> anyhow::Res
     let old = match was {
         Held::Sealed => "The old passphrase opens it no more; it still opens backups made with it.",
         Held::Plain | Held::Nowhere => {
-            "The plain file is gone. What an SSD or an older copy of the disk has kept of it stays readable: where that\n\
+            "The plain file is gone. What an SSD or an older copy of the disk has kept of it stays readable: where that \
              matters, make a new node with new words and move the coins there."
         }
     };
-    print(&format!(
-        "The words are encrypted in {}. The node asks for the passphrase at each start;\n\
+    print_text(&format!(
+        "The words are encrypted in {}. The node asks for the passphrase at each start; \
          without it only the words on paper open the wallet.\n\n{old}",
         held_file.display()
     ))
@@ -171,7 +171,7 @@ fn balance_text(balance: &Balance, again: &str) -> String {
     let next = if empty { format!("\nNext: {again} wallet address") } else { String::new() };
     let waits = match (balance.confirmed_sats, balance.unconfirmed_sats) {
         (0, 1..) => {
-            "\nWhat is not yet confirmed can be used after the next block. A loan can also be repaid from its\n\
+            "\nWhat is not yet confirmed can be used after the next block. A loan can also be repaid from its \
             collateral meanwhile, which needs no coin.\n"
         }
         _ => "",

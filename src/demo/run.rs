@@ -5,6 +5,7 @@ use super::report::{Document, Settled, Wallets};
 use super::stories::{Plot, Story, BEGIN, REPAYS, SILENCE, STORIES};
 use super::world::{Setup, World};
 use crate::chain::Chain;
+use crate::cli::{folded, Look};
 use crate::contract::repay::Source;
 use crate::loan::terms::{LoanId, FALLBACK_DELAY};
 use crate::node::view::RepayRequest;
@@ -55,7 +56,7 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         Ok((world, document, text)) => {
             match args.json {
                 true => println!("{}", serde_json::to_string_pretty(&document)?),
-                false => print!("{text}"),
+                false => print!("{}", folded(&text, Look::of_stdout().width)),
             }
             if args.keep {
                 keep(world, folder.keep(), &program).await?;
@@ -223,7 +224,7 @@ impl Play {
 fn progress() -> ProgressBar {
     let hours = u64::from(SILENCE.since(BEGIN) / HOUR);
     let bar = ProgressBar::new(hours + 36);
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {elapsed} {msg}") {
+    if let Ok(style) = ProgressStyle::with_template("{spinner} {prefix} [{bar:30}] {elapsed} {wide_msg}") {
         bar.set_style(style);
     }
     bar.set_prefix(BEGIN.to_string());
@@ -238,7 +239,7 @@ fn text(document: &Document, settled: &[Settled]) -> String {
         text.push('\n');
     }
     text.push_str(
-        "Every exit also returns the lender's stake of 1,000 sats. A touch pays the lender 5 % above what is owed, out of\n\
+        "Every exit also returns the lender's stake of 1,000 sats. A touch pays the lender 5 % above what is owed, out of \
          the surplus; the fixing pays by steps, within 0.1 % of the collateral.\n\n",
     );
     for (name, wallet) in [("borrower", document.wallets.borrower), ("lender", document.wallets.lender)] {

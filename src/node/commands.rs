@@ -13,7 +13,7 @@ use super::view::{
     AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, SendRequest, Sent,
     Status,
 };
-use super::{attention, backup};
+use super::{attention, backup, statement};
 use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
@@ -85,7 +85,7 @@ impl Core {
                 ids.sort();
                 answer(reply, ids.into_iter().map(|(_, id)| self.view(id)).collect());
             }
-            Command::Loan { loan_id, reply } => answer(reply, self.view(loan_id)),
+            Command::Loan { loan_id, reply } => self.show_loan(loan_id, reply),
             Command::Borrow { quote, reply } => self.borrow(quote, reply),
             Command::Cancel { loan_id, reply } => self.cancel(loan_id, reply)?,
             Command::Repay { loan_id, from, reply } => self.grant(loan_id, Wish::Repay(from), reply),
@@ -115,6 +115,22 @@ impl Core {
             }
         }
         Ok(())
+    }
+
+    /// One loan; of one that is over also its statement, for which the chain is asked.
+    fn show_loan(&mut self, id: LoanId, reply: Reply<LoanView>) {
+        let (view, tools) = (self.view(id), self.tools.clone());
+        match (self.loans.get(&id).cloned(), view) {
+            (Some(loan), Ok(view)) if loan.exit.is_some() || loan.stage == Stage::Cancelled => self.ask(async move {
+                let statement = statement::of(&tools, &loan, view.ended.as_ref()).await;
+                // Without bitcoind the loan is shown all the same.
+                if let Err(why) = &statement {
+                    tracing::warn!(loan = %id, "no statement: {}", why.message);
+                }
+                answer(reply, Ok(LoanView { statement: statement.ok(), ..view }));
+            }),
+            (_, view) => answer(reply, view),
+        }
     }
 
     /// A job that answers by itself.

@@ -102,6 +102,12 @@ impl Exits {
         children.flat_map(|(child, _)| child.input.iter().skip(1).map(|input| input.previous_output)).collect()
     }
 
+    /// The child that was last made for this exit of a loan.
+    pub fn child_of(&self, id: LoanId, exit: Txid) -> Option<Txid> {
+        let kept = self.kept.get(&id).filter(|kept| kept.txid == exit);
+        kept.and_then(|kept| kept.child.as_ref()).map(|(child, _)| child.compute_txid())
+    }
+
     fn look(&self, id: LoanId, txid: Txid) -> Option<&Look> {
         self.looks.get(&id).filter(|look| look.txid == txid)
     }

@@ -38,6 +38,7 @@ mod rotations;
 mod same_key;
 mod shown;
 mod start;
+mod statement;
 #[cfg(test)]
 mod tests;
 mod tools;

@@ -154,11 +154,7 @@ fn fees(terms: &Terms) -> Result<Vec<FeeView>, ContractError> {
         fee("receipt", exit, ahead),
         fee("fallback", exit, ahead),
         fee("refund", exit, ahead),
-        fee(
-            "repay from wallet or collateral (at most, at the loan's rate)",
-            repay,
-            "you; what was paid ahead counts towards it",
-        ),
+        fee("repayment, at the loan's rate", repay, "you, less what was paid ahead"),
     ])
 }
 
@@ -204,8 +200,10 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         exits: if living { open_exits(loan, moment, price) } else { Vec::new() },
         repayment: loan.repayment.as_ref().map(|repayment| repayment.transaction.compute_txid()),
         repayment_note: loan.standing.note.clone(),
+        taken_back: taken_back(loan),
         pending_exit: None,
         ended: ended(loan),
+        statement: None,
         transactions: transactions(loan),
         warnings: Vec::new(),
     }
@@ -283,6 +281,16 @@ fn owed_at_exit(loan: &Loan, exit: Option<Exit>) -> Cents {
 fn paid_split(loan: &Loan, split: &Payout) -> bool {
     let (Some(exit), Some(skeleton)) = (loan.exit.as_ref(), loan.skeleton.as_ref()) else { return false };
     paid(skeleton, &exit.seen.transaction).0 == split.lender
+}
+
+/// What takes a coin of ours back and is in no block yet: with its block the loan is cancelled, or the proposal is gone.
+fn taken_back(loan: &Loan) -> Option<Txid> {
+    let made = match loan.stage {
+        Stage::Signed | Stage::Funded | Stage::Confirming => loan.withdrawal.as_ref(),
+        Stage::Active => loan.repayment_withdrawal.as_ref(),
+        _ => None,
+    };
+    made.map(bitcoin::Transaction::compute_txid)
 }
 
 /// Our transactions of this loan.

@@ -1,5 +1,9 @@
 //! What a node tells people and programs: plain data, amounts in sats and cents, times in unix seconds.
 
+mod statement;
+
+pub use statement::{StatementLine, StatementView};
+
 // What the views are made of, for those who read them and know no other room.
 pub use crate::contract::repay::Source;
 pub use crate::contract::Role;
@@ -513,11 +517,17 @@ pub struct LoanView {
     /// Why the last repayment did not go ahead.
     #[serde(default)]
     pub repayment_note: Option<String>,
+    /// Our transaction that takes a coin back, while it is in no block: of the funding, or of a repayment.
+    #[serde(default)]
+    pub taken_back: Option<Txid>,
     /// The exit that is to confirm, while it does not.
     #[serde(default)]
     pub pending_exit: Option<PendingExit>,
     /// How it ended.
     pub ended: Option<ExitView>,
+    /// What it was, once it is over: only where one loan is asked for, and bitcoind answers.
+    #[serde(default)]
+    pub statement: Option<StatementView>,
     /// Our transactions that prepared, funded, withdrew or ended it.
     pub transactions: Vec<Txid>,
     /// What is proved against its oracles while it is open: a sentence each.

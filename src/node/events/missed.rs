@@ -15,7 +15,7 @@ impl Core {
             if told >= length {
                 continue;
             }
-            let log = read(&*self.tools.store, id)?;
+            let log = recorded(&*self.tools.store, id)?;
             let gone = length.saturating_sub(log.len() as u64);
             let missing = log.iter().skip(usize::try_from(told.saturating_sub(gone)).unwrap_or(usize::MAX));
             // A loan older than the numbering is told from then on.
@@ -45,7 +45,8 @@ impl Core {
     }
 }
 
-fn read(store: &dyn Store, id: LoanId) -> anyhow::Result<Vec<Recorded>> {
+/// The whole log of a loan.
+pub(in crate::node) fn recorded(store: &dyn Store, id: LoanId) -> anyhow::Result<Vec<Recorded>> {
     let records = store.read(id.0.into())?;
     let read = |bytes: &Vec<u8>| serde_json::from_slice(bytes);
     records.iter().map(read).collect::<Result<_, _>>().with_context(|| format!("read the events of loan {id}"))

@@ -10,4 +10,5 @@ mod standing;
 
 pub use book::Book;
 pub(super) use facts::{facts, severity, severity_of_margin};
+pub(super) use missed::recorded;
 pub(super) use standing::Standing;

@@ -7,6 +7,7 @@ pub mod restarts;
 
 use bitcoin::Txid;
 use hypothec::chain::Chain;
+use hypothec::contract::Role;
 use hypothec::demo::prices::{Prices, MARCH_2020};
 use hypothec::demo::report::{LoanLine, Settled, Wallets};
 use hypothec::demo::world::{Setup, World};
@@ -112,7 +113,45 @@ impl Theatre {
         let chain = Chain::connect(self.bitcoind.chain_config()).await.unwrap();
         let line = Settled::read(&self.world, &chain, "a story", id).await.unwrap().line;
         assert_eq!(line.exit, exit);
+        self.statement_adds_up(id, &line).await;
         line
+    }
+
+    /// Both sides' statements: their dates in order, every fee divided to the sat, and the wallets' own changes.
+    async fn statement_adds_up(&self, id: LoanId, line: &LoanLine) {
+        let both = self.both(id).await;
+        let [borrower, lender] = both.each_ref().map(|view| view.statement.clone().unwrap());
+        assert_eq!(i128::from(borrower.change_sats), line.borrower.change(), "{borrower:#?}");
+        assert_eq!(i128::from(lender.change_sats), line.lender.change(), "{lender:#?}");
+        let (principal, paid) = (line.principal_sats as i64, line.paid_to_lender_sats as i64 - 1_000);
+        assert_eq!(borrower.change_sats, principal - paid - borrower.fees_sats);
+        assert_eq!(lender.change_sats, paid - principal - lender.fees_sats);
+        assert_eq!(borrower.fees_sats + lender.fees_sats, line.fees_sats as i64, "{borrower:#?} {lender:#?}");
+        assert_eq!(borrower.interest_cents, line.owed_cents - both[0].principal_cents);
+        for one in &borrower.transactions {
+            // What both take part in is one transaction, whose fee is the two parts.
+            if let Some(other) = lender.transactions.iter().find(|other| other.txid == one.txid) {
+                assert_eq!(one.ours_sats + other.ours_sats, one.fee_sats as i64, "{one:?} {other:?}");
+            }
+        }
+        for (view, statement) in both.iter().zip([&borrower, &lender]) {
+            let confirmed = statement.confirmed.unwrap();
+            assert!(statement.opened <= confirmed && confirmed <= statement.ended, "{statement:?}");
+            let (worth, price) = (|sats: i64| sats as f64 * line.price_cents as f64 / 1e8, line.price_cents);
+            assert_eq!(statement.ended_at_cents, Some(price));
+            let paid = worth(paid) - both[0].principal_cents as f64;
+            let exact = match view.role {
+                Role::Borrower => -paid - worth(statement.fees_sats),
+                Role::Lender => paid - worth(statement.fees_sats),
+            };
+            assert!((exact - statement.net_cents.unwrap() as f64).abs() <= 1.0, "{exact} {statement:?}");
+            // And as a person is shown it.
+            let data = if view.role == Role::Borrower { self.borrower.data() } else { self.lender.data() };
+            let text = shown(data, &id.to_string());
+            println!("{text}");
+            let number = format!("{} sat", grouped(statement.change_sats));
+            assert!(text.contains(&number) && text.lines().all(|line| line.chars().count() <= 80), "{number}\n{text}");
+        }
     }
 
     /// Each wallet has changed by what the transactions of its loans did to it, to the sat, whether they came to be
@@ -138,6 +177,21 @@ impl Theatre {
     pub async fn nothing_else_happened(&self, loans: &[LoanLine]) -> Wallets {
         Wallets::of(self.start, self.totals().await.unwrap(), loans).unwrap()
     }
+}
+
+/// What `loan show` prints.
+fn shown(data: &std::path::Path, id: &str) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hypothec"));
+    let output = command.args(["loan", "show", id, "--data"]).arg(data).env_remove("COLUMNS").output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// As people write it: `−1,234`.
+fn grouped(number: i64) -> String {
+    let digits = number.unsigned_abs().to_string();
+    let parts: Vec<&str> = digits.as_bytes().rchunks(3).rev().map(|part| std::str::from_utf8(part).unwrap()).collect();
+    format!("{}{}", if number < 0 { "−" } else { "" }, parts.join(","))
 }
 
 /// 10 January 2020, 12:00 UTC.
