@@ -69,6 +69,8 @@ impl Dial {
         if !state.over {
             change(&mut state);
             state.turn = 0;
+            // What was so before says nothing of the try that comes now.
+            state.problem = None;
             self.now.notify_one();
         }
         !state.over
@@ -203,4 +205,22 @@ async fn open(address: &PeerAddress) -> Result<TcpStream, Unreached> {
 /// Between half and one and a half times the pause, so that two nodes dialling each other do not stay in step.
 fn jittered(pause: Duration) -> Duration {
     pause.mul_f64(rand::thread_rng().gen_range(0.5..1.5))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_asks_anew_is_not_told_what_was_before() {
+        let text = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798@127.0.0.1:9";
+        let address: PeerAddress = text.parse().unwrap();
+        let dial = Dial::new(address.key);
+        assert!(dial.keep(address.clone()));
+        dial.note("127.0.0.1:9", Unreached::UnknownHost);
+        assert_eq!(dial.problem_at("127.0.0.1:9"), Some(Unreached::UnknownHost));
+        assert_eq!(dial.problem_at("127.0.0.1:8"), None);
+        assert!(dial.try_at(address, Duration::from_secs(1)));
+        assert_eq!((dial.problem_at("127.0.0.1:9"), dial.problem()), (None, None));
+    }
 }

@@ -91,7 +91,10 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
 /// Lender: the repayment a borrower without a coin asked for, out of the collateral, with a coin of ours.
 pub async fn propose_for_borrower(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
     if loan.lender_proposals >= LENDER_PROPOSALS {
-        let message = format!("{LENDER_PROPOSALS} repayments were proposed for this loan and not taken; no more");
+        let message = format!(
+            "{LENDER_PROPOSALS} repayments were proposed for this loan and not taken, and this lender proposes no more. Ways round: \
+             send any coin to `wallet address` and repay from the collateral by a proposal of your own, or wait for the due time"
+        );
         return Err(Trouble::refuse(ErrorCode::Repayment, message));
     }
     // The borrower waits for a word; what is wrong here in detail is not its business.
