@@ -12,7 +12,7 @@ use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::BlockHash;
 use serde::{Deserialize, Serialize};
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -56,11 +56,29 @@ pub struct Asking {
     store: Arc<dyn Store>,
     kept: Option<Kept>,
     looked: Option<Instant>,
-    asked: HashMap<PublicKey, Instant>,
+    asked: HashMap<PublicKey, Asked>,
     files: Files,
-    candidate: Option<Arc<Candidate>>,
+    /// Whole files, the one that is looked at first.
+    candidates: VecDeque<Arc<Candidate>>,
     tried: Option<Instant>,
-    not_taken: HashMap<(PublicKey, LoanId), Instant>,
+    not_taken: HashMap<(PublicKey, LoanId), NotTaken>,
+}
+
+/// A question to one peer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Instant,
+    /// When it is asked again.
+    again: Instant,
+    /// One answer to each question: what comes after it was not asked for.
+    awaits: bool,
+}
+
+/// A file that led to no loan.
+#[derive(Clone, Copy, Debug)]
+struct NotTaken {
+    at: Instant,
+    told: bool,
 }
 
 impl Asking {
@@ -73,7 +91,7 @@ impl Asking {
             looked: None,
             asked: HashMap::new(),
             files: Files::default(),
-            candidate: None,
+            candidates: VecDeque::new(),
             tried: None,
             not_taken: HashMap::new(),
         };
@@ -90,17 +108,39 @@ impl Asking {
         Ok(())
     }
 
-    /// Was this peer asked, and not so long ago that it speaks by itself?
-    fn awaits(&self, peer: &PublicKey) -> bool {
-        self.asked.contains_key(peer)
+    /// Lets go of the file that was looked at.
+    fn next(&mut self) -> Option<Arc<Candidate>> {
+        self.tried = None;
+        self.candidates.pop_front()
     }
 
-    fn refuse(&mut self, candidate: &Candidate, now: Instant) -> bool {
-        self.not_taken.retain(|_, when| now.duration_since(*when) < AGAIN.saturating_mul(6));
-        if self.not_taken.len() >= NAMED {
+    /// Remembers that this file is not taken. True where people are to be told and were not.
+    fn refuse(&mut self, candidate: &Candidate, tell: bool, now: Instant) -> bool {
+        self.not_taken.retain(|_, not| now.duration_since(not.at) < AGAIN.saturating_mul(6));
+        let about = (candidate.peer, candidate.loan);
+        let told = self.not_taken.get(&about).is_some_and(|not| not.told);
+        if self.not_taken.len() >= NAMED && !self.not_taken.contains_key(&about) {
             return false;
         }
-        self.not_taken.insert((candidate.peer, candidate.loan), now).is_none()
+        self.not_taken.insert(about, NotTaken { at: now, told: told || tell });
+        tell && !told
+    }
+
+    /// Takes a part from a peer that was asked and has not answered yet. True when it holds no other loan.
+    fn take(&mut self, peer: PublicKey, message: LoanOfYours, now: Instant) -> bool {
+        let Some(asked) = self.asked.get_mut(&peer).filter(|asked| asked.awaits) else { return false };
+        let taken = self.files.take(peer, message, self.candidates.len(), now);
+        asked.awaits = taken == Taken::More;
+        match taken {
+            Taken::More => {}
+            Taken::Dropped(why) => {
+                tracing::debug!(%peer, "a loan given back is not taken: {why}");
+                asked.again = now + ON_RETURN;
+            }
+            Taken::Whole(candidate) => self.candidates.push_back(Arc::new(candidate)),
+            Taken::End => return true,
+        }
+        false
     }
 }
 
@@ -126,9 +166,9 @@ impl Core {
         let here: Vec<PublicKey> =
             self.tools.net.peers().iter().filter(|peer| peer.connected).map(|peer| peer.key).collect();
         let asked = &mut self.recovery.asking.asked;
-        asked.retain(|peer, when| {
-            let rest = if here.contains(peer) { AGAIN } else { ON_RETURN };
-            now.duration_since(*when) < rest
+        asked.retain(|peer, asked| {
+            let again = if here.contains(peer) { asked.again } else { asked.again.min(asked.at + ON_RETURN) };
+            now < again
         });
         let unasked: Vec<PublicKey> = here.into_iter().filter(|peer| !asked.contains_key(peer)).collect();
         for peer in unasked {
@@ -148,27 +188,16 @@ impl Core {
         let not_taken = self.recovery.asking.not_taken.keys().filter(|(of, _)| *of == peer).map(|(_, id)| *id);
         let known: Vec<[u8; 32]> = not_taken.chain(with).map(|id| id.0).take(NAMED).collect();
         if self.send(peer, &Message::LoansOfMine(LoansOfMine { known })) {
-            self.recovery.asking.asked.insert(peer, now);
+            self.recovery.asking.asked.insert(peer, Asked { at: now, again: now + AGAIN, awaits: true });
         }
     }
 
     /// A part of a loan that was asked for.
     pub(in crate::node) fn on_loan_of_yours(&mut self, peer: PublicKey, message: LoanOfYours) -> anyhow::Result<()> {
-        let asking = &mut self.recovery.asking;
-        // One is looked at at a time; who sends meanwhile is asked again.
-        if asking.kept.is_none() || !asking.awaits(&peer) || asking.candidate.is_some() {
-            return Ok(());
+        match self.recovery.asking.take(peer, message, Instant::now()) {
+            true => self.on_no_more_loans(peer),
+            false => Ok(()),
         }
-        match asking.files.take(peer, message, Instant::now()) {
-            Taken::More => {}
-            Taken::Dropped(why) => tracing::debug!(%peer, "a loan given back is not taken: {why}"),
-            Taken::Whole(candidate) => {
-                asking.candidate = Some(Arc::new(candidate));
-                asking.tried = None;
-            }
-            Taken::End => return self.on_no_more_loans(peer),
-        }
-        Ok(())
     }
 
     fn on_no_more_loans(&mut self, peer: PublicKey) -> anyhow::Result<()> {
@@ -189,7 +218,7 @@ impl Core {
 
     fn look_at_candidate(&mut self) {
         let asking = &mut self.recovery.asking;
-        let Some(candidate) = asking.candidate.clone() else { return };
+        let Some(candidate) = asking.candidates.front().cloned() else { return };
         if asking.tried.is_some_and(|tried| tried.elapsed() < LOOK) || self.running.contains(&Key::Recover) {
             return;
         }
@@ -200,8 +229,8 @@ impl Core {
 
     /// A look ended in disorder: the same file would end the next one so.
     pub(in crate::node) fn drop_candidate(&mut self) {
-        if let Some(candidate) = self.recovery.asking.candidate.take() {
-            self.recovery.asking.refuse(&candidate, Instant::now());
+        if let Some(candidate) = self.recovery.asking.next() {
+            self.recovery.asking.refuse(&candidate, false, Instant::now());
         }
     }
 
@@ -229,11 +258,11 @@ impl Core {
             }
             Found::Foreign(why) => {
                 tracing::debug!(%peer, loan = %id, "a loan given back is none of ours: {why}");
-                self.recovery.asking.refuse(candidate, Instant::now());
+                self.recovery.asking.refuse(candidate, false, Instant::now());
             }
             Found::Refused(why) => self.not_given_back(candidate, &why),
         }
-        self.recovery.asking.candidate = None;
+        self.recovery.asking.next();
         Ok(())
     }
 
@@ -252,7 +281,7 @@ impl Core {
 
     fn not_given_back(&mut self, candidate: &Candidate, why: &str) {
         let Candidate { peer, loan, .. } = candidate;
-        if self.recovery.asking.refuse(candidate, Instant::now()) {
+        if self.recovery.asking.refuse(candidate, true, Instant::now()) {
             let text = format!("peer {peer} gave it back, and it is not taken: {why}");
             self.show_of(Some(*loan), "loan_not_given_back", Severity::Warning, text);
         }
@@ -295,10 +324,35 @@ mod tests {
             id[..4].copy_from_slice(&number.to_be_bytes());
             Candidate { peer: key(peer), loan: LoanId(id), bytes: Vec::new() }
         };
-        assert!(asking.refuse(&of(1, 0), now));
-        assert!(!asking.refuse(&of(1, 0), now));
-        assert_eq!((1..5_000).filter(|number| asking.refuse(&of(2, *number), now)).count(), NAMED - 1);
+        assert!(!asking.refuse(&of(1, 0), false, now), "what is none of ours is no news");
+        assert!(asking.refuse(&of(1, 0), true, now));
+        assert!(!asking.refuse(&of(1, 0), true, now));
+        assert_eq!((1..5_000).filter(|number| asking.refuse(&of(2, *number), true, now)).count(), NAMED - 1);
         assert_eq!(asking.not_taken.len(), NAMED);
-        assert!(asking.refuse(&of(3, 0), now + AGAIN * 6), "forgotten after a while");
+        assert!(asking.refuse(&of(3, 0), true, now + AGAIN * 6), "forgotten after a while");
+    }
+
+    #[test]
+    fn one_answer_is_taken_to_one_question_and_none_unasked() {
+        let mut asking = Asking::open(Arc::new(Memory::new()), true, false).unwrap();
+        let now = Instant::now();
+        let whole = || LoanOfYours { loan: [7; 32], part: 0, parts: 1, bytes: crate::loan::tlv::Bytes(vec![1]) };
+        let ask = |asking: &mut Asking, peer| {
+            asking.asked.insert(key(peer), Asked { at: now, again: now + AGAIN, awaits: true });
+        };
+        asking.take(key(1), whole(), now);
+        assert!(asking.candidates.is_empty());
+        ask(&mut asking, 1);
+        (0..5).for_each(|_| assert!(!asking.take(key(1), whole(), now)));
+        assert_eq!(asking.candidates.len(), 1);
+        ask(&mut asking, 1);
+        assert!(asking.take(key(1), LoanOfYours { parts: 0, ..whole() }, now), "the end");
+        // Files that wait to be looked at count as those on their way do.
+        (2..20).for_each(|peer| {
+            ask(&mut asking, peer);
+            asking.take(key(peer), whole(), now);
+        });
+        assert_eq!(asking.candidates.len(), 4);
+        assert!(asking.next().is_some() && asking.candidates.len() == 3);
     }
 }

@@ -54,8 +54,8 @@ struct Coming {
 }
 
 impl Files {
-    /// Takes the next part of a peer that was asked.
-    pub fn take(&mut self, peer: PublicKey, message: LoanOfYours, now: Instant) -> Taken {
+    /// Takes the next part of a peer that was asked. So many whole ones are still held.
+    pub fn take(&mut self, peer: PublicKey, message: LoanOfYours, held: usize, now: Instant) -> Taken {
         self.coming.retain(|_, coming| now.duration_since(coming.last) < PATIENCE);
         let LoanOfYours { loan, part, parts, bytes } = message;
         if parts == 0 {
@@ -67,7 +67,7 @@ impl Files {
             return Taken::Dropped("it is longer than a loan's file can be, or has empty parts");
         }
         if part == 0 {
-            if self.coming.len() >= FILES && !self.coming.contains_key(&peer) {
+            if self.coming.len().saturating_add(held) >= FILES && !self.coming.contains_key(&peer) {
                 return Taken::Dropped("other files are on their way");
             }
             self.coming.insert(peer, Coming { loan, parts, next: 0, bytes: Vec::new(), last: now });
@@ -100,14 +100,14 @@ mod tests {
     #[test]
     fn parts_in_order_are_a_file_and_anything_else_is_dropped() {
         let (now, mut files) = (Instant::now(), Files::default());
-        assert_eq!(files.take(key(1), part(0, 2, 3), now), Taken::More);
-        assert_eq!(files.take(key(2), part(0, 1, 1), now), Taken::Whole(candidate(key(2), &[0])));
-        assert_eq!(files.take(key(1), part(1, 2, 1), now), Taken::Whole(candidate(key(1), &[0, 0, 0, 1])));
-        assert_eq!(files.take(key(1), part(1, 2, 1), now), Taken::Dropped("its first part is missing"));
-        assert_eq!(files.take(key(1), part(0, 3, 1), now), Taken::More);
-        assert_eq!(files.take(key(1), part(2, 3, 1), now), Taken::Dropped("its parts are out of order"));
-        assert_eq!(files.take(key(1), part(1, 3, 1), now), Taken::Dropped("its first part is missing"));
-        assert_eq!(files.take(key(1), LoanOfYours { parts: 0, ..part(0, 0, 0) }, now), Taken::End);
+        assert_eq!(files.take(key(1), part(0, 2, 3), 0, now), Taken::More);
+        assert_eq!(files.take(key(2), part(0, 1, 1), 0, now), Taken::Whole(candidate(key(2), &[0])));
+        assert_eq!(files.take(key(1), part(1, 2, 1), 0, now), Taken::Whole(candidate(key(1), &[0, 0, 0, 1])));
+        assert_eq!(files.take(key(1), part(1, 2, 1), 0, now), Taken::Dropped("its first part is missing"));
+        assert_eq!(files.take(key(1), part(0, 3, 1), 0, now), Taken::More);
+        assert_eq!(files.take(key(1), part(2, 3, 1), 0, now), Taken::Dropped("its parts are out of order"));
+        assert_eq!(files.take(key(1), part(1, 3, 1), 0, now), Taken::Dropped("its first part is missing"));
+        assert_eq!(files.take(key(1), LoanOfYours { parts: 0, ..part(0, 0, 0) }, 0, now), Taken::End);
     }
 
     #[test]
@@ -115,22 +115,22 @@ mod tests {
         let (now, mut files) = (Instant::now(), Files::default());
         for peer in 1..=20 {
             for number in 0..200 {
-                files.take(key(peer), part(number, 7, PART), now);
+                files.take(key(peer), part(number, 7, PART), 0, now);
                 if number > 5 {
                     break;
                 }
             }
-            files.take(key(peer), part(0, 7, PART), now);
+            files.take(key(peer), part(0, 7, PART), 0, now);
             for number in 1..6 {
-                files.take(key(peer), part(number, 7, PART), now);
+                files.take(key(peer), part(number, 7, PART), 0, now);
             }
         }
         let held: usize = files.coming.values().map(|coming| coming.bytes.len()).sum();
         assert!(files.coming.len() == FILES && held <= FILES * MOST_BYTES, "{held}");
-        assert!(matches!(files.take(key(21), part(0, 8, PART), now), Taken::Dropped(_)));
-        assert!(matches!(files.take(key(21), part(0, 2, PART + 1), now), Taken::Dropped(_)));
+        assert!(matches!(files.take(key(21), part(0, 8, PART), 0, now), Taken::Dropped(_)));
+        assert!(matches!(files.take(key(21), part(0, 2, PART + 1), 0, now), Taken::Dropped(_)));
         assert!(
-            matches!(files.take(key(21), part(0, 2, PART), now + PATIENCE), Taken::More),
+            matches!(files.take(key(21), part(0, 2, PART), 0, now + PATIENCE), Taken::More),
             "the silent are forgotten"
         );
         println!("bound given-back-memory {} bytes", FILES * MOST_BYTES);

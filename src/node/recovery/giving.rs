@@ -111,7 +111,7 @@ mod tests {
             let file: Vec<u8> = (0..length).map(|i| i as u8).collect();
             let sent = parts(LoanId([7; 32]), &file);
             let mut files = Files::default();
-            let last = sent.into_iter().map(|part| files.take(key(1), part, Instant::now())).last();
+            let last = sent.into_iter().map(|part| files.take(key(1), part, 0, Instant::now())).last();
             let Some(Taken::Whole(whole)) = last else { panic!("{length}: {last:?}") };
             assert!(whole.bytes == file, "{length}");
         }
