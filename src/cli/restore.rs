@@ -3,7 +3,7 @@
 use super::ask;
 use super::init::kept;
 use super::line::Place;
-use super::out::{count, print};
+use super::out::{count, print, print_text};
 use crate::node::backup;
 use crate::node::words::{parse_words, Keep};
 use anyhow::{bail, Context};
@@ -69,11 +69,11 @@ impl Restore {
         if place.out().is_json() {
             return print(&serde_json::to_string_pretty(&json!({ "data": folder.path(), "loans": loans }))?);
         }
-        print(&format!(
+        print_text(&format!(
             "Restored {} from {}, with {}.\n\n\
              The words are those of the backup. {}\n\n\
-             It knows nothing of what happened after the backup was made; the node catches up from the chain and its\n\
-             peers. When it first runs it moves every coin to a new address, since what was signed after the backup may\n\
+             It knows nothing of what happened after the backup was made; the node catches up from the chain and its \
+             peers. When it first runs it moves every coin to a new address, since what was signed after the backup may \
              still spend them, and signs nothing until that is in a block. Never run the old node again: two nodes on the same words harm each other.\n\n\
              Next: look at {}/hypothec.toml, whose paths may be of another machine, then {} node",
             folder.path().display(),

@@ -190,6 +190,7 @@ fn confirmed(loan: &LoanView) -> String {
     match loan.funding_height {
         Some(height) if has < wanted => format!("block {height}, {has} of {}", count(wanted.into(), "confirmation")),
         Some(height) => format!("block {height}, {}", count(has.into(), "confirmation")),
+        None if loan.stage == Stage::Cancelled => "which was never in a block".to_owned(),
         None => "not in a block yet".to_owned(),
     }
 }

@@ -234,11 +234,13 @@ fn folded_line(line: &str, width: usize) -> String {
     let indent = begins.saturating_add(if words.starts_with("- ") { GAP } else { 0 });
     let mut folded = " ".repeat(begins);
     let mut at = begins;
+    // A value stays beside its name, which programs look for in the same line.
+    let mut is_value = false;
     for (index, word) in words.split(' ').enumerate() {
         let long = chars(word);
         let fits = at.saturating_add(1).saturating_add(long) <= width;
         let can_fit = indent.saturating_add(long) <= width;
-        match (index, fits || !can_fit) {
+        match (index, fits || !can_fit || is_value) {
             (0, _) => {}
             (_, true) => {
                 folded.push(' ');
@@ -253,6 +255,7 @@ fn folded_line(line: &str, width: usize) -> String {
         }
         folded.push_str(word);
         at = at.saturating_add(long);
+        is_value = word.is_empty();
     }
     folded
 }
@@ -327,6 +330,9 @@ mod tests {
         assert!(broken.lines().count() == 4 && broken.lines().all(|line| chars(line) <= 80), "{broken}");
         assert!(broken.lines().skip(1).all(|line| line.starts_with("    w")), "{broken}");
         assert_eq!(broken.split_whitespace().count(), 61);
+        // A value stays beside its name, also where it would fit a line of its own.
+        let node = format!("node     {}@10.0.0.1:9735", "02".repeat(33));
+        assert_eq!(folded(&node, 80), node);
         // A key is copied whole, and so is a command.
         let key = format!("node         {}@127.0.0.1:9810", "02".repeat(33));
         assert_eq!(folded(&key, 60), key);

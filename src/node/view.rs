@@ -1,7 +1,11 @@
 //! What a node tells people and programs: plain data, amounts in sats and cents, times in unix seconds.
 
+mod event;
+mod quote;
 mod statement;
 
+pub use event::{EventFacts, EventView, Severity};
+pub use quote::{FeeView, GapView, QuoteRequest, QuoteView, SpreadView};
 pub use statement::{StatementLine, StatementView};
 
 // What the views are made of, for those who read them and know no other room.
@@ -245,31 +249,6 @@ pub struct ProofView {
 /// `GET /v1/policy` and `PUT /v1/policy`: the lender's policy itself.
 pub type PolicyView = Policy;
 
-/// `POST /v1/quotes`: ask a lender.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct QuoteRequest {
-    /// `pubkey@host:port`.
-    pub lender: String,
-    /// Dollars wanted, in cents.
-    pub principal_cents: u64,
-    /// Collateral, in sats.
-    pub collateral_sats: u64,
-    /// Term in days.
-    pub days: u32,
-}
-
-/// A fee somebody pays for one transaction.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FeeView {
-    /// Which transaction: `funding`, `touch`, `fixing`, `receipt`, `fallback`, `refund`, `repay from wallet`, …
-    pub transaction: String,
-    /// Sats at most.
-    pub sats: u64,
-    /// Who pays, in words.
-    pub paid_by: String,
-}
-
 /// A day's level.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LevelView {
@@ -285,28 +264,6 @@ pub struct LevelView {
     pub lender_sats: u64,
     /// The oracle's event.
     pub event: String,
-}
-
-/// What a fall beyond the level would cost the lender.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct GapView {
-    /// How far below the level the sale happens, basis points.
-    pub below_bp: u32,
-    /// What the lender's sats bring then, in cents.
-    pub proceeds_cents: u64,
-    /// What is missing of what was owed, in cents.
-    pub shortfall_cents: u64,
-}
-
-/// How far apart the prices of two oracles may be that settle a loan together. The one whose key is lower pays.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct SpreadView {
-    /// Dollars per bitcoin up to which two prices always settle.
-    pub always_usd: u32,
-    /// Dollars per bitcoin from which they never do.
-    pub never_usd: u32,
-    /// That as a share of the reference price, basis points, rounded up.
-    pub never_bp: u32,
 }
 
 /// What one oracle of a loan has said about it.
@@ -325,68 +282,6 @@ pub struct SaidView {
     pub event: String,
     /// The price, of a fixing.
     pub price_cents: Option<u64>,
-}
-
-/// `POST /v1/quotes`: everything before commitment.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct QuoteView {
-    /// The loan this would be: the hash of its terms. Borrow by it.
-    pub loan_id: LoanId,
-    /// Whose quote.
-    pub lender: PublicKey,
-    /// Sats that arrive in the borrower's wallet.
-    pub principal_sats: u64,
-    /// What the debt counts from.
-    pub principal_cents: u64,
-    /// What was asked for, cents. The principal may differ: a lender lends a coin that it has.
-    pub asked_cents: u64,
-    /// Collateral locked.
-    pub collateral_sats: u64,
-    /// Spot, cents per bitcoin.
-    pub reference_price_cents: u64,
-    /// Loan to value at the start, basis points: of the principal, which is what is owed then.
-    pub ltv_bp: u32,
-    /// Loan to value at due, at the same price, basis points: of what is owed then.
-    pub ltv_at_due_bp: u32,
-    /// Yearly rate, basis points.
-    pub apr_bp: u32,
-    /// Start, unix.
-    pub start: u32,
-    /// Term in days.
-    pub days: u32,
-    /// Due, unix.
-    pub due: u32,
-    /// Owed at due, cents.
-    pub owed_at_due_cents: u64,
-    /// What the earliest repayment costs, cents: the principal and the interest of `minimum_interest_days`.
-    pub owed_at_least_cents: u64,
-    /// Days of interest that even the earliest repayment pays.
-    pub minimum_interest_days: u32,
-    /// When the quote ends, unix.
-    pub expires: u32,
-    /// Taken from the surplus on a touch, basis points of what is owed.
-    pub cushion_bp: u32,
-    /// Every day's level, in order.
-    pub levels: Vec<LevelView>,
-    /// What gaps of 10 and 15 % would do.
-    pub gaps: Vec<GapView>,
-    /// Fees of funding and every exit.
-    pub fees: Vec<FeeView>,
-    /// Sats the borrower's wallet must hold, fees included.
-    pub needs_sats: u64,
-    /// The oracles that settle it.
-    pub oracles: Vec<XOnlyPublicKey>,
-    /// How many of them must agree.
-    pub threshold: u8,
-    /// How far apart their prices may be at due; absent where one of them settles it alone.
-    pub spread: Option<SpreadView>,
-    /// Adaptor signatures each side makes.
-    pub signatures: u32,
-    /// Largest error of the fixing's curve, parts per million of collateral: between half and twice the reference,
-    /// and beyond.
-    pub curve_error_ppm: (u32, u32),
-    /// What remains, in plain words.
-    pub warnings: Vec<String>,
 }
 
 /// `POST /v1/loans`: take a quote.
@@ -533,103 +428,6 @@ pub struct LoanView {
     /// What is proved against its oracles while it is open: a sentence each.
     #[serde(default)]
     pub warnings: Vec<String>,
-}
-
-/// How much an event matters to whoever runs the node, least first. From `notice` on the hooks of `[notify]` are told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Severity {
-    /// The ordinary course of things.
-    #[default]
-    Info,
-    /// Worth a message; nothing need be done.
-    Notice,
-    /// Somebody should look.
-    Warning,
-    /// Somebody should look now.
-    Urgent,
-}
-
-/// The numbers of an event; those that do not belong to it are absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct EventFacts {
-    /// The margin line crossed; absent with `margin` when it is below all of them again.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub line: Option<MarginLine>,
-    /// The price behind it, cents per bitcoin.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub price_cents: Option<u64>,
-    /// Loan to value at that price, basis points.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ltv_bp: Option<u32>,
-    /// What was owed at that moment, cents.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub owed_cents: Option<u64>,
-    /// The day's level, dollars per bitcoin.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub level_usd: Option<u32>,
-    /// Days left until due.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub days_left: Option<u32>,
-    /// When the loan is due, unix.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub due: Option<u32>,
-    /// Principal in sats.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal_sats: Option<u64>,
-    /// Principal in cents.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub principal_cents: Option<u64>,
-    /// Collateral in sats.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub collateral_sats: Option<u64>,
-    /// Which exit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exit: Option<Exit>,
-    /// The transaction.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub txid: Option<Txid>,
-    /// The height of its block.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub height: Option<u32>,
-    /// What it pays the lender, sats.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_lender_sats: Option<u64>,
-    /// What it pays the borrower, sats.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub to_borrower_sats: Option<u64>,
-    /// What a trouble is about: the same word as long as it stands.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub about: Option<String>,
-}
-
-/// One of `GET /v1/events`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct EventView {
-    /// Counts up from 1, over restarts too. The newest ten thousand are kept.
-    pub number: u64,
-    /// Node time, unix.
-    pub at: u32,
-    /// The loan; absent where it is about the node's oracles.
-    pub loan_id: Option<LoanId>,
-    /// The event's name.
-    pub event: String,
-    /// How much it matters.
-    #[serde(default)]
-    pub severity: Severity,
-    /// A sentence.
-    pub text: String,
-    /// The same in numbers.
-    #[serde(flatten)]
-    pub facts: EventFacts,
-}
-
-impl EventView {
-    /// One that somebody should look at, about a loan or about the node.
-    pub fn warning(at: u32, loan_id: Option<LoanId>, event: &str, text: String) -> EventView {
-        EventView { at, loan_id, event: event.to_owned(), severity: Severity::Warning, text, ..EventView::default() }
-    }
 }
 
 /// An error of the API.
