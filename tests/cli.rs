@@ -155,7 +155,7 @@ fn loan() -> Value {
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
         "repayment": null,
-        "repayment_note": null, "taken_back": null, "pending_exit": null, "ended": null, "statement": null, "transactions": [TXID],
+        "repayment_note": null, "taken_back": null, "pending_exit": null, "turn": null, "ended": null, "statement": null, "transactions": [TXID],
         "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
     })
 }
@@ -181,7 +181,7 @@ fn quote() -> Value {
 #[test]
 fn every_command_has_help_with_an_example() {
     let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|peer remove|oracle add|\
-        oracle list|oracle remove|oracle proof|policy show|policy set|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
+        oracle list|oracle remove|oracle proof|policy show|policy set|requests|approve|decline|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
         loan receipt|events|backup|restore|demo|completions|man";
     for command in commands.split('|') {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
@@ -928,13 +928,41 @@ fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
     });
     let mut after = before.clone();
     after["principal_max"] = json!(5_000_000);
-    let stand = Stand::new(vec![("GET /v1/policy", before.clone()), ("PUT /v1/policy", after.clone())]);
+    let implies = json!({
+        "currency": "USD", "terms_version": 2, "apr_min_bp": 600, "apr_max_bp": 950, "minimum_interest_days_min": 1,
+        "minimum_interest_days_max": 14, "warning_ltv_bp": 6_000, "call_ltv_bp": 6_600, "urgent_ltv_bp": 7_200,
+        "liquidation_ltv_bp": 7_800, "cushion_bp": 500, "stake_sats": 1_000, "dust_sats": 1_000,
+        "fee_rate_sat_per_vb": 25, "exit_fee_sats": 4_250, "collateral_min_sats": 425_000, "confirmations": 3,
+        "confirmations_above_one_bitcoin": 6, "principal_within_bp": 50, "quote_seconds": 3_600,
+        "approval_seconds": 1_800, "coin_seconds": 1_800, "price_drift_bp": 50, "fallback_days": 30, "refund_days": 365,
+    });
+    let stand = Stand::new(vec![
+        ("GET /v1/policy", before.clone()),
+        ("PUT /v1/policy", after.clone()),
+        ("GET /v1/policy/terms", implies.clone()),
+    ]);
+    let text = stand.good(&["policy", "show"]);
+    for part in [
+        "minimum interest   1 to 14 days, by the term",
+        "60 %, 66 %, 72 %: warning, call, urgent",
+        "liquidation        at 78 % loan to value",
+        "cushion            5 % of the debt",
+        "least collateral   425,000 sat",
+        "least payout       1,000 sat",
+        "you decide within  30 minutes",
+    ] {
+        assert!(text.contains(part), "{part} in {text}");
+    }
+    assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let mut shown = before.clone();
+    shown["implies"] = implies;
+    assert_eq!(stand.json(&["policy", "show"]), shown);
+    stand.asked();
     let text = stand.good(&["policy", "set", "--principal-max", "50000"]);
     assert!(text.contains("The policy is changed.") && text.contains("$100.00 to $50,000.00"), "{text}");
     assert_eq!(stand.asked()[1], ("PUT /v1/policy".to_owned(), after));
-    assert_eq!(stand.json(&["policy", "show"]), before);
     let file = Path::new(&stand.data).join("policy.json");
-    std::fs::write(&file, before.to_string()).unwrap();
+    std::fs::write(&file, shown.to_string()).unwrap();
     stand.asked();
     stand.good(&["policy", "set", "--file", file.to_str().unwrap()]);
     assert_eq!(stand.asked()[1].1, before);
@@ -1001,12 +1029,16 @@ fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
         "clock": 1_584_007_200, "height": 101, "tip": TXID, "median_time": 1_584_003_600, "mempool": 0, "idle": true, "turns": 5,
         "loans": { "negotiating": 0, "active": 1, "ended": 2 }, "peers_connected": 1,
         "troubles": ["oracle: the oracle is silent"],
+        "waiting": [{
+            "loan_id": LOAN, "who": "lender", "ours": false, "text": "the lender prepares its coin",
+            "since": 1_584_007_200, "until": 1_584_009_000,
+        }],
         "attention": [
             { "about": format!("margin {LOAN}"), "severity": "urgent", "loan_id": LOAN, "text": "margin line urgent is crossed" },
             { "about": "oracle", "severity": "warning", "loan_id": null, "text": "oracle: the oracle is silent" },
         ],
     });
-    let quiet = json!({ "troubles": [], "attention": [] });
+    let quiet = json!({ "troubles": [], "attention": [], "waiting": [] });
     let calm: Value =
         status.as_object().unwrap().clone().into_iter().chain(quiet.as_object().unwrap().clone()).collect();
     let stand = Stand::new(vec![("GET /v1/status", status.clone())]);
@@ -1014,8 +1046,15 @@ fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
     assert_eq!((output.status.code(), err(&output).as_str()), (Some(3), ""));
     let text = out(&output);
     assert!(text.starts_with("2 things to look at:\n  - NOW: loan d01e2a31…f2d0: margin line urgent"), "{text}");
-    for part in [&format!("{KEY}@127.0.0.1:9810"), "block 101", "1 active", "the oracle is silent", "2020-03-12 10:00"]
-    {
+    for part in [
+        &format!("{KEY}@127.0.0.1:9810"),
+        "block 101",
+        "1 active",
+        "the oracle is silent",
+        "2020-03-12 10:00",
+        "Waiting:",
+        "the other side's: the lender prepares its coin",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
     let output = run(&["status", "--json", "--data", &stand.data]);

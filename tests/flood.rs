@@ -8,7 +8,7 @@ mod world;
 use bitcoin::secp256k1::rand;
 use bitcoin::{Amount, ScriptBuf};
 use hypothec::demo::wait::until;
-use hypothec::loan::policy::{Approval, Policy};
+use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{Cents, Days};
 use hypothec::loan::version::TERMS_VERSIONS;
 use hypothec::peer::Frame;
@@ -173,6 +173,7 @@ async fn a_level_crossed_while_strangers_ask_for_quotes_without_end_is_settled_a
 #[tokio::test(flavor = "multi_thread")]
 async fn a_quote_taken_that_the_lender_can_refuse_by_itself_makes_it_download_nothing() {
     let (world, asked, _) = counted().await;
+    world.give_lender_coins(2).await;
     let mut stranger = Stranger::new(&world, "stranger").await;
     let coins = stranger.coins(&world, 2).await;
     let policy = Policy { oracles: vec![world.oracle.as_ref().unwrap().key], ..Policy::default() };
@@ -181,7 +182,6 @@ async fn a_quote_taken_that_the_lender_can_refuse_by_itself_makes_it_download_no
         ("exposure", Policy { exposure_max: Cents(200_000), principal_max: Cents(200_000), ..policy.clone() }),
         ("policy", Policy { days_max: Days(1), ..policy.clone() }),
         ("policy", Policy { oracles: Vec::new(), ..policy.clone() }),
-        ("policy", Policy { approval: Approval::Manual, ..policy.clone() }),
     ];
     for (code, stricter) in stricter {
         world.lender.handle.set_policy(policy.clone()).await.unwrap();
@@ -231,4 +231,43 @@ async fn who_asks_too_often_is_told_to_come_back_and_others_are_answered() {
     let mut modest = Stranger::new(&world, "modest").await;
     modest.ask(300_000, 2).await.unwrap();
     world.quote(300_000, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_says_what_nobody_can_read_without_end_is_answered_as_often_as_anybody_and_others_are_heard() {
+    log();
+    let world = World::new().await;
+    let mut garbler = Stranger::new(&world, "garbler").await;
+    let mut said = 0;
+    while said < 1_000 {
+        // A full outbox is waited for: every shred is to arrive.
+        match garbler.net.send(garbler.peer, Frame { kind: 33007, bytes: vec![0xff; 40] }) {
+            Ok(()) => said += 1,
+            Err(_) => tokio::task::yield_now().await,
+        }
+    }
+    // One that is answered all the same marks the end: the turns of quotes are others.
+    let (kind, bytes) = request(&garbler).write();
+    until("room for one more", Duration::from_secs(20), || async {
+        let frame = Frame { kind, bytes: bytes.clone() };
+        garbler.net.send(garbler.peer, frame).map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap();
+    let mut answers = 0;
+    garbler
+        .message("a quote", |message| match message {
+            Message::Refused(refused) if refused.code == "unreadable" => {
+                answers += 1;
+                None
+            }
+            Message::Quote(_) => Some(()),
+            other => panic!("{other:?}"),
+        })
+        .await;
+    println!("bound unreadable-answers {answers} of {said}");
+    assert!((64..=90).contains(&answers), "{answers}");
+    let mut plain = Stranger::new(&world, "plain").await;
+    plain.net.send(plain.peer, Frame { kind: 33007, bytes: vec![0xff; 40] }).unwrap();
+    assert_eq!(plain.refusal([0; 32]).await.code, "unreadable");
 }

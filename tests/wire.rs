@@ -57,6 +57,8 @@ async fn quotes_taken_together_do_not_lend_more_than_the_policy_allows() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_coin_backs_one_negotiation_at_a_time_and_not_for_ever_in_vain() {
     let world = World::new().await;
+    // Nothing is quoted that no free coin pays, and what is made for a negotiation waits for a block.
+    world.give_lender_coins(6).await;
     let mut stranger = Stranger::new(&world, "stranger").await;
     let coin = stranger.coins(&world, 1).await[0];
     let mut last: Option<[u8; 32]> = None;
@@ -87,6 +89,7 @@ async fn a_coin_backs_one_negotiation_at_a_time_and_not_for_ever_in_vain() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_that_cannot_be_read_is_refused_by_name_and_ends_what_it_is_about() {
     let world = World::new().await;
+    world.give_lender_coins(1).await;
     let mut stranger = Stranger::new(&world, "stranger").await;
     // A request with a record that nobody knows: who asks it is told at once.
     let request = rand::random::<[u8; 32]>();

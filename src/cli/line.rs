@@ -4,7 +4,8 @@ use super::client::{Client, Refused};
 use super::confirm::NotDone;
 use super::out::{tell, Out};
 use super::{
-    backup, borrow, demo, events, init, loan, manual, node, oracle, peer, policy, quote, restore, status, wallet,
+    backup, borrow, demo, events, init, loan, manual, node, oracle, peer, policy, quote, requests, restore, status,
+    wallet,
 };
 use crate::api::views::{ErrorCode, ErrorView};
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -108,6 +109,9 @@ enum Command {
     Oracle(oracle::Oracle),
     #[command(subcommand)]
     Policy(policy::Policy),
+    Requests(requests::Requests),
+    Approve(requests::Approve),
+    Decline(requests::Decline),
     Quote(quote::Quote),
     Borrow(borrow::Borrow),
     #[command(subcommand)]
@@ -173,6 +177,9 @@ async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
         Command::Peer(peer) => peer.run(place).await,
         Command::Oracle(oracle) => oracle.run(place).await,
         Command::Policy(policy) => policy.run(place).await,
+        Command::Requests(requests) => requests.run(place).await,
+        Command::Approve(approve) => approve.run(place).await,
+        Command::Decline(decline) => decline.run(place).await,
         Command::Quote(quote) => quote.run(place).await,
         Command::Borrow(borrow) => borrow.run(place).await,
         Command::Loan(loan) => loan.run(place).await,

@@ -22,11 +22,13 @@ mod out;
 mod peer;
 mod policy;
 mod quote;
+mod requests;
 mod restore;
 mod show;
 mod statement;
 mod status;
 mod table;
+mod turn;
 mod wallet;
 mod which;
 

@@ -2,15 +2,16 @@
 
 use super::amount::{days, dollars, line, percent};
 use super::line::Place;
-use super::out::{usd, Grid};
+use super::out::{count, sats, usd, Grid};
 use super::which::{named, Named};
-use crate::api::views::PolicyView;
+use crate::api::views::{PolicyTerms, PolicyView};
 use crate::loan::policy::Approval;
 use crate::loan::rate::{AprCurve, Point};
 use crate::loan::units::{BasisPoints, Cents, Days};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 use std::path::PathBuf;
 
 /// The largest policy file read, in bytes.
@@ -95,6 +96,17 @@ pub(super) struct Changes {
     apr_amount: Option<Line>,
 }
 
+/// What `policy show` says: the policy as it is set, and beside it what that implies.
+#[derive(Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    policy: PolicyView,
+    implies: PolicyTerms,
+}
+
+/// The field of [`Shown`] that is not part of the policy.
+const IMPLIES: &str = "implies";
+
 /// A line of the rate.
 #[derive(Clone, Debug, PartialEq)]
 struct Line(Vec<Point>);
@@ -129,7 +141,14 @@ impl Policy {
         let client = place.client()?;
         let before: PolicyView = client.get("/v1/policy").await?;
         match self {
-            Policy::Show => place.out().say(&before, |policy| text(policy, &place.again())),
+            Policy::Show => {
+                let implies: PolicyTerms = client.get("/v1/policy/terms").await?;
+                let shown = Shown { policy: before, implies };
+                place.out().say(&shown, |shown| {
+                    let policy = text(&shown.policy, &place.again());
+                    format!("{policy}\nWhat every loan by it has besides:\n{}", implied(&shown.implies))
+                })
+            }
             Policy::Set(set) => {
                 let mut added = Vec::new();
                 for named in &set.changes.add_oracle {
@@ -155,7 +174,12 @@ impl Set {
             bail!("policy file {}: it has {size} bytes; at most {LARGEST} are read", path.display());
         }
         let text = std::fs::read_to_string(&path).with_context(reading)?;
-        serde_json::from_str(&text).with_context(reading)
+        let mut written: serde_json::Value = serde_json::from_str(&text).with_context(reading)?;
+        // `policy show --json` says it for the reader; nobody sets it.
+        if let Some(fields) = written.as_object_mut() {
+            fields.remove(IMPLIES);
+        }
+        serde_json::from_value(written).with_context(reading)
     }
 }
 
@@ -230,6 +254,48 @@ fn text(policy: &PolicyView, again: &str) -> String {
         some => some.iter().map(|oracle| format!("Trusted oracle: {oracle}\n")).collect(),
     };
     format!("{}\n{oracles}", grid.text())
+}
+
+/// What the policy implies, a line each.
+fn implied(terms: &PolicyTerms) -> String {
+    let mut grid = Grid::plain();
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    let percent = |bp: u32| BasisPoints(bp).to_string();
+    let minutes = |seconds: u32| count(u64::from(seconds / 60), "minute");
+    let days = |days: u32| count(days.into(), "day");
+    row("debt", format!("counted in {}, simple interest by begun days", terms.currency));
+    row("rate a year", format!("{} to {}", percent(terms.apr_min_bp), percent(terms.apr_max_bp)));
+    let (least, most) = (terms.minimum_interest_days_min, terms.minimum_interest_days_max);
+    row(
+        "minimum interest",
+        match least == most {
+            true => days(most),
+            false => format!("{least} to {}, by the term", days(most)),
+        },
+    );
+    let lines = [terms.warning_ltv_bp, terms.call_ltv_bp, terms.urgent_ltv_bp].map(percent);
+    row("margin lines", format!("{}: warning, call, urgent", lines.join(", ")));
+    row("liquidation", format!("at {} loan to value", percent(terms.liquidation_ltv_bp)));
+    row("cushion", format!("{} of the debt, on a liquidation", percent(terms.cushion_bp)));
+    row("least collateral", format!("{}, at today's fees", sats(terms.collateral_min_sats)));
+    row("least payout", format!("{}; less goes to the other side", sats(terms.dust_sats)));
+    row("stake", format!("{} of this node's, in each loan", sats(terms.stake_sats)));
+    let fee = format!("{} each, at {} sat/vB", sats(terms.exit_fee_sats), terms.fee_rate_sat_per_vb);
+    row("exits", format!("{fee}, paid ahead by both"));
+    let (few, many) = (terms.confirmations, terms.confirmations_above_one_bitcoin);
+    row("confirmations", format!("{few}; {many} above one bitcoin of collateral"));
+    row("principal", format!("within {} of what is asked", percent(terms.principal_within_bp)));
+    row("a quote stands", minutes(terms.quote_seconds));
+    if let Some(seconds) = terms.approval_seconds {
+        row("you decide within", minutes(seconds));
+    }
+    row("coin waited for", minutes(terms.coin_seconds));
+    row("price may move", format!("{} until both have signed", percent(terms.price_drift_bp)));
+    row(
+        "silent oracles",
+        format!("fallback {} after due, refund {}", days(terms.fallback_days), days(terms.refund_days)),
+    );
+    grid.text()
 }
 
 fn percent_text(bp: u64) -> String {

@@ -2,14 +2,14 @@
 
 use super::amount::short;
 use super::out::{both, count, date, item, moment, sats, usd, Grid, Tone};
-use super::statement;
+use super::{statement, turn};
 use crate::api::views::{Exit, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage};
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
 pub fn stage(loan: &LoanView) -> String {
     match (loan.stage, loan.role) {
-        (Stage::Agreed, Role::Borrower) => "terms agreed; the lender prepares its coin".into(),
+        (Stage::Agreed, Role::Borrower) => "terms agreed; the lender has the next step".into(),
         (Stage::Agreed | Stage::Preparing, _) => "terms agreed; the lender's coin has to confirm".into(),
         (Stage::Ready, _) => "the lender is ready and waits for the contract's offer".into(),
         (Stage::Offered, _) => "the contract is offered; the lender signs".into(),
@@ -124,6 +124,10 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         }
     }
     let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    if let Some(turn) = &loan.turn {
+        row("turn", turn::what(turn));
+        row("", turn::when(turn));
+    }
     if let Some(funding) = loan.funding {
         row("funding", format!("{funding}, {}", confirmed(loan)));
     }

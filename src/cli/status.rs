@@ -3,6 +3,7 @@
 use super::amount::short;
 use super::line::{Ends, Place};
 use super::out::{count, item, moment, Grid};
+use super::turn;
 use crate::api::views;
 use clap::Args;
 use std::net::SocketAddr;
@@ -58,11 +59,18 @@ fn text(status: &views::Status, again: &str) -> String {
             (format!("{number} to look at:\n{lines}\n"), "")
         }
     };
+    let waiting: String = status.waiting.iter().map(|one| item(&waits(one))).collect();
+    let waiting = if waiting.is_empty() { waiting } else { format!("\nWaiting:\n{waiting}") };
     let next = match (loans.active, loans.negotiating) {
         (0, 0) => format!("{again} quote --help\nOr, to lend:\n  {again} policy show"),
         _ => format!("{again} loan list"),
     };
-    format!("{first}{}{last}\nNext: {next}", grid.text())
+    format!("{first}{}{waiting}{last}\nNext: {next}", grid.text())
+}
+
+fn waits(one: &views::WaitingView) -> String {
+    let loan = short(&one.loan_id.to_string());
+    format!("loan {loan}: {}, {}", turn::what(&one.turn), turn::when(&one.turn))
 }
 
 fn sentence(one: &views::AttentionView) -> String {

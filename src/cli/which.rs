@@ -3,7 +3,7 @@
 
 use super::line::Place;
 use super::out::count;
-use crate::api::views::{LoanId, LoanView, OracleView, PeerView, QuoteView};
+use crate::api::views::{LoanId, LoanView, OracleView, PeerView, QuoteView, RequestView};
 use anyhow::bail;
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
@@ -67,6 +67,18 @@ impl Named {
         self.one_of("loan", loans.iter().map(|loan| loan.loan_id), &format!("{} loan list", place.again()))
     }
 
+    /// The request that is meant, of those that wait.
+    ///
+    /// # Errors
+    /// When none is, or several could be.
+    pub(super) async fn request(&self, place: &Place) -> anyhow::Result<LoanId> {
+        if let Ok(id) = self.begin.parse() {
+            return Ok(id);
+        }
+        let requests: Vec<RequestView> = place.client()?.get("/v1/requests").await?;
+        self.one_of("request", requests.iter().map(|one| one.loan_id), &format!("{} requests", place.again()))
+    }
+
     /// The quote that is meant: an open one, or one that was taken.
     ///
     /// # Errors
@@ -123,6 +135,14 @@ impl Which {
     /// When none is, or several could be.
     pub(super) async fn find(&self, place: &Place) -> anyhow::Result<LoanId> {
         self.loan.loan(place).await
+    }
+
+    /// The one request that is meant.
+    ///
+    /// # Errors
+    /// When none is, or several could be.
+    pub(super) async fn find_request(&self, place: &Place) -> anyhow::Result<LoanId> {
+        self.loan.request(place).await
     }
 }
 

@@ -215,16 +215,21 @@ impl Policy {
         if let Some(oracle) = request.oracles.iter().find(|oracle| !self.oracles.contains(oracle)) {
             return Err(Refusal::OracleNotAllowed { oracle: *oracle, trusted: self.trusted() });
         }
-        Ok(QuotedTerms {
-            apr: self.apr.apr(initial_ltv, request.days, request.principal),
-            minimum_interest_days: minimum_days(request.days),
+        Ok(self.offer(initial_ltv, request.days, request.principal, request.collateral))
+    }
+
+    /// The lender's parts of the terms of a loan, whether or not the limits allow it.
+    pub fn offer(&self, initial_ltv: BasisPoints, days: Days, principal: Cents, collateral: Amount) -> QuotedTerms {
+        QuotedTerms {
+            apr: self.apr.apr(initial_ltv, days, principal),
+            minimum_interest_days: minimum_days(days),
             initial_ltv,
             liquidation_ltv: LIQUIDATION,
             cushion: CUSHION,
             stake: STAKE,
-            confirmations: default_confirmations(request.collateral),
+            confirmations: default_confirmations(collateral),
             approval: self.approval,
-        })
+        }
     }
 
     /// The oracles a loan to a borrower who trusts `known` rests on, as terms name them: by ascending key, one of each

@@ -8,7 +8,6 @@ use super::events::severity_of_margin;
 use super::tools::lock;
 use super::view::{AttentionView, EventFacts, EventView, Severity};
 use crate::loan::ltv::MarginLine;
-use crate::loan::policy::Approval;
 use crate::loan::terms::LoanId;
 use crate::loan::units::{BasisPoints, Cents, Time};
 use crate::protocol::{Exit, Loan, Stage};
@@ -60,7 +59,9 @@ pub struct Facts {
     pub troubles: Vec<String>,
     /// Oracles of the policy that this node does not know.
     pub unknown: Vec<XOnlyPublicKey>,
-    /// Does it lend by itself, without a single free coin?
+    /// Borrowers that wait for a person's word, a sentence each.
+    pub requests: Vec<(LoanId, String)>,
+    /// Does it lend, and its free coins do not cover the smallest loan of its policy?
     pub lends_without_coins: bool,
 }
 
@@ -69,9 +70,17 @@ pub fn attention(facts: &Facts) -> Vec<AttentionView> {
     let mut list: Vec<AttentionView> = facts.loans.iter().flat_map(of_loan).collect();
     let about_node = |about: &str, text: String| view(about, Severity::Warning, None, text);
     if facts.lends_without_coins {
-        let text = "this node lends and has no free coin: nothing can be quoted; send bitcoin to `wallet address`, or take the oracles out of the policy";
+        let text =
+            "this node lends, and its free coins do not cover the smallest loan of its policy: who asks is refused; \
+            send bitcoin to `wallet address`, or take the oracles out of the policy";
         list.push(about_node("coins", text.to_owned()));
     }
+    list.extend(
+        facts
+            .requests
+            .iter()
+            .map(|(id, text)| view(&format!("request {id}"), Severity::Warning, Some(*id), text.clone())),
+    );
     list.extend(facts.unknown.iter().map(|oracle| {
         let text = format!(
             "the policy names oracle {oracle}, which this node does not know: `oracle add URL --pubkey {oracle}`"
@@ -160,13 +169,12 @@ impl Core {
         let backed_up = self.backed_up();
         let open = self.loans.values().filter(|loan| is_open(loan));
         let loans = open.map(|loan| self.facts_of(loan, missing(&loan.terms.oracles), &backed_up)).collect();
-        let lends = !self.policy.oracles.is_empty() && self.policy.approval == Approval::Automatic;
-        let free = lock(&self.tools.wallet).balance().confirmed;
         Facts {
             loans,
             troubles: self.what_stands(),
             unknown: missing(&self.policy.oracles),
-            lends_without_coins: lends && free == bitcoin::Amount::ZERO,
+            requests: self.requests.all().into_iter().map(|one| (one.id(), one.sentence())).collect(),
+            lends_without_coins: self.lends_without_coins(),
         }
     }
 
@@ -210,8 +218,9 @@ impl Core {
             return;
         }
         self.standing.looked = Some(now);
-        let told_by_loans = ["margin ", "due ", "liquidation "];
+        let told_by_loans = ["margin ", "due ", "liquidation ", "request "];
         let mut list = self.attention();
+        // A request is told of when it comes.
         list.retain(|one| one.loan_id.is_none() || !told_by_loans.iter().any(|what| one.about.starts_with(what)));
         let abouts: Vec<&str> = list.iter().map(|one| one.about.as_str()).collect();
         let news = match tokio::task::block_in_place(|| self.standing.look(now, &abouts)) {
@@ -289,7 +298,7 @@ mod tests {
         let loan = LoanFacts { margin: Some(MarginLine::Liquidation), is_backed_up: false, ..quiet() };
         let troubles = vec!["chain: bitcoind cannot be reached".to_owned()];
         let unknown = vec![crate::loan::fixtures::xonly(3)];
-        let facts = Facts { loans: vec![loan], troubles, unknown, lends_without_coins: true };
+        let facts = Facts { loans: vec![loan], troubles, unknown, lends_without_coins: true, ..Facts::default() };
         let list = attention(&facts);
         assert_eq!((list.len(), list[0].severity), (5, Severity::Urgent));
         assert_eq!(list.last().unwrap().about, "chain");

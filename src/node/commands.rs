@@ -13,7 +13,7 @@ use super::view::{
     AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, SendRequest, Sent,
     Status,
 };
-use super::{attention, backup, statement};
+use super::{attention, backup, implied, statement};
 use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
@@ -70,6 +70,13 @@ impl Core {
             }
             Command::GiveProof { request, reply } => answer(reply, self.on_given_proof(&request.proof)),
             Command::Policy { reply } => answer(reply, Ok(self.policy.clone())),
+            Command::PolicyTerms { reply } => {
+                let (tools, policy) = (self.tools.clone(), self.policy.clone());
+                self.ask(async move {
+                    let estimate = tools.fee_estimate().await.ok();
+                    answer(reply, Ok(implied::of(&policy, estimate)));
+                });
+            }
             Command::SetPolicy { policy, reply } => answer(reply, self.set_policy(*policy)),
             Command::Quote { request, reply } => {
                 let (key, work) = (self.ask_key(), quote::ask(self.tools.clone(), request, reply));
@@ -87,6 +94,12 @@ impl Core {
             }
             Command::Loan { loan_id, reply } => self.show_loan(loan_id, reply),
             Command::Borrow { quote, reply } => self.borrow(quote, reply),
+            Command::Requests { reply } => answer(reply, Ok(self.request_views())),
+            Command::Approve { loan_id, reply } => self.approve(loan_id, reply),
+            Command::Decline { loan_id, reason, reply } => {
+                let declined = self.decline(loan_id, reason.as_deref())?;
+                answer(reply, declined);
+            }
             Command::Cancel { loan_id, reply } => self.cancel(loan_id, reply)?,
             Command::Repay { loan_id, from, reply } => self.grant(loan_id, Wish::Repay(from), reply),
             Command::Withdraw { loan_id, reply } => self.grant(loan_id, Wish::Withdraw, reply),
@@ -169,6 +182,7 @@ impl Core {
             peers_connected: u32::try_from(connected).unwrap_or(u32::MAX),
             troubles: self.what_stands(),
             attention: self.attention(),
+            waiting: self.waiting(),
         }
     }
 

@@ -4,6 +4,7 @@ use super::chain_gate::ChainGate;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
 use super::handle::{Command, Reply};
+use super::inventory::Inventory;
 use super::jobs::{self, Done, Got, Key, Outcome};
 use super::limits::Limits;
 use super::notify::Notifier;
@@ -11,6 +12,7 @@ use super::present;
 use super::quotes::QuoteBook;
 use super::recovery::Recovery;
 use super::renewal::Renewal;
+use super::requests::Requests;
 use super::restored::Restored;
 use super::shown::ShownCoins;
 use super::tools::{error, lock, Tools, Trouble};
@@ -68,6 +70,10 @@ pub struct Core {
     pub tip: Option<BlockHash>,
     pub policy: Policy,
     pub quotes: QuoteBook,
+    /// Quotes that were taken and wait for a person.
+    pub requests: Requests,
+    /// Whose quotes stand in whose way.
+    pub inventory: Inventory,
     pub limits: Limits,
     pub got: HashMap<LoanId, Got>,
     pub fallbacks: HashMap<LoanId, Signature>,
@@ -226,10 +232,11 @@ impl Core {
                 let negotiated = self.loans.get(&id).is_some_and(|loan| loan.is_negotiating());
                 self.tell(id, Input::Spent { outpoint, transaction: transaction.clone(), block })?;
                 if negotiated {
-                    self.tell_ended(id);
+                    self.tell_ended(id, ErrorCode::Coins);
                 }
             }
         }
+        self.spent_under_requests(transaction)?;
         self.shown.on_transaction(transaction).context("keep which coins were shown")
     }
 
@@ -239,10 +246,15 @@ impl Core {
 
     fn tick_all(&mut self) -> anyhow::Result<()> {
         for id in self.loan_ids() {
+            let negotiated = self.loans.get(&id).is_some_and(|loan| loan.is_negotiating());
             self.tell(id, Input::Tick)?;
+            if negotiated {
+                self.tell_ended(id, ErrorCode::Expired);
+            }
         }
         let now = self.moment.now;
         self.quotes.tick(now);
+        self.expire_requests()?;
         self.got.retain(|_, got| got.terms.expires >= now);
         self.shown.tick(now);
         Ok(())
@@ -330,7 +342,8 @@ impl Core {
             }
         }
         let pending_exit = self.pending_exit(loan);
-        Ok(LoanView { warnings, pending_exit, ..present::loan(loan, self.moment, price.ok()) })
+        let turn = self.turn(loan);
+        Ok(LoanView { warnings, pending_exit, turn, ..present::loan(loan, self.moment, price.ok()) })
     }
 
     /// The price now, as the loan's oracles last said it.
@@ -383,4 +396,4 @@ pub fn refused(about: [u8; 32], code: ErrorCode, message: &str) -> Message {
 }
 
 /// Every job kind in one place, so that `jobs` stays a list of names.
-pub use jobs::{bump, checks, coin, negotiate, quote, repay, watch};
+pub use jobs::{bump, checks, coin, negotiate, quote, repay, taking, watch};

@@ -2,7 +2,8 @@
 
 use super::view::{
     AddressView, Balance, ConnectRequest, Consolidated, EffectView, ErrorView, EventView, LoanView, OracleRequest,
-    OracleView, PeerView, ProofRequest, ProofView, QuoteRequest, QuoteView, SendRequest, Sent, Status,
+    OracleView, PeerView, PolicyTerms, ProofRequest, ProofView, QuoteRequest, QuoteView, RequestView, SendRequest,
+    Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
@@ -104,6 +105,11 @@ pub enum Command {
         /// The answer's place.
         reply: Reply<Policy>,
     },
+    /// What the policy implies.
+    PolicyTerms {
+        /// The answer's place.
+        reply: Reply<PolicyTerms>,
+    },
     /// Replace the lender's policy.
     SetPolicy {
         /// By this.
@@ -141,6 +147,27 @@ pub enum Command {
         quote: LoanId,
         /// The answer's place.
         reply: Reply<LoanView>,
+    },
+    /// What waits for a person's word.
+    Requests {
+        /// The answer's place.
+        reply: Reply<Vec<RequestView>>,
+    },
+    /// Lend what a request asks for.
+    Approve {
+        /// Which.
+        loan_id: LoanId,
+        /// The answer's place.
+        reply: Reply<LoanView>,
+    },
+    /// Do not lend it.
+    Decline {
+        /// Which.
+        loan_id: LoanId,
+        /// What the borrower is told.
+        reason: Option<String>,
+        /// The answer's place.
+        reply: Reply<RequestView>,
     },
     /// Give up a loan that is not funded yet.
     Cancel {
@@ -286,6 +313,11 @@ impl Handle {
         self.ask(|reply| Command::Policy { reply }).await
     }
 
+    /// `GET /v1/policy/terms`.
+    pub async fn policy_terms(&self) -> Result<PolicyTerms, ErrorView> {
+        self.ask(|reply| Command::PolicyTerms { reply }).await
+    }
+
     /// `PUT /v1/policy`.
     pub async fn set_policy(&self, policy: Policy) -> Result<Policy, ErrorView> {
         self.ask(|reply| Command::SetPolicy { policy: Box::new(policy), reply }).await
@@ -314,6 +346,21 @@ impl Handle {
     /// `POST /v1/loans`.
     pub async fn borrow(&self, quote: LoanId) -> Result<LoanView, ErrorView> {
         self.ask(|reply| Command::Borrow { quote, reply }).await
+    }
+
+    /// `GET /v1/requests`.
+    pub async fn requests(&self) -> Result<Vec<RequestView>, ErrorView> {
+        self.ask(|reply| Command::Requests { reply }).await
+    }
+
+    /// `POST /v1/requests/{id}/approve`.
+    pub async fn approve(&self, loan_id: LoanId) -> Result<LoanView, ErrorView> {
+        self.ask(|reply| Command::Approve { loan_id, reply }).await
+    }
+
+    /// `POST /v1/requests/{id}/decline`.
+    pub async fn decline(&self, loan_id: LoanId, reason: Option<String>) -> Result<RequestView, ErrorView> {
+        self.ask(|reply| Command::Decline { loan_id, reason, reply }).await
     }
 
     /// `POST /v1/loans/{id}/cancel`.

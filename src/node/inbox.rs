@@ -1,13 +1,14 @@
 //! What a peer's message leads to: nothing, or a job on a snapshot of the loan it is about.
 
-use super::core::{negotiate, quote, refused, repay, Core};
+use super::core::{negotiate, quote, refused, repay, taking, Core};
 use super::jobs::{Key, Outcome};
 use super::limits::Task;
 use super::tools::{lock, Trouble};
 use crate::contract::Role;
+use crate::loan::policy::Approval;
 use crate::loan::terms::LoanId;
 use crate::protocol::messages::{Borrow, Fallback, QuoteRequest, Refused};
-use crate::protocol::{ErrorCode, Input, Loan, Message, Stage};
+use crate::protocol::{ErrorCode, Input, LenderStep, Loan, Message, Stage};
 use crate::settlement::proposal;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
@@ -20,7 +21,7 @@ const BUSY: &str = "this node is asked for more than it does at once; ask again 
 /// How long a lender's proposal is still what the borrower asked for.
 const WISH: std::time::Duration = std::time::Duration::from_secs(60);
 /// A short message can ask for a long one again; not more often than this.
-const SAY_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
+pub(super) const SAY_AGAIN: std::time::Duration = std::time::Duration::from_millis(500);
 
 impl Core {
     /// Takes one message. Everything in it is a claim until a job has checked it.
@@ -90,6 +91,13 @@ impl Core {
             }
             Message::LoansOfMine(message) => self.on_loans_of_mine(peer, &message),
             Message::LoanOfYours(message) => return self.on_loan_of_yours(peer, message),
+            Message::Progress(progress) => {
+                let id = LoanId(progress.loan);
+                let waits = self.party(peer, id, Role::Borrower, &Stage::Agreed).is_some();
+                if let Some(step) = LenderStep::of(progress.step).filter(|_| waits) {
+                    self.tell(id, Input::LenderStep { step, until: progress.until })?;
+                }
+            }
             Message::Receipt(receipt) => {
                 let id = LoanId(receipt.loan);
                 if let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Active) {
@@ -137,7 +145,12 @@ impl Core {
         let id = LoanId(borrow.loan);
         // Known already: what it waits for is sent again from its state.
         if self.loans.get(&id).is_some_and(|loan| loan.peer == peer && !cancelled(loan)) {
+            self.say_progress(peer, id);
             self.say_again(peer, id);
+            return Ok(());
+        }
+        if self.requests.get(&id).is_some_and(|request| request.peer() == peer) {
+            self.say_progress(peer, id);
             return Ok(());
         }
         let Some(given) = self.quotes.of(&id, &peer).cloned() else {
@@ -151,8 +164,12 @@ impl Core {
             self.send(peer, &refused(id.0, code, &message));
             return Ok(());
         }
-        let work = quote::agree(self.tools.clone(), given, borrow);
-        if self.spawn_for(peer, id, work) == Turn::TooMany {
+        let tools = self.tools.clone();
+        let turn = match self.policy.approval {
+            Approval::Automatic => self.spawn_for(peer, id, taking::agree(tools, given, borrow)),
+            Approval::Manual => self.spawn_for(peer, id, taking::ask_person(tools, given, borrow)),
+        };
+        if turn == Turn::TooMany {
             self.send(peer, &refused(id.0, ErrorCode::Busy, BUSY));
         }
         Ok(())
@@ -220,7 +237,9 @@ impl Core {
         if refusal.code == ErrorCode::Busy.word() && !self.wishes.contains_key(&id) {
             return Ok(());
         }
-        let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else { return Ok(()) };
+        let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else {
+            return self.on_request_refused(peer, id, &refusal.message);
+        };
         tracing::debug!(loan = %id, "the peer refuses: {}", refusal.message);
         let reason = format!("the {} refused: {}", loan.role.other(), refusal.message);
         // One that holds our half-signed repayment, or was asked to make one.

@@ -19,7 +19,7 @@ use bitcoin::{Amount, OutPoint};
 use std::sync::Arc;
 
 /// Why nothing is lent: for the borrower.
-type No = (ErrorCode, String);
+pub(super) type No = (ErrorCode, String);
 
 /// Loans that may come to nothing in a day before their coin is refused.
 const PROVEN_IN_VAIN: usize = 5;
@@ -63,8 +63,10 @@ impl Core {
         }
         // Much may have happened while its coins were looked at.
         let (coins, peer) = (proven.clone(), *peer);
-        self.supersede(&coins, peer)?;
-        if let Err((code, message)) = self.room(peer, terms).and_then(|()| self.guard(&coins, peer)) {
+        self.supersede(&coins, peer, id)?;
+        let terms = terms.clone();
+        let allowed = self.room(peer, &terms).and_then(|()| self.guard(&coins, peer, id));
+        if let Err((code, message)) = allowed.and_then(|()| self.can_begin(&terms, peer)) {
             return Ok(Err(error(code, message)));
         }
         // Counted first: what comes to nothing by a crash counts too.
@@ -76,12 +78,13 @@ impl Core {
     /// stands, and the coins are neither promised elsewhere nor shown in vain too often.
     /// An earlier negotiation of the same borrower with the same coins ends here.
     pub(super) fn may_lend(&mut self, given: &Given, borrow: &Borrow) -> anyhow::Result<Result<(), No>> {
-        let allowed = self.allows(given, borrow);
+        let (allowed, id) = (self.allows(given, borrow), given.terms.id());
         let coins: Vec<OutPoint> = borrow.coins.iter().map(Coin::outpoint).take(wire::MAX_INPUTS).collect();
         if allowed.is_ok() {
-            self.supersede(&coins, given.peer)?;
+            self.supersede(&coins, given.peer, id)?;
         }
-        Ok(allowed.and_then(|()| self.guard(&coins, given.peer)))
+        let guarded = allowed.and_then(|()| self.guard(&coins, given.peer, id));
+        Ok(guarded.and_then(|()| self.can_begin(&given.terms, given.peer)))
     }
 
     /// A negotiation takes megabytes before it is signed and paid for.
@@ -94,7 +97,7 @@ impl Core {
         }
     }
 
-    fn allows(&self, given: &Given, borrow: &Borrow) -> Result<(), No> {
+    pub(super) fn allows(&self, given: &Given, borrow: &Borrow) -> Result<(), No> {
         let terms = &given.terms;
         if deadline::has_expired(terms, self.moment.now) {
             return Err((ErrorCode::Expired, format!("the quote expired at {}; ask for a new one", terms.expires)));
@@ -109,7 +112,7 @@ impl Core {
             fee_rate: terms.fee_rate,
         };
         self.policy.quote(&request).map_err(|refusal| (code(&refusal), refusal.to_string()))?;
-        if self.policy.threshold != terms.threshold || self.policy.approval == policy::Approval::Manual {
+        if self.policy.threshold != terms.threshold {
             let text = "this lender's policy has changed since the quote; ask for a new one";
             return Err((ErrorCode::Policy, text.into()));
         }
@@ -121,15 +124,20 @@ impl Core {
 
     /// A coin backs one negotiation at a time; a borrower whose coins have come to nothing too often today is refused, for
     /// each costs us a transaction and a record.
-    fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
+    fn guard(&self, coins: &[OutPoint], peer: PublicKey, id: LoanId) -> Result<(), No> {
         let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !loan.is_negotiating());
         if let Some(loan) = promised {
             return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", loan.id)));
         }
+        let asked = self.requests.all().into_iter().filter(|request| request.peer() != peer);
+        if let Some(other) = asked.into_iter().find(|request| coins.iter().any(|coin| request.is_for(coin))) {
+            return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", other.id())));
+        }
         // What is not known any more came to nothing.
         let idle = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Cancelled);
         for coin in coins {
-            let vain = |showing: &&Showing| self.loans.get(&showing.loan).is_none_or(idle);
+            let over = |loan: &LoanId| self.loans.get(loan).is_none_or(idle) && self.requests.get(loan).is_none();
+            let vain = |showing: &&Showing| showing.loan != id && over(&showing.loan);
             let mut latest = self.shown.of(coin).iter().rev().filter(vain);
             if let Some(showing) = latest.nth(PROVEN_IN_VAIN - 1) {
                 let again = showing.at.plus(DAY).unwrap_or(showing.at);
@@ -151,7 +159,8 @@ impl Core {
     }
 
     /// Ends the earlier negotiations of the same borrower with the same coins.
-    fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey) -> anyhow::Result<()> {
+    fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey, id: LoanId) -> anyhow::Result<()> {
+        self.supersede_requests(coins, peer, id)?;
         let earlier: Vec<LoanId> = self.shown_for(coins).filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();
         for id in earlier {
             let reason = "its coins were promised to another loan".to_string();
@@ -163,11 +172,11 @@ impl Core {
         Ok(())
     }
 
-    /// A negotiation that the chain ended: the borrower's node is told why.
-    pub(super) fn tell_ended(&mut self, id: LoanId) {
+    /// A negotiation that the chain or time may have ended: if so the other side's node is told why.
+    pub(super) fn tell_ended(&mut self, id: LoanId, code: ErrorCode) {
         let Some(loan) = self.loans.get(&id).cloned() else { return };
         if let Some(reason) = &loan.cancelled_because {
-            self.send(loan.peer, &refused(id.0, ErrorCode::Coins, reason));
+            self.send(loan.peer, &refused(id.0, code, reason));
         }
     }
 

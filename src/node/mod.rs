@@ -3,6 +3,7 @@
 //! Inputs come from peers, chain, oracles, the API and the clock; the protocol decides; events are on disk before
 //! anything leaves. It never decides about money by itself: that is the protocol's.
 
+mod approval;
 mod attention;
 pub mod backup;
 mod borrowing;
@@ -15,7 +16,9 @@ mod events;
 mod exits;
 mod fee_coin;
 pub mod handle;
+mod implied;
 mod inbox;
+mod inventory;
 mod jobs;
 mod lending;
 pub mod limits;
@@ -32,6 +35,7 @@ mod record;
 mod recovery;
 mod removal;
 mod renewal;
+mod requests;
 pub mod restored;
 mod results;
 mod rotations;
@@ -43,6 +47,7 @@ mod statement;
 mod tests;
 mod tools;
 mod troubles;
+mod turn;
 pub mod unlock;
 mod unreached;
 mod unreadable;

@@ -1,6 +1,7 @@
 //! Loans, quotes and events as a person asks for them.
 
 use super::events::{facts, severity};
+use super::turn;
 use super::view::{
     EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, OracleWords, QuoteView, SaidView, SpreadView,
 };
@@ -202,6 +203,7 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         repayment_note: loan.standing.note.clone(),
         taken_back: taken_back(loan),
         pending_exit: None,
+        turn: None,
         ended: ended(loan),
         statement: None,
         transactions: transactions(loan),
@@ -325,6 +327,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
             terms.principal, terms.collateral, terms.apr, terms.days.0
         ),
         Event::CoinMade { transaction } => format!("the lender's coin is on its way in {}", transaction.compute_txid()),
+        Event::LenderStep { step, until } => format!("{}, until {until} at the latest", turn::lender_step(*step)),
         Event::Ready { coin } => format!("the lender's coin {coin} is confirmed and set aside"),
         Event::Offered { offer } => format!("contract offered, {} bytes", offer.len()),
         Event::Accepted { accept, .. } => format!("contract accepted and every exit signed, {} bytes", accept.len()),

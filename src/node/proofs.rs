@@ -5,7 +5,7 @@
 
 use super::core::Core;
 use super::tools::{error, lock, Tools, Trouble};
-use super::view::{ErrorView, EventView, ProofView};
+use super::view::{ErrorView, EventView};
 use crate::loan::tlv::Bytes;
 use crate::protocol::messages::Equivocation;
 use crate::protocol::{ErrorCode, Message};
@@ -15,6 +15,7 @@ use bitcoin::hex::FromHex;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
 use hypothec_oracle::equivocation::{NoProof, Proof};
+use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -22,6 +23,26 @@ use std::sync::Arc;
 const PROOFS: &str = "equivocation/";
 /// The most oracles something is proved against.
 const ORACLES_MOST: usize = 16;
+
+/// `POST /v1/oracles/proof`: the proof that an oracle contradicted itself. What `prove-equivocation` prints has more fields.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofRequest {
+    /// Hex, as `hypothec-oracle prove-equivocation` writes it.
+    pub proof: String,
+}
+
+/// Answer of `POST /v1/oracles/proof`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProofView {
+    /// Against which oracle.
+    pub oracle: XOnlyPublicKey,
+    /// What the proof that is kept says: a sentence.
+    pub equivocation: String,
+    /// Is the oracle's secret key readable from the given proof?
+    pub reveals_the_key: bool,
+    /// Was nothing proved against it before? The first proof is the one that is kept.
+    pub new: bool,
+}
 
 /// Why a proof is not taken.
 #[derive(Debug, thiserror::Error)]

@@ -9,6 +9,7 @@ use super::jobs::Given;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::Amount;
 use std::collections::{BTreeMap, HashMap};
 
 /// Open quotes of one peer: enough to compare a few.
@@ -63,6 +64,13 @@ impl QuoteBook {
         self.quotes.get(id).map(|entry| &entry.given).filter(|given| given.peer == *peer)
     }
 
+    /// What is held for the quotes of every peer but this one: the largest of each, for it compares and takes one.
+    pub fn held(&self, but: &PublicKey) -> Vec<Amount> {
+        let others = self.peers.iter().filter(|(peer, _)| *peer != but);
+        let largest = |open: &Vec<LoanId>| open.iter().filter_map(|id| self.quotes.get(id)).map(|e| e.given.coin).max();
+        others.filter_map(|(_, open)| largest(open)).collect()
+    }
+
     /// It was taken.
     pub fn remove(&mut self, id: &LoanId) {
         let Some(entry) = self.quotes.remove(id) else { return };
@@ -101,7 +109,8 @@ mod tests {
         let mut terms = fixtures::reference();
         terms.borrower = key(peer);
         terms.lender_nonce[..4].copy_from_slice(&number.to_be_bytes());
-        Given { peer: key(peer), asked: terms.principal, terms, key_index: [0; 32] }
+        let coin = Amount::from_sat(u64::from(number) * 1_000);
+        Given { peer: key(peer), asked: terms.principal, terms, key_index: [0; 32], coin }
     }
 
     fn is_open(book: &QuoteBook, peer: u32, number: u32) -> bool {
@@ -140,6 +149,24 @@ mod tests {
             book.give(given(peer, 0), false, |_| true);
         }
         assert!(!is_open(&book, 1, 0) && is_open(&book, 2, 0), "where all are here the oldest gives way");
+    }
+
+    #[test]
+    fn coins_are_held_for_the_largest_quote_of_each_peer_while_it_stands() {
+        let mut book = QuoteBook::default();
+        for (peer, number) in [(1, 5), (1, 9), (1, 7), (2, 3)] {
+            book.give(given(peer, number), false, |_| true);
+        }
+        let held = |book: &QuoteBook, but: u32| {
+            let mut held: Vec<u64> = book.held(&key(but)).into_iter().map(Amount::to_sat).collect();
+            held.sort_unstable();
+            held
+        };
+        assert_eq!((held(&book, 3), held(&book, 1), held(&book, 2)), (vec![3_000, 9_000], vec![3_000], vec![9_000]));
+        book.remove(&given(1, 9).terms.id());
+        assert_eq!(held(&book, 2), [7_000]);
+        book.tick(Time(given(1, 5).terms.expires.0 + 1));
+        assert_eq!(held(&book, 3), [] as [u64; 0]);
     }
 
     #[test]

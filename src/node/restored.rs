@@ -94,6 +94,7 @@ impl Core {
             Command::Consolidate { reply } => gone(reply.send(Err(why))),
             Command::Quote { reply, .. } => gone(reply.send(Err(why))),
             Command::Borrow { reply, .. }
+            | Command::Approve { reply, .. }
             | Command::Cancel { reply, .. }
             | Command::Repay { reply, .. }
             | Command::Withdraw { reply, .. }

@@ -83,7 +83,12 @@ impl Core {
                 let _ = reply.send(self.view(id));
             }
             Outcome::Give(given, message) => {
-                if let Some(peer) = peer {
+                if let (Some(peer), Message::Quote(quote)) = (peer, &message) {
+                    if let Err((code, text)) = self.can_quote(&given.terms, peer) {
+                        tracing::debug!(%peer, "not quoted: {text}");
+                        self.send(peer, &refused(quote.request, code, &text));
+                        return Ok(());
+                    }
                     let (is_partner, net) = (self.limits.is_partner(&peer), &self.tools.net);
                     self.quotes.give(*given, is_partner, |peer| net.is_connected(*peer));
                     self.send(peer, &message);
@@ -107,7 +112,10 @@ impl Core {
                     let code = ErrorCode::of(&refusal.code).unwrap_or(ErrorCode::Unavailable);
                     self.send(peer, &refused(id.0, code, &refusal.message));
                 }
+                self.say_progress(peer, id);
             }
+            Outcome::Ask(given, borrow, shown) => self.on_asked(&given, &borrow, shown)?,
+            Outcome::Approved(id, looked, reply) => self.on_approved(id, looked, reply)?,
             Outcome::Rotations { oracle, at, served } => {
                 let asked = Looked { at, when: Instant::now() };
                 self.rotations_asked.insert(oracle, (asked, served.is_ok()));

@@ -8,6 +8,7 @@ use super::events::{Book, Standing};
 use super::exits::Exits;
 use super::fee_coin::FeeCoin;
 use super::handle::Handle;
+use super::inventory::Inventory;
 use super::limits::Limits;
 use super::notify::Notifier;
 use super::operators::KnownOperators;
@@ -15,6 +16,7 @@ use super::proofs::Proofs;
 use super::quotes::QuoteBook;
 use super::recovery::Recovery;
 use super::renewal::Renewal;
+use super::requests::Requests;
 use super::restored;
 use super::rotations::Rotations;
 use super::shown::ShownCoins;
@@ -150,6 +152,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     for stream in store.streams()? {
         core.adopt(replay(&*store, stream)?);
     }
+    core.forget_begun_requests()?;
     core.reserve();
     core.tell_missed()?;
     core.mind_negotiations()?;
@@ -186,6 +189,8 @@ fn new_core(
         tip: place.map(|place| place.hash),
         policy,
         quotes: QuoteBook::default(),
+        requests: Requests::open(store.clone())?,
+        inventory: Inventory::default(),
         limits: Limits::new(std::time::Instant::now()),
         got: HashMap::new(),
         fallbacks: HashMap::new(),

@@ -1,12 +1,14 @@
 //! A message of a known type that cannot be read: its sender is told, so that nobody waits for an answer that cannot come.
 
 use super::core::{refused, Core};
+use super::limits::Task;
 use super::tools::lock;
 use crate::loan::terms::LoanId;
 use crate::peer::Frame;
 use crate::protocol::messages::{about, MessageError, Refused, QUOTE, REFUSED};
 use crate::protocol::{ErrorCode, Input};
 use bitcoin::secp256k1::PublicKey;
+use std::time::Instant;
 
 impl Core {
     /// Refuses it by name. What it is about ends as after any other refusal of ours.
@@ -22,6 +24,10 @@ impl Core {
         {
             let code = ErrorCode::Unreadable.word().into();
             let _ = waiter.send(Err(Refused { about: about.unwrap_or_default(), code, message: text.clone() }));
+        }
+        // An answer costs us more than the shred that asks for it costs its sender.
+        if !self.limits.take(peer, Task::Work, Instant::now()) {
+            return Ok(());
         }
         self.send(peer, &refused(about.unwrap_or_default(), ErrorCode::Unreadable, &text));
         let id = LoanId(about.unwrap_or_default());

@@ -9,6 +9,10 @@ pub use quote::{FeeView, GapView, QuoteRequest, QuoteView, SpreadView};
 pub use statement::{StatementLine, StatementView};
 
 // What the views are made of, for those who read them and know no other room.
+pub use super::implied::PolicyTerms;
+pub use super::proofs::{ProofRequest, ProofView};
+pub use super::requests::{DeclineRequest, RequestView};
+pub use super::turn::{TurnView, WaitingView, Who};
 pub use crate::contract::repay::Source;
 pub use crate::contract::Role;
 pub use crate::loan::policy::Policy;
@@ -59,6 +63,9 @@ pub struct Status {
     /// What needs a person now, the gravest first, the troubles among it; empty when nothing does.
     #[serde(default)]
     pub attention: Vec<AttentionView>,
+    /// The loans that wait for somebody's next step or for a block, in order of time.
+    #[serde(default)]
+    pub waiting: Vec<WaitingView>,
 }
 
 /// One thing that needs a person.
@@ -224,26 +231,6 @@ pub struct RotationView {
     pub from: u32,
     /// What it means and what to do, in sentences.
     pub text: String,
-}
-
-/// `POST /v1/oracles/proof`: the proof that an oracle contradicted itself. What `prove-equivocation` prints has more fields.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProofRequest {
-    /// Hex, as `hypothec-oracle prove-equivocation` writes it.
-    pub proof: String,
-}
-
-/// Answer of `POST /v1/oracles/proof`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProofView {
-    /// Against which oracle.
-    pub oracle: XOnlyPublicKey,
-    /// What the proof that is kept says: a sentence.
-    pub equivocation: String,
-    /// Is the oracle's secret key readable from the given proof?
-    pub reveals_the_key: bool,
-    /// Was nothing proved against it before? The first proof is the one that is kept.
-    pub new: bool,
 }
 
 /// `GET /v1/policy` and `PUT /v1/policy`: the lender's policy itself.
@@ -418,6 +405,9 @@ pub struct LoanView {
     /// The exit that is to confirm, while it does not.
     #[serde(default)]
     pub pending_exit: Option<PendingExit>,
+    /// Whose turn it is, and since when; absent where it waits for nothing but its own end.
+    #[serde(default)]
+    pub turn: Option<TurnView>,
     /// How it ended.
     pub ended: Option<ExitView>,
     /// What it was, once it is over: only where one loan is asked for, and bitcoind answers.

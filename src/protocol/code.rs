@@ -39,7 +39,7 @@ codes! {
     peers: {
         /// The amounts asked for are out of range.
         Amount = "amount",
-        /// The lender approves by hand.
+        /// The lender approves by hand, and nobody did.
         Approval = "approval",
         /// An oracle has already attested something that the contract rests on.
         Attested = "attested",
@@ -55,6 +55,8 @@ codes! {
         Coins = "coins",
         /// A DLC message is not what the terms make it.
         Contract = "contract",
+        /// A person at the lender's said no.
+        Declined = "declined",
         /// An oracle of the loan is proved to have contradicted itself.
         Equivocation = "equivocation",
         /// The terms have expired.
@@ -63,6 +65,8 @@ codes! {
         Exposure = "exposure",
         /// The complete funding transaction is not accepted.
         Funding = "funding",
+        /// The lender has no free coins for it.
+        Inventory = "inventory",
         /// Two of the oracles are keys of one operator.
         OneOperator = "one_operator",
         /// No oracle that both sides trust.

@@ -1,5 +1,6 @@
 //! What may happen next: state and input to events, or a refusal that says why not.
 
+use super::awaiting::{self, LenderStep};
 use super::event::{paid, Block, Event, Exit, Repayment};
 use super::repaying;
 use super::state::{name, Loan, SeenExit, Stage};
@@ -9,7 +10,7 @@ use crate::contract::OracleAttestation;
 use crate::contract::{fallback, refund, Role, Skeleton};
 use crate::loan::ltv::{self, MarginLine};
 use crate::loan::payout::Payout;
-use crate::loan::units::{BasisPoints, Cents};
+use crate::loan::units::{BasisPoints, Cents, Time};
 use crate::settlement::deadline;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::{OutPoint, Transaction, Txid};
@@ -22,6 +23,8 @@ pub enum Input {
     CoinMade(Transaction),
     /// The lender's coin is confirmed.
     CoinConfirmed(OutPoint),
+    /// The lender says what it does before that, and until when at the latest.
+    LenderStep { step: LenderStep, until: Time },
     /// The borrower's offer is made.
     Offered { offer: Vec<u8> },
     /// The offer passed and our accept is made.
@@ -65,13 +68,13 @@ pub enum Refusal {
     Settling { exit: Exit },
     /// Too late.
     #[error("the terms expired at {0}; ask for a new quote")]
-    Expired(crate::loan::units::Time),
+    Expired(Time),
     /// A proposal is open.
     #[error("a repayment is already proposed in {0}; withdraw it first and wait until that confirms")]
     Proposed(Txid),
     /// A proposal too old to complete.
     #[error("the repayment was proposed at {at}, and it is {now}: more than a minute")]
-    Stale { at: crate::loan::units::Time, now: crate::loan::units::Time },
+    Stale { at: Time, now: Time },
     /// Wrong side.
     #[error("only the {0} can do that")]
     Side(Role),
@@ -93,6 +96,7 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
             at(loan, &[Stage::Agreed, Stage::Preparing], "a confirmed coin", "agreed terms")?;
             Ok(vec![Event::Ready { coin }])
         }
+        Input::LenderStep { step, until } => Ok(awaiting::lender_step(loan, step, until, moment)),
         Input::Offered { offer } => {
             at(loan, &[Stage::Agreed], "an offer", "agreed terms")?;
             timely(loan, moment, vec![Event::Offered { offer }])
@@ -358,6 +362,7 @@ fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
         {
             vec![Event::Cancelled { reason: format!("the terms expired at {}", loan.terms.expires) }]
         }
+        Stage::Agreed | Stage::Preparing => awaiting::on_tick(loan, moment).into_iter().collect(),
         Stage::Confirming => match loan.funding.as_ref().and_then(|seen| seen.block) {
             Some(block) if is_deep(block, loan.terms.confirmations, moment.height) => vec![Event::Activated],
             _ => Vec::new(),

@@ -1,5 +1,6 @@
 //! What happened to a loan. The log of these, in order, is the only truth about it.
 
+use super::awaiting::LenderStep;
 use crate::contract::clauses::{Announcements, Clause};
 use crate::contract::repay::Source;
 use crate::contract::OracleAttestation;
@@ -95,6 +96,8 @@ pub enum Event {
     },
     /// The lender made the coin it will fund from.
     CoinMade { transaction: Transaction },
+    /// The lender says what it does before its coin is ready, and until when at the latest.
+    LenderStep { step: LenderStep, until: Time },
     /// The lender's coin is confirmed and set aside.
     Ready { coin: OutPoint },
     /// The borrower made the offer.

@@ -178,6 +178,18 @@ tlv_struct! {
     }
 }
 
+tlv_struct! {
+    /// Lender → borrower: your quote is taken up, and this is what I do now. (33025)
+    pub struct Progress {
+        /// The loan.
+        0 => pub loan: [u8; 32],
+        /// [`LenderStep`](super::LenderStep), as a number.
+        2 => pub step: u8,
+        /// Until when at the latest.
+        4 => pub until: Time,
+    }
+}
+
 /// One message, of a known kind, its fields read but not believed.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Message {
@@ -205,6 +217,8 @@ pub enum Message {
     LoansOfMine(LoansOfMine),
     /// See [`LoanOfYours`].
     LoanOfYours(LoanOfYours),
+    /// See [`Progress`].
+    Progress(Progress),
     /// A DLC offer, type and all.
     Offer(Vec<u8>),
     /// A DLC accept, type and all.
@@ -281,6 +295,7 @@ kinds! {
     33019 => Equivocation,
     33021 => LoansOfMine,
     33023 => LoanOfYours,
+    33025 => Progress,
 }
 
 impl Message {

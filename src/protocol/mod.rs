@@ -3,10 +3,13 @@
 //! Events folded into state; decisions from state and input; actions from state alone. Never a clock, a key, a socket
 //! or a disk: time comes as an argument, what needs the outside is an action whose result comes back as an input.
 
+pub mod awaiting;
 pub mod brief;
 pub mod code;
 pub mod decide;
 pub mod event;
+#[cfg(test)]
+pub mod fixtures;
 pub mod given_back;
 pub mod messages;
 pub mod repaying;
@@ -15,6 +18,7 @@ pub mod stake;
 pub mod state;
 pub mod todo;
 
+pub use awaiting::LenderStep;
 pub use code::ErrorCode;
 pub use decide::{decide, Input, Refusal};
 pub use event::{Block, Event, Exit, Recorded};

@@ -1,5 +1,6 @@
 //! A loan at a moment: its events folded together.
 
+use super::awaiting::Awaited;
 use super::event::{Block, Event, Exit, Recorded, Repayment};
 use super::repaying::Standing;
 use super::said::Said;
@@ -170,6 +171,8 @@ pub struct Loan {
     pub cancelled_because: Option<String>,
     /// When the terms were agreed.
     pub agreed_at: Time,
+    /// Borrower: what the lender says it does before its coin is ready.
+    pub lender_step: Option<Awaited>,
     /// The coin the lender made for it.
     pub coin_made: Option<Transaction>,
     /// The exchanged messages.
@@ -244,6 +247,7 @@ impl Loan {
             cancelled_because: None,
             since: recorded.at,
             agreed_at: recorded.at,
+            lender_step: None,
             coin_made: None,
             messages: Messages::default(),
             funding_inputs: Vec::new(),
@@ -290,6 +294,9 @@ impl Loan {
             (Stage::Agreed, Event::CoinMade { transaction }) => {
                 self.coin_made = Some(transaction);
                 self.stage = Stage::Preparing;
+            }
+            (Stage::Agreed, Event::LenderStep { step, until }) => {
+                self.lender_step = Some(Awaited { step, until, since: recorded.at });
             }
             (Stage::Agreed | Stage::Preparing, Event::Ready { coin }) => {
                 self.coins = vec![coin];
@@ -419,6 +426,7 @@ impl Loan {
         if !self.is_over() {
             return;
         }
+        self.lender_step = None;
         self.messages = Messages::default();
         self.skeleton = None;
         self.funding_inputs = Vec::new();

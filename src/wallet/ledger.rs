@@ -228,6 +228,11 @@ impl Wallet {
         self.reserved.retain(|reserved| !outpoints.contains(reserved));
     }
 
+    /// Is this coin held back?
+    pub fn is_reserved(&self, outpoint: &OutPoint) -> bool {
+        self.reserved.contains(outpoint)
+    }
+
     /// Of a transaction's inputs and outputs, those that are ours.
     pub fn net_effect(&self, transaction: &Transaction) -> NetEffect {
         let (spent, received) = self.bdk.sent_and_received(transaction);

@@ -12,6 +12,7 @@ mod offers;
 #[allow(dead_code, reason = "other tests use the rest")]
 mod stranger;
 
+mod a_person_lends_by_hand;
 mod a_person_waits_at_the_terminal;
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;

@@ -177,6 +177,16 @@ impl World {
         self.borrower.handle.quote(self.request(principal_cents, days)).await.unwrap()
     }
 
+    /// The lender's money in so many coins of one bitcoin more: each can be lent while others wait for a block.
+    pub async fn give_lender_coins(&self, count: usize) {
+        for _ in 0..count {
+            let address = self.lender.handle.new_address().await.unwrap().address;
+            let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+            self.bitcoind.fund(&address.assume_checked(), Amount::ONE_BTC).await.unwrap();
+        }
+        self.mine(1).await;
+    }
+
     /// What the borrower's node asks the lender's for: dollars against a bitcoin.
     pub fn request(&self, principal_cents: u64, days: u32) -> QuoteRequest {
         QuoteRequest { lender: self.lender_address(), principal_cents, collateral_sats: 100_000_000, days }

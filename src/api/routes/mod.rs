@@ -1,12 +1,14 @@
 //! One file per endpoint; this is their table. No logic beyond it.
 
 mod add_oracle;
+mod approve;
 mod backup;
 mod balance;
 mod borrow;
 mod cancel;
 mod connect;
 mod consolidate;
+mod decline;
 mod effect;
 mod events;
 mod give_proof;
@@ -16,12 +18,14 @@ mod new_address;
 mod oracles;
 mod peers;
 mod policy;
+mod policy_terms;
 mod quote;
 mod quotes;
 mod receipt;
 mod remove_oracle;
 mod remove_peer;
 mod repay;
+mod requests;
 mod send;
 mod set_policy;
 mod status;
@@ -72,6 +76,7 @@ pub(super) fn router() -> Router<Shared> {
         )
         .route("/v1/oracles/{pubkey}", delete(remove_oracle::remove_oracle))
         .route("/v1/policy", get(policy::policy).put(set_policy::set_policy))
+        .route("/v1/policy/terms", get(policy_terms::policy_terms))
         .route("/v1/quotes", get(quotes::quotes).post(quote::quote))
         .route("/v1/loans", get(loans::loans).post(borrow::borrow))
         .route("/v1/loans/{id}", get(loan::loan))
@@ -79,6 +84,9 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/loans/{id}/repay", post(repay::repay))
         .route("/v1/loans/{id}/receipt", post(receipt::receipt))
         .route("/v1/loans/{id}/withdraw", post(withdraw::withdraw))
+        .route("/v1/requests", get(requests::requests))
+        .route("/v1/requests/{id}/approve", post(approve::approve))
+        .route("/v1/requests/{id}/decline", post(decline::decline))
         .route("/v1/events", get(events::events))
         .route("/v1/backup", post(backup::backup))
 }

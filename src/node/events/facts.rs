@@ -94,6 +94,7 @@ pub fn facts(loan: &Loan, recorded: &Recorded) -> EventFacts {
         Event::FundingSeen { transaction, block } => {
             EventFacts { txid: Some(transaction.compute_txid()), height: block.map(|block| block.height), ..base }
         }
+        Event::LenderStep { until, .. } => EventFacts { until: Some(until.0), ..base },
         Event::RepaymentRival { txid } => EventFacts { txid: Some(*txid), ..base },
         _ => base,
     }

@@ -10,8 +10,10 @@ pub mod quote;
 pub mod receipt;
 pub mod recover;
 pub mod repay;
+pub mod taking;
 pub mod watch;
 
+use super::approval::Begun;
 use super::exits::Look;
 use super::handle::Reply;
 use super::recovery::{Candidate, Found};
@@ -20,6 +22,7 @@ use super::view::{LoanView, QuoteView};
 use crate::chain::Health;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
+use crate::protocol::messages::Borrow;
 use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
@@ -91,6 +94,8 @@ pub struct Given {
     pub asked: Cents,
     /// The index of the keys in it.
     pub key_index: [u8; 32],
+    /// What our coin for it is worth: held for it as long as the quote stands.
+    pub coin: Amount,
 }
 
 /// A quote we got as borrower.
@@ -122,6 +127,10 @@ pub enum Outcome {
     Begin(Box<Event>, Reply<LoanView>),
     /// A loan may begin as lender: the borrower agreed and proved these coins, worth so much.
     Agree(Box<Event>, Vec<(OutPoint, Amount)>),
+    /// A quote was taken, with these coins and their worth; a person is to be asked.
+    Ask(Box<Given>, Borrow, Vec<(OutPoint, Amount)>),
+    /// A person said yes to a loan: what was found when everything was looked at again, and who waits.
+    Approved(LoanId, Result<Begun, Trouble>, Reply<LoanView>),
     /// An oracle was looked at, at this time of ours.
     Watched {
         oracle: XOnlyPublicKey,

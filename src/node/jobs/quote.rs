@@ -2,7 +2,7 @@
 
 use super::{Given, Got, Outcome};
 use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
-use crate::contract::offer::{borrower_shares, lender_shares};
+use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::fees::{exit_fee_rate, is_exit_fee_rate_fair};
 use crate::loan::interest::minimum_days;
@@ -22,12 +22,11 @@ use crate::node::vain::{self, Vain};
 use crate::node::view::{self, QuoteView};
 use crate::oracle_client::OracleClient;
 use crate::peer::{Frame, PeerAddress};
-use crate::protocol::messages::{quote_digest, Borrow, Coin, Quote, QuoteRequest};
+use crate::protocol::messages::{quote_digest, Coin, Quote, QuoteRequest};
 use crate::protocol::{ErrorCode, Event, Loan, Message};
 use crate::settlement::deadline;
-use crate::wallet::{self, verify_coin_proof, CoinProof};
+use crate::wallet;
 use bitcoin::key::Keypair;
-use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::{schnorr, PublicKey, SECP256K1};
 use bitcoin::Amount;
 use rand::RngCore;
@@ -35,9 +34,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// How long terms stand before they are signed, seconds.
-const QUOTE_LIFE: u32 = 3_600;
+pub const QUOTE_LIFE: u32 = 3_600;
 /// A coin this near the amount asked is lent as it is, basis points.
-const NEAR_ENOUGH: u32 = 50;
+pub const NEAR_ENOUGH: u32 = 50;
 /// How long a borrower waits for a lender's answer.
 const PATIENCE: Duration = Duration::from_secs(unreached::PATIENCE);
 /// How long it tries an address where nothing listens: a node that is being started is there soon.
@@ -75,11 +74,6 @@ pub async fn give(
         let ours: Vec<_> = others.into_iter().filter(|oracle| policy.oracles.contains(oracle)).collect();
         tools.require_usable(&ours, due).err().unwrap_or_else(|| refuse(ErrorCode::Oracle, e.to_string()))
     })?;
-    if policy.approval == policy::Approval::Manual {
-        // Nobody can be asked yet: better no loan than one nobody approved.
-        let text = "this lender approves every loan by hand, and its node cannot ask for that yet".into();
-        return Err(refuse(ErrorCode::Approval, text));
-    }
     // Nobody makes this node ask an oracle by asking for a quote.
     let spot = tools.watched_spot(&oracles, usize::from(policy.threshold))?;
     let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
@@ -134,7 +128,12 @@ pub async fn give(
     // A coin the lender has, near the amount asked, saves making one.
     let shares = lender_shares(&terms).map_err(|e| refuse(ErrorCode::Amount, e.to_string()))?.required;
     let wanted = shares.checked_add(terms.principal_sats).ok_or_else(range)?;
-    let near = lock(&tools.wallet).coin_near(wanted, NEAR_ENOUGH);
+    let near = {
+        let wallet = lock(&tools.wallet);
+        let kept = wallet.reserve_coin().map(|coin| coin.outpoint);
+        // The coin that is kept for fees is no coin to lend.
+        wallet.coin_near(wanted, NEAR_ENOUGH).filter(|coin| Some(coin.outpoint) != kept)
+    };
     if let Some(sats) = near.and_then(|coin| coin.txout.value.checked_sub(shares)) {
         terms.principal_sats = sats;
     }
@@ -153,7 +152,8 @@ pub async fn give(
         receipt: Bytes(wire::write_announcement(&receipt)),
         signature: signature.serialize(),
     });
-    let given = Given { peer, terms, asked: request.principal, key_index };
+    let coin = lender_coin_value(&terms).map_err(|e| refuse(ErrorCode::Amount, e.to_string()))?;
+    let given = Given { peer, terms, asked: request.principal, key_index, coin };
     Ok(Outcome::Give(Box::new(given), message))
 }
 
@@ -350,7 +350,7 @@ fn check_times(terms: &Terms, now: Time) -> Result<(), (&'static str, String, St
 }
 
 /// Every announcement the contract would be locked to, downloaded by bands and verified.
-async fn fetch(
+pub(super) async fn fetch(
     tools: &Tools,
     terms: &Terms,
     receipt: crate::contract::OracleAnnouncement,
@@ -452,59 +452,4 @@ pub fn borrow(tools: &Tools, loan: &Loan) -> Result<Message, Trouble> {
         })
         .collect::<Result<Vec<_>, Trouble>>()?;
     Ok(crate::protocol::todo::borrow(loan, coins))
-}
-
-/// Lender: the borrower agreed; its coins must be there and cover the collateral.
-pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
-    let terms = given.terms;
-    tools.require_usable(&terms.oracles, terms.due())?;
-    if deadline::has_expired(&terms, tools.now()?) {
-        return Err(Trouble::refuse(
-            ErrorCode::Expired,
-            format!("the quote expired at {}; ask for a new one", terms.expires),
-        ));
-    }
-    if message.coins.is_empty() || message.coins.len() > wire::MAX_INPUTS {
-        return Err(Trouble::refuse(
-            ErrorCode::Coins,
-            format!("{} coins, 1 to {}", message.coins.len(), wire::MAX_INPUTS),
-        ));
-    }
-    let mut sum = Amount::ZERO;
-    let mut seen = std::collections::HashSet::new();
-    let mut shown = Vec::with_capacity(message.coins.len());
-    for coin in &message.coins {
-        let outpoint = coin.outpoint();
-        let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
-        let found = found.filter(|_| seen.insert(outpoint)).ok_or_else(|| {
-            Trouble::refuse(
-                ErrorCode::Coins,
-                format!("coin {outpoint} is not an unspent confirmed coin, or is named twice"),
-            )
-        })?;
-        let signature = Signature::from_compact(&coin.signature).map_err(|e| Trouble::refuse(ErrorCode::Coins, e))?;
-        let proof = CoinProof { outpoint, pubkey: coin.key, signature };
-        verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| Trouble::refuse(ErrorCode::Coins, e))?;
-        shown.push((outpoint, found.txout.value));
-        sum = sum
-            .checked_add(found.txout.value)
-            .ok_or_else(|| Trouble::refuse(ErrorCode::Coins, "their sum is too large"))?;
-    }
-    let required = borrower_shares(&terms, message.coins.len()).map_err(Trouble::later)?.required;
-    if sum < required {
-        return Err(Trouble::refuse(ErrorCode::Coins, format!("the coins are worth {sum}, {required} are needed")));
-    }
-    let keys = tools.seed.loan_keys(&given.key_index)?;
-    let receipt = receipt::announce(&terms, &keys.receipt).map_err(Trouble::later)?;
-    let announcements = fetch(&tools, &terms, receipt).await?;
-    let event = Event::Agreed {
-        role: Role::Lender,
-        peer: given.peer,
-        terms: Box::new(terms),
-        announcements: Box::new(announcements),
-        key_index: given.key_index,
-        coins: Vec::new(),
-        proven: shown.iter().map(|(outpoint, _)| *outpoint).collect(),
-    };
-    Ok(Outcome::Agree(Box::new(event), shown))
 }

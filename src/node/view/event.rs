@@ -68,6 +68,9 @@ pub struct EventFacts {
     /// What it pays the borrower, sats.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub to_borrower_sats: Option<u64>,
+    /// Until when something waits, unix.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub until: Option<u32>,
     /// What a trouble is about: the same word as long as it stands.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub about: Option<String>,

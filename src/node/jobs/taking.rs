@@ -1,0 +1,94 @@
+//! A quote that its borrower takes, as the lender looks at it: the coins are there, and what the contract is locked to.
+
+use super::quote::fetch;
+use super::{Given, Outcome};
+use crate::contract::offer::borrower_shares;
+use crate::contract::{receipt, wire, Role};
+use crate::loan::terms::Terms;
+use crate::node::approval::Begun;
+use crate::node::handle::Reply;
+use crate::node::tools::{Tools, Trouble};
+use crate::node::view::LoanView;
+use crate::protocol::messages::Borrow;
+use crate::protocol::{ErrorCode, Event};
+use crate::settlement::deadline;
+use crate::wallet::{verify_coin_proof, CoinProof};
+use bitcoin::secp256k1::ecdsa::Signature;
+use bitcoin::{Amount, OutPoint};
+use std::collections::HashSet;
+use std::sync::Arc;
+
+/// Lender: the borrower agreed; its coins must be there and cover the collateral.
+pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
+    let (event, shown) = look(&tools, given, &message).await?;
+    Ok(Outcome::Agree(event, shown))
+}
+
+/// Lender: the same where a person is asked first. Only the coins are looked at.
+pub async fn ask_person(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
+    let shown = check_coins(&tools, &given.terms, &message).await?;
+    Ok(Outcome::Ask(Box::new(given), message, shown))
+}
+
+/// Lender: a person said yes.
+pub async fn approve(
+    tools: Arc<Tools>,
+    given: Given,
+    message: Borrow,
+    reply: Reply<LoanView>,
+) -> Result<Outcome, Trouble> {
+    let id = given.terms.id();
+    let looked = look(&tools, given, &message).await;
+    Ok(Outcome::Approved(id, looked, reply))
+}
+
+async fn look(tools: &Tools, given: Given, message: &Borrow) -> Result<Begun, Trouble> {
+    let shown = check_coins(tools, &given.terms, message).await?;
+    let terms = given.terms;
+    let keys = tools.seed.loan_keys(&given.key_index)?;
+    let receipt = receipt::announce(&terms, &keys.receipt).map_err(Trouble::later)?;
+    let announcements = fetch(tools, &terms, receipt).await?;
+    let event = Event::Agreed {
+        role: Role::Lender,
+        peer: given.peer,
+        terms: Box::new(terms),
+        announcements: Box::new(announcements),
+        key_index: given.key_index,
+        coins: Vec::new(),
+        proven: shown.iter().map(|(outpoint, _)| *outpoint).collect(),
+    };
+    Ok((Box::new(event), shown))
+}
+
+/// The coins that were proved, and what they are worth: unspent, confirmed, the borrower's, and enough.
+async fn check_coins(tools: &Tools, terms: &Terms, message: &Borrow) -> Result<Vec<(OutPoint, Amount)>, Trouble> {
+    let wrong = |text: String| Trouble::refuse(ErrorCode::Coins, text);
+    tools.require_usable(&terms.oracles, terms.due())?;
+    if deadline::has_expired(terms, tools.now()?) {
+        let text = format!("the quote expired at {}; ask for a new one", terms.expires);
+        return Err(Trouble::refuse(ErrorCode::Expired, text));
+    }
+    if message.coins.is_empty() || message.coins.len() > wire::MAX_INPUTS {
+        return Err(wrong(format!("{} coins, 1 to {}", message.coins.len(), wire::MAX_INPUTS)));
+    }
+    let mut sum = Amount::ZERO;
+    let mut seen = HashSet::new();
+    let mut shown = Vec::with_capacity(message.coins.len());
+    for coin in &message.coins {
+        let outpoint = coin.outpoint();
+        let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
+        let found = found
+            .filter(|_| seen.insert(outpoint))
+            .ok_or_else(|| wrong(format!("coin {outpoint} is not an unspent confirmed coin, or is named twice")))?;
+        let signature = Signature::from_compact(&coin.signature).map_err(|e| wrong(e.to_string()))?;
+        let proof = CoinProof { outpoint, pubkey: coin.key, signature };
+        verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| wrong(e.to_string()))?;
+        shown.push((outpoint, found.txout.value));
+        sum = sum.checked_add(found.txout.value).ok_or_else(|| wrong("their sum is too large".into()))?;
+    }
+    let required = borrower_shares(terms, message.coins.len()).map_err(Trouble::later)?.required;
+    if sum < required {
+        return Err(wrong(format!("the coins are worth {sum}, {required} are needed")));
+    }
+    Ok(shown)
+}

@@ -1,0 +1,311 @@
+//! Quotes that were taken and wait for a person's word: kept on disk, each until its time is over.
+//!
+//! The borrower has proved its coins and sets them aside meanwhile, so a request's life is short and told to it. Never
+//! decides, and never speaks to anybody.
+
+use super::jobs::Given;
+use crate::contract::offer::lender_coin_value;
+use crate::loan::ltv::ltv_ceil;
+use crate::loan::terms::{LoanId, Terms};
+use crate::loan::tlv::Bytes;
+use crate::loan::units::{Cents, Time};
+use crate::protocol::messages::Borrow;
+use crate::settlement::deadline::COIN_PATIENCE;
+use crate::store::{Store, StoreError};
+use anyhow::Context;
+use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, OutPoint};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// The document they are kept in.
+const REQUESTS: &str = "requests";
+/// Requests that wait at once; of those strangers make fewer, so that a borrower with an open loan finds a place.
+const MOST: usize = 32;
+const STRANGERS: usize = 24;
+/// Of one peer.
+const EACH: usize = 4;
+/// A request that would wait for less than this is none: nobody could answer it, seconds.
+const LEAST: u32 = 60;
+
+/// One that waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    peer: PublicKey,
+    terms: Terms,
+    asked: Cents,
+    key_index: [u8; 32],
+    /// What the borrower said, encoded.
+    borrow: Bytes,
+    /// The coins it proved, and what they are worth.
+    shown: Vec<(OutPoint, Amount)>,
+    at: Time,
+    until: Time,
+}
+
+/// One of `GET /v1/requests`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestView {
+    /// The loan it would be: approve or decline it by this.
+    pub loan_id: LoanId,
+    /// Who asks.
+    pub peer: PublicKey,
+    /// What would be lent, in sats.
+    pub principal_sats: u64,
+    /// The same in cents.
+    pub principal_cents: u64,
+    /// What is locked for it, in sats.
+    pub collateral_sats: u64,
+    /// The price it was quoted at, cents per bitcoin.
+    pub reference_price_cents: u64,
+    /// Loan to value at that price, basis points.
+    pub ltv_bp: u32,
+    /// Yearly rate, basis points.
+    pub apr_bp: u32,
+    /// Term in days.
+    pub days: u32,
+    /// Since when it waits, unix.
+    pub at: u32,
+    /// Until when it can be approved, unix. After that the borrower is told that nobody decided, and its coins are free.
+    pub until: u32,
+}
+
+/// `POST /v1/requests/{id}/decline`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeclineRequest {
+    /// What the borrower is told, at most 200 characters.
+    pub reason: Option<String>,
+}
+
+impl Request {
+    /// A quote that was taken now, with proof of these coins; `None` where too little of its life is left.
+    pub fn new(given: &Given, borrow: &Borrow, shown: Vec<(OutPoint, Amount)>, now: Time) -> Option<Request> {
+        // The lender's coin takes its time after that.
+        let until = Time(given.terms.expires.0.saturating_sub(COIN_PATIENCE));
+        (until.since(now) >= LEAST).then(|| Request {
+            peer: given.peer,
+            terms: given.terms.clone(),
+            asked: given.asked,
+            key_index: given.key_index,
+            borrow: Bytes(borrow.to_tlv()),
+            shown,
+            at: now,
+            until,
+        })
+    }
+
+    /// The loan it would be.
+    pub fn id(&self) -> LoanId {
+        self.terms.id()
+    }
+
+    /// Who asks.
+    pub fn peer(&self) -> PublicKey {
+        self.peer
+    }
+
+    /// What it would be.
+    pub fn terms(&self) -> &Terms {
+        &self.terms
+    }
+
+    /// Until when it can be approved.
+    pub fn until(&self) -> Time {
+        self.until
+    }
+
+    /// The coins that were proved for it, and what they are worth.
+    pub fn shown(&self) -> &[(OutPoint, Amount)] {
+        &self.shown
+    }
+
+    /// Was this coin proved for it?
+    pub fn is_for(&self, coin: &OutPoint) -> bool {
+        self.shown.iter().any(|(shown, _)| shown == coin)
+    }
+
+    /// What our coin for it is worth.
+    pub fn coin(&self) -> Amount {
+        lender_coin_value(&self.terms).unwrap_or(Amount::MAX_MONEY)
+    }
+
+    /// The quote and how it was taken, as they were.
+    ///
+    /// # Errors
+    /// When what was kept cannot be read.
+    pub fn taken(&self) -> anyhow::Result<(Given, Borrow)> {
+        let (peer, terms, asked, key_index) = (self.peer, self.terms.clone(), self.asked, self.key_index);
+        let borrow = Borrow::from_tlv(&self.borrow.0).context("read the request")?;
+        Ok((Given { peer, terms, asked, key_index, coin: self.coin() }, borrow))
+    }
+
+    /// For a person.
+    pub fn view(&self) -> RequestView {
+        let terms = &self.terms;
+        RequestView {
+            loan_id: self.id(),
+            peer: self.peer,
+            principal_sats: terms.principal_sats.to_sat(),
+            principal_cents: terms.principal.0,
+            collateral_sats: terms.collateral.to_sat(),
+            reference_price_cents: terms.reference_price.0,
+            ltv_bp: ltv_ceil(terms.principal, terms.collateral, terms.reference_price).map_or(0, |ltv| ltv.0),
+            apr_bp: terms.apr.0,
+            days: terms.days.0,
+            at: self.at.0,
+            until: self.until.0,
+        }
+    }
+
+    /// In a sentence.
+    pub fn sentence(&self) -> String {
+        let terms = &self.terms;
+        let short: String = self.id().to_string().chars().take(8).collect();
+        format!(
+            "a borrower asks for {} against {} for {} and waits for your word until {}: \
+             `approve {short}`, or `decline {short}`",
+            terms.principal, terms.collateral, terms.days, self.until
+        )
+    }
+}
+
+/// All that wait.
+pub struct Requests {
+    store: Arc<dyn Store>,
+    waiting: BTreeMap<LoanId, Request>,
+}
+
+impl Requests {
+    /// Those the store holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(store: Arc<dyn Store>) -> anyhow::Result<Requests> {
+        let kept: Vec<Request> = match store.get(REQUESTS)? {
+            Some(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("stored {REQUESTS}"))?,
+            None => Vec::new(),
+        };
+        Ok(Requests { store, waiting: kept.into_iter().map(|request| (request.id(), request)).collect() })
+    }
+
+    /// One of them.
+    pub fn get(&self, id: &LoanId) -> Option<&Request> {
+        self.waiting.get(id)
+    }
+
+    /// All, the one that ends first in front.
+    pub fn all(&self) -> Vec<&Request> {
+        let mut all: Vec<&Request> = self.waiting.values().collect();
+        all.sort_by_key(|request| (request.until, request.id()));
+        all
+    }
+
+    /// Is there a place for one more of this peer?
+    pub fn has_room(&self, peer: &PublicKey, is_partner: bool) -> bool {
+        let own = self.waiting.values().filter(|request| request.peer == *peer).count();
+        own < EACH && self.waiting.len() < if is_partner { MOST } else { STRANGERS }
+    }
+
+    /// Keeps one. On disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn add(&mut self, request: Request) -> Result<(), StoreError> {
+        self.waiting.insert(request.id(), request);
+        self.save()
+    }
+
+    /// It has been decided, or is over. On disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn remove(&mut self, id: &LoanId) -> Result<Option<Request>, StoreError> {
+        let removed = self.waiting.remove(id);
+        if removed.is_some() {
+            self.save()?;
+        }
+        Ok(removed)
+    }
+
+    fn save(&self) -> Result<(), StoreError> {
+        let all: Vec<&Request> = self.waiting.values().collect();
+        // Integers and hashes cannot fail to be written.
+        let bytes = serde_json::to_vec(&all).unwrap_or_default();
+        tokio::task::block_in_place(|| self.store.put(REQUESTS, &bytes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::fixtures::{key, reference};
+    use crate::protocol::messages::Coin;
+    use crate::store::{Memory, MAX_DOCUMENT};
+    use bitcoin::hashes::Hash;
+
+    const NOW: Time = Time(1_583_999_000);
+
+    /// The quote of this number for a peer, taken at [`NOW`] with as many coins as there may be.
+    fn request(peer: u8, number: u32) -> Request {
+        let mut terms = Terms { borrower: key(peer), expires: Time(NOW.0 + 3_600), ..reference() };
+        terms.lender_nonce[..4].copy_from_slice(&number.to_be_bytes());
+        let coin = |vout| Coin { txid: [0xff; 32], vout, key: key(peer), signature: [0xff; 64] };
+        let borrow = Borrow { loan: terms.id().0, coins: (0..16).map(coin).collect() };
+        let outpoint = |vout| OutPoint { txid: bitcoin::Txid::from_byte_array([0xff; 32]), vout };
+        let shown = (0..16).map(|vout| (outpoint(vout), Amount::MAX_MONEY)).collect();
+        let coin = Amount::ONE_BTC;
+        let given = Given { peer: key(peer), asked: terms.principal, terms, key_index: [0xff; 32], coin };
+        Request::new(&given, &borrow, shown, NOW).unwrap()
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_waits_for_a_person_outlives_a_restart_with_all_that_is_needed_to_go_on() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let mut requests = Requests::open(store.clone()).unwrap();
+        let one = request(2, 1);
+        requests.add(one.clone()).unwrap();
+        requests.add(request(3, 2)).unwrap();
+        let mut again = Requests::open(store.clone()).unwrap();
+        assert_eq!(again.get(&one.id()), Some(&one));
+        let (given, borrow) = again.get(&one.id()).unwrap().taken().unwrap();
+        assert_eq!((given.terms.id(), given.peer, borrow.coins.len()), (one.id(), key(2), 16));
+        assert_eq!(again.remove(&one.id()).unwrap(), Some(one.clone()));
+        assert_eq!(again.remove(&one.id()).unwrap(), None);
+        assert_eq!(Requests::open(store).unwrap().all().len(), 1);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn strangers_fill_the_places_neither_of_one_another_nor_of_who_has_a_loan_and_all_fits_on_disk() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let mut requests = Requests::open(store.clone()).unwrap();
+        let mut taken = 0;
+        for peer in 2..40 {
+            for number in 0..6 {
+                if requests.has_room(&key(peer), false) {
+                    requests.add(request(peer, number)).unwrap();
+                    taken += 1;
+                }
+            }
+            assert!(requests.waiting.values().filter(|one| one.peer == key(peer)).count() <= EACH);
+        }
+        println!("bound waiting-requests {taken} of strangers");
+        assert_eq!(taken, STRANGERS);
+        assert!(requests.has_room(&key(200), true));
+        for number in 0..8 {
+            requests.add(request(200 + number, 9)).unwrap();
+        }
+        assert!(!requests.has_room(&key(250), true));
+        assert!(store.get(REQUESTS).unwrap().unwrap().len() <= MAX_DOCUMENT);
+    }
+
+    #[test]
+    fn a_quote_is_waited_with_only_as_long_as_the_lenders_coin_still_has_its_time() {
+        let (given, borrow) = request(2, 1).taken().unwrap();
+        assert_eq!(request(2, 1).until(), Time(NOW.0 + 3_600 - COIN_PATIENCE));
+        let late = |seconds: u32| Request::new(&given, &borrow, Vec::new(), NOW.plus(seconds).unwrap());
+        assert!(late(3_600 - COIN_PATIENCE - LEAST).is_some());
+        assert!(late(3_600 - COIN_PATIENCE - LEAST + 1).is_none());
+    }
+}

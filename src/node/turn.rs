@@ -1,0 +1,232 @@
+//! Whose turn it is in a loan: what it waits for, since when, and until when at the latest.
+
+use super::core::Core;
+use super::inbox::SAY_AGAIN;
+use crate::contract::Role;
+use crate::loan::terms::LoanId;
+use crate::loan::units::Time;
+use crate::protocol::awaiting::coin_deadline;
+use crate::protocol::messages::Progress;
+use crate::protocol::{Block, LenderStep, Loan, Message, Moment, Stage};
+use crate::settlement::deadline::BROADCAST_PATIENCE;
+use crate::settlement::proposal;
+use bitcoin::secp256k1::PublicKey;
+use serde::{Deserialize, Serialize};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Who has the next step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Who {
+    /// The lender's node, or its people.
+    Lender,
+    /// The borrower's node.
+    Borrower,
+    /// The chain: a block is waited for.
+    Chain,
+}
+
+/// What a loan waits for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnView {
+    /// Whose turn it is.
+    pub who: Who,
+    /// Is that this node?
+    pub ours: bool,
+    /// What is done or waited for, in words.
+    pub text: String,
+    /// Since when, unix.
+    pub since: u32,
+    /// Until when at the latest, unix: then the negotiation ends, or what the words say. Absent where nothing ends it.
+    pub until: Option<u32>,
+}
+
+/// One of the loans that wait, in `GET /v1/status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingView {
+    /// Which.
+    pub loan_id: LoanId,
+    /// For what.
+    #[serde(flatten)]
+    pub turn: TurnView,
+}
+
+/// What the lender says it does, in words.
+pub fn lender_step(step: LenderStep) -> &'static str {
+    match step {
+        LenderStep::Decides => "the lender decides by hand",
+        LenderStep::PreparesCoin => "the lender prepares its coin",
+    }
+}
+
+/// Whose turn it is; `None` where the loan waits for nothing but its own end. `is_here` says whether the other side's node
+/// is connected.
+pub fn of(loan: &Loan, moment: Moment, is_here: bool) -> Option<TurnView> {
+    let (who, text, since, until) = step(loan, moment)?;
+    let ours = match who {
+        Who::Lender => loan.role == Role::Lender,
+        Who::Borrower => loan.role == Role::Borrower,
+        Who::Chain => false,
+    };
+    let away = !ours && !is_here && who != Who::Chain;
+    let text = if away { format!("{text}; its node is not connected") } else { text };
+    Some(TurnView { who, ours, text, since: since.0, until: until.map(|until| until.0) })
+}
+
+impl Core {
+    /// Whose turn it is in a loan.
+    pub(super) fn turn(&self, loan: &Loan) -> Option<TurnView> {
+        of(loan, self.moment, self.tools.net.is_connected(loan.peer))
+    }
+
+    /// The loans that wait, in order of time.
+    pub(super) fn waiting(&self) -> Vec<WaitingView> {
+        let turn = |loan: &Arc<Loan>| Some(WaitingView { loan_id: loan.id, turn: self.turn(loan)? });
+        let mut waiting: Vec<(Time, WaitingView)> =
+            self.loans.values().filter_map(|loan| Some((loan.agreed_at, turn(loan)?))).collect();
+        waiting.sort_by_key(|(agreed, waiting)| (*agreed, waiting.loan_id));
+        waiting.into_iter().map(|(_, waiting)| waiting).collect()
+    }
+
+    /// Lender: tells the borrower what is done with the quote it took, until the coin is there. It is told again when it
+    /// asks again, not more often than anything else.
+    pub(super) fn say_progress(&mut self, peer: PublicKey, id: LoanId) {
+        let taken = self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == Role::Lender);
+        let prepares = taken.and_then(|loan| coin_deadline(loan));
+        let prepares = prepares.map(|until| Progress { loan: id.0, step: LenderStep::PreparesCoin.number(), until });
+        let Some(progress) = prepares.or_else(|| self.waits_for_a_person(peer, id)) else { return };
+        if self.sent.get(&id).is_some_and(|(_, when)| when.elapsed() < SAY_AGAIN) {
+            return;
+        }
+        let message = Message::Progress(progress);
+        if self.send(peer, &message) {
+            self.sent.insert(id, (vec![message.write().0], Instant::now()));
+        }
+    }
+}
+
+type Step = (Who, String, Time, Option<Time>);
+
+fn step(loan: &Loan, moment: Moment) -> Option<Step> {
+    let (since, expires) = (loan.since, Some(loan.terms.expires));
+    let patience = since.plus(BROADCAST_PATIENCE);
+    let signed = loan.withdrawal.is_none();
+    Some(match loan.stage {
+        Stage::Agreed => {
+            let known = loan.lender_step;
+            let text = lender_step(known.map_or(LenderStep::PreparesCoin, |known| known.step)).to_owned();
+            (Who::Lender, text, known.map_or(since, |known| known.since), coin_deadline(loan))
+        }
+        Stage::Preparing => (Who::Chain, "a block has to confirm the lender's coin".into(), since, coin_deadline(loan)),
+        Stage::Ready => (Who::Borrower, "the borrower makes the offer".into(), since, expires),
+        Stage::Offered => (Who::Lender, "the lender checks the offer and signs".into(), since, expires),
+        Stage::Accepted => (Who::Borrower, "the borrower checks the contract and signs".into(), since, expires),
+        Stage::Signed if signed => {
+            let text = "the lender sends the funding transaction; after that our coin is taken back";
+            (Who::Lender, text.into(), since, patience)
+        }
+        Stage::Funded if signed => {
+            let text = "the mempool has to take the funding transaction; after that our coin is taken back";
+            (Who::Chain, text.into(), since, patience)
+        }
+        Stage::Signed | Stage::Funded => {
+            (Who::Chain, "a block has to confirm that our coin is taken back".into(), since, None)
+        }
+        Stage::Confirming => {
+            let block = loan.funding.as_ref().and_then(|seen| seen.block);
+            (Who::Chain, depth(block, "the funding transaction", loan, moment), since, None)
+        }
+        Stage::Active => return repaying(loan),
+        Stage::Closing => {
+            let block = loan.exit.as_ref().and_then(|exit| exit.seen.block);
+            (Who::Chain, depth(block, "what ends it", loan, moment), since, None)
+        }
+        Stage::Closed | Stage::Cancelled => return None,
+    })
+}
+
+/// A repayment that is proposed and not seen complete waits for the side that did not propose it.
+fn repaying(loan: &Loan) -> Option<Step> {
+    let open = loan.repayment.as_ref()?;
+    if loan.repayment_withdrawal.is_some() {
+        return Some((Who::Chain, "a block has to confirm that the repayment is taken back".into(), open.at, None));
+    }
+    if loan.is_repayment_seen() {
+        return Some((Who::Chain, "a block has to confirm the repayment".into(), open.at, None));
+    }
+    let (who, other) = match open.proposer {
+        Role::Borrower => (Who::Lender, Role::Lender),
+        Role::Lender => (Who::Borrower, Role::Borrower),
+    };
+    let text = format!("the {other} completes the repayment; after that it is taken back");
+    Some((who, text, open.at, open.at.plus(proposal::LIFE)))
+}
+
+/// How deep a transaction's block is, or that it has none.
+fn depth(block: Option<Block>, what: &str, loan: &Loan, moment: Moment) -> String {
+    let wanted = loan.terms.confirmations;
+    match block {
+        Some(block) => {
+            let has = moment.height.saturating_add(1).saturating_sub(block.height);
+            format!("{what} has {} of {wanted} confirmations", has.min(wanted))
+        }
+        None => format!("a block has to confirm {what}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::awaiting::Awaited;
+    use crate::protocol::fixtures::taken;
+
+    fn shown(loan: &Loan, is_here: bool) -> Option<TurnView> {
+        of(loan, Moment { now: loan.agreed_at, height: 700, ..Moment::default() }, is_here)
+    }
+
+    #[test]
+    fn in_every_stage_that_waits_both_sides_see_whose_turn_it_is_since_when_and_until_when() {
+        let (borrower, lender) = (taken(Role::Borrower), taken(Role::Lender));
+        let (at, expires) = (borrower.agreed_at.0, Some(borrower.terms.expires.0));
+        let (coin, funding) = (Some(at + 1_800), Some(at + 600));
+        for (stage, who, until) in [
+            (Stage::Agreed, Who::Lender, coin),
+            (Stage::Ready, Who::Borrower, expires),
+            (Stage::Offered, Who::Lender, expires),
+            (Stage::Accepted, Who::Borrower, expires),
+            (Stage::Signed, Who::Lender, funding),
+            (Stage::Funded, Who::Chain, funding),
+            (Stage::Confirming, Who::Chain, None),
+            (Stage::Closing, Who::Chain, None),
+        ] {
+            for loan in [&borrower, &lender] {
+                let loan = Loan { stage, ..loan.clone() };
+                let turn = shown(&loan, true).unwrap();
+                assert_eq!((turn.who, turn.since, turn.until), (who, at, until), "{stage} {}", loan.role);
+                let own = matches!((who, loan.role), (Who::Lender, Role::Lender) | (Who::Borrower, Role::Borrower));
+                assert_eq!(turn.ours, own, "{stage} {}", loan.role);
+                // Who waits for somebody that is not there is told so.
+                let away = shown(&loan, false).unwrap().text.ends_with("its node is not connected");
+                assert_eq!(away, !own && who != Who::Chain, "{stage} {}", loan.role);
+            }
+        }
+        let preparing = Loan { stage: Stage::Preparing, ..lender.clone() };
+        assert_eq!(shown(&preparing, true).map(|turn| (turn.who, turn.until)), Some((Who::Chain, coin)));
+        for stage in [Stage::Active, Stage::Closed, Stage::Cancelled] {
+            assert_eq!(shown(&Loan { stage, ..borrower.clone() }, true), None, "it waits for nothing but its own end");
+        }
+    }
+
+    #[test]
+    fn a_borrower_whose_lender_decides_by_hand_sees_that_and_until_when() {
+        let mut loan = taken(Role::Borrower);
+        let (since, until) = (Time(loan.agreed_at.0 + 3), Time(loan.agreed_at.0 + 1_000));
+        loan.lender_step = Some(Awaited { step: LenderStep::Decides, until, since });
+        let turn = shown(&loan, true).unwrap();
+        assert_eq!(
+            (turn.text.as_str(), turn.since, turn.until),
+            ("the lender decides by hand", since.0, Some(until.0))
+        );
+    }
+}
