@@ -455,25 +455,42 @@ async fn a_completed_repayment_that_is_double_spent_and_proposed_again_for_less_
     // As it would be after a rise: first the dearer sats, then the cheaper.
     let dear = Cents(spot.0 * 996 / 1_000);
     let message = stranger.proposal(&loan, coins[1], dear, world.now, 5);
-    stranger.say(&message);
-    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
-    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(60);
-    let back = stranger.wallet.spend_to_self(coins[1], rate, None).unwrap();
-    let chain = stranger.chain.clone();
-    chain.broadcast(&back.transaction).await.unwrap();
-    world.bitcoind.mine(1).await.unwrap();
-    lender_says(&world, "it lives", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Active).then_some(())).await;
+    completed_and_taken_back(&world, &mut stranger, &message, coins[1]).await;
     let told = world.lender.handle.loan(id).await.unwrap().repayment_note.unwrap();
     assert!(told.contains("the borrower took its repayment back"), "{told}");
-    stranger.catch_up(&world).await;
     let cheaper = stranger.proposal(&loan, coins[2], spot, world.now, 5);
     stranger.say(&cheaper);
     let refused = stranger.refusal(id.0).await.message;
     assert!(refused.contains("lender's output"), "{refused}");
-    // For as much as before it may go.
+    // For as much as before it may go; and taken back again, it goes for less in the lender's own proposal no more.
     let again = stranger.proposal(&loan, coins[2], dear, world.now, 5);
-    stranger.say(&again);
-    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+    completed_and_taken_back(&world, &mut stranger, &again, coins[2]).await;
+    stranger.say(&Message::RepayRequest(RepayRequest { loan: id.0 }));
+    let pick = |message| match message {
+        Message::Repay(repay) if repay.loan == id.0 => Some(repay),
+        _ => None,
+    };
+    let theirs = stranger.message("the lender's proposal", pick).await;
+    let Message::Repay(first) = &message else { panic!("{message:?}") };
+    let paid = [first, &theirs].map(|repay| {
+        let transaction = repay.proposal().unwrap().0.transaction;
+        let mut due = transaction.output.iter().filter(|out| out.script_pubkey == loan.skeleton.lender_script);
+        due.next().unwrap().value
+    });
+    assert!(paid[1] >= paid[0], "it pays {} where {} was taken back", paid[1], paid[0]);
+    println!("bound taken-back-repayment {} sats saved, whoever proposes", paid[0] - paid[0].min(paid[1]));
+}
+
+/// The lender completes the stranger's proposal, and the stranger spends its coin elsewhere.
+async fn completed_and_taken_back(world: &World, stranger: &mut Stranger, proposal: &Message, coin: bitcoin::OutPoint) {
+    stranger.say(proposal);
+    lender_says(world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+    let rate = bitcoin::FeeRate::from_sat_per_vb_u32(60);
+    let back = stranger.wallet.spend_to_self(coin, rate, None).unwrap();
+    stranger.chain.broadcast(&back.transaction).await.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    lender_says(world, "it lives", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Active).then_some(())).await;
+    stranger.catch_up(world).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -33,9 +33,11 @@ impl Repayment {
         self.transaction.input.iter().skip(1).map(|input| input.previous_output)
     }
 
-    /// The sats it pays for the debt: what a borrower pays the lender beyond its stake, what a lender asks.
+    /// The sats it pays for the debt: what a borrower pays the lender beyond its stake, what a lender asks, bound as it
+    /// was when it asked.
     pub(super) fn claim(&self, loan: &Loan) -> Amount {
         let asked = sats_for_cents_ceil(self.owed, self.price).unwrap_or(Amount::ZERO);
+        let asked = proposal::claim_bound(&loan.standing.taken_back, asked, self.at);
         let Some(skeleton) = loan.skeleton.as_ref().filter(|_| self.proposer == Role::Borrower) else { return asked };
         let (lender, _) = super::event::paid(skeleton, &self.transaction);
         lender.checked_sub(loan.terms.stake).unwrap_or(Amount::ZERO)
@@ -87,12 +89,12 @@ impl Loan {
         self.skeleton.as_ref().is_some_and(|skeleton| skeleton.exit_version == TRANSACTION_VERSION)
     }
 
-    /// What `proposer` has to pay, or may ask, for a debt of `owed` sats: no better for it than what it took back in
+    /// What is to be paid, whoever proposes, for a debt of `owed` sats: no better for a side than what it took back in
     /// the last day, or leaves waiting.
-    pub fn claim_bound(&self, proposer: Role, owed: Amount, now: Time) -> Amount {
+    pub fn claim_bound(&self, owed: Amount, now: Time) -> Amount {
         let mut taken = self.standing.taken_back.clone();
         taken.extend(self.taken_back(now));
-        proposal::claim_bound(&taken, proposer, owed, now)
+        proposal::claim_bound(&taken, owed, now)
     }
 
     /// The open repayment as one taken back, if both sides had signed it.
@@ -105,14 +107,8 @@ impl Loan {
 
     /// A repayment that is open no more, or gives way to another.
     fn leave_repayment(&mut self, at: Time) {
-        let gone = self.taken_back(at);
-        let taken = &mut self.standing.taken_back;
-        taken.retain(|one| at.since(one.at) < proposal::MEMORY);
-        if let Some(gone) = gone {
-            // Of each side's the one that binds it most is enough.
-            let claim = proposal::claim_bound(taken, gone.proposer, gone.claim, at);
-            taken.retain(|one| one.proposer != gone.proposer);
-            taken.push(TakenBack { claim, ..gone });
+        if let Some(gone) = self.taken_back(at) {
+            gone.join(&mut self.standing.taken_back);
         }
         self.repayment = None;
         self.withdrawals.extend(self.repayment_withdrawal.take().map(|withdrawal| withdrawal.compute_txid()));
@@ -121,6 +117,18 @@ impl Loan {
             taken_back: std::mem::take(&mut self.standing.taken_back),
             ..Standing::default()
         };
+    }
+
+    /// A lender that does not complete what it is held to, because it took back as much, holds itself to nothing, or never
+    /// saw its own repayment complete. A borrower must be able to repay: it pays the whole debt next time.
+    fn relent(&mut self) {
+        let open =
+            self.repayment.as_ref().filter(|open| open.proposer == Role::Borrower && self.role == Role::Borrower);
+        let is_short =
+            |open: &Repayment| sats_for_cents_ceil(open.owed, open.price).is_some_and(|d| open.claim(self) < d);
+        if open.is_some_and(is_short) {
+            self.standing.taken_back.retain(|one| one.proposer == Role::Borrower);
+        }
     }
 
     /// Folds an event about a repayment; `false` for any other.
@@ -137,6 +145,7 @@ impl Loan {
             Event::RepaymentDropped { reason } => {
                 self.standing.dropped = self.is_proposing();
                 self.standing.note = Some(reason.clone());
+                self.relent();
             }
             Event::RepaymentWithdrawn { transaction } => self.repayment_withdrawal = Some(transaction.clone()),
             Event::RepaymentGone => {

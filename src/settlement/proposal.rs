@@ -120,14 +120,32 @@ pub struct TakenBack {
     pub at: Time,
 }
 
-/// What `proposer` has to pay (a borrower, at least) or may ask (a lender, at most) for a debt of `owed` sats: for a
-/// day no better for it than what it took back.
-pub fn claim_bound(taken: &[TakenBack], proposer: Role, owed: Amount, now: Time) -> Amount {
-    let binding = taken.iter().filter(|one| one.proposer == proposer && now.since(one.at) < MEMORY);
-    binding.fold(owed, |owed, one| match proposer {
-        Role::Borrower => owed.max(one.claim),
-        Role::Lender => owed.min(one.claim),
-    })
+/// What a repayment pays for a debt of `owed` sats, whoever proposes it: for a day nobody does better for having taken
+/// one back. A borrower pays no less than it did, a lender gets no more than it asked. Where the two contradict each
+/// other, whoever took back last offered what it was not bound to, and is held to that.
+pub fn claim_bound(taken: &[TakenBack], owed: Amount, now: Time) -> Amount {
+    let mut binding: Vec<&TakenBack> = taken.iter().filter(|one| now.since(one.at) < MEMORY).collect();
+    binding.sort_by_key(|one| one.at);
+    binding.into_iter().fold(owed, |owed, one| one.bind(owed))
+}
+
+impl TakenBack {
+    fn bind(&self, owed: Amount) -> Amount {
+        match self.proposer {
+            Role::Borrower => owed.max(self.claim),
+            Role::Lender => owed.min(self.claim),
+        }
+    }
+
+    /// Takes its place among those `taken` before: of each side's the one that binds it most is enough, and what is a
+    /// day old binds nobody.
+    pub fn join(self, taken: &mut Vec<TakenBack>) {
+        taken.retain(|one| self.at.since(one.at) < MEMORY);
+        let same = taken.iter().filter(|one| one.proposer == self.proposer);
+        let claim = same.fold(self.claim, |claim, one| one.bind(claim));
+        taken.retain(|one| one.proposer != self.proposer);
+        taken.push(TakenBack { claim, ..self });
+    }
 }
 
 #[cfg(test)]
@@ -241,16 +259,45 @@ mod tests {
         }
     }
 
+    fn one(proposer: Role, sats: u64, at: u32) -> TakenBack {
+        TakenBack { proposer, claim: Amount::from_sat(sats), at: Time(at) }
+    }
+
+    fn bound(taken: &[TakenBack], sats: u64, now: u32) -> u64 {
+        claim_bound(taken, Amount::from_sat(sats), Time(now)).to_sat()
+    }
+
     #[test]
-    fn who_took_a_repayment_back_gains_nothing_by_it_for_a_day() {
-        let one = |proposer, sats, at| TakenBack { proposer, claim: Amount::from_sat(sats), at: Time(at) };
-        let taken = [one(Role::Borrower, 500, 1_000), one(Role::Borrower, 700, 2_000), one(Role::Lender, 600, 1_000)];
-        let owed = |role, sats, now| claim_bound(&taken, role, Amount::from_sat(sats), Time(now)).to_sat();
-        assert_eq!(owed(Role::Borrower, 400, 3_000), 700);
-        assert_eq!(owed(Role::Borrower, 800, 3_000), 800, "a debt in more sats is paid in full");
-        assert_eq!(owed(Role::Borrower, 400, 2_000 + MEMORY), 400, "after a day it is over");
-        assert_eq!(owed(Role::Lender, 650, 3_000), 600);
-        assert_eq!(owed(Role::Lender, 550, 3_000), 550);
-        assert_eq!(owed(Role::Lender, 650, 1_000 + MEMORY), 650);
+    fn who_took_a_repayment_back_gains_nothing_by_it_for_a_day_whoever_proposes_next() {
+        let borrowers = [one(Role::Borrower, 500, 1_000), one(Role::Borrower, 700, 2_000)];
+        assert_eq!(bound(&borrowers, 400, 3_000), 700);
+        assert_eq!(bound(&borrowers, 800, 3_000), 800, "a debt in more sats is paid in full");
+        assert_eq!(bound(&borrowers, 400, 2_000 + MEMORY), 400, "after a day it is over");
+        let lenders = [one(Role::Lender, 600, 1_000)];
+        assert_eq!(bound(&lenders, 650, 3_000), 600);
+        assert_eq!(bound(&lenders, 550, 3_000), 550);
+        assert_eq!(bound(&lenders, 650, 1_000 + MEMORY), 650);
+    }
+
+    #[test]
+    fn where_both_took_one_back_the_last_is_held_to_what_it_offered_beyond_its_due() {
+        // A borrower pays more than the 400 that bind the lender; a lender asks less than the 500 that bind the borrower.
+        let generous = [one(Role::Borrower, 450, 2_000), one(Role::Lender, 400, 1_000)];
+        assert_eq!(bound(&generous, 430, 3_000), 450);
+        let modest = [one(Role::Borrower, 500, 1_000), one(Role::Lender, 350, 2_000)];
+        assert_eq!(bound(&modest, 430, 3_000), 350);
+        let apart = [one(Role::Borrower, 400, 2_000), one(Role::Lender, 500, 1_000)];
+        assert_eq!([350, 450, 550].map(|sats| bound(&apart, sats, 3_000)), [400, 450, 500]);
+    }
+
+    #[test]
+    fn of_what_each_side_took_back_the_one_that_binds_it_most_is_kept() {
+        let mut taken = Vec::new();
+        for next in [one(Role::Borrower, 700, 1_000), one(Role::Lender, 600, 1_000), one(Role::Borrower, 500, 2_000)] {
+            next.join(&mut taken);
+        }
+        assert_eq!(taken, [one(Role::Lender, 600, 1_000), one(Role::Borrower, 700, 2_000)]);
+        one(Role::Lender, 650, 1_000 + MEMORY).join(&mut taken);
+        assert_eq!(taken, [one(Role::Borrower, 700, 2_000), one(Role::Lender, 650, 1_000 + MEMORY)]);
     }
 }

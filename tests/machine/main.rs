@@ -13,7 +13,9 @@ mod world;
 
 use bitcoin::Amount;
 use hypothec::contract::Role;
+use hypothec::loan::units::Cents;
 use hypothec::protocol::{todo, Action, Event, Exit, Input, Stage};
+use hypothec::settlement::proposal::TakenBack;
 use proptest::prelude::*;
 use world::{scene, spend, steps, Step, World, DAY};
 
@@ -261,7 +263,7 @@ fn the_touch_goes_out_when_the_repayment_has_not_confirmed_within_three_blocks()
 
 /// The price moves by `bp` basis points of the proposal's.
 fn moved(bp: i64) -> Input {
-    Input::Price(hypothec::loan::units::Cents(u64::try_from(10_000_000 + 1_000 * bp).unwrap()))
+    Input::Price(Cents(u64::try_from(10_000_000 + 1_000 * bp).unwrap()))
 }
 
 #[test]
@@ -306,14 +308,13 @@ fn who_double_spends_a_complete_repayment_pays_no_fewer_sats_for_a_day() {
     let open = world.nodes[1].loan.repayment.clone().unwrap();
     assert!(world.submit(spend(open.transaction.input[1].previous_output, 8), true));
     let cheaper = Amount::from_sat(40_000_000);
-    let bound = |world: &World, who: usize| {
-        world.nodes[who].loan.claim_bound(Role::Borrower, cheaper, world.moment.now).to_sat()
-    };
+    let bound = |world: &World, who: usize| world.nodes[who].loan.claim_bound(cheaper, world.moment.now).to_sat();
     assert_eq!([bound(&world, 0), bound(&world, 1)], [49_000_000, 49_000_000], "while that waits as well");
     world.mine(u8::MAX);
     world.check();
     assert_eq!([bound(&world, 0), bound(&world, 1)], [49_000_000, 49_000_000]);
-    assert_eq!(world.nodes[1].loan.claim_bound(Role::Lender, cheaper, world.moment.now), cheaper, "the lender is free");
+    let dearer = Amount::from_sat(50_000_000);
+    assert_eq!(world.nodes[1].loan.claim_bound(dearer, world.moment.now), dearer, "it binds the lender to nothing");
     // One taken back before it was complete binds nobody: a silent lender would have the choice for a day.
     let mut idle = funded();
     idle.propose(true, false);
@@ -325,7 +326,22 @@ fn who_double_spends_a_complete_repayment_pays_no_fewer_sats_for_a_day() {
     assert_eq!(bound(&idle, 0), cheaper.to_sat());
     world.step(&Step::Pass(DAY));
     assert_eq!(bound(&world, 1), cheaper.to_sat());
-    println!("bound taken-back-repayment {} s", hypothec::settlement::proposal::MEMORY);
+}
+
+#[test]
+fn a_borrower_pays_the_whole_debt_where_the_lender_does_not_hold_itself_to_what_it_took_back() {
+    let mut world = funded();
+    let taken = TakenBack { proposer: Role::Lender, claim: Amount::from_sat(49_000_000), at: world.moment.now };
+    world.nodes[0].loan.standing.taken_back.push(taken);
+    world.propose(true, false);
+    let debt = Amount::from_sat(50_000_000);
+    let (loan, now) = (&mut world.nodes[0].loan, world.moment.now);
+    assert_eq!(loan.claim_bound(debt, now).to_sat(), 49_000_000);
+    // Of 50,000,000 sats it pays 49,000,000.
+    loan.repayment.as_mut().unwrap().owed = Cents(5_000_000);
+    let refused = Input::RepaymentRefused { reason: "the lender's output is too small".into() };
+    world.nodes[0].tell(refused, world.moment).unwrap();
+    assert_eq!(world.nodes[0].loan.claim_bound(debt, now), debt);
 }
 
 #[test]

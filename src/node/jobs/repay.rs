@@ -121,7 +121,7 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
     if let Some(why) = proposal::why_recall(proposer, price, spot, level) {
         return Err(Trouble::refuse(ErrorCode::Repayment, format!("no repayment is proposed now: {why}")));
     }
-    let owed = owed_sats(loan, proposer, at, price)?;
+    let owed = owed_sats(loan, at, price)?;
     let estimate = tools.fee_estimate().await?.0;
     let fee_rate = proposal::fee_rate_offered(estimate);
     let rate = FeeRate::from_sat_per_vb(fee_rate).unwrap_or(FeeRate::BROADCAST_MIN);
@@ -170,10 +170,10 @@ fn require_few(chosen: &[Coin], estimate: u64) -> Result<(), Trouble> {
     Err(Trouble::refuse(ErrorCode::Coins, format!("the repayment would spend {what}: {remedy}")))
 }
 
-/// The sats that pay the debt at `price`, and no better for `proposer` than what it took back within a day.
-fn owed_sats(loan: &Loan, proposer: Role, at: Time, price: Cents) -> Result<Amount, Trouble> {
+/// The sats that pay the debt at `price`, and no better for either side than what it took back within a day.
+fn owed_sats(loan: &Loan, at: Time, price: Cents) -> Result<Amount, Trouble> {
     let owed = repayment_ceil(&loan.terms, at, price).ok_or_else(|| Trouble::later("the debt cannot be computed"))?;
-    Ok(loan.claim_bound(proposer, owed, at))
+    Ok(loan.claim_bound(owed, at))
 }
 
 /// A fresh price, and that no touch has ended the loan already.
@@ -266,7 +266,7 @@ fn requires(
 ) -> Result<(Amount, RangeInclusive<Amount>), Trouble> {
     let range = || Trouble::later("the debt cannot be computed");
     let proposer = loan.role.other();
-    let owed = owed_sats(loan, proposer, message.at, message.price)?;
+    let owed = owed_sats(loan, message.at, message.price)?;
     let ahead = skeleton.funding_value.checked_sub(loan.terms.total()).ok_or_else(range)?;
     let fees = proposal::fee_range(repay::size(&proposal.transaction), estimate, ahead);
     let least = match proposer {
