@@ -181,6 +181,8 @@ async fn a_borrower_with_only_its_words_repays_the_loan_it_was_given_back_once_i
     .unwrap();
     theatre.quiet().await.unwrap();
     theatre.borrower.client().unwrap().repay(id, &repay).await.unwrap();
+    // An hour later it would stand no longer.
+    theatre.quiet().await.unwrap();
     theatre.settled(id, Exit::Repaid).await;
 }
 

@@ -56,7 +56,7 @@ fn no_word_that_a_person_reads_is_rusts() {
         Rotations(oracle),
         Move,
         Renew,
-            FeeCoin,
+        FeeCoin,
         Recover,
         Health,
         Peer(peer),
