@@ -188,10 +188,10 @@ fn line(found: &Found, sums: &Sums, ended: Option<&ExitView>) -> StatementLine {
 fn net_cents(sums: &Sums, principal: Cents, fees: i64, price: u64) -> Option<i64> {
     let (paid, fees, principal) = (i128::from(sums.paid), i128::from(fees), i128::from(principal.0));
     // What leaves this side counts up, what comes to it down.
-    let worth = |sats: i128| (sats * i128::from(price)).div_euclid(i128::from(SATS_PER_BTC));
+    let worth = |sats: i128| Some(sats.checked_mul(i128::from(price))?.div_euclid(i128::from(SATS_PER_BTC)));
     let net = match sums.role {
-        Role::Borrower => principal + worth(-(paid + fees)),
-        Role::Lender => worth(paid - fees) - principal,
+        Role::Borrower => worth(-(paid + fees))? + principal,
+        Role::Lender => worth(paid - fees)? - principal,
     };
     i64::try_from(net).ok()
 }
@@ -231,6 +231,12 @@ mod tests {
         let principal = Cents(500);
         assert_eq!(net_cents(&sums(Role::Borrower, 200), principal, 680, 1_200_000), Some(500 - 633));
         assert_eq!(net_cents(&sums(Role::Lender, 200), principal, 320, 1_200_000), Some(620 - 500));
-        assert_eq!(net_cents(&sums(Role::Lender, 200), principal, -320, u64::MAX), None);
+        for (paid, price) in [(u64::MAX, u64::MAX), (21_000_000 * SATS_PER_BTC, u64::MAX)] {
+            assert_eq!(
+                net_cents(&Sums { paid, ..sums(Role::Lender, 200) }, principal, -320, price),
+                None,
+                "nothing else"
+            );
+        }
     }
 }
