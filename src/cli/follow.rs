@@ -5,11 +5,13 @@
 use super::amount::short;
 use super::client::{Client, Refused};
 use super::line::{Ends, Place};
-use super::out::{count, Out};
+use super::out::{count, tell, Out};
 use crate::api::views::{ErrorCode, ErrorView, Exit, LoanId, LoanView, Stage, Status};
+use anyhow::Context;
 use clap::Args;
 use std::future::Future;
 use std::time::{Duration, Instant};
+use tokio::signal::unix::{signal, SignalKind};
 
 /// Between two looks.
 const AGAIN: Duration = Duration::from_millis(300);
@@ -153,11 +155,13 @@ pub(super) async fn follow(
     step: impl Fn(&LoanView, Duration, u32) -> Step,
 ) -> anyhow::Result<End> {
     let id = first.loan_id;
+    // Listened to from here on, before the first word that somebody may answer with it.
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen to Ctrl-C")?;
     let looking = look_on(place.out(), client, patience.limit(), first, step);
     tokio::select! {
         end = looking => end,
-        _ = tokio::signal::ctrl_c() => {
-            eprintln!("{}", goes_on(id, &place.again()));
+        _ = interrupt.recv() => {
+            tell(&goes_on(id, &place.again()));
             Err(Ends(INTERRUPTED).into())
         }
     }
@@ -236,7 +240,7 @@ pub(super) fn is_away(error: &anyhow::Error) -> bool {
 /// A step, for a person. Programs are told the end, on standard output.
 fn say(out: Out, what: &str) {
     if !out.is_json() {
-        eprintln!("… {what}");
+        tell(&format!("… {what}"));
     }
 }
 
