@@ -401,7 +401,7 @@ async fn a_lender_silent_at_any_step_before_locks_nothing_beyond_the_hour_of_its
         request
     };
     let (answer, _) = tokio::join!(asking, silent);
-    assert!(answer.unwrap_err().message.contains("did not answer within 20 s"));
+    assert!(answer.unwrap_err().message.contains("did not answer the request within 20 s"));
     pass(&mut world, 3_601).await;
     for id in [no_ready, no_accept] {
         borrower_has(&world, id, "the terms to expire", is_cancelled).await;
