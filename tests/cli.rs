@@ -160,6 +160,18 @@ fn loan() -> Value {
     })
 }
 
+/// What a policy implies.
+fn implies() -> Value {
+    json!({
+        "currency": "USD", "terms_version": 2, "apr_min_bp": 600, "apr_max_bp": 950, "minimum_interest_days_min": 1,
+        "minimum_interest_days_max": 14, "warning_ltv_bp": 6_000, "call_ltv_bp": 6_600, "urgent_ltv_bp": 7_200,
+        "liquidation_ltv_bp": 7_800, "cushion_bp": 500, "stake_sats": 1_000, "dust_sats": 1_000,
+        "fee_rate_sat_per_vb": 25, "exit_fee_sats": 4_250, "collateral_min_sats": 425_000, "confirmations": 3,
+        "confirmations_above_one_bitcoin": 6, "principal_within_bp": 50, "quote_seconds": 3_600,
+        "approval_seconds": 1_800, "coin_seconds": 1_800, "price_drift_bp": 50, "fallback_days": 30, "refund_days": 365,
+    })
+}
+
 fn quote() -> Value {
     json!({
         "loan_id": LOAN, "lender": KEY, "principal_sats": 50_000_000, "principal_cents": 5_000_000,
@@ -468,6 +480,7 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
         ("GET /v1/peers", json!([peer(true), peer(false)])),
         ("GET /v1/oracles", json!([oracle])),
         ("GET /v1/policy", policy),
+        ("GET /v1/policy/terms", implies()),
         ("GET /v1/wallet/balance", balance),
         ("POST /v1/quotes", quote()),
         ("GET /v1/events?after=0&wait=0", json!([event])),
@@ -928,14 +941,7 @@ fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
     });
     let mut after = before.clone();
     after["principal_max"] = json!(5_000_000);
-    let implies = json!({
-        "currency": "USD", "terms_version": 2, "apr_min_bp": 600, "apr_max_bp": 950, "minimum_interest_days_min": 1,
-        "minimum_interest_days_max": 14, "warning_ltv_bp": 6_000, "call_ltv_bp": 6_600, "urgent_ltv_bp": 7_200,
-        "liquidation_ltv_bp": 7_800, "cushion_bp": 500, "stake_sats": 1_000, "dust_sats": 1_000,
-        "fee_rate_sat_per_vb": 25, "exit_fee_sats": 4_250, "collateral_min_sats": 425_000, "confirmations": 3,
-        "confirmations_above_one_bitcoin": 6, "principal_within_bp": 50, "quote_seconds": 3_600,
-        "approval_seconds": 1_800, "coin_seconds": 1_800, "price_drift_bp": 50, "fallback_days": 30, "refund_days": 365,
-    });
+    let implies = implies();
     let stand = Stand::new(vec![
         ("GET /v1/policy", before.clone()),
         ("PUT /v1/policy", after.clone()),
