@@ -7,9 +7,12 @@ mod world;
 use bitcoin::{Amount, FeeRate, OutPoint};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
+use hypothec::node::data::DataFolder;
 use hypothec::node::limits;
-use hypothec::protocol::messages::Quote;
-use hypothec::protocol::Stage;
+use hypothec::node::view::SendRequest;
+use hypothec::protocol::messages::{Quote, RepayRequest};
+use hypothec::protocol::{Message, Stage};
+use hypothec::wallet::{Seed, Wallet};
 use world::stranger::Stranger;
 use world::{start_node, World};
 
@@ -154,4 +157,38 @@ async fn one_key_negotiates_so_many_bytes_at_once_and_is_busy_beyond_until_one_h
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_asked_for_repayments_it_cannot_propose_gives_no_address_for_them() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 1).await;
+    world.settle().await;
+    let id = stranger.open(&world, 200_000, 30, coins[0]).await.terms.id();
+    world.settle().await;
+    // It has no coin left to propose with.
+    let away = stranger.wallet.new_address().unwrap().to_string();
+    world.lender.handle.send(SendRequest { address: away, sats: None }).await.unwrap();
+    world.mine(1).await;
+    let before = world.lender.handle.new_address().await.unwrap().address;
+    let mut answers = 0;
+    while answers < 5 {
+        stranger.say(&Message::RepayRequest(RepayRequest { loan: id.0 }));
+        let refused = stranger.refusal(id.0).await;
+        assert!(["unavailable", "busy"].contains(&refused.code.as_str()), "{refused:?}");
+        answers += usize::from(refused.code == "unavailable");
+    }
+    let after = world.lender.handle.new_address().await.unwrap().address;
+    let World { lender, dir, .. } = world;
+    lender.stop().await.unwrap();
+    let words = DataFolder::open(&dir.path().join("lender")).unwrap().words().unwrap();
+    let seed = Seed::from_mnemonic(&words, bitcoin::Network::Regtest).unwrap();
+    let fresh = dir.path().join("fresh");
+    std::fs::create_dir_all(&fresh).unwrap();
+    // The same addresses, one after the other.
+    let mut wallet = Wallet::create_or_load(&fresh, &seed, None).unwrap();
+    let all: Vec<String> = (0..50).map(|_| wallet.new_address().unwrap().to_string()).collect();
+    let place = |address: &String| all.iter().position(|one| one == address).unwrap();
+    assert_eq!(place(&after), place(&before) + 1);
 }

@@ -7,10 +7,10 @@ mod support;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::consensus::encode::serialize;
 use bitcoin::psbt::Psbt;
-use bitcoin::{absolute, transaction, Address, Amount, OutPoint, Sequence, Transaction, TxIn, TxOut};
+use bitcoin::{absolute, transaction, Address, Amount, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut};
 use hypothec::chain::{BlockRef, ChainEvent};
 use hypothec::contract::wire::MAX_PREVIOUS;
-use hypothec::wallet::{verify_coin_proof, Error, Rival, Wallet};
+use hypothec::wallet::{verify_coin_proof, Error, Rival, Wallet, MOST_UNPAID, RESTORE_LOOKS};
 use std::collections::HashSet;
 use std::sync::Arc;
 use support::{sat, seed, Party, World, ALICE, BOB, FEE, NOW};
@@ -251,6 +251,73 @@ async fn the_words_alone_find_the_money_again_even_far_along_the_addresses() {
     assert_eq!(restored.wallet.coins(), before);
     let spent = restored.wallet.send_all(&unchecked(&alice.wallet.new_address().unwrap()), FEE).unwrap();
     restored.chain.test_accept(&spent.transaction).await.unwrap();
+}
+
+#[tokio::test]
+async fn addresses_asked_for_without_end_are_found_by_the_words_and_no_open_loans_is_given_again() {
+    let world = World::new().await;
+    let mut alice = world.wallet(ALICE, "alice").await;
+    let coin = alice.funded(&world.node, sat(1_000_000)).await;
+    let script = |party: &mut Party| party.wallet.new_address().unwrap().script_pubkey();
+    // What two thousand negotiations asked for that came to nothing; two loans among them are open.
+    let mut given: Vec<ScriptBuf> = (0..30).map(|_| script(&mut alice)).collect();
+    let open: HashSet<ScriptBuf> = [given[3].clone(), given[29].clone()].into();
+    alice.wallet.set_held(open.clone());
+    given.extend((30..2_000).map(|_| script(&mut alice)));
+    let different: HashSet<&ScriptBuf> = given.iter().collect();
+    println!("bound address-flood {} addresses", different.len());
+    assert_eq!(different.len(), MOST_UNPAID as usize);
+    assert!(given.windows(2).all(|two| two[0] != two[1]), "two in one contract");
+    assert!(given.iter().skip(400).all(|script| !open.contains(script)), "an open loan's");
+    assert!(given.iter().skip(400).filter(|script| **script == given[100]).count() <= 5, "in turn");
+    // A coin taken back without end, its transaction never sent: one place.
+    let mut backs =
+        (0..500).map(|_| alice.wallet.spend_to_self(coin, FEE, None).unwrap().transaction.output[0].clone());
+    let back = backs.next().unwrap();
+    assert!(backs.all(|output| output == back));
+    let last = alice.wallet.new_address().unwrap();
+    world.node.fund(&last, sat(200_000_000)).await.unwrap();
+    world.node.mine(1).await.unwrap();
+    alice.catch_up().await;
+    // Paid, it is given to nobody again, and those beyond it are new.
+    let next: HashSet<ScriptBuf> = (0..500).map(|_| script(&mut alice)).collect();
+    assert!(!next.contains(&last.script_pubkey()) && next.iter().any(|script| !different.contains(script)));
+    // A restart remembers what was paid.
+    let folder = world.dir.path().join("alice");
+    drop(alice);
+    let mut again = Wallet::create_or_load(&folder, &seed(ALICE), None).unwrap();
+    assert!((0..500).all(|_| again.new_address().unwrap() != last));
+    let restored = world.wallet(ALICE, "elsewhere").await;
+    assert_eq!(restored.wallet.balance().confirmed, sat(201_000_000));
+}
+
+/// The address at this place of the words' receiving side, as BIP 84 derives it.
+fn address_at(words: &str, index: u32) -> Address {
+    use bitcoin::bip32::{DerivationPath, Xpriv};
+    let secp = bitcoin::secp256k1::Secp256k1::new();
+    let seed = bip39::Mnemonic::parse(words).unwrap().to_seed("");
+    let path: DerivationPath = format!("m/84h/1h/0h/0/{index}").parse().unwrap();
+    let key = Xpriv::new_master(bitcoin::Network::Regtest, &seed).unwrap().derive_priv(&secp, &path).unwrap();
+    Address::p2wpkh(&bitcoin::CompressedPublicKey(key.private_key.public_key(&secp)), bitcoin::KnownHrp::Regtest)
+}
+
+#[tokio::test]
+async fn a_restore_finds_coins_that_an_older_wallet_put_thousands_of_addresses_along() {
+    let world = World::new().await;
+    // The farther one was paid first.
+    for index in [6_000, 2_500, RESTORE_LOOKS - 1] {
+        world.node.fund(&address_at(ALICE, index), sat(100_000_000)).await.unwrap();
+        world.node.mine(1).await.unwrap();
+    }
+    assert_eq!(world.wallet(ALICE, "near").await.wallet.balance().confirmed, sat(0));
+    let folder = world.dir.path().join("far");
+    std::fs::create_dir_all(&folder).unwrap();
+    Wallet::create_or_load(&folder, &seed(ALICE), None).unwrap().look_far().unwrap();
+    // A restart before the chain is read changes nothing.
+    let mut restored = world.wallet(ALICE, "far").await;
+    assert_eq!(restored.wallet.balance().confirmed, sat(300_000_000));
+    restored.funded(&world.node, sat(5_000)).await;
+    assert_eq!(restored.wallet.balance().confirmed, sat(300_005_000));
 }
 
 #[tokio::test]

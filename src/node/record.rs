@@ -148,12 +148,16 @@ impl Core {
         }
     }
 
-    /// Tells the wallet which coins the loans hold.
+    /// Tells the wallet which coins the loans hold, and which addresses they may pay.
     pub fn reserve(&mut self) {
         let mut reserved: HashSet<OutPoint> = self.loans.values().flat_map(|loan| loan.reserved()).collect();
         let is_open = |id: &LoanId| self.loans.get(id).is_some_and(|loan| !loan.is_over());
         reserved.extend(lock(&self.tools.exits).coins(is_open));
-        lock(&self.tools.wallet).set_reserved(reserved);
+        let held = self.loans.values().flat_map(|loan| loan.paid_to()).collect();
+        let mut wallet = lock(&self.tools.wallet);
+        wallet.set_reserved(reserved);
+        wallet.set_held(held);
+        drop(wallet);
         self.keep_places();
     }
 }

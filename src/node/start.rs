@@ -20,7 +20,7 @@ use super::requests::Requests;
 use super::restored;
 use super::rotations::Rotations;
 use super::shown::ShownCoins;
-use super::tools::{Oracle, Tools};
+use super::tools::{lock, Oracle, Tools};
 use super::troubles::Troubles;
 use super::unlock::Unlocked;
 use super::words::Held;
@@ -144,6 +144,9 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     });
     let mut core = new_core(tools.clone(), follower, policy(&*store)?, unlocked)?;
     core.restored = restored::open(&*store)?;
+    if core.restored.is_some() {
+        lock(&tools.wallet).look_far().context("look for the coins of a restored node")?;
+    }
     let has_loans = !store.streams()?.is_empty();
     core.recovery = Recovery::open(store.clone(), core.restored.is_some(), has_loans)?;
     core.renewal = Renewal::at(config.backup_file.clone());

@@ -14,7 +14,7 @@ use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -467,6 +467,17 @@ impl Loan {
             }
         }
         reserved
+    }
+
+    /// Where this loan may still pay us.
+    pub fn paid_to(&self) -> Vec<ScriptBuf> {
+        if self.is_over() {
+            return Vec::new();
+        }
+        let exits = self.skeleton.iter().map(|skeleton| skeleton.script_of(self.role).clone());
+        let repayment = self.repayment.iter().flat_map(|open| &open.transaction.output);
+        let repayment = repayment.map(|output| output.script_pubkey.clone());
+        exits.chain(repayment).chain([self.terms.principal_script.clone()]).collect()
     }
 
     /// Every outpoint whose spend says something about this loan.

@@ -1,5 +1,6 @@
 //! Which coins are ours, as the chain tells it.
 
+use super::addresses::{Addresses, LOOKAHEAD};
 use super::coins::{nearest, Balance, Coin, NetEffect};
 use super::proof::{prove, CoinProof};
 use super::store::CoinFile;
@@ -10,15 +11,12 @@ use bdk_wallet::template::Bip84Public;
 use bdk_wallet::{KeychainKind, Update, Wallet as Bdk};
 use bitcoin::bip32::{Xpriv, Xpub};
 use bitcoin::secp256k1::{All, Secp256k1};
-use bitcoin::{Address, Amount, Network, OutPoint, Transaction, TxOut, Txid};
+use bitcoin::{Amount, Network, OutPoint, Transaction, TxOut, Txid};
 use hypothec_oracle::units::Time;
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
-/// Addresses watched beyond the last one used: every negotiation takes some, most are never paid, and words alone must
-/// still find the money behind them.
-const LOOKAHEAD: u32 = 1_000;
 /// Blocks given to a follower one by one before the steps widen.
 const DENSE: usize = 2_016;
 
@@ -31,6 +29,7 @@ pub struct Wallet {
     pub(super) account: Xpriv,
     pub(super) secp: Secp256k1<All>,
     file: CoinFile,
+    pub(super) addresses: Addresses,
     reserved: HashSet<OutPoint>,
     /// A coin of at least this is kept for fees.
     pub(super) reserve_amount: Amount,
@@ -78,8 +77,10 @@ impl Wallet {
                 (bdk, CoinFile::write_new(dir, &first)?)
             }
         };
-        let (reserved, reserve_amount) = (HashSet::new(), Amount::ZERO);
-        let mut wallet = Wallet { bdk, account, secp, file, reserved, reserve_amount, rolled_back_to: None, stamp: 0 };
+        let (addresses, reserved) = (Addresses::default(), HashSet::new());
+        let (reserve_amount, rolled_back_to, stamp) = (Amount::ZERO, None, 0);
+        let mut wallet =
+            Wallet { bdk, account, secp, file, addresses, reserved, reserve_amount, rolled_back_to, stamp };
         wallet.stamp = wallet.last_stamp();
         wallet.persist()?;
         Ok(wallet)
@@ -144,18 +145,6 @@ impl Wallet {
         let stamp = self.next_stamp(now);
         self.bdk.apply_unconfirmed_txs([(transaction.clone(), stamp)]);
         self.persist()
-    }
-
-    /// An address never given out before. It is on disk when this returns.
-    pub fn new_address(&mut self) -> Result<Address, Error> {
-        self.reveal(KeychainKind::External)
-    }
-
-    pub(super) fn reveal(&mut self, keychain: KeychainKind) -> Result<Address, Error> {
-        let address = self.bdk.reveal_next_address(keychain).address;
-        self.persist()?;
-        self.file.sync()?;
-        Ok(address)
     }
 
     /// What the wallet holds.
@@ -239,25 +228,6 @@ impl Wallet {
         NetEffect { spent, received }
     }
 
-    /// Whether an output with this script would be ours.
-    pub fn is_ours(&self, script: &bitcoin::Script) -> bool {
-        self.bdk.is_mine(script.to_owned())
-    }
-
-    /// Counts a script of ours as given out, so that it is watched for ever and given to nobody else. False where it is none
-    /// of ours, as far as addresses are looked for. It is on disk when this returns.
-    ///
-    /// # Errors
-    /// When that cannot be written.
-    pub fn keep_script(&mut self, script: &bitcoin::Script) -> Result<bool, Error> {
-        let Some((keychain, index)) = self.bdk.derivation_of_spk(script.to_owned()) else { return Ok(false) };
-        // What is revealed up to here is revealed whether or not anybody reads the addresses.
-        drop(self.bdk.reveal_addresses_to(keychain, index));
-        self.persist()?;
-        self.file.sync()?;
-        Ok(true)
-    }
-
     /// Proves to a peer that this coin is ours, for the one purpose `message` stands for.
     pub fn prove_coin(&self, outpoint: OutPoint, message: &[u8; 32]) -> Result<CoinProof, Error> {
         let owned = self.owned(outpoint).ok_or(Error::NotOurs(outpoint))?;
@@ -288,12 +258,17 @@ impl Wallet {
         Some(Owned { txout, keychain, index })
     }
 
-    fn persist(&mut self) -> Result<(), Error> {
+    pub(super) fn persist(&mut self) -> Result<(), Error> {
         if let Some(changes) = self.bdk.staged() {
             self.file.append(changes)?;
             self.bdk.take_staged();
         }
         Ok(())
+    }
+
+    /// Returns when everything persisted is on disk.
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        self.file.sync()
     }
 
     fn next_stamp(&mut self, now: Time) -> u64 {

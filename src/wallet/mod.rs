@@ -7,6 +7,7 @@
 //! [`Seed`] turns words into keys. [`Wallet`] holds the coins, told of the chain by
 //! [`ChainEvent`](crate::chain::ChainEvent)s. [`verify_coin_proof`] checks what another party's wallet says it owns.
 
+mod addresses;
 mod child;
 mod coins;
 mod error;
@@ -20,6 +21,7 @@ mod spend;
 mod store;
 mod sweep;
 
+pub use addresses::{MOST_UNPAID, RESTORE_LOOKS};
 pub use coins::{Balance, Coin, NetEffect, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
 pub use error::Error;
 pub use keys::{LoanKeys, Seed};

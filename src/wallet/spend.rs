@@ -129,7 +129,7 @@ impl Wallet {
             value,
             fee,
         })?;
-        output.script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
+        output.script_pubkey = self.way_back(outpoint)?;
         self.finish(&[coin], vec![output])
     }
 
@@ -173,11 +173,6 @@ impl Wallet {
             outputs.extend(self.change(value, plan.fee_rate)?);
         }
         self.finish(&plan.coins, outputs)
-    }
-
-    /// A script as long as every script of ours, to weigh with.
-    pub(super) fn any_script(&self) -> ScriptBuf {
-        self.bdk.peek_address(KeychainKind::Internal, 0).script_pubkey()
     }
 
     pub(super) fn finish(&self, coins: &[Coin], outputs: Vec<TxOut>) -> Result<Payment, Error> {

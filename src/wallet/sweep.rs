@@ -3,7 +3,6 @@
 use super::coins::{fee_ceil, sum, Coin, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
 use super::spend::{replacement_fee, signed_weight};
 use super::{Error, Payment, Rival, Wallet};
-use bdk_wallet::KeychainKind;
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
 
 /// The most coins that one transaction of ours spends. A peer is shown the whole transaction that made a coin: one of some
@@ -47,7 +46,8 @@ impl Wallet {
             waiting: Amount::ZERO,
             reserved: Amount::ZERO,
         })?;
-        output.script_pubkey = self.reveal(KeychainKind::Internal)?.script_pubkey();
+        let first = *outpoints.first().ok_or(Error::NothingToJoin { coins: 0 })?;
+        output.script_pubkey = self.way_back(first)?;
         self.finish(&coins, vec![output])
     }
 

@@ -43,12 +43,11 @@ fn own_coins(tools: &Tools, outpoints: &[OutPoint]) -> Result<Vec<FundingCoin>, 
 
 /// Borrower: makes the offer.
 pub async fn make_offer(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
-    let parts = OfferParts {
-        funding_key: keys(&tools, &loan)?.funding.public_key(SECP256K1),
-        payout_script: fresh_script(&tools)?,
-        change_script: fresh_script(&tools)?,
-        coins: own_coins(&tools, &loan.coins)?,
-    };
+    let coins = own_coins(&tools, &loan.coins)?;
+    let funding_key = keys(&tools, &loan)?.funding.public_key(SECP256K1);
+    // Addresses last: what fails before them is tried again.
+    let (payout_script, change_script) = (fresh_script(&tools)?, fresh_script(&tools)?);
+    let parts = OfferParts { funding_key, payout_script, change_script, coins };
     let id = loan.id;
     let offer = compute(move || offer::make(&loan.terms, &loan.announcements, parts)).await?;
     Ok(Outcome::Inputs(id, vec![Input::Offered { offer: wire::write(&offer) }]))
@@ -62,7 +61,8 @@ pub async fn answer_offer(tools: Arc<Tools>, loan: Arc<Loan>, bytes: Vec<u8>) ->
     let checked = compute(move || offer::check(&snapshot.terms, &snapshot.announcements, &copy)).await?;
     coins_exist(&tools, &checked.coins).await?;
     let coin = own_coins(&tools, &loan.coins)?.pop().ok_or_else(|| Trouble::later("our coin is gone"))?;
-    let parts = AcceptParts { funding_key: keys(&tools, &loan)?.funding, payout_script: fresh_script(&tools)?, coin };
+    let funding_key = keys(&tools, &loan)?.funding;
+    let parts = AcceptParts { funding_key, payout_script: fresh_script(&tools)?, coin };
     let accepted = compute(move || accept::make(&loan.terms, &loan.announcements, checked, parts)).await?;
     let input = Input::Accepted {
         offer: bytes,

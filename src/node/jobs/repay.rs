@@ -130,13 +130,17 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
         Source::Wallet => owed.checked_add(spare).unwrap_or(Amount::MAX_MONEY),
         Source::Collateral => spare,
     };
-    let change_script = lock(&tools.wallet).new_address()?.script_pubkey();
     let chosen = lock(&tools.wallet).select(target, rate)?;
     require_few(&chosen, estimate)?;
     let coins: Vec<(OutPoint, TxOut)> = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
-    let parts = RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate };
     let refuse = |e: crate::contract::ContractError| Trouble::refuse(ErrorCode::Repayment, e);
-    let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)?;
+    let paying = |change_script| {
+        let parts = RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate };
+        repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)
+    };
+    // The other side may ask as often as it likes: only what can be paid takes an address.
+    paying(lock(&tools.wallet).any_script())?;
+    let unsigned = paying(lock(&tools.wallet).new_address()?.script_pubkey())?;
     let previous = |outpoint: &OutPoint| {
         chosen.iter().find(|coin| coin.outpoint == *outpoint).map(|coin| (*coin.previous_tx).clone())
     };
