@@ -23,6 +23,11 @@ pub const TRUC_CHILD_MOST: u64 = 1_000;
 pub const INCREMENT: u64 = 1;
 /// The smallest output of a child, sats.
 pub const DUST: u64 = 294;
+/// The other side's child has to give way to ours, where a parent has one only, if that costs at most so many times what
+/// ours costs without it. Else it stays for this block: who hung it there pays.
+pub const EVICTS_TIMES: u64 = 2;
+/// Whatever it costs, a child gives way with which a miner gets less than this part of the estimate.
+pub const EVICTS_BELOW: u64 = 2;
 /// What getting one's own money is worth in any case: this part of it.
 pub const WORTH_PARTS: u64 = 100;
 
@@ -156,7 +161,8 @@ pub fn bump(waiting: &Waiting) -> Option<Bump> {
 impl Waiting {
     /// The best package a miner would find.
     pub fn best(&self) -> Paid {
-        let ours = self.ours.map(|ours| self.exit.with(ours));
+        // Of two children of a version 3 transaction one has driven the other out; where theirs is seen, it was theirs.
+        let ours = self.ours.filter(|_| self.rivals_child().is_none()).map(|ours| self.exit.with(ours));
         let theirs = self.theirs.map(|theirs| theirs.package);
         let all = [ours, theirs].into_iter().flatten();
         all.fold(self.exit, |best, one| if one.is_better_than(best) { one } else { best })
@@ -180,6 +186,9 @@ impl Waiting {
         let missing = rate.saturating_mul(whole).saturating_sub(self.exit.fee.to_sat());
         let wanted = missing.max(self.estimate.saturating_mul(size));
         let least = self.least(size);
+        if !self.may_evict(size, wanted) {
+            return None;
+        }
         let fee = wanted.max(least);
         if fee <= most {
             return Some(fee);
@@ -188,12 +197,25 @@ impl Waiting {
         (most >= least.max(1) && package.is_better_than(self.best())).then_some(most)
     }
 
+    /// The child that has to give way to ours.
+    fn rivals_child(&self) -> Option<Paid> {
+        self.theirs.map(|theirs| theirs.child).filter(|_| self.is_truc)
+    }
+
+    /// Is the other side's child worth driving out by one of `size` that would pay `wanted` without it? A wide one makes that
+    /// dear for us and costs its owner nothing when it is gone. The wanted rate rises with each block, so none that pays
+    /// less than the estimate stays for long.
+    fn may_evict(&self, size: u64, wanted: u64) -> bool {
+        let Some(child) = self.rivals_child() else { return true };
+        let is_cheap = dearer(child, size) <= wanted.saturating_mul(EVICTS_TIMES);
+        is_cheap || !self.best().pays(self.estimate.div_ceil(EVICTS_BELOW), 10)
+    }
+
     /// What a child of `size` pays at least so that nodes let it, and the exit with it, take the place of what is
     /// there: more in all, by a step for each of its bytes, and more for each byte.
     fn least(&self, size: u64) -> u64 {
         // A version 3 transaction has one child: the other side's gives way as our own does.
-        let theirs = self.theirs.map(|theirs| theirs.child).filter(|_| self.is_truc);
-        let children = [self.ours, theirs].into_iter().flatten();
+        let children = [self.ours, self.rivals_child()].into_iter().flatten();
         let beside = children.map(|child| dearer(child, size)).max().unwrap_or(0);
         let Some(rival) = self.rival else { return beside };
         let whole = self.exit.size.saturating_add(size);
@@ -283,6 +305,30 @@ mod tests {
     }
 
     #[test]
+    fn a_wide_child_of_the_other_sides_gives_way_only_where_that_is_cheap_or_it_pays_next_to_nothing() {
+        let at = |estimate: u64, sats: u64, blocks: u32| {
+            let child = Paid { fee: sat(sats), size: 978 };
+            let theirs = Some(Theirs { child, package: touch().exit.with(child) });
+            fee(&Waiting { theirs, is_truc: true, is_relayed: true, blocks, estimate, ..touch() })
+        };
+        let beside = |sats, blocks| at(50, sats, blocks);
+        // Alone it would be 9,750: theirs brings the exit to 44 of 50 sat/vB.
+        assert_eq!(beside(47_000, 0), None, "it pays");
+        assert_eq!([1, 2, 3].map(|blocks| beside(47_000, blocks)), [None; 3]);
+        // What is wanted has doubled, and theirs has not.
+        assert_eq!(beside(47_000, 4), Some(47_110));
+        assert_eq!(beside(19_000, 0), Some(19_110), "twice");
+        assert_eq!(at(52, 24_000, 0), Some(24_110), "less than half the estimate for a miner");
+        assert_eq!([beside(24_000, 0), at(52, 26_000, 0)], [None; 2]);
+        // It drove ours out, which had paid the estimate for less: what it pays now is more.
+        let child = Paid { fee: sat(88_500), size: 978 };
+        let theirs = Some(Theirs { child, package: touch().exit.with(child) });
+        let ours = Some(Paid { fee: sat(9_750), size: CHILD });
+        let driven = Waiting { theirs, ours, is_truc: true, is_relayed: true, ..touch() };
+        assert_eq!([0, 4, 8].map(|blocks| fee(&Waiting { blocks, ..driven })), [None; 3]);
+    }
+
+    #[test]
     fn what_stands_in_an_exits_place_is_paid_for_in_all_and_per_byte() {
         // Another touch with a child that pays 60 sat/vB.
         let rival = Rival { fee: sat(16_800), rate: 60 };
@@ -301,7 +347,18 @@ mod tests {
         assert_eq!(most(sat(1_000), []), sat(10));
         assert_eq!(fee(&Waiting { most: sat(3_000), ..touch() }), Some(3_000));
         let dearest = fee(&Waiting { blocks: 1_000, most: Amount::MAX, ..touch() }).unwrap();
-        println!("bound fee-race {dearest} sats at 50 sat/vB, unless a rival stands in its place");
+        // Beside the widest child of the other side's, whatever it pays.
+        let beside = |sats: u64| {
+            let child = Paid { fee: sat(sats), size: TRUC_CHILD_MOST };
+            let theirs = Some(Theirs { child, package: touch().exit.with(child) });
+            fee(&Waiting { theirs, is_truc: true, is_relayed: true, blocks: 1_000, most: Amount::MAX, ..touch() })
+        };
+        let widest = (0..1_000_000).step_by(50).filter_map(beside).max().unwrap();
+        println!(
+            "bound fee-race {dearest} sats at 50 sat/vB, {widest} where the other side's child of 1,000 vB gives way, unless \
+             a rival stands in its place"
+        );
+        assert!(widest <= EVICTS_TIMES * dearest, "{widest}");
         assert_eq!(fee(&Waiting { most: sat(10), output: sat(1_000), ..touch() }), None, "no better per byte");
     }
 
@@ -362,6 +419,12 @@ mod tests {
                 prop_assert!(package.pays(rival.rate + 1, 10) && child.is_better_than(waiting.exit));
             }
             let rate = rate_wanted(waiting.role, waiting.blocks, waiting.estimate).unwrap();
+            if let Some(child) = waiting.rivals_child() {
+                let whole = waiting.exit.size + size;
+                let alone = (rate * whole).saturating_sub(waiting.exit.fee.to_sat()).max(waiting.estimate * size);
+                let paid_next_to_nothing = !waiting.best().pays(waiting.estimate.div_ceil(2), 10);
+                prop_assert!(dearer(child, size) <= 2 * alone || paid_next_to_nothing);
+            }
             let limited = fee == waiting.most || fee.to_sat() + DUST == brought;
             prop_assert!(package.pays(rate, 10) || limited);
         }
@@ -384,6 +447,22 @@ mod tests {
                 let borrower = at(Role::Borrower, estimate * off / 100, blocks);
                 prop_assert_eq!(bump(&Waiting { theirs, is_relayed: true, ..borrower }), None, "after {} blocks", blocks);
             }
+        }
+
+        /// However wide it is, and whatever it pays: no child of the other side's holds an exit below the estimate for long.
+        #[test]
+        fn a_child_of_the_other_sides_below_the_estimate_has_gone_after_six_blocks(
+            ahead in 0u64..60,
+            estimate in 2u64..500,
+            size in 60u64..=TRUC_CHILD_MOST,
+            sats in 0u64..600_000,
+        ) {
+            let exit = Paid { fee: sat(170 * ahead), size: 170 };
+            let child = Paid { fee: sat(sats), size };
+            let theirs = Some(Theirs { child, package: exit.with(child) });
+            let most = sat(10_000_000);
+            let waiting = Waiting { exit, estimate, theirs, most, is_truc: true, is_relayed: true, blocks: 6, ..touch() };
+            prop_assert!(waiting.best().pays(estimate, 10) || bump(&waiting).is_some());
         }
 
         #[test]
