@@ -37,6 +37,9 @@ impl Core {
         }
         // Much may have happened while its coins were looked at.
         let allowed = self.may_lend(given, borrow)?.and_then(|()| self.has_place(peer));
+        let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
+        let vain = self.coins_in_vain(&coins, id).refusal(&shown);
+        let allowed = allowed.and_then(|()| vain.map_or(Ok(()), |text| Err((ErrorCode::Coins, text))));
         let request = allowed.and_then(|()| {
             let text = "this lender decides by hand, and too little of the quote's time is left for that; ask for a new one and take it at once";
             let request = Request::new(given, borrow, shown, self.moment.now);

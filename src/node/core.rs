@@ -237,7 +237,7 @@ impl Core {
             }
         }
         self.spent_under_requests(transaction)?;
-        self.shown.on_transaction(transaction).context("keep which coins were shown")
+        self.shown.on_transaction(transaction, block.is_some()).context("keep which coins were shown")
     }
 
     fn loan_ids(&self) -> Vec<LoanId> {

@@ -7,7 +7,7 @@ use super::tools::{lock, Trouble};
 use crate::contract::Role;
 use crate::loan::policy::Approval;
 use crate::loan::terms::LoanId;
-use crate::protocol::messages::{Borrow, Fallback, QuoteRequest, Refused};
+use crate::protocol::messages::{Borrow, Coin, Fallback, QuoteRequest, Refused};
 use crate::protocol::{ErrorCode, Input, LenderStep, Loan, Message, Stage};
 use crate::settlement::proposal;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -165,9 +165,11 @@ impl Core {
             return Ok(());
         }
         let tools = self.tools.clone();
+        let coins: Vec<_> = borrow.coins.iter().map(Coin::outpoint).collect();
+        let vain = self.coins_in_vain(&coins, id);
         let turn = match self.policy.approval {
-            Approval::Automatic => self.spawn_for(peer, id, taking::agree(tools, given, borrow)),
-            Approval::Manual => self.spawn_for(peer, id, taking::ask_person(tools, given, borrow)),
+            Approval::Automatic => self.spawn_for(peer, id, taking::agree(tools, given, borrow, vain)),
+            Approval::Manual => self.spawn_for(peer, id, taking::ask_person(tools, given, borrow, vain)),
         };
         if turn == Turn::TooMany {
             self.send(peer, &refused(id.0, ErrorCode::Busy, BUSY));

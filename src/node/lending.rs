@@ -3,13 +3,13 @@
 use super::core::{refused, Core};
 use super::jobs::Given;
 use super::present;
-use super::shown::Showing;
+use super::shown::InVain;
 use super::tools::error;
 use super::view::ErrorView;
 use crate::contract::{wire, Role};
 use crate::loan::policy;
 use crate::loan::terms::{LoanId, Terms};
-use crate::loan::units::{Cents, DAY};
+use crate::loan::units::Cents;
 use crate::protocol::messages::{Borrow, Coin};
 use crate::protocol::{ErrorCode, Event, Input, Loan, Stage};
 use crate::settlement::deadline;
@@ -20,9 +20,6 @@ use std::sync::Arc;
 
 /// Why nothing is lent: for the borrower.
 pub(super) type No = (ErrorCode, String);
-
-/// Loans that may come to nothing in a day before their coin is refused.
-const PROVEN_IN_VAIN: usize = 5;
 
 impl Core {
     pub(super) fn begin(&mut self, id: LoanId, event: Event) -> anyhow::Result<Result<(), ErrorView>> {
@@ -65,9 +62,12 @@ impl Core {
         let (coins, peer) = (proven.clone(), *peer);
         self.supersede(&coins, peer, id)?;
         let terms = terms.clone();
-        let allowed = self.room(peer, &terms).and_then(|()| self.guard(&coins, peer, id));
+        let allowed = self.room(peer, &terms).and_then(|()| self.guard(&coins, peer));
         if let Err((code, message)) = allowed.and_then(|()| self.can_begin(&terms, peer)) {
             return Ok(Err(error(code, message)));
+        }
+        if let Some(message) = self.coins_in_vain(&coins, id).refusal(shown) {
+            return Ok(Err(error(ErrorCode::Coins, message)));
         }
         // Counted first: what comes to nothing by a crash counts too.
         self.shown.show(shown, id, self.moment.now).context("keep which coins were shown")?;
@@ -83,7 +83,7 @@ impl Core {
         if allowed.is_ok() {
             self.supersede(&coins, given.peer, id)?;
         }
-        let guarded = allowed.and_then(|()| self.guard(&coins, given.peer, id));
+        let guarded = allowed.and_then(|()| self.guard(&coins, given.peer));
         Ok(guarded.and_then(|()| self.can_begin(&given.terms, given.peer)))
     }
 
@@ -122,38 +122,30 @@ impl Core {
         }
     }
 
-    /// A coin backs one negotiation at a time; a borrower whose coins have come to nothing too often today is refused, for
-    /// each costs us a transaction and a record.
-    fn guard(&self, coins: &[OutPoint], peer: PublicKey, id: LoanId) -> Result<(), No> {
+    /// A coin backs one negotiation at a time.
+    fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
         let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !loan.is_negotiating());
         if let Some(loan) = promised {
             return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", loan.id)));
         }
         let asked = self.requests.all().into_iter().filter(|request| request.peer() != peer);
-        if let Some(other) = asked.into_iter().find(|request| coins.iter().any(|coin| request.is_for(coin))) {
-            return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", other.id())));
+        match asked.into_iter().find(|request| coins.iter().any(|coin| request.is_for(coin))) {
+            Some(other) => Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", other.id()))),
+            None => Ok(()),
         }
+    }
+
+    /// What these coins were shown for that came to nothing, besides loan `id`: each costs us a transaction and a record.
+    pub(super) fn coins_in_vain(&self, coins: &[OutPoint], id: LoanId) -> InVain {
         // What is not known any more came to nothing.
         let idle = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Cancelled);
-        for coin in coins {
-            let over = |loan: &LoanId| self.loans.get(loan).is_none_or(idle) && self.requests.get(loan).is_none();
-            let vain = |showing: &&Showing| showing.loan != id && over(&showing.loan);
-            let mut latest = self.shown.of(coin).iter().rev().filter(vain);
-            if let Some(showing) = latest.nth(PROVEN_IN_VAIN - 1) {
-                let again = showing.at.plus(DAY).unwrap_or(showing.at);
-                let text = format!(
-                    "coin {coin}, or what it was made from, was shown for {PROVEN_IN_VAIN} loans within a day that came to \
-                     nothing; show another, or this one after {again}"
-                );
-                return Err((ErrorCode::Coins, text));
-            }
-        }
-        Ok(())
+        let over = |loan: &LoanId| self.loans.get(loan).is_none_or(idle) && self.requests.get(loan).is_none();
+        self.shown.in_vain(coins, |loan| *loan != id && over(loan))
     }
 
     /// The negotiations that these coins were proved for and that still go on.
     fn shown_for<'a>(&'a self, coins: &'a [OutPoint]) -> impl Iterator<Item = &'a Arc<Loan>> {
-        let shown = coins.iter().flat_map(|coin| self.shown.of(coin));
+        let shown = coins.iter().flat_map(|coin| self.shown.of(coin)).filter(|showing| showing.is_most());
         let loans = shown.filter_map(|showing| self.loans.get(&showing.loan));
         loans.filter(|loan| present::phase(&loan.stage) == 0)
     }

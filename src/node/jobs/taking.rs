@@ -7,6 +7,7 @@ use crate::contract::{receipt, wire, Role};
 use crate::loan::terms::Terms;
 use crate::node::approval::Begun;
 use crate::node::handle::Reply;
+use crate::node::shown::InVain;
 use crate::node::tools::{Tools, Trouble};
 use crate::node::view::LoanView;
 use crate::protocol::messages::Borrow;
@@ -19,14 +20,14 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 /// Lender: the borrower agreed; its coins must be there and cover the collateral.
-pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
-    let (event, shown) = look(&tools, given, &message).await?;
+pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow, vain: InVain) -> Result<Outcome, Trouble> {
+    let (event, shown) = look(&tools, given, &message, &vain).await?;
     Ok(Outcome::Agree(event, shown))
 }
 
 /// Lender: the same where a person is asked first. Only the coins are looked at.
-pub async fn ask_person(tools: Arc<Tools>, given: Given, message: Borrow) -> Result<Outcome, Trouble> {
-    let shown = check_coins(&tools, &given.terms, &message).await?;
+pub async fn ask_person(tools: Arc<Tools>, given: Given, message: Borrow, vain: InVain) -> Result<Outcome, Trouble> {
+    let shown = check_coins(&tools, &given.terms, &message, &vain).await?;
     Ok(Outcome::Ask(Box::new(given), message, shown))
 }
 
@@ -38,12 +39,13 @@ pub async fn approve(
     reply: Reply<LoanView>,
 ) -> Result<Outcome, Trouble> {
     let id = given.terms.id();
-    let looked = look(&tools, given, &message).await;
+    // How often they were shown was looked at before a person was asked.
+    let looked = look(&tools, given, &message, &InVain::default()).await;
     Ok(Outcome::Approved(id, looked, reply))
 }
 
-async fn look(tools: &Tools, given: Given, message: &Borrow) -> Result<Begun, Trouble> {
-    let shown = check_coins(tools, &given.terms, message).await?;
+async fn look(tools: &Tools, given: Given, message: &Borrow, vain: &InVain) -> Result<Begun, Trouble> {
+    let shown = check_coins(tools, &given.terms, message, vain).await?;
     let terms = given.terms;
     let keys = tools.seed.loan_keys(&given.key_index)?;
     let receipt = receipt::announce(&terms, &keys.receipt).map_err(Trouble::later)?;
@@ -60,8 +62,14 @@ async fn look(tools: &Tools, given: Given, message: &Borrow) -> Result<Begun, Tr
     Ok((Box::new(event), shown))
 }
 
-/// The coins that were proved, and what they are worth: unspent, confirmed, the borrower's, and enough.
-async fn check_coins(tools: &Tools, terms: &Terms, message: &Borrow) -> Result<Vec<(OutPoint, Amount)>, Trouble> {
+/// The coins that were proved, and what they are worth: unspent, confirmed, the borrower's, enough, and not shown in vain
+/// too often.
+async fn check_coins(
+    tools: &Tools,
+    terms: &Terms,
+    message: &Borrow,
+    vain: &InVain,
+) -> Result<Vec<(OutPoint, Amount)>, Trouble> {
     let wrong = |text: String| Trouble::refuse(ErrorCode::Coins, text);
     tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(terms, tools.now()?) {
@@ -90,5 +98,8 @@ async fn check_coins(tools: &Tools, terms: &Terms, message: &Borrow) -> Result<V
     if sum < required {
         return Err(wrong(format!("the coins are worth {sum}, {required} are needed")));
     }
-    Ok(shown)
+    match vain.refusal(&shown) {
+        Some(text) => Err(wrong(text)),
+        None => Ok(shown),
+    }
 }
