@@ -1007,7 +1007,11 @@ fn a_backup_needs_a_passphrase_replaces_nothing_and_says_what_the_words_do_not_r
     assert!(stand.bad(&args).contains("at least 10"));
     std::fs::write(&secret, "long enough\nand more").unwrap();
     let text = stand.good(&args);
-    assert!(text.contains("words alone do not restore an open loan") && text.contains("hypothec restore"), "{text}");
+    assert!(
+        text.contains("words alone an open loan comes back only if the other side gives it")
+            && text.contains("hypothec restore"),
+        "{text}"
+    );
     assert_eq!(stand.asked(), [("POST /v1/backup".to_owned(), json!({ "passphrase": "long enough" }))]);
     assert_eq!(std::fs::metadata(&file).unwrap().mode() & 0o777, 0o600);
     assert!(stand.bad(&args).contains("never replaced"));

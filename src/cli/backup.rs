@@ -17,8 +17,9 @@ Examples:
 
 /// Back the node up: words, configuration and every loan, encrypted
 ///
-/// The words alone do not restore an open loan: its contract and both sides' signatures are in the backup only. Make a
-/// new backup after each new loan. The file is an age file; the passphrase is all that protects it.
+/// With the words alone an open loan comes back only if the other side gives it: without it, its contract and both
+/// sides' signatures are in the backup only. Make a new backup after each new loan. The file is an age file; the
+/// passphrase is all that protects it.
 #[derive(Debug, Args)]
 #[command(verbatim_doc_comment, after_help = EXAMPLES)]
 pub(super) struct Backup {
@@ -49,8 +50,8 @@ impl Backup {
         print_text(&format!(
             "Wrote {}, {}.\n\n\
              With its passphrase it restores this node as it is now: words, configuration and every loan. \
-             The words alone do not restore an open loan, and a loan made after now is not in this file: make another \
-             backup then. Keep it on another machine.\n\n\
+             With the words alone an open loan comes back only if the other side gives it, and a loan made after now is \
+             not in this file: make another backup then. Keep it on another machine.\n\n\
              Restore: hypothec restore {} --data DIR",
             self.file.display(),
             count(u64::try_from(sealed.len()).unwrap_or(u64::MAX), "byte"),

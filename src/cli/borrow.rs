@@ -50,7 +50,7 @@ impl Borrow {
 
 fn text(loan: &LoanView, waits: Option<&str>, goal: Goal, again: &str) -> String {
     let (id, shown) = (short(&loan.loan_id.to_string()), show::loan(loan, again));
-    let backup = format!("{again} backup FILE. The words alone do not restore an open loan.");
+    let backup = format!("{again} backup FILE. With the words alone the loan comes back only if the lender gives it.");
     match (waits, &loan.stage) {
         (Some(what), _) => format!(
             "The quote is taken, and the lender has neither signed nor refused yet: {what}.\n\

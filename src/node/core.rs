@@ -343,7 +343,10 @@ impl Core {
         }
         let pending_exit = self.pending_exit(loan);
         let turn = self.turn(loan);
-        Ok(LoanView { warnings, pending_exit, turn, ..present::loan(loan, self.moment, price.ok()) })
+        let mut view = LoanView { warnings, pending_exit, turn, ..present::loan(loan, self.moment, price.ok()) };
+        let end = loan.exit.as_ref().map(|exit| exit.seen.transaction.compute_txid());
+        view.transactions.extend(end.and_then(|end| lock(&self.tools.exits).child_of(id, end)));
+        Ok(view)
     }
 
     /// The price now, as the loan's oracles last said it.

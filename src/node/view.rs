@@ -413,7 +413,7 @@ pub struct LoanView {
     /// What it was, once it is over: only where one loan is asked for, and bitcoind answers.
     #[serde(default)]
     pub statement: Option<StatementView>,
-    /// Our transactions that prepared, funded, withdrew or ended it.
+    /// Our transactions that prepared, funded, withdrew or ended it, and the child that paid for its end.
     pub transactions: Vec<Txid>,
     /// What is proved against its oracles while it is open: a sentence each.
     #[serde(default)]
