@@ -83,28 +83,39 @@ const TERMS: &[Case<Terms>] = &[
     }),
     ("more collateral", "collateral", |t| t.collateral = Amount::from_sat(100_000_001)),
     ("a longer term", "term", |t| t.days = Days(DAYS + 1)),
-    ("a day of usury", "APR", |t| t.apr = BasisPoints(1_501)),
-    ("a cushion for the lender", "cushion", |t| t.cushion = BasisPoints(1_001)),
+    ("a day of usury", "apr is 15.01 %; this node takes 0 % to 15 % (`[borrowing] max_apr_bp`", |t| {
+        t.apr = BasisPoints(1_501)
+    }),
+    (
+        "a cushion for the lender",
+        "cushion is 10.01 %; this node takes 0 % to 10 % (`[borrowing] max_cushion_bp`",
+        |t| t.cushion = BasisPoints(1_001),
+    ),
     ("interest for longer than the loan", "minimum_interest_days", |t| t.minimum_interest_days = Days(DAYS + 1)),
     ("less money", "principal", |t| resize(t, 98)),
     ("a debt for other money", "principal", |t| t.principal = Cents(t.principal.0 + 1)),
-    ("a price of its own", "reference price", |t| {
+    ("a price of its own", "reference_price", |t| {
         t.reference_price = Cents(t.reference_price.0 * 1_003 / 1_000);
         resize(t, 100)
     }),
     ("no fee for the exits", "fee_rate", |t| t.fee_rate = SatPerVb(1)),
-    ("all to the miners", "fee rate", |t| t.fee_rate = SatPerVb(t.fee_rate.0 * 3 / 2 + 1)),
+    ("all to the miners", "fee_rate", |t| t.fee_rate = SatPerVb(t.fee_rate.0 * 3 / 2 + 1)),
     ("a start long past", "start", |t| t.start = Time(t.start.0 - 2 * HOUR)),
     ("a start far ahead", "start", |t| {
         t.start = Time(t.start.0 + 3 * HOUR);
         t.expires = t.start;
     }),
-    ("a quote that stands too long", "expiry", |t| {
+    ("a quote that stands too long", "expires", |t| {
         t.start = Time(t.start.0 + HOUR);
         t.expires = Time(t.start.0 + 301);
     }),
-    ("a quote that is over", "expiry", |t| t.expires = Time(t.start.0 - 1)),
+    ("a quote that is over", "expires", |t| t.expires = Time(t.start.0 - 1)),
     ("a liquidation beyond the collateral", "liquidation_ltv", |t| t.liquidation_ltv = BasisPoints(9_501)),
+    ("a liquidation at the first fall", "liquidation_ltv is 72.01 %; this node takes 75 % to 95 %", |t| {
+        t.liquidation_ltv = BasisPoints(7_201)
+    }),
+    ("a day in which nothing can be repaid", "confirmations is 144; this node takes 3 to 6", |t| t.confirmations = 144),
+    ("a loan forgotten after a block", "confirmations is 1; this node takes 3 to 6", |t| t.confirmations = 1),
     ("no stake", "stake", |t| t.stake = Amount::ZERO),
     ("an oracle nobody named", "oracle", |t| {
         t.oracles = vec![SecretKey::new(&mut rand::thread_rng()).x_only_public_key(SECP256K1).0]

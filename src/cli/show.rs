@@ -234,15 +234,17 @@ fn next(loan: &LoanView, again: &str) -> String {
         };
     }
     match (&loan.stage, loan.role) {
-        (Stage::Signed | Stage::Funded | Stage::Confirming, _) if loan.taken_back.is_some() => {
+        (Stage::Signed | Stage::Funded | Stage::Confirming, _)
+            if loan.taken_back.is_some() && loan.repayment.is_none() =>
+        {
             "wait for a block: then the loan can never be, and your coins are free".to_owned()
         }
-        (Stage::Active, _)
+        (Stage::Active | Stage::Confirming, _)
             if loan.repayment.is_some() && (loan.repayment_note.is_some() || loan.taken_back.is_some()) =>
         {
             "wait for a block: the repayment is being taken back, and can be made anew after that".to_owned()
         }
-        (Stage::Active, Role::Borrower) if loan.repayment.is_some() => {
+        (Stage::Active | Stage::Confirming, Role::Borrower) if loan.repayment.is_some() => {
             format!("wait for the lender, or take the repayment back with {again} loan withdraw {id}")
         }
         (Stage::Active, Role::Borrower) => format!("{again} loan repay {id}"),
@@ -250,6 +252,9 @@ fn next(loan: &LoanView, again: &str) -> String {
             format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")
         }
         (Stage::Closing, _) => "wait for confirmations".to_owned(),
+        (Stage::Confirming, Role::Borrower) if loan.funding_height.is_some() => {
+            format!("wait for confirmations; it can be repaid already, with {again} loan repay {id}")
+        }
         (Stage::Confirming, _) if loan.funding_height.is_some() => "wait for confirmations".to_owned(),
         (Stage::Confirming, _) => {
             format!("wait for a block; until then you can still walk away with {again} loan cancel {id}")

@@ -4,6 +4,7 @@
 
 use super::units::{mul_div_ceil, BasisPoints, SatPerVb, WHOLE};
 use bitcoin::Amount;
+use std::ops::RangeInclusive;
 
 /// Exits are paid ahead at no less than this: nobody can bump them by replacing.
 pub const EXIT_FEE_RATE_MIN: SatPerVb = SatPerVb(25);
@@ -68,11 +69,12 @@ pub fn exit_fee_rate(estimate: SatPerVb) -> SatPerVb {
     SatPerVb(estimate.0.saturating_mul(EXIT_FEE_RATE_TIMES)).clamp(EXIT_FEE_RATE_MIN, FEE_RATE_MAX)
 }
 
-/// Would a borrower whose own estimate is `estimate` take a quote at `quoted`? It pays at most half as much again as it
-/// would have named itself, and not so little that no exit would be mined: a quarter of that.
-pub fn is_exit_fee_rate_fair(quoted: SatPerVb, estimate: SatPerVb) -> bool {
-    let ours = exit_fee_rate(estimate);
-    quoted.0.saturating_mul(2) <= ours.0.saturating_mul(3) && quoted.0.saturating_mul(4) >= ours.0
+/// The rates that a borrower whose own estimate is `estimate` takes in a quote: half as much again as it would have named
+/// itself at most, and the estimate at least. Below that the funding transaction waits for as long as the lender likes, and
+/// either side may still walk away from it.
+pub fn exit_fee_range(estimate: SatPerVb) -> RangeInclusive<SatPerVb> {
+    let most = exit_fee_rate(estimate).0.saturating_mul(3) / 2;
+    estimate.max(EXIT_FEE_RATE_MIN)..=SatPerVb(most)
 }
 
 /// The smallest collateral that exits at `rate` are worth: their fee is 1 % of it. `None` on overflow.
@@ -96,13 +98,11 @@ mod tests {
     }
 
     #[test]
-    fn a_quoted_rate_is_at_most_half_as_much_again_as_ones_own() {
-        let cases = [(1, 37, true), (1, 38, false), (10, 45, true), (10, 46, false), (40, 180, true), (40, 181, false)];
-        for (estimate, quoted, fair) in cases {
-            assert_eq!(is_exit_fee_rate_fair(SatPerVb(quoted), SatPerVb(estimate)), fair, "{quoted} at {estimate}");
+    fn a_quoted_rate_is_at_most_half_as_much_again_as_ones_own_and_at_least_the_estimate() {
+        let cases = [(1, 25, 37), (10, 25, 45), (40, 40, 180), (100, 100, 450)];
+        for (estimate, least, most) in cases {
+            assert_eq!(exit_fee_range(SatPerVb(estimate)), SatPerVb(least)..=SatPerVb(most), "{estimate}");
         }
-        assert!(is_exit_fee_rate_fair(SatPerVb(30), SatPerVb(40)));
-        assert!(!is_exit_fee_rate_fair(SatPerVb(29), SatPerVb(40)));
     }
 
     #[test]

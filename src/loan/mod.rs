@@ -3,6 +3,7 @@
 //! Never reads a clock, draws randomness, touches disk or socket, waits, or panics. Never uses a float: both sides of
 //! a loan compute the same bytes. Knows the oracle's units, ladder and event ids, and no key but public ones.
 
+pub mod acceptable;
 pub mod check;
 pub mod curve;
 pub mod fees;

@@ -181,7 +181,7 @@ impl Core {
     fn facts_of(&self, loan: &Loan, unknown: Vec<XOnlyPublicKey>, backed_up: &BTreeSet<LoanId>) -> LoanFacts {
         let (now, terms) = (self.moment.now, &loan.terms);
         let price = self.price_of(loan).ok();
-        let is_active = loan.stage == Stage::Active;
+        let is_active = loan.is_repayable() || loan.stage == Stage::Active;
         let unconfirmed = loan.exit.as_ref().filter(|exit| exit.seen.block.is_none());
         let pending = loan.pending.as_ref().filter(|_| loan.exit.is_none()).map(|pending| pending.exit);
         let ending = unconfirmed.and_then(|seen| seen.exit).or(pending);

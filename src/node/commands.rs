@@ -302,8 +302,14 @@ impl Core {
             answer(reply, self.view(id));
             return Ok(());
         };
-        if loan.role != Role::Lender || loan.stage != Stage::Active {
-            answer(reply, Err(error(ErrorCode::Refused, "only the lender of an active loan can give a receipt")));
+        if loan.role != Role::Lender || !loan.is_repayable() {
+            answer(
+                reply,
+                Err(error(
+                    ErrorCode::Refused,
+                    "only the lender of a loan that is funded and not ending can give a receipt",
+                )),
+            );
             return Ok(());
         }
         match receipt::give(&self.tools, &loan) {

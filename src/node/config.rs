@@ -8,6 +8,10 @@ use super::borrowing::{Borrowing, MIN_THRESHOLD_MAX};
 use super::notify::Settings as Notify;
 use crate::chain::{Auth, Config as ChainConfig, FeeBounds, CALL_TIMEOUT};
 use crate::hook::Hook;
+use crate::loan::acceptable::OwnBounds;
+use crate::loan::check;
+use crate::loan::ltv::URGENT;
+use crate::loan::units::BasisPoints;
 use crate::peer::{parse_listen, Limits};
 use bitcoin::{Amount, FeeRate, Network};
 use hypothec_oracle::clock::Clock;
@@ -399,16 +403,30 @@ impl Fees {
 #[serde(default, deny_unknown_fields)]
 struct BorrowingTable {
     min_threshold: Option<u8>,
+    max_apr_bp: Option<u32>,
+    min_liquidation_ltv_bp: Option<u32>,
+    max_cushion_bp: Option<u32>,
+    max_confirmations: Option<u32>,
 }
 
 impl BorrowingTable {
     fn check(&self) -> Result<Borrowing, ConfigError> {
-        match self.min_threshold {
-            Some(found) if !(1..=MIN_THRESHOLD_MAX).contains(&found) => {
-                Err(wrong("borrowing.min_threshold", found, format!("1 to {MIN_THRESHOLD_MAX} are right")))
-            }
-            min_threshold => Ok(Borrowing { min_threshold }),
+        if let Some(found) = self.min_threshold.filter(|found| !(1..=MIN_THRESHOLD_MAX).contains(found)) {
+            return Err(wrong("borrowing.min_threshold", found, format!("1 to {MIN_THRESHOLD_MAX} are right")));
         }
+        let (usual, (apr_min, apr_max)) = (OwnBounds::default(), check::APR_RANGE);
+        let ltv = (URGENT.0.saturating_add(1), check::LIQUIDATION_MAX.0);
+        let max_apr = bounded("borrowing.max_apr_bp", self.max_apr_bp, (apr_min.0, apr_max.0))?;
+        let min_ltv = bounded("borrowing.min_liquidation_ltv_bp", self.min_liquidation_ltv_bp, ltv)?;
+        let max_cushion = bounded("borrowing.max_cushion_bp", self.max_cushion_bp, (0, check::CUSHION_MAX.0))?;
+        let confirmations = (1, check::CONFIRMATIONS_MAX);
+        let bounds = OwnBounds {
+            max_apr: max_apr.map_or(usual.max_apr, BasisPoints),
+            min_liquidation_ltv: min_ltv.map_or(usual.min_liquidation_ltv, BasisPoints),
+            max_cushion: max_cushion.map_or(usual.max_cushion, BasisPoints),
+            max_confirmations: bounded("borrowing.max_confirmations", self.max_confirmations, confirmations)?,
+        };
+        Ok(Borrowing { min_threshold: self.min_threshold, bounds })
     }
 }
 
@@ -422,6 +440,14 @@ fn read(path: &Path) -> Result<String, ConfigError> {
         return Err(ConfigError::Read(format!("it has {size} bytes; at most {LARGEST} are read")));
     }
     std::fs::read_to_string(path).map_err(failed)
+}
+
+/// A number that is left out or lies from `least` to `most`.
+fn bounded(field: &'static str, found: Option<u32>, (least, most): (u32, u32)) -> Result<Option<u32>, ConfigError> {
+    match found.filter(|found| !(least..=most).contains(found)) {
+        Some(found) => Err(wrong(field, found, format!("{least} to {most} are right"))),
+        None => Ok(found),
+    }
 }
 
 pub(super) fn wrong(field: &'static str, value: impl fmt::Display, remedy: impl Into<String>) -> ConfigError {
@@ -541,6 +567,10 @@ mod tests {
             ("fees.cap = 0", "fees.cap", "0", "1 to 10000"),
             ("borrowing.min_threshold = 0", "borrowing.min_threshold", "0", "1 to 5"),
             ("borrowing.min_threshold = 6", "borrowing.min_threshold", "6", "1 to 5"),
+            ("borrowing.max_apr_bp = 99", "borrowing.max_apr_bp", "99", "100 to 10000"),
+            ("borrowing.min_liquidation_ltv_bp = 7200", "borrowing.min_liquidation_ltv_bp", "7200", "7201 to 9500"),
+            ("borrowing.max_cushion_bp = 2001", "borrowing.max_cushion_bp", "2001", "0 to 2000"),
+            ("borrowing.max_confirmations = 145", "borrowing.max_confirmations", "145", "1 to 144"),
             ("borrowing.min_threshold = 300", "min_threshold", "300", "a whole number from 0 to 255"),
             ("fees.reserve = 10000001", "fees.reserve", "10000001", "0 to 10000000 sats"),
             ("fees.target_blocks = 0", "fees.target_blocks", "0", "1 to 1008"),

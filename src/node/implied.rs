@@ -1,6 +1,7 @@
 //! What a policy implies beyond what it says: the rest of the terms that a quote by it would have.
 
-use super::jobs::quote::{NEAR_ENOUGH, QUOTE_LIFE};
+use super::jobs::quote::NEAR_ENOUGH;
+use crate::loan::acceptable::QUOTE_LIFE;
 use crate::loan::fees::{collateral_min_ceil, exit_fee_ceil, exit_fee_rate, EXIT_FEE_RATE_MIN};
 use crate::loan::ltv::MarginLine;
 use crate::loan::policy::{Approval, Policy};

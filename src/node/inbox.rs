@@ -61,9 +61,9 @@ impl Core {
             Message::Repay(message) => {
                 let id = LoanId(message.loan);
                 let wished = self.wishes.get(&id).is_some_and(|asked| asked.elapsed() < WISH);
-                let found = self.party(peer, id, Role::Lender, &Stage::Active);
+                let found = self.repayable(peer, id, Role::Lender);
                 // As borrower only what we asked for: nobody repays a loan for us unasked.
-                let found = found.or_else(|| self.party(peer, id, Role::Borrower, &Stage::Active).filter(|_| wished));
+                let found = found.or_else(|| self.repayable(peer, id, Role::Borrower).filter(|_| wished));
                 if let Some(loan) = found {
                     // One that is too old to be answered again does not keep another from being made.
                     let now = self.moment.now;
@@ -76,7 +76,7 @@ impl Core {
             }
             Message::RepayRequest(request) => {
                 let id = LoanId(request.loan);
-                let open = self.party(peer, id, Role::Lender, &Stage::Active);
+                let open = self.repayable(peer, id, Role::Lender);
                 if let Some(loan) = open.filter(|loan| loan.repayment.is_none()) {
                     let work = repay::propose_for_borrower(self.tools.clone(), loan);
                     if self.spawn_for(peer, id, work) == Turn::TooMany {
@@ -100,7 +100,7 @@ impl Core {
             }
             Message::Receipt(receipt) => {
                 let id = LoanId(receipt.loan);
-                if let Some(loan) = self.party(peer, id, Role::Borrower, &Stage::Active) {
+                if let Some(loan) = self.repayable(peer, id, Role::Borrower) {
                     let work = super::jobs::receipt::take(self.tools.clone(), loan, receipt);
                     self.spawn_for(peer, id, work);
                 }
@@ -112,6 +112,11 @@ impl Core {
     /// The loan, if it is with this peer, we are on that side of it and it stands there.
     fn party(&self, peer: PublicKey, id: LoanId, role: Role, stage: &Stage) -> Option<Arc<Loan>> {
         self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == role && loan.stage == *stage).cloned()
+    }
+
+    /// The loan, if it is with this peer, we are on that side of it and it may be repaid.
+    fn repayable(&self, peer: PublicKey, id: LoanId, role: Role) -> Option<Arc<Loan>> {
+        self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == role && loan.is_repayable()).cloned()
     }
 
     /// A peer that repeats itself has not got our answer.

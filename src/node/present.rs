@@ -397,7 +397,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
 pub fn waits_for_peer(loan: &Loan) -> bool {
     match loan.stage {
         Stage::Offered | Stage::Accepted | Stage::Ready | Stage::Signed => true,
-        Stage::Active => loan.is_proposing(),
+        Stage::Confirming | Stage::Active => loan.is_proposing(),
         _ => false,
     }
 }

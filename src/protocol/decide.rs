@@ -339,7 +339,7 @@ fn rollback(loan: &Loan, to_height: u32) -> Vec<Event> {
 }
 
 fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
-    if loan.stage != Stage::Active || loan.pending.is_some() {
+    if !loan.is_repayable() {
         return Vec::new();
     }
     let owed = loan.terms.owed_at(moment.now);

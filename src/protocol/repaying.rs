@@ -45,6 +45,17 @@ impl Repayment {
 }
 
 impl Loan {
+    /// May it be repaid: is its funding in a block, however deep, and does nothing end it yet? A repayment spends what the
+    /// funding transaction made, which also paid the principal: a reorganisation undoes both or neither.
+    pub fn is_repayable(&self) -> bool {
+        self.is_funded() && matches!(self.stage, Stage::Confirming | Stage::Active) && self.pending.is_none()
+    }
+
+    /// Is the funding transaction in a block?
+    pub fn is_funded(&self) -> bool {
+        self.funding.as_ref().is_some_and(|seen| seen.block.is_some())
+    }
+
     /// Is a repayment of ours open, and not being taken back?
     pub fn is_proposing(&self) -> bool {
         self.repayment_withdrawal.is_none()
@@ -171,13 +182,13 @@ impl Loan {
 
 /// A repayment proposed by us, or one of the other side's that we completed.
 pub(super) fn repaying(loan: &Loan, repayment: Repayment, moment: Moment) -> Result<Vec<Event>, Refusal> {
-    // A repayment is a version 3 transaction: no node relays it on top of an unconfirmed one of version 2.
-    if loan.stage != Stage::Active {
-        let needs = "an active loan whose funding has its confirmations";
-        return Err(Refusal::Stage { stage: loan.stage, what: "repaying", needs });
-    }
-    if let Some(pending) = &loan.pending {
+    if let Some(pending) = loan.pending.as_ref().filter(|_| loan.is_living()) {
         return Err(Refusal::Settling { exit: pending.exit });
+    }
+    // A repayment is a version 3 transaction: no node relays it on top of an unconfirmed one of version 2.
+    if !loan.is_repayable() {
+        let needs = "a loan whose funding is in a block, and that nothing ends yet";
+        return Err(Refusal::Stage { stage: loan.stage, what: "repaying", needs });
     }
     if !proposal::is_alive(repayment.at, moment.now) {
         return Err(Refusal::Stale { at: repayment.at, now: moment.now });
@@ -205,7 +216,7 @@ pub(super) fn refused(loan: &Loan, reason: String) -> Vec<Event> {
     let reason = reason.chars().take(500).collect::<String>();
     match &loan.repayment {
         Some(_) => drop_proposal(loan, || reason).into_iter().collect(),
-        None if loan.stage == Stage::Active && loan.role == Role::Borrower => vec![Event::RepaymentDropped { reason }],
+        None if loan.is_repayable() && loan.role == Role::Borrower => vec![Event::RepaymentDropped { reason }],
         None => Vec::new(),
     }
 }
@@ -245,7 +256,7 @@ pub(super) fn actions(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     if loan.role != repayment.proposer {
         // Completed by us; while it stands it is the exit that is wanted.
         let wanted = loan.standing_repayment(moment.height).is_some();
-        if loan.exit.is_none() && loan.pending.is_none() && !wanted {
+        if loan.exit.is_none() && loan.pending.is_none() && !wanted && loan.is_funded() {
             actions.push(Action::Broadcast(Box::new(repayment.transaction.clone())));
         }
         return;
@@ -255,7 +266,7 @@ pub(super) fn actions(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
         Some(withdrawal) => actions.push(Action::Broadcast(Box::new(withdrawal.clone()))),
         None if seen => {}
         None if loan.standing.dropped => actions.push(Action::WithdrawRepayment),
-        None if loan.pending.is_some() || loan.exit.is_some() => {}
+        None if loan.pending.is_some() || loan.exit.is_some() || !loan.is_funded() => {}
         None => {
             let message = Repay {
                 loan: loan.id.0,

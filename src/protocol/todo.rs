@@ -8,6 +8,7 @@ use super::state::{Loan, Stage};
 use super::Moment;
 use crate::contract::clauses::Clause;
 use crate::contract::Role;
+use crate::loan::version::TRANSACTION_VERSION;
 use crate::settlement::deadline;
 use bitcoin::Transaction;
 
@@ -110,10 +111,10 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     // blocks, and after them gives way.
     let wanted = loan.wanted_exit(moment.height);
     // One of version 3 is relayed on a confirmed parent only: until the funding transaction is in a block it waits.
-    let may_go = confirmed(loan.funding.as_ref()) || !loan.exits_need_confirmed_funding();
-    actions.extend(wanted.filter(|_| may_go).map(broadcast));
+    let may_go = |exit: &&Transaction| loan.is_funded() || exit.version.0 != i32::from(TRANSACTION_VERSION);
+    actions.extend(wanted.filter(may_go).map(broadcast));
     let gives_way = loan.pending.is_some() && loan.is_repayment_seen();
-    let seen = exit.map(|seen| &seen.transaction).filter(|seen| may_go && !gives_way && Some(*seen) != wanted);
+    let seen = exit.map(|seen| &seen.transaction).filter(|seen| may_go(seen) && !gives_way && Some(*seen) != wanted);
     actions.extend(seen.map(broadcast));
     // An exit that only waits may never confirm: until one does, the oracle's word is needed.
     if !loan.is_attested() {

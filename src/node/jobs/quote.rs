@@ -4,13 +4,13 @@ use super::{Given, Got, Outcome};
 use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
 use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::{receipt, wire, Role};
-use crate::loan::fees::{exit_fee_rate, is_exit_fee_rate_fair};
-use crate::loan::interest::minimum_days;
+use crate::loan::acceptable::{self, Asked, QUOTE_LIFE};
+use crate::loan::fees::exit_fee_rate;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::policy::{self, Policy};
 use crate::loan::terms::Terms;
 use crate::loan::tlv::Bytes;
-use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days, Time};
+use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days};
 use crate::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TERMS_VERSIONS, TRANSACTION_VERSION};
 use crate::node::handle::Reply;
 use crate::node::lending;
@@ -33,8 +33,6 @@ use rand::RngCore;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long terms stand before they are signed, seconds.
-pub const QUOTE_LIFE: u32 = 3_600;
 /// A coin this near the amount asked is lent as it is, basis points.
 pub const NEAR_ENOUGH: u32 = 50;
 /// How long a borrower waits for a lender's answer.
@@ -43,10 +41,6 @@ const PATIENCE: Duration = Duration::from_secs(unreached::PATIENCE);
 const LISTENS_SOON: Duration = Duration::from_secs(5);
 /// How long it waits before it asks a lender again that is busy.
 const BUSY_AGAIN: Duration = Duration::from_secs(1);
-/// The highest rate a borrower takes: what a policy may ask at most.
-const APR_MAX: u32 = 1_500;
-/// The highest cushion a borrower takes, basis points.
-const CUSHION_MAX: u32 = 1_000;
 
 fn random() -> [u8; 32] {
     let mut bytes = [0; 32];
@@ -298,55 +292,25 @@ async fn check_quote(
     if let Some((field, _)) = same.iter().find(|(_, same)| !same) {
         return Err(wrong(field, "another".into(), "what was asked".into()));
     }
-    if terms.threshold < asked.minimum_threshold || terms.minimum_threshold != Some(asked.minimum_threshold) {
-        let found = format!("{}, and its floor {}", terms.threshold, terms.minimum_threshold.unwrap_or(0));
-        return Err(wrong("threshold", found, format!("at least our floor of {}", asked.minimum_threshold)));
+    if terms.minimum_threshold != Some(asked.minimum_threshold) {
+        let found = terms.minimum_threshold.unwrap_or(0).to_string();
+        return Err(wrong("minimum_threshold", found, format!("our floor of {}", asked.minimum_threshold)));
     }
     tools.require_usable(&terms.oracles, terms.due())?;
     if let Some(other) = terms.oracles.iter().find(|oracle| !asked.oracles.contains(oracle)) {
         return Err(wrong("oracle", other.to_string(), "one of ours".into()));
     }
-    if terms.apr.0 > APR_MAX {
-        return Err(wrong("APR", terms.apr.to_string(), "at most 15 %".into()));
-    }
-    if terms.cushion.0 > CUSHION_MAX {
-        return Err(wrong("cushion", terms.cushion.to_string(), "at most 10 %".into()));
-    }
-    let least = minimum_days(terms.days);
-    if terms.minimum_interest_days > least {
-        return Err(wrong("minimum interest", terms.minimum_interest_days.to_string(), format!("at most {least}")));
-    }
-    let off = terms.principal.0.abs_diff(asked.principal.0);
-    if u128::from(off) * 100 > u128::from(asked.principal.0) {
-        return Err(wrong("principal", terms.principal.to_string(), format!("{} within 1 %", asked.principal)));
-    }
-    let now = tools.now()?;
-    check_times(&terms, now).map_err(|(field, found, right)| wrong(field, found, right))?;
-    let spot = tools.spot(&terms.oracles, usize::from(terms.threshold)).await?;
-    if !deadline::is_fair(spot, terms.reference_price) {
-        let right = format!("spot {spot} within 0.2 %");
-        return Err(wrong("reference price", terms.reference_price.to_string(), right));
-    }
-    let estimate = tools.fee_estimate().await?;
-    if !is_exit_fee_rate_fair(terms.fee_rate, estimate) {
-        let right = format!("about {}, and at most half as much again", exit_fee_rate(estimate));
-        return Err(wrong("fee rate", terms.fee_rate.to_string(), right));
-    }
+    let known = Asked {
+        principal: asked.principal,
+        minimum_threshold: asked.minimum_threshold,
+        spot: tools.spot(&terms.oracles, usize::from(terms.threshold)).await?,
+        estimate: tools.fee_estimate().await?,
+        now: tools.now()?,
+    };
+    acceptable::check(&terms, &tools.borrowing.bounds, &known).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     let receipt = wire::read_announcement(&quote.receipt.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     receipt::check(&terms, &receipt).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     Ok((terms, receipt))
-}
-
-fn check_times(terms: &Terms, now: Time) -> Result<(), (&'static str, String, String)> {
-    let next_hour = now.hour_ceil().unwrap_or(now);
-    let slack = 300;
-    if terms.start.since(next_hour) > 3_600 || next_hour.since(terms.start) > 3_600 {
-        return Err(("start", terms.start.to_string(), format!("the next full hour, {next_hour}")));
-    }
-    if terms.expires <= now || terms.expires.since(now) > QUOTE_LIFE + slack {
-        return Err(("expiry", terms.expires.to_string(), format!("within an hour of {now}")));
-    }
-    Ok(())
 }
 
 /// Every announcement the contract would be locked to, downloaded by bands and verified.

@@ -10,7 +10,7 @@ use crate::node::tools::{lock, Tools, Trouble};
 use crate::node::view::LoanView;
 use crate::protocol::event::Repayment;
 use crate::protocol::messages::Repay;
-use crate::protocol::{ErrorCode, Input, Loan, Stage};
+use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, proposal};
 use crate::wallet::Coin;
 use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
@@ -59,14 +59,10 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
     if loan.role != Role::Borrower {
         return Err(Trouble::refuse(ErrorCode::Role, "only the borrower repays; the lender can give a receipt"));
     }
-    if loan.stage != Stage::Active || loan.pending.is_some() {
-        return Err(Trouble::refuse(
-            ErrorCode::Stage,
-            format!(
-                "the loan is {}; only an active loan can be repaid, once its funding has {} confirmations",
-                loan.stage, loan.terms.confirmations
-            ),
-        ));
+    if !loan.is_repayable() {
+        let text =
+            format!("the loan is {}; it can be repaid once its funding is in a block, until it ends", loan.stage);
+        return Err(Trouble::refuse(ErrorCode::Stage, text));
     }
     if let Some(open) = &loan.repayment {
         let txid = open.transaction.compute_txid();
@@ -191,7 +187,7 @@ async fn price_now(tools: &Tools, loan: &Loan) -> Result<(Time, Cents), Trouble>
 /// Checks the other side's proposal and completes it.
 pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Result<Outcome, Trouble> {
     let proposer = loan.role.other();
-    if loan.stage != Stage::Active || loan.pending.is_some() {
+    if !loan.is_repayable() {
         return Err(Trouble::refuse(ErrorCode::Stage, format!("the loan is {}; it cannot be repaid now", loan.stage)));
     }
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
