@@ -26,7 +26,7 @@ use hypothec_oracle::clock::Clock;
 use offers::{with_tlv, Case, OVERRIDES};
 use std::time::Duration;
 use world::lender::{FalseLender, DAYS};
-use world::{start_node, World, HOUR};
+use world::{start_node, World, HOUR, START};
 
 async fn balance(world: &World) -> Balance {
     world.borrower.handle.balance().await.unwrap()
@@ -392,6 +392,38 @@ async fn a_lender_silent_after_the_sign_costs_the_market_rate_and_more_only_when
     .await
     .unwrap();
     assert!(chain.broadcast(&signed.funding).await.unwrap_err().rejection().is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_keeps_the_sign_until_the_price_falls_finds_the_coin_gone_after_a_minute() {
+    let mut world = World::new().await;
+    // 12 March 2020, 10:25: the worst hour of the month begins.
+    for day in 1..=3 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    world.advance(START.plus((3 * 24 + 10) * HOUR + 1_500).unwrap()).await;
+    let mut lender = FalseLender::new(&world).await;
+    let coin = lender.exact_coin(&world).await;
+    world.settle().await;
+    let signed = lender.signed(&world, coin).await;
+    let id = signed.terms.id();
+    pass(&mut world, 61).await;
+    let reason = until("the loan to be given up", PATIENCE, || async {
+        let events = world.borrower.handle.events(0, Duration::ZERO).await.unwrap();
+        let out = events.iter().any(|one| one.loan_id == Some(id) && one.event == "withdrawn");
+        let given_up = events.iter().find(|one| one.event == "given_up").map(|one| one.text.clone());
+        let waits = world.bitcoind.mempool_len().await.unwrap() == 1;
+        given_up.filter(|_| out && waits).ok_or_else(|| format!("{events:#?}"))
+    })
+    .await
+    .unwrap();
+    assert!(reason.contains("60 s"), "{reason}");
+    // 9 minutes later the price suits the lender, and there is nothing left to fund with.
+    pass(&mut world, 534).await;
+    world.bitcoind.mine(1).await.unwrap();
+    let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    assert!(chain.broadcast(&signed.funding).await.unwrap_err().rejection().is_some());
+    borrower_has(&world, id, "the end", is_cancelled).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -339,6 +339,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
         },
         Event::Activated => format!("the loan is active: its funding has {} confirmations", terms.confirmations),
         Event::FundingUnconfirmed => "a reorganisation took the funding transaction's confirmation back".into(),
+        Event::GivenUp { reason } => format!("our coin is taken back: {reason}"),
         Event::Withdrawn { transaction } => {
             format!("not funded: taking our coin back in {}", transaction.compute_txid())
         }

@@ -8,8 +8,8 @@ use crate::loan::units::Time;
 use crate::protocol::awaiting::coin_deadline;
 use crate::protocol::messages::Progress;
 use crate::protocol::{Block, LenderStep, Loan, Message, Moment, Stage};
-use crate::settlement::deadline::BROADCAST_PATIENCE;
 use crate::settlement::proposal;
+use crate::settlement::unfunded::PATIENCE;
 use bitcoin::secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ type Step = (Who, String, Time, Option<Time>);
 
 fn step(loan: &Loan, moment: Moment) -> Option<Step> {
     let (since, expires) = (loan.since, Some(loan.terms.expires));
-    let patience = since.plus(BROADCAST_PATIENCE);
+    let patience = since.plus(PATIENCE);
     let signed = loan.withdrawal.is_none();
     Some(match loan.stage {
         Stage::Agreed => {
@@ -189,7 +189,7 @@ mod tests {
     fn in_every_stage_that_waits_both_sides_see_whose_turn_it_is_since_when_and_until_when() {
         let (borrower, lender) = (taken(Role::Borrower), taken(Role::Lender));
         let (at, expires) = (borrower.agreed_at.0, Some(borrower.terms.expires.0));
-        let (coin, funding) = (Some(at + 1_800), Some(at + 600));
+        let (coin, funding) = (Some(at + 1_800), Some(at + 60));
         for (stage, who, until) in [
             (Stage::Agreed, Who::Lender, coin),
             (Stage::Ready, Who::Borrower, expires),

@@ -4,6 +4,7 @@ use super::awaiting::{self, LenderStep};
 use super::event::{paid, Block, Event, Exit, Repayment};
 use super::repaying;
 use super::state::{name, Loan, SeenExit, Stage};
+use super::unfunded;
 use super::Moment;
 use crate::contract::clauses::Clause;
 use crate::contract::OracleAttestation;
@@ -134,9 +135,13 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         }
         Input::Cancel { reason } => cancel(loan, reason),
         Input::Price(price) => {
-            Ok(margin(loan, price, moment).into_iter().chain(repaying::on_price(loan, price, moment)).collect())
+            let repaying = repaying::on_price(loan, price, moment);
+            Ok(margin(loan, price, moment).into_iter().chain(repaying).chain(unfunded::on_price(loan, price)).collect())
         }
-        Input::Tick => Ok(tick(loan, moment).into_iter().chain(repaying::on_tick(loan, moment)).collect()),
+        Input::Tick => {
+            let unfunded = unfunded::on_tick(loan, moment);
+            Ok(tick(loan, moment).into_iter().chain(repaying::on_tick(loan, moment)).chain(unfunded).collect())
+        }
         // Decided above.
         Input::Repaying(_) | Input::RepaymentWithdrawn(_) | Input::RepaymentRefused { .. } => Ok(Vec::new()),
     }
@@ -183,7 +188,7 @@ fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
 
 /// One oracle's word: kept once, as long as it can matter.
 fn said(loan: &Loan, clause: Clause, attestation: OracleAttestation) -> Result<Vec<Event>, Refusal> {
-    if !loan.is_living() && !loan.lacks_price() {
+    if !loan.is_living() && !loan.lacks_price() && loan.stage != Stage::Signed {
         return Err(stage(loan, "an attestation", "an active loan"));
     }
     let settled = (loan.is_attested() || loan.is_exit_confirmed()) && !loan.lacks_price();
@@ -204,6 +209,11 @@ fn attested(
     if loan.lacks_price() && clause == Clause::Fixing && loan.exit.as_ref().is_some_and(explains) {
         return Ok(vec![Event::Attested { clause, attestations, transaction }]);
     }
+    let given_up = unfunded::on_attested(loan);
+    if loan.stage == Stage::Signed {
+        // Nothing to settle yet, and nothing that a borrower would have funded now.
+        return Ok(given_up.into_iter().collect());
+    }
     if !loan.is_living() {
         return Err(stage(loan, "an attestation", "an active loan"));
     }
@@ -213,7 +223,8 @@ fn attested(
         return Ok(Vec::new());
     }
     let dropped = repaying::drop_proposal(loan, || "the loan is being settled by an attested exit".into());
-    Ok(dropped.into_iter().chain([Event::Attested { clause, attestations, transaction }]).collect())
+    let attested = Event::Attested { clause, attestations, transaction };
+    Ok(dropped.into_iter().chain([attested]).chain(given_up).collect())
 }
 
 fn spent(

@@ -137,7 +137,9 @@ pub enum Event {
     Activated,
     /// A reorganisation took its confirmation back.
     FundingUnconfirmed,
-    /// The borrower takes its coin back because the lender did not broadcast in time.
+    /// What both signed is not wanted any more while its funding is in no block, and why: our coin is to be taken back.
+    GivenUp { reason: String },
+    /// Our funding coin is taken back.
     Withdrawn { transaction: Transaction },
     /// The negotiation ended without a loan.
     Cancelled {

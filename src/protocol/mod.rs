@@ -17,6 +17,7 @@ pub mod said;
 pub mod stake;
 pub mod state;
 pub mod todo;
+pub mod unfunded;
 
 pub use awaiting::LenderStep;
 pub use code::ErrorCode;

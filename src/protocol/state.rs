@@ -4,6 +4,7 @@ use super::awaiting::Awaited;
 use super::event::{Block, Event, Exit, Recorded, Repayment};
 use super::repaying::Standing;
 use super::said::Said;
+use super::unfunded::Unfunded;
 use crate::contract::clauses::{Announcements, Clause, Payouts};
 use crate::contract::settle::{self, VerifiedAttestation};
 use crate::contract::OracleAttestation;
@@ -185,6 +186,8 @@ pub struct Loan {
     pub funding: Option<Seen>,
     /// Has the funding transaction had the confirmations its terms ask for?
     pub is_deep: bool,
+    /// Whether it is still wanted while its funding is in no block.
+    pub unfunded: Unfunded,
     /// A transaction of ours that takes back our funding coin.
     pub withdrawal: Option<Transaction>,
     /// An exit ready to broadcast.
@@ -254,6 +257,7 @@ impl Loan {
             skeleton: None,
             funding: None,
             is_deep: false,
+            unfunded: Unfunded::default(),
             withdrawal: None,
             pending: None,
             repayment: None,
@@ -349,6 +353,7 @@ impl Loan {
         match event {
             Event::FundingSeen { transaction, block } => {
                 self.funding = Some(Seen { transaction, block });
+                self.unfunded.seen(block.is_some(), self.withdrawal.is_some());
                 if block.is_some() {
                     // Too late to walk away: should a reorganisation undo the block, the loan is wanted.
                     self.withdrawal = None;
@@ -368,6 +373,7 @@ impl Loan {
                 self.is_deep = true;
                 self.stage = self.unspent_stage();
             }
+            Event::GivenUp { reason } => self.unfunded.give_up(reason),
             Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),
             Event::Said { clause, attestation } => self.hear(Said { clause, attestation, at }),
             Event::Attested { clause, attestations, transaction } => {

@@ -5,6 +5,7 @@
 use super::messages::{Borrow, Coin, Fallback, Message, Ready};
 use super::repaying;
 use super::state::{Loan, Stage};
+use super::unfunded;
 use super::Moment;
 use crate::contract::clauses::Clause;
 use crate::contract::Role;
@@ -49,8 +50,8 @@ pub fn todo(loan: &Loan, moment: Moment) -> Vec<Action> {
             actions.extend(loan.messages.offer.clone().map(|offer| Action::Send(vec![Message::Offer(offer)])));
         }
         (Stage::Accepted, Role::Lender) => actions.extend(send_with_fallback(loan)),
-        (Stage::Signed, Role::Borrower) => signed(loan, moment, &mut actions),
-        (Stage::Funded, Role::Lender) => funded(loan, moment, &mut actions),
+        (Stage::Signed, Role::Borrower) => signed(loan, &mut actions),
+        (Stage::Funded, Role::Lender) => funded(loan, &mut actions),
         (Stage::Confirming | Stage::Active | Stage::Closing, _) => living(loan, moment, &mut actions),
         _ => {}
     }
@@ -67,41 +68,27 @@ fn broadcast(transaction: &Transaction) -> Action {
     Action::Broadcast(Box::new(transaction.clone()))
 }
 
-/// The lender may have everything; the borrower repeats its sign, and after a while takes its coin back.
-fn signed(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
-    if let Some(withdrawal) = &loan.withdrawal {
-        actions.push(broadcast(withdrawal));
-        return;
-    }
-    actions.extend(send_with_fallback(loan));
-    if moment.now.since(loan.since) >= deadline::BROADCAST_PATIENCE {
-        actions.push(Action::Withdraw);
-    }
+/// The lender may have everything; the borrower repeats its sign.
+fn signed(loan: &Loan, actions: &mut Vec<Action>) {
+    unfunded::actions(loan, send_with_fallback(loan), actions);
 }
 
 /// The funding transaction is complete and out. Where the mempool will not have it, the borrower holds it back by a
-/// rival spend of its coin, and would let it through once the price suits it: after a while the lender takes its coin
-/// back as well.
-fn funded(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
-    if let Some(withdrawal) = &loan.withdrawal {
-        actions.push(broadcast(withdrawal));
-        return;
-    }
-    match moment.now.since(loan.since) >= deadline::BROADCAST_PATIENCE {
-        true => actions.push(Action::Withdraw),
-        false => actions.extend(loan.funding.as_ref().map(|seen| broadcast(&seen.transaction))),
-    }
+/// rival spend of its coin, and would let it through once the price suits it.
+fn funded(loan: &Loan, actions: &mut Vec<Action>) {
+    unfunded::actions(loan, loan.funding.as_ref().map(|seen| broadcast(&seen.transaction)), actions);
 }
 
 fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     let confirmed = |seen: Option<&super::state::Seen>| seen.is_some_and(|seen| seen.block.is_some());
     if !confirmed(loan.funding.as_ref()) {
-        // Who walked away while it waited brings out what takes the coin back instead.
-        let ours = loan.withdrawal.as_ref().or(loan.funding.as_ref().map(|seen| &seen.transaction));
-        actions.extend(ours.map(broadcast));
+        // Who walks away while it waits brings out what takes the coin back instead.
+        let funding =
+            loan.funding.as_ref().map(|seen| &seen.transaction).filter(|_| loan.unfunded.given_up().is_none());
+        actions.extend(loan.withdrawal.as_ref().or(funding).map(broadcast));
         // What was enough while the funding transaction was away may be too little against it.
-        let raised = loan.withdrawal.is_some() && loan.stage == Stage::Confirming;
-        actions.extend(raised.then_some(Action::Withdraw));
+        let leaves = loan.withdrawal.is_some() || loan.unfunded.given_up().is_some();
+        actions.extend((leaves && loan.stage == Stage::Confirming).then_some(Action::Withdraw));
     }
     let exit = loan.exit.as_ref().map(|exit| &exit.seen);
     if confirmed(exit) {

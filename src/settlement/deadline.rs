@@ -3,8 +3,6 @@
 use crate::loan::terms::Terms;
 use crate::loan::units::{BasisPoints, Cents, Days, Time, DAY};
 
-/// How long the borrower waits for the funding transaction after signing before it takes its coins back, seconds.
-pub const BROADCAST_PATIENCE: u32 = 600;
 /// How long either side waits for the lender's coin before it gives the negotiation up, seconds: a few blocks. What is
 /// signed later than that is mostly refused for its price.
 pub const COIN_PATIENCE: u32 = 1_800;

@@ -7,3 +7,4 @@ pub mod deadline;
 pub mod proposal;
 pub mod spot;
 pub mod touch;
+pub mod unfunded;

@@ -1,4 +1,4 @@
-//! The lender signs last and could wait for the price to choose. It gets ten minutes: then the borrower spends its coin
+//! The lender signs last and could wait for the price to choose. It gets a minute: then the borrower spends its coin
 //! elsewhere, and the loan can never be funded.
 
 use crate::harness::Theatre;

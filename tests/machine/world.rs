@@ -198,7 +198,8 @@ pub fn spend(coin: OutPoint, salt: u32) -> Transaction {
 impl World {
     pub fn new() -> World {
         let nodes = [Node::of(&scene().logs[0]), Node::of(&scene().logs[1])];
-        let now = Time(scene().n.terms.expires.0 - 500);
+        // Some seconds after both have signed.
+        let now = Time(scene().n.terms.expires.0 - 990);
         let moment = Moment { now, median_time: Time(now.0 - 3_600), height: 100 };
         World { nodes, moment, blocks: vec![], forks: 0, mempool: vec![], public: BTreeSet::new(), proposals: 0 }
     }

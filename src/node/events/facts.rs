@@ -23,6 +23,7 @@ pub fn severity(loan: &Loan, event: &Event) -> Severity {
         Event::RepaymentDropped { .. } | Event::RepaymentGone if loan.exit.is_none() => Severity::Warning,
         Event::FundingUnconfirmed | Event::ExitUnconfirmed => Severity::Warning,
         Event::Withdrawn { .. } => Severity::Notice,
+        Event::GivenUp { .. } => Severity::Warning,
         _ => Severity::Info,
     }
 }
