@@ -245,6 +245,9 @@ async fn what_is_too_cheap_alone_is_taken_with_the_child_that_pays_for_it_and_th
     assert_eq!((family.children.len(), only.txid, only.fee), (1, child.transaction.compute_txid(), sat(12_000)));
     assert_eq!((only.package_fee, only.package_size), (sat(12_110), family.size + only.size));
     assert_eq!(alice.chain.family_fee(txid).await.unwrap(), Some(sat(12_110)));
+    let spent = child.transaction.input[0].previous_output;
+    assert_eq!(alice.chain.spender(spent).await.unwrap().as_ref(), Some(&child.transaction));
+    assert_eq!(alice.chain.spender(OutPoint { vout: 90, ..spent }).await.unwrap(), None);
 
     // A dearer one takes its place, to the same address, with a coin beside.
     let coins = alice.wallet.coins();

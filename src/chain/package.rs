@@ -3,7 +3,7 @@
 use super::bitcoind::{amount, Bitcoind, TRANSACTION_CODES};
 use super::{Chain, Error, Rejected};
 use bitcoin::consensus::encode::serialize_hex;
-use bitcoin::{Amount, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use serde::Deserialize;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -84,6 +84,13 @@ impl Chain {
         node.entry(txid).await?.map(|entry| amount(ENTRY, entry.fees.descendant)).transpose()
     }
 
+    /// The transaction in the mempool that spends this output; `None` where none does.
+    pub async fn spender(&self, outpoint: OutPoint) -> Result<Option<Transaction>, Error> {
+        let Chain::Bitcoind(node) = self;
+        let Some(txid) = node.spender(outpoint).await? else { return Ok(None) };
+        Ok(self.transaction(txid).await?.filter(|seen| seen.confirmed.is_none()).map(|seen| seen.transaction))
+    }
+
     /// Hands in a transaction that is too cheap alone, with the child that pays for both. All or nothing.
     ///
     /// # Errors
@@ -96,7 +103,18 @@ impl Chain {
 
 const ENTRY: &str = "getmempoolentry";
 
+#[derive(Deserialize)]
+struct SpendingPrevout {
+    spendingtxid: Option<Txid>,
+}
+
 impl Bitcoind {
+    async fn spender(&self, outpoint: OutPoint) -> Result<Option<Txid>, Error> {
+        let asked = json!([{ "txid": outpoint.txid, "vout": outpoint.vout }]);
+        let found: Vec<SpendingPrevout> = self.rpc.call("gettxspendingprevout", vec![asked]).await?;
+        Ok(found.into_iter().next().and_then(|found| found.spendingtxid))
+    }
+
     async fn entry(&self, txid: Txid) -> Result<Option<Entry>, Error> {
         self.rpc.find(ENTRY, vec![json!(txid)]).await
     }

@@ -70,7 +70,7 @@ impl Core {
                     let open = |open: &crate::protocol::event::Repayment| proposal::is_alive(open.at, now);
                     if !loan.repayment.as_ref().is_some_and(open) {
                         let work = repay::answer(self.tools.clone(), loan, message);
-                        self.spawn_for(peer, id, work);
+                        self.spawn_as(Task::Repayment, peer, id, work);
                     }
                 }
             }
@@ -79,7 +79,7 @@ impl Core {
                 let open = self.repayable(peer, id, Role::Lender);
                 if let Some(loan) = open.filter(|loan| loan.repayment.is_none()) {
                     let work = repay::propose_for_borrower(self.tools.clone(), loan);
-                    if self.spawn_for(peer, id, work) == Turn::TooMany {
+                    if self.spawn_as(Task::Repayment, peer, id, work) == Turn::TooMany {
                         self.send(peer, &refused(id.0, ErrorCode::Busy, BUSY));
                     }
                 }
@@ -136,10 +136,21 @@ impl Core {
         id: LoanId,
         work: impl std::future::Future<Output = Result<Outcome, Trouble>> + Send + 'static,
     ) -> Turn {
+        self.spawn_as(Task::Work, peer, id, work)
+    }
+
+    /// The same, counted as this task.
+    fn spawn_as(
+        &mut self,
+        task: Task,
+        peer: PublicKey,
+        id: LoanId,
+        work: impl std::future::Future<Output = Result<Outcome, Trouble>> + Send + 'static,
+    ) -> Turn {
         if self.running.contains(&Key::Loan(id)) {
             return Turn::Running;
         }
-        if !self.limits.take(peer, Task::Work, Instant::now()) {
+        if !self.limits.take(peer, task, Instant::now()) {
             return Turn::TooMany;
         }
         self.spawn(Key::Loan(id), Some(peer), id.0, work);

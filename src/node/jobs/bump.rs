@@ -6,10 +6,11 @@ use crate::contract::Skeleton;
 use crate::crash;
 use crate::node::exits::{Kept, Look};
 use crate::node::tools::{lock, Tools, Trouble};
-use crate::protocol::Loan;
+use crate::protocol::event::Repayment;
+use crate::protocol::{Input, Loan};
 use crate::settlement::bump::{self, Bump, Paid, Rival, Theirs, Waiting};
 use crate::wallet::Coin;
-use bitcoin::{Amount, Transaction};
+use bitcoin::{Amount, Transaction, Txid};
 use std::sync::Arc;
 
 /// One look at the exit a loan wants: is it out, is it paid enough for, and what keeps it.
@@ -21,6 +22,11 @@ pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height:
         Some(seen) if seen.confirmed.is_some() => return Ok(Outcome::Nothing),
         Some(_) => {}
         None => refused = refusal(super::coin::bring_out(&tools, &exit).await)?,
+    }
+    if refused.is_some() {
+        if let Some(spent) = rival_of_repayment(&tools, &loan, txid).await? {
+            return Ok(Outcome::Inputs(loan.id, vec![spent]));
+        }
     }
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     if refused.is_some() && tools.chain.coin(skeleton.funding).await?.is_none() {
@@ -40,6 +46,18 @@ pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height:
     let theirs = family.as_ref().and_then(|family| best_of_others(family, &kept));
     let paid = Waiting { ours, theirs, ..waiting }.best();
     Ok(Outcome::Exit(loan.id, Look { txid, paid, refused: refused.filter(|_| family.is_none()) }))
+}
+
+/// What spends a coin of the repayment that is not taken: it may have come between our last look at the mempool and the
+/// record that made us watch for it, and what the mempool holds is told once.
+async fn rival_of_repayment(tools: &Tools, loan: &Loan, txid: Txid) -> Result<Option<Input>, Trouble> {
+    let open = loan.repayment.as_ref().filter(|open| open.transaction.compute_txid() == txid);
+    for outpoint in open.into_iter().flat_map(Repayment::coins) {
+        if let Some(transaction) = tools.chain.spender(outpoint).await? {
+            return Ok(Some(Input::Spent { outpoint, transaction, block: None }));
+        }
+    }
+    Ok(None)
 }
 
 /// The reason of a refusal; other failures are ours to try again.

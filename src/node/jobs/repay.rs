@@ -194,21 +194,18 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     let (proposal, source) = message
         .proposal()
         .ok_or_else(|| Trouble::refuse(ErrorCode::Repayment, "the proposed transaction cannot be read"))?;
-    let (now, spot) = price_now(&tools, &loan).await?;
-    if !proposal::is_alive(message.at, now) || message.at.since(now) > deadline::SPOT_FRESH {
-        return Err(Trouble::refuse(
-            ErrorCode::Repayment,
-            format!("it counts the debt at {}, and it is {now}", message.at),
-        ));
-    }
-    if let Some(why) = proposal::why_unfair(proposer, spot, message.price) {
-        return Err(Trouble::refuse(ErrorCode::Repayment, why));
-    }
+    // Whatever can be told without asking an oracle is told before: a peer must not make this node ask for nothing.
+    require_timely(message.at, tools.now()?)?;
     let estimate = tools.fee_estimate().await?.0;
     let coins = coins_of(&tools, &proposal, estimate).await?;
     let (least, fees) = requires(&loan, skeleton, &proposal, &coins, &message, estimate)?;
     repay::check(skeleton, &proposal, &coins, proposer, least, &fees)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
+    let (now, spot) = price_now(&tools, &loan).await?;
+    require_timely(message.at, now)?;
+    if let Some(why) = proposal::why_unfair(proposer, spot, message.price) {
+        return Err(Trouble::refuse(ErrorCode::Repayment, why));
+    }
     let keys = checks::keys(&tools, &loan)?;
     let transaction = repay::countersign(skeleton, proposer, &keys.funding, &proposal)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
@@ -228,6 +225,14 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         source,
     };
     Ok(Outcome::Inputs(loan.id, vec![Input::Repaying(repayment)]))
+}
+
+/// A proposal counts the debt at about now.
+fn require_timely(at: Time, now: Time) -> Result<(), Trouble> {
+    match proposal::is_alive(at, now) && at.since(now) <= deadline::SPOT_FRESH {
+        true => Ok(()),
+        false => Err(Trouble::refuse(ErrorCode::Repayment, format!("it counts the debt at {at}, and it is {now}"))),
+    }
 }
 
 /// The outputs a proposal's coins spend: few, unspent, confirmed, and worth more than their fee.

@@ -22,16 +22,21 @@ const KEYS_MOST: usize = 4_000;
 pub enum Task {
     /// Make a quote: some arithmetic, a question to the own bitcoind, a signature.
     Quote,
-    /// Check what it says of a loan: coins, announcements, signatures, a repayment, a proof.
+    /// Check what it says of a loan: coins, announcements, signatures, a proof.
     Work,
+    /// Answer or make a repayment: what Work is, and questions to the loan's oracles.
+    Repayment,
 }
 
 /// What one key may ask for.
 const QUOTES_EACH: Pace = Pace { burst: 32, per_minute: 30 };
 const WORK_EACH: Pace = Pace { burst: 64, per_minute: 120 };
+/// A proposal that is refused is made anew after a block at the earliest: nobody who is honest needs more.
+const REPAYMENTS_EACH: Pace = Pace { burst: 8, per_minute: 6 };
 /// What strangers may ask for together, and as much again the peers of open loans.
 const QUOTES_ALL: Pace = Pace { burst: 200, per_minute: 300 };
 const WORK_ALL: Pace = Pace { burst: 130, per_minute: 240 };
+const REPAYMENTS_ALL: Pace = Pace { burst: 40, per_minute: 60 };
 
 /// All counts.
 #[derive(Debug)]
@@ -85,14 +90,14 @@ struct Crowd {
 
 impl Crowd {
     fn new(now: Instant) -> Crowd {
-        Crowd { all: Counts::new(QUOTES_ALL, WORK_ALL, now), each: HashMap::new() }
+        Crowd { all: Counts::new([QUOTES_ALL, WORK_ALL, REPAYMENTS_ALL], now), each: HashMap::new() }
     }
 
     fn take(&mut self, peer: PublicKey, task: Task, now: Instant) -> bool {
         if self.each.len() >= KEYS && !self.each.contains_key(&peer) {
             self.forget(now);
         }
-        let own = self.each.entry(peer).or_insert_with(|| Counts::new(QUOTES_EACH, WORK_EACH, now));
+        let own = self.each.entry(peer).or_insert_with(|| Counts::new([QUOTES_EACH, WORK_EACH, REPAYMENTS_EACH], now));
         own.seen = now;
         // Who is out of its own turns takes none of the others'.
         own.of(task).take(1, now) && self.all.of(task).take(1, now)
@@ -115,23 +120,26 @@ impl Crowd {
 struct Counts {
     quotes: Bucket,
     work: Bucket,
+    repayments: Bucket,
     seen: Instant,
 }
 
 impl Counts {
-    fn new(quotes: Pace, work: Pace, now: Instant) -> Counts {
-        Counts { quotes: Bucket::full(quotes, now), work: Bucket::full(work, now), seen: now }
+    fn new(paces: [Pace; 3], now: Instant) -> Counts {
+        let [quotes, work, repayments] = paces.map(|pace| Bucket::full(pace, now));
+        Counts { quotes, work, repayments, seen: now }
     }
 
     fn of(&mut self, task: Task) -> &mut Bucket {
         match task {
             Task::Quote => &mut self.quotes,
             Task::Work => &mut self.work,
+            Task::Repayment => &mut self.repayments,
         }
     }
 
     fn is_rested(&mut self, now: Instant) -> bool {
-        self.quotes.is_full(now) && self.work.is_full(now)
+        self.quotes.is_full(now) && self.work.is_full(now) && self.repayments.is_full(now)
     }
 }
 
@@ -159,6 +167,18 @@ mod tests {
         assert_eq!(taken(&mut limits, 1, Task::Work, start), 64, "one is not the other");
         assert_eq!(taken(&mut limits, 2, Task::Quote, start), 32, "another key has its own");
         assert_eq!(taken(&mut limits, 1, Task::Quote, start + Duration::from_secs(60)), 30);
+    }
+
+    #[test]
+    fn a_partner_has_eight_repayments_answered_and_then_one_in_ten_seconds_and_all_together_one_a_second() {
+        let start = Instant::now();
+        let mut limits = Limits::new(start);
+        assert_eq!(taken(&mut limits, 1, Task::Repayment, start), 8);
+        assert_eq!(taken(&mut limits, 1, Task::Repayment, start + Duration::from_secs(60)), 6);
+        let later = start + Duration::from_secs(600);
+        let all: usize = (2..100).map(|peer| taken(&mut limits, peer, Task::Repayment, later)).sum();
+        assert_eq!(all, 40);
+        println!("bound asked-by-repayments {} answers a minute of all partners together", REPAYMENTS_ALL.per_minute);
     }
 
     #[test]
