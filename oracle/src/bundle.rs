@@ -233,8 +233,12 @@ pub fn pack_announcement(proven: &ProvenAnnouncement) -> String {
 
 /// An attestation as a page carries it, at `index` of its bundle.
 pub fn pack_attestation(index: u32, attestation: &OracleAttestation) -> PackedAttestation {
-    let halves: Vec<u8> = attestation.signatures.iter().flat_map(|one| one.as_ref().iter().skip(32).copied()).collect();
-    PackedAttestation { index, dollars: fixing_dollars(attestation), s: halves.to_lower_hex_string() }
+    PackedAttestation { index, dollars: fixing_dollars(attestation), s: halves(attestation).to_lower_hex_string() }
+}
+
+/// The second halves of an attestation's signatures, 32 bytes each: what a page has of them.
+pub fn halves(attestation: &OracleAttestation) -> Vec<u8> {
+    attestation.signatures.iter().flat_map(|one| one.as_ref().iter().skip(32).copied()).collect()
 }
 
 pub(crate) fn unpack_announcement(

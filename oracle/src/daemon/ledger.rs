@@ -174,6 +174,12 @@ impl Ledger {
         self.lows.range(day.start()?..day.end()?).map(|(_, low)| *low).min()
     }
 
+    /// The same from an hour of the day on: what decides the touches from that hour.
+    pub fn least_from(&self, day: Day, hour: u8) -> Option<Cents> {
+        let from = day.start()?.plus(u32::from(hour).checked_mul(HOUR)?)?;
+        self.lows.range(ordered(from..=day.end()?)).filter(|(at, _)| at.day() == day).map(|(_, low)| *low).min()
+    }
+
     /// How many records were said: the number of the next.
     pub fn said(&self) -> u64 {
         self.said

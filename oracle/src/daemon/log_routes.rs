@@ -1,6 +1,6 @@
 //! Routes of the policy and the tick log: what an auditor downloads. Only the live feed has them.
 
-use super::http::{signing, Counter, Refusal};
+use super::http::{behind, signing, Counter, Refusal};
 use super::log::LogReader;
 use super::press::Press;
 use crate::announce::AnnounceError;
@@ -58,7 +58,7 @@ fn page_of(press: &Press, policies: &Policies) -> Result<PolicyPage, AnnounceErr
 async fn policy(State(counter): State<Counter>) -> Response {
     match published(&counter) {
         Ok(published) => {
-            let signed = signing(&counter.press, move |press| page_of(press, &published.policies)).await;
+            let signed = behind(&counter.press, move |press| page_of(press, &published.policies)).await;
             signed.map(Json).map_err(Refusal::into_response).into_response()
         }
         Err(refusal) => *refusal,

@@ -37,6 +37,7 @@ mod same_operator;
 mod socket;
 mod statements;
 mod store;
+mod tag;
 mod waiter;
 mod webhook;
 

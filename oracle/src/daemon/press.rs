@@ -1,33 +1,34 @@
 //! The press: announcements, attestations and bundles, made on demand and kept a while.
 //!
 //! What it makes is deterministic, so a lost or doubled page is only lost time. It attests nothing but outcomes that the
-//! ledger, or the book of payments, holds.
+//! ledger, or the book of payments, holds. Pages, and what was said long ago, are made in a lane of their own behind
+//! everything else; what must not wait is signed by whoever asks for it.
+
+mod attested;
+mod lane;
+mod pages;
+mod told;
+
+pub use pages::{Page, Work};
 
 use super::desk::Window;
 use super::ledger::Record;
 use super::payments::Payments;
 use super::signer::{Keys, Say};
 use crate::announce::{AnnounceError, ProvenAnnouncement};
-use crate::bundle::{pack_announcement, pack_attestation, Bundle, BundlePage, PackedAttestation, Parts};
 use crate::event::Event;
 use crate::relay::note::Note;
 use crate::units::{Cents, Day, Time, HOUR};
 use crate::wire::{SignedLows, SignedPrice};
+use attested::Attested;
 use dlc_messages::oracle_msgs::OracleAttestation;
-use hyper::body::Bytes;
-use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use lane::Lane;
+use pages::Printed;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use told::Told;
 
-/// Sheets with announcements kept: some 700 kB each for a month of a band.
-const KEPT: usize = 48;
-/// Sheets of which only attestations were asked for: some 200 kB each for a month of a band.
-const KEPT_BARE: usize = 64;
-/// Printed pages kept, at most 850 kB each: all who are being sent one share it, so slow readers cost no memory.
-const KEPT_PRINTS: usize = 24;
-/// Attestations kept as the JSON they are told in: a crash through all there is, some 600 bytes each.
-const KEPT_SAID: usize = 4_096;
 /// Days whose signed lows are kept, some 300 bytes each.
 const KEPT_LOWS: usize = 512;
 /// Events signed ahead in one request.
@@ -37,41 +38,17 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How often a day's lows are looked at again when the signer has meanwhile been told newer ones.
 const LOOKS: usize = 5;
 
-/// A bundle's announcements, made when they are first asked for, and its attestations as they come true.
-struct Sheet {
-    events: Vec<Event>,
-    announcements: OnceLock<Vec<String>>,
-    attestations: Vec<OnceLock<PackedAttestation>>,
-}
-
-/// A page as it is sent.
-struct Print {
-    bundle: Bundle,
-    parts: Parts,
-    /// How many of its events were attested. They only ever become more, so an equal number means the same ones.
-    attested: usize,
-    text: Bytes,
-}
-
-/// Attestations told before, the oldest first.
-#[derive(Default)]
-struct Told {
-    by_event: HashMap<Event, Arc<str>>,
-    order: VecDeque<Event>,
-}
-
 /// Signs what the window shows. Signing may wait for the signer: call it where blocking is allowed.
 pub struct Press {
     keys: Arc<Keys>,
     window: Window,
     payments: Option<Payments>,
-    sheets: Mutex<VecDeque<(Bundle, Arc<Sheet>)>>,
-    prints: Mutex<VecDeque<Print>>,
+    printed: Mutex<Printed>,
+    attested: Mutex<Attested>,
     said: Mutex<Told>,
     lows: Mutex<BTreeMap<Day, SignedLows>>,
     price: Mutex<Option<SignedPrice>>,
-    // One sheet is made at a time: a stranger who asks for many must not take every core.
-    making: Semaphore,
+    lane: Lane,
 }
 
 impl Press {
@@ -81,12 +58,12 @@ impl Press {
             keys,
             window,
             payments: None,
-            sheets: Mutex::default(),
-            prints: Mutex::default(),
+            printed: Mutex::default(),
+            attested: Mutex::default(),
             said: Mutex::default(),
             lows: Mutex::default(),
             price: Mutex::default(),
-            making: Semaphore::new(1),
+            lane: Lane::open(),
         }
     }
 
@@ -135,16 +112,20 @@ impl Press {
     /// When the event cannot be signed.
     pub fn attestation(&self, event: Event) -> Result<Option<OracleAttestation>, AnnounceError> {
         // Told before: it needs no signer.
-        let told = self.told().by_event.get(&event).cloned();
-        if let Some(attestation) = told.and_then(|text| serde_json::from_str(&text).ok()) {
+        if let Some(attestation) = self.told_before(event).and_then(|text| serde_json::from_str(&text).ok()) {
             return Ok(Some(attestation));
         }
         let Some(say) = self.grounds(event) else { return Ok(None) };
         let made = self.keys.attest(&[say])?.pop();
         if let Some(text) = made.as_ref().and_then(|made| serde_json::to_string(made).ok()) {
-            self.tell(event, text.into());
+            self.told().keep(event, text.into());
         }
         Ok(made)
+    }
+
+    /// How an event's attestation was told before, if it was lately.
+    pub fn told_before(&self, event: Event) -> Option<Arc<str>> {
+        self.told().of(event)
     }
 
     /// What is to be said of an event and why it is true; `None` while nothing is. All of it is durable.
@@ -178,12 +159,18 @@ impl Press {
     /// # Errors
     /// When the signer refuses or is away.
     pub fn price(&self, unix: Time, cents: Cents) -> Result<SignedPrice, AnnounceError> {
-        let kept = || self.price.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(same) = kept().filter(|price| (price.unix, price.cents) == (unix, cents)) {
+        if let Some(same) = self.price_before(unix, cents) {
             return Ok(same);
         }
         let signature = self.keys.state(&SignedPrice::statement(unix, cents))?;
-        Ok(*kept().insert(SignedPrice { unix, cents, signature }))
+        let mut kept = self.price.lock().unwrap_or_else(PoisonError::into_inner);
+        Ok(*kept.insert(SignedPrice { unix, cents, signature }))
+    }
+
+    /// The same price if it was the last that was signed: nothing of it waits for anybody.
+    pub fn price_before(&self, unix: Time, cents: Cents) -> Option<SignedPrice> {
+        let kept = *self.price.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.filter(|price| (price.unix, price.cents) == (unix, cents))
     }
 
     /// A day's lows, signed.
@@ -197,9 +184,7 @@ impl Press {
                 let shown = self.window.look();
                 (shown.ledger.frozen_until(), shown.ledger.lows(day))
             };
-            // Signed before, and still all that there is to say: it needs no signer.
-            let kept = self.kept_lows().get(&day).filter(|kept| kept.lows == lows).cloned();
-            if let Some(kept) = kept.filter(|kept| kept.frozen_until == frozen_until || kept.is_closed()) {
+            if let Some(kept) = self.lows_before(day, frozen_until, &lows) {
                 return Ok(kept);
             }
             match self.keys.state(&SignedLows::statement(day, frozen_until, &lows)) {
@@ -213,6 +198,20 @@ impl Press {
                 Err(refusal) => return Err(refusal.into()),
             }
         }
+    }
+
+    /// A day's lows if they were signed before and are still all that there is to say: they need no signer.
+    pub fn lows_signed(&self, day: Day) -> Option<SignedLows> {
+        let (frozen_until, lows) = {
+            let shown = self.window.look();
+            (shown.ledger.frozen_until(), shown.ledger.lows(day))
+        };
+        self.lows_before(day, frozen_until, &lows)
+    }
+
+    fn lows_before(&self, day: Day, frozen_until: Time, lows: &[Option<Cents>; 24]) -> Option<SignedLows> {
+        let kept = self.kept_lows().get(&day).filter(|kept| kept.lows == *lows).cloned();
+        kept.filter(|kept| kept.frozen_until == frozen_until || kept.is_closed())
     }
 
     fn kept_lows(&self) -> MutexGuard<'_, BTreeMap<Day, SignedLows>> {
@@ -237,7 +236,7 @@ impl Press {
     pub fn attested(&self, events: &[Event]) -> anyhow::Result<Vec<(Event, Arc<str>)>> {
         let kept: Vec<Option<Arc<str>>> = {
             let told = self.told();
-            events.iter().map(|event| told.by_event.get(event).cloned()).collect()
+            events.iter().map(|event| told.of(*event)).collect()
         };
         let missing = events.iter().zip(&kept).filter(|(_, kept)| kept.is_none()).map(|(event, _)| *event);
         let (asked, say): (Vec<Event>, Vec<Say>) =
@@ -246,22 +245,9 @@ impl Press {
         for (event, attestation) in asked.into_iter().zip(self.keys.attest(&say)?) {
             fresh.insert(event, Arc::<str>::from(serde_json::to_string(&attestation)?));
         }
-        fresh.iter().for_each(|(event, text)| self.tell(*event, Arc::clone(text)));
+        fresh.iter().for_each(|(event, text)| self.told().keep(*event, Arc::clone(text)));
         let found = events.iter().zip(kept);
         Ok(found.filter_map(|(event, kept)| Some((*event, kept.or_else(|| fresh.get(event).cloned())?))).collect())
-    }
-
-    /// Keeps what is told from now on, whether or not there is a signer.
-    fn tell(&self, event: Event, text: Arc<str>) {
-        let mut told = self.told();
-        if told.by_event.insert(event, text).is_none() {
-            told.order.push_back(event);
-        }
-        while told.order.len() > KEPT_SAID {
-            if let Some(oldest) = told.order.pop_front() {
-                told.by_event.remove(&oldest);
-            }
-        }
     }
 
     /// Notes for relays: of the announcements of `announce`, then of the attestations of those events of `attest` that have
@@ -286,12 +272,38 @@ impl Press {
         loop {
             let (press, asked) = (Arc::clone(&self), events.clone());
             let done = tokio::task::spawn_blocking(move || press.attested(&asked)).await.ok()?;
-            let error = done.as_ref().err().and_then(|error| error.downcast_ref::<AnnounceError>());
-            match error {
-                Some(AnnounceError::Signer { away: true, .. }) => tokio::time::sleep(AGAIN).await,
-                _ => return Some(done),
+            match is_away(&done) {
+                true => tokio::time::sleep(AGAIN).await,
+                false => return Some(done),
             }
         }
+    }
+
+    /// The same in the lane of pages: for what was said long ago.
+    pub async fn attested_behind(
+        self: Arc<Self>,
+        events: Vec<Event>,
+    ) -> Option<anyhow::Result<Vec<(Event, Arc<str>)>>> {
+        loop {
+            let asked = events.clone();
+            let done = self.behind(move |press| press.attested(&asked)).await.ok()?;
+            match is_away(&done) {
+                true => tokio::time::sleep(AGAIN).await,
+                false => return Some(done),
+            }
+        }
+    }
+
+    /// Does this in the lane of pages, behind everything that must not wait.
+    ///
+    /// # Errors
+    /// When the lane is gone, or the work broke off.
+    pub async fn behind<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Press) -> T + Send + 'static,
+    ) -> anyhow::Result<T> {
+        let press = Arc::clone(self);
+        self.lane.run(move || work(&press)).await
     }
 
     /// Signs ahead whatever becomes true, so that those who follow need not wait; calls `counted` with each event.
@@ -322,105 +334,10 @@ impl Press {
             }
         }
     }
-
-    /// A bundle's page as it is sent: what is wanted of it, as one line of JSON.
-    ///
-    /// # Errors
-    /// When an event matures after 2106, or the work was cut off by a shutdown.
-    pub async fn page(self: &Arc<Self>, bundle: Bundle, parts: Parts) -> anyhow::Result<Bytes> {
-        let sheet = self.sheet(bundle, parts != Parts::Attestations).await?;
-        let press = Arc::clone(self);
-        tokio::task::spawn_blocking(move || press.print(bundle, parts, &sheet)).await?
-    }
-
-    fn print(&self, bundle: Bundle, parts: Parts, sheet: &Sheet) -> anyhow::Result<Bytes> {
-        let attestations = if parts == Parts::Announcements { Vec::new() } else { self.attestations(sheet)? };
-        let attested = attestations.len();
-        let prints = || self.prints.lock().unwrap_or_else(PoisonError::into_inner);
-        let same = |print: &Print| (print.bundle, print.parts) == (bundle, parts);
-        if let Some(print) = prints().iter().find(|print| same(print) && print.attested == attested) {
-            return Ok(print.text.clone());
-        }
-        let announcements = match parts {
-            Parts::Attestations => Vec::new(),
-            Parts::Both | Parts::Announcements => sheet.announcements.get().cloned().unwrap_or_default(),
-        };
-        let mut text = serde_json::to_vec(&BundlePage { announcements, attestations })?;
-        text.push(b'\n');
-        let text = Bytes::from(text);
-        let mut prints = prints();
-        prints.retain(|print| !same(print));
-        prints.push_back(Print { bundle, parts, attested, text: text.clone() });
-        if prints.len() > KEPT_PRINTS {
-            prints.pop_front();
-        }
-        Ok(text)
-    }
-
-    fn attestations(&self, sheet: &Sheet) -> Result<Vec<PackedAttestation>, AnnounceError> {
-        // First what is new, in one request; then all of it in order.
-        let mut places = Vec::new();
-        let mut say = Vec::new();
-        for (index, (event, kept)) in (0u32..).zip(sheet.events.iter().zip(&sheet.attestations)) {
-            if let (None, Some(grounds)) = (kept.get(), self.grounds(*event)) {
-                places.push((index, kept));
-                say.push(grounds);
-            }
-        }
-        for ((index, kept), attestation) in places.into_iter().zip(self.keys.attest(&say)?) {
-            kept.get_or_init(|| pack_attestation(index, &attestation));
-        }
-        Ok(sheet.attestations.iter().filter_map(|kept| kept.get().cloned()).collect())
-    }
-
-    /// A bundle's sheet, with its announcements if they are wanted.
-    async fn sheet(self: &Arc<Self>, bundle: Bundle, announced: bool) -> anyhow::Result<Arc<Sheet>> {
-        let sheet = self.kept(bundle);
-        if announced && sheet.announcements.get().is_none() {
-            let _turn = self.making.acquire().await?;
-            if sheet.announcements.get().is_none() {
-                let (press, sheet) = (Arc::clone(self), Arc::clone(&sheet));
-                tokio::task::spawn_blocking(move || press.announce(&sheet)).await??;
-            }
-        }
-        Ok(sheet)
-    }
-
-    /// The sheet of a bundle, made before or begun; it moves to the end of the queue of those to be forgotten.
-    fn kept(&self, bundle: Bundle) -> Arc<Sheet> {
-        let mut sheets = self.sheets.lock().unwrap_or_else(PoisonError::into_inner);
-        let place = sheets.iter().position(|(one, _)| *one == bundle);
-        let sheet = match place.and_then(|place| sheets.remove(place)) {
-            Some((_, sheet)) => sheet,
-            None => Arc::new(Sheet::blank(bundle)),
-        };
-        if matches!(bundle, Bundle::Payment { .. }) {
-            // Asked for once or twice in its life: it must not push a month of a band out.
-            return sheet;
-        }
-        sheets.push_back((bundle, Arc::clone(&sheet)));
-        for (is_bare, most) in [(true, KEPT_BARE), (false, KEPT)] {
-            let alike = |(_, sheet): &(Bundle, Arc<Sheet>)| sheet.announcements.get().is_none() == is_bare;
-            if sheets.iter().filter(|one| alike(one)).count() > most {
-                if let Some(oldest) = sheets.iter().position(alike) {
-                    sheets.remove(oldest);
-                }
-            }
-        }
-        sheet
-    }
-
-    fn announce(&self, sheet: &Sheet) -> Result<(), AnnounceError> {
-        let made = self.announcements(&sheet.events)?;
-        sheet.announcements.get_or_init(|| made.iter().map(pack_announcement).collect());
-        Ok(())
-    }
 }
 
-impl Sheet {
-    fn blank(bundle: Bundle) -> Sheet {
-        let events = bundle.events();
-        let attestations = events.iter().map(|_| OnceLock::new()).collect();
-        Sheet { events, announcements: OnceLock::new(), attestations }
-    }
+/// Was there no signer to ask?
+fn is_away<T>(done: &anyhow::Result<T>) -> bool {
+    let error = done.as_ref().err().and_then(|error| error.downcast_ref::<AnnounceError>());
+    matches!(error, Some(AnnounceError::Signer { away: true, .. }))
 }

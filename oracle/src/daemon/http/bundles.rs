@@ -1,14 +1,14 @@
 //! Bundles: whole bands and days at once, and a band's whole year in one request.
 
 use super::super::press::Press;
-use super::paper::{has_already, paper, stream, unchanged, weak_tag, Lasts};
-use super::refusal::{bad_parameter, internal, parse_day, signing, Refusal};
+use super::paper::{has_already, sheet, stream, unchanged, weak_tag, Lasts};
+use super::refusal::{bad_parameter, behind, internal, parse_day, Refusal};
 use super::Counter;
 use crate::bundle::{Bundle, Parts};
-use crate::units::Time;
+use crate::units::{Day, Time};
 use axum::body::{Body, Bytes};
-use axum::extract::{Path, Query, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::extract::{Path, Query, RawPathParams, State};
+use axum::http::{HeaderMap, StatusCode, Uri};
 use axum::response::Response;
 use axum::routing::get;
 use axum::Router;
@@ -18,12 +18,17 @@ use std::sync::Arc;
 /// An answer, or what is wrong with the question.
 type Answer = Result<Response, Refusal>;
 
+const FIXINGS: &str = "/v1/fixings/{day}";
+const PAYMENT: &str = "/v1/payments/{id}/{day}";
+const MONTH_OR_YEAR: &str = "/v1/bands/{band}/{month}";
+const HOUR: &str = "/v1/bands/{band}/{day}/{hour}";
+
 pub fn routes() -> Router<Counter> {
     Router::new()
-        .route("/v1/fixings/{day}", get(fixings))
-        .route("/v1/payments/{id}/{day}", get(payment))
-        .route("/v1/bands/{band}/{month}", get(month_or_year))
-        .route("/v1/bands/{band}/{day}/{hour}", get(hour))
+        .route(FIXINGS, get(fixings))
+        .route(PAYMENT, get(payment))
+        .route(MONTH_OR_YEAR, get(month_or_year))
+        .route(HOUR, get(hour))
 }
 
 /// What of a bundle is wanted.
@@ -43,6 +48,23 @@ impl Wanted {
             }
         }
     }
+}
+
+/// Which pages a request asks for, of those routes that answer with pages; `None` for all others, and for what is refused.
+pub fn asked(route: &str, path: &RawPathParams, uri: &Uri) -> Option<(Vec<Bundle>, Parts)> {
+    let segments: Vec<&str> = path.iter().map(|(_, segment)| segment).collect();
+    let bundles = match (route, segments.as_slice()) {
+        (FIXINGS, [day]) => vec![Bundle::Fixings { day: Day::from_yyyymmdd(day)? }],
+        (PAYMENT, [id, day]) => vec![Bundle::parse_payment(id, day)?],
+        (MONTH_OR_YEAR, [band, period]) => match Bundle::parse_year(band, period) {
+            Some(months) => months,
+            None => vec![Bundle::parse_month(band, period)?],
+        },
+        (HOUR, [band, day, hour]) => vec![Bundle::parse_hour(band, day, hour)?],
+        _ => return None,
+    };
+    let Query(wanted) = Query::<Wanted>::try_from_uri(uri).ok()?;
+    Some((bundles, wanted.parts().ok()?))
 }
 
 async fn fixings(
@@ -93,7 +115,7 @@ async fn page(counter: &Counter, bundle: Bundle, parts: Parts, asked: &HeaderMap
     // Read before the page is made: what was final then is final in the page.
     let lasts = lasting(parts, bundle, frozen_until(&counter.press));
     let page = counter.press.page(bundle, parts).await.map_err(|error| internal(&error))?;
-    Ok(paper(asked, lasts, "application/json", page))
+    Ok(sheet(asked, lasts, page))
 }
 
 fn frozen_until(press: &Press) -> Time {
@@ -114,7 +136,7 @@ async fn year(counter: &Counter, months: Vec<Bundle>, parts: Parts, asked: &Head
     let (Some(first), Some(last)) = (months.first(), months.last()) else { return Err(no_bundle("year")) };
     // An event beyond the end of time must be a refusal, not an answer that breaks off.
     if let Some(event) = last.events().last().copied() {
-        signing(&counter.press, move |press| press.announcement(event)).await?;
+        behind(&counter.press, move |press| press.announcement(event)).await?;
     }
     let lasts = lasting(parts, *last, frozen_until(&counter.press));
     let tag = weak_tag(&[
@@ -138,7 +160,7 @@ async fn year(counter: &Counter, months: Vec<Bundle>, parts: Parts, asked: &Head
 }
 
 async fn line(press: &Arc<Press>, month: Bundle, parts: Parts) -> Result<Bytes, std::io::Error> {
-    press.page(month, parts).await.map_err(|error| {
+    press.page(month, parts).await.map(|page| page.text).map_err(|error| {
         tracing::error!("a year broke off at {month}: {error:#}");
         std::io::Error::other("the oracle could not make this page")
     })

@@ -3,12 +3,17 @@
 //! Nothing is queued for anybody. A follower is a place in the ledger's journal; the journal is the same for all and
 //! bounded, so a slow reader costs a place number, and one that fell too far behind is told what it missed.
 //!
+//! What is said from now on is told at once. What was said before somebody came is replayed: at so many bytes a second for
+//! each address, and what must be signed for it again is signed in the lane of pages, in the address's turn.
+//!
 //! An event's id is `<record>.<part>`. Part 0 is the record itself: a `low`, a `fixing` with its attestation, or
 //! `frozen`. Parts from 1 on are the attestations of the h00 touches that this low made true. Ids survive a restart.
 
 use super::super::ledger::{Record, Said};
 use super::super::press::Press;
+use super::asker::Asker;
 use super::refusal::{bad_parameter, Refusal};
+use super::turns::Turn;
 use super::Counter;
 use crate::event::Event as Attested;
 use axum::extract::{Query, State};
@@ -16,7 +21,7 @@ use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
-use axum::Router;
+use axum::{Extension, Router};
 use serde::Deserialize;
 use std::collections::VecDeque;
 use std::convert::Infallible;
@@ -26,6 +31,10 @@ use tokio::sync::{watch, OwnedSemaphorePermit};
 
 /// How often a silent stream says that it lives. Real time.
 const HEARTBEAT: Duration = Duration::from_secs(15);
+/// What stands around the data of an event, in bytes.
+const AROUND: usize = 48;
+/// Touches of one record signed in one go.
+const SIGNED_AT_ONCE: usize = 256;
 
 pub fn routes() -> Router<Counter> {
     Router::new().route("/v1/events", get(events))
@@ -40,13 +49,16 @@ struct Asked {
 async fn events(
     State(counter): State<Counter>,
     Query(asked): Query<Asked>,
+    asker: Option<Extension<Asker>>,
     headers: HeaderMap,
 ) -> Result<Response, Refusal> {
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok().map(str::to_owned));
     let after = header.or(asked.after).filter(|id| !id.is_empty());
     let after = after.map(|id| Place::parse(&id).ok_or_else(bad_place)).transpose()?;
+    let asker = asker.map(|Extension(asker)| asker);
+    let own = asker.as_ref().map(|asker| asker.seat().ok_or_else(crowded)).transpose()?;
     let seat = Arc::clone(&counter.seats).try_acquire_owned().map_err(|_| full())?;
-    let follower = Follower::new(&counter, after, seat);
+    let follower = Follower { asker, ..Follower::new(&counter, after, (seat, own)) };
     let stream = futures_util::stream::unfold(follower, |mut follower| async move {
         let event = follower.next().await?;
         Some((Ok::<_, Infallible>(event), follower))
@@ -65,6 +77,11 @@ fn bad_place() -> Refusal {
 
 fn full() -> Refusal {
     let message = "as many as this oracle serves are following already; try again later or another mirror";
+    Refusal(StatusCode::SERVICE_UNAVAILABLE, "too_many_followers", message.to_string())
+}
+
+fn crowded() -> Refusal {
+    let message = "as many as one address may have are following already; close one, or ask another mirror";
     Refusal(StatusCode::SERVICE_UNAVAILABLE, "too_many_followers", message.to_string())
 }
 
@@ -103,7 +120,11 @@ struct Follower {
     parts: VecDeque<(Place, Part)>,
     /// Parts of the first record that were told before.
     heard: Option<Place>,
-    _seat: OwnedSemaphorePermit,
+    /// Records before this one were said before it came.
+    came: u64,
+    /// None where nobody counts.
+    asker: Option<Asker>,
+    _seats: (OwnedSemaphorePermit, Option<Turn>),
 }
 
 /// One event to be told.
@@ -115,7 +136,7 @@ enum Part {
 }
 
 impl Follower {
-    fn new(counter: &Counter, after: Option<Place>, seat: OwnedSemaphorePermit) -> Follower {
+    fn new(counter: &Counter, after: Option<Place>, seats: (OwnedSemaphorePermit, Option<Turn>)) -> Follower {
         let mut follower = Follower {
             press: Arc::clone(&counter.press),
             news: counter.press.window().follow(),
@@ -123,9 +144,12 @@ impl Follower {
             next: 0,
             parts: VecDeque::new(),
             heard: None,
-            _seat: seat,
+            came: 0,
+            asker: None,
+            _seats: seats,
         };
         let said = follower.press.window().look().ledger.said();
+        follower.came = said;
         match after {
             None => follower.next = said,
             Some(place) if place.record < said && place.part == WHOLE => follower.next = place.record.saturating_add(1),
@@ -161,6 +185,7 @@ impl Follower {
                 return None;
             }
             if self.open_next() {
+                self.sign_again().await;
                 continue;
             }
             let news = self.next;
@@ -191,32 +216,73 @@ impl Follower {
         }
     }
 
+    /// Signs what was said long ago and is not kept any more, all of a record together.
+    async fn sign_again(&self) {
+        let told = |part: &(Place, Part)| match part {
+            (place, Part::Touch(touch)) if self.is_past(*place) => Some(*touch),
+            _ => None,
+        };
+        let lost = |touch: &Attested| self.press.told_before(*touch).is_none();
+        let lost: Vec<Attested> = self.parts.iter().filter_map(told).filter(lost).collect();
+        for some in lost.chunks(SIGNED_AT_ONCE) {
+            // One that cannot be signed shows when it is told.
+            drop(self.signed(some.to_vec(), true).await);
+        }
+    }
+
+    /// Was it said before this follower came?
+    fn is_past(&self, place: Place) -> bool {
+        place.record < self.came
+    }
+
     async fn tell(&self, place: Place, part: Part) -> Option<Event> {
-        let event = Event::default().id(place.to_string());
-        Some(match part {
+        let past = self.is_past(place);
+        let (kind, data): (&str, Arc<str>) = match part {
             Part::Record(Record::Low { hour, cents }) => {
-                event.event("low").data(format!("{{\"hour\":{},\"cents\":{}}}", hour.0, cents.0))
+                ("low", format!("{{\"hour\":{},\"cents\":{}}}", hour.0, cents.0).into())
             }
-            Part::Record(Record::Frozen { until }) => {
-                event.event("frozen").data(format!("{{\"frozen_until\":{}}}", until.0))
+            Part::Record(Record::Frozen { until }) => ("frozen", format!("{{\"frozen_until\":{}}}", until.0).into()),
+            Part::Record(Record::Fixing { at, .. }) => ("fixing", self.said(Attested::Fixing { at }, past).await?),
+            Part::Touch(touch) => ("touch", self.said(touch, past).await?),
+            Part::Gap(record) => ("gap", format!("{{\"next\":\"{record}.0\"}}").into()),
+        };
+        if let Some(asker) = self.asker.as_ref().filter(|_| past) {
+            let mut closing = self.closing.clone();
+            tokio::select! {
+                () = asker.replay(data.len().saturating_add(AROUND)) => {}
+                _ = closing.wait_for(|closing| *closing) => return None,
             }
-            Part::Record(Record::Fixing { at, .. }) => {
-                event.event("fixing").data(self.said(Attested::Fixing { at }).await?.as_ref())
-            }
-            Part::Touch(touch) => event.event("touch").data(self.said(touch).await?.as_ref()),
-            Part::Gap(record) => event.event("gap").data(format!("{{\"next\":\"{record}.0\"}}")),
-        })
+        }
+        Some(Event::default().id(place.to_string()).event(kind).data(data.as_ref()))
     }
 
     /// Signed ahead as a rule; where it is not, the signer may be waited for.
-    async fn said(&self, event: Attested) -> Option<Arc<str>> {
+    async fn said(&self, event: Attested, past: bool) -> Option<Arc<str>> {
+        match self.press.told_before(event) {
+            Some(told) => Some(told),
+            None => self.signed(vec![event], past).await?.pop().map(|(_, text)| text),
+        }
+    }
+
+    /// `None` where one cannot be signed, or the oracle stops.
+    async fn signed(&self, events: Vec<Attested>, past: bool) -> Option<Vec<(Attested, Arc<str>)>> {
         let mut closing = self.closing.clone();
-        let said = Arc::clone(&self.press).attested_in_time(vec![event]);
-        let said = tokio::select! {
-            said = said => said?,
+        let press = Arc::clone(&self.press);
+        let signing = async {
+            if !past {
+                return press.attested_in_time(events).await;
+            }
+            let _turn = match &self.asker {
+                Some(asker) => Some(asker.turn().await),
+                None => None,
+            };
+            press.attested_behind(events).await
+        };
+        let signed = tokio::select! {
+            signed = signing => signed?,
             _ = closing.wait_for(|closing| *closing) => return None,
         };
-        said.ok()?.pop().map(|(_, text)| text)
+        signed.ok()
     }
 }
 

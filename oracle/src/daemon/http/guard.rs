@@ -3,37 +3,35 @@
 //! A request costs what it makes the oracle do. Whoever asks too much is told when to come back. `X-Forwarded-For` is
 //! believed only from proxies that the operator names: anybody can write that header.
 
+use super::super::press::Press;
+use super::asker::Asker;
+use super::buckets::Buckets;
 use super::refusal::Refusal;
-use super::turns::Turns;
-use super::Meters;
+use super::turns::{Turn, Turns, AT_ONCE};
+use super::{tariff, Meters};
 use crate::crowd::{district, fullest, neighbourhood};
-use axum::extract::{MatchedPath, Request, State};
-use axum::http::{header, HeaderMap, HeaderValue, StatusCode, Uri};
+use axum::extract::{MatchedPath, RawPathParams, Request, State};
+use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
-use governor::clock::{Clock, DefaultClock};
-use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
+use axum::RequestExt;
 use serde::Deserialize;
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
-/// Addresses remembered before those that have rested are forgotten.
-const REMEMBERED: usize = 10_000;
-/// Addresses remembered at most; beyond it new ones wait.
-const AT_MOST: usize = 100_000;
-/// Looking through all of them is not done for every request. Real time.
-const BETWEEN_TIDYING: Duration = Duration::from_secs(1);
 /// The longest refusal of a library's that is passed on, in bytes.
 const WORDS: usize = 1_024;
-/// What a month of a band costs: a second of work when it is not kept.
-const BUNDLE: u32 = 4;
-/// What a year of a band costs.
+/// What a year of a band may count for: a burst must be able to hold it.
 const YEAR: u32 = 48;
+/// Bytes of what was said before that are replayed to one address at once.
+const REPLAYED: u32 = 4 * 1_024 * 1_024;
+/// The same a second, in the long run.
+const REPLAYED_A_SECOND: u32 = 256 * 1_024;
+/// Followers of the stream of events that one address may have: an eighth of all seats.
+const SEATS: usize = super::counter::FOLLOWERS / 8;
 
 /// What strangers may do.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
@@ -41,7 +39,7 @@ const YEAR: u32 = 48;
 pub struct Limits {
     /// Requests a second and address in the long run, 0 for no limit; unless said, 20, and no limit on regtest.
     pub requests_per_second: Option<u32>,
-    /// Requests that may come at once; a month of a band counts as 4, a year as 48.
+    /// Requests that may come at once; one counts for as many as its signatures and bytes say, a year of a band as 48.
     pub burst: u32,
     /// Open connections in all.
     pub connections: usize,
@@ -83,18 +81,17 @@ impl Default for Limits {
     }
 }
 
-type Buckets = RateLimiter<IpAddr, HashMapStateStore<IpAddr>, DefaultClock>;
-
 /// Keeps the limits.
 pub struct Guard {
     buckets: Option<Buckets>,
     burst: NonZeroU32,
+    pub(super) replayed: Option<Buckets>,
     proxies: Vec<IpAddr>,
     connections: usize,
     per_address: usize,
     open: Mutex<Open>,
-    tidied: Mutex<Option<Instant>>,
-    turns: Turns,
+    pub(super) turns: Turns,
+    pub(super) seats: Turns,
     meters: Arc<Meters>,
 }
 
@@ -104,15 +101,18 @@ impl Guard {
         // A year of a band must be possible at all: `check` refuses less.
         let burst = NonZeroU32::new(limits.burst.max(YEAR)).unwrap_or(NonZeroU32::MIN);
         let rate = NonZeroU32::new(limits.requests_per_second.unwrap_or(usual));
+        let [replayed, at_once] =
+            [REPLAYED_A_SECOND, REPLAYED].map(|bytes| NonZeroU32::new(bytes).unwrap_or(NonZeroU32::MIN));
         Guard {
-            buckets: rate.map(|rate| RateLimiter::hashmap(Quota::per_second(rate).allow_burst(burst))),
+            buckets: rate.map(|rate| Buckets::new(rate, burst)),
             burst,
+            replayed: rate.map(|_| Buckets::new(replayed, at_once)),
             proxies: limits.proxies.clone(),
             connections: limits.connections.max(1),
             per_address: limits.connections_per_address.max(1),
             open: Mutex::default(),
-            tidied: Mutex::default(),
-            turns: Turns::default(),
+            turns: Turns::of(AT_ONCE),
+            seats: Turns::of(SEATS),
             meters,
         }
     }
@@ -156,26 +156,9 @@ impl Guard {
     }
 
     /// Seconds to wait, when this asker asks too much.
-    fn refuses(&self, asker: IpAddr, cost: u32) -> Option<u64> {
-        let buckets = self.buckets.as_ref()?;
-        if buckets.len() > REMEMBERED {
-            let mut tidied = self.tidied.lock().unwrap_or_else(PoisonError::into_inner);
-            if tidied.is_none_or(|tidied| tidied.elapsed() > BETWEEN_TIDYING) {
-                buckets.retain_recent();
-                *tidied = Some(Instant::now());
-            }
-        }
-        if buckets.len() > AT_MOST {
-            return Some(1);
-        }
-        let cost = NonZeroU32::new(cost).unwrap_or(NonZeroU32::MIN).min(self.burst);
-        match buckets.check_key_n(&asker, cost) {
-            Ok(Ok(())) | Err(_) => None,
-            Ok(Err(not_yet)) => {
-                let wait = not_yet.wait_time_from(DefaultClock::default().now());
-                Some(wait.as_secs().saturating_add(1))
-            }
-        }
+    fn refuses(&self, asker: IpAddr, requests: u32) -> Option<u64> {
+        let wait = self.buckets.as_ref()?.take(asker, requests).err()?;
+        Some(wait.as_secs().saturating_add(1))
     }
 }
 
@@ -237,36 +220,51 @@ impl Open {
     }
 }
 
-fn cost(route: &str, uri: &Uri) -> u32 {
-    let is_year = || uri.path().rsplit('/').next().is_some_and(|last| last.len() == 4);
-    match route {
-        "/v1/bands/{band}/{month}" | "/v1/bands/{band}/{day}/{hour}" if !is_year() && is_cheap(uri) => 1,
-        "/v1/bands/{band}/{month}" if is_year() => YEAR,
-        "/v1/bands/{band}/{month}" | "/v1/bands/{band}/{day}/{hour}" | "/v1/fixings/{day}" | "/list-events" => BUNDLE,
-        _ => 1,
+/// What stands before every route.
+#[derive(Clone)]
+pub struct Gate {
+    /// Keeps the limits.
+    pub guard: Arc<Guard>,
+    /// Knows what a page takes.
+    pub press: Arc<Press>,
+}
+
+impl Gate {
+    /// Lets a request in when its asker may ask it, with the turns it takes.
+    ///
+    /// # Errors
+    /// Seconds to wait.
+    async fn enter(&self, asker: IpAddr, route: &str, request: &mut Request) -> Result<Option<Turn>, u64> {
+        let refused = |requests: u32| self.guard.refuses(asker, requests).map_or(Ok(()), Err);
+        // First for asking at all: finding out what a page takes is work too.
+        refused(1)?;
+        let price = match request.extract_parts::<RawPathParams>().await {
+            Ok(path) => tariff::price(&self.press, route, &path, request.uri()),
+            Err(_) => tariff::Price { requests: 1, turns: 0 },
+        };
+        // What counts for more than a burst is had by whoever has a whole one.
+        refused(price.requests.min(self.guard.burst.get()).saturating_sub(1))?;
+        request.extensions_mut().insert(Asker::new(Arc::clone(&self.guard), asker));
+        match price.turns {
+            0 => Ok(None),
+            many => Ok(Some(self.guard.turns.take(asker, many).await)),
+        }
     }
 }
 
-/// Attestations alone are few, and signed once.
-fn is_cheap(uri: &Uri) -> bool {
-    uri.query().is_some_and(|query| query == "only=attestations")
-}
-
 /// Around every request: the limit, the counting, and the headers that every answer has.
-pub async fn watch(State(guard): State<Arc<Guard>>, request: Request, next: Next) -> Response {
+pub async fn watch(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
+    let guard = &gate.guard;
     let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let peer = request.extensions().get::<SocketAddr>().copied();
-    let asker = peer.map(|peer| guard.asker(peer, request.headers()));
-    let cost = cost(&route, request.uri());
-    let mut response = match asker.and_then(|asker| guard.refuses(asker, cost)) {
-        None => match asker.filter(|_| cost > 1) {
-            None => next.run(request).await,
-            Some(asker) => {
-                let turn = guard.turns.take(asker).await;
-                next.run(request).await.map(|body| turn.lasts_as_long_as(body))
-            }
-        },
-        Some(seconds) => {
+    let entered = match peer.map(|peer| guard.asker(peer, request.headers())) {
+        Some(asker) => gate.enter(asker, &route, &mut request).await,
+        None => Ok(None),
+    };
+    let mut response = match entered {
+        Ok(None) => next.run(request).await,
+        Ok(Some(turn)) => next.run(request).await.map(|body| turn.lasts_as_long_as(body)),
+        Err(seconds) => {
             guard.meters.refused("rate");
             too_many(seconds)
         }
@@ -346,8 +344,8 @@ mod tests {
         let guard = guard(&Limits { requests_per_second: Some(1), burst: 50, ..Limits::default() });
         let (greedy, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         assert_eq!(guard.refuses(greedy, YEAR), None);
-        assert!(guard.refuses(greedy, BUNDLE).is_some_and(|seconds| (1..=4).contains(&seconds)));
-        assert_eq!(guard.refuses(other, BUNDLE), None);
+        assert!(guard.refuses(greedy, 4).is_some_and(|seconds| (1..=4).contains(&seconds)));
+        assert_eq!(guard.refuses(other, 4), None);
         let without = Guard::new(&Limits { requests_per_second: Some(0), ..Limits::default() }, 1, Arc::default());
         assert!((0..10_000).all(|_| without.refuses(greedy, YEAR).is_none()));
     }
@@ -380,17 +378,5 @@ mod tests {
         assert!(guard.admit(at("203.0.113.1")).is_none(), "nine are the most, until one has left");
         drop(held);
         assert!(guard.admit(at("203.0.113.1")).is_some());
-    }
-
-    #[test]
-    fn a_year_costs_more_than_a_month_and_a_month_more_than_a_price() {
-        let cost = |route, uri: &'static str| cost(route, &Uri::from_static(uri));
-        let band = "/v1/bands/{band}/{month}";
-        assert_eq!(cost(band, "/v1/bands/21/2020"), YEAR);
-        assert_eq!(cost(band, "/v1/bands/21/2020?only=attestations"), YEAR);
-        assert_eq!(cost(band, "/v1/bands/21/202003"), BUNDLE);
-        assert_eq!(cost(band, "/v1/bands/21/202003?only=announcements"), BUNDLE);
-        assert_eq!(cost(band, "/v1/bands/21/202003?only=attestations"), 1);
-        assert_eq!(cost("/v1/price", "/v1/price"), 1);
     }
 }

@@ -2,7 +2,7 @@
 
 use super::super::press::Press;
 use super::paper::{json, Lasts};
-use super::refusal::{event, not_attested, signing, Refusal};
+use super::refusal::{behind, event, not_attested, Refusal};
 use super::Counter;
 use crate::announce::AnnounceError;
 use crate::event::Event;
@@ -31,14 +31,14 @@ async fn pubkey(State(counter): State<Counter>, asked: HeaderMap) -> Answer {
 
 async fn announcement(State(counter): State<Counter>, Path(id): Path<String>, asked: HeaderMap) -> Answer {
     let event = event(&id)?;
-    let proven = signing(&counter.press, move |press| press.announcement(event)).await?;
+    let proven = behind(&counter.press, move |press| press.announcement(event)).await?;
     json(&asked, Lasts::Forever, &proven.announcement)
 }
 
 /// What is attested is attested for ever; what is not may be in a second.
 async fn attestation(State(counter): State<Counter>, Path(id): Path<String>, asked: HeaderMap) -> Answer {
     let event = event(&id)?;
-    let said = signing(&counter.press, move |press| press.attestation(event)).await?;
+    let said = behind(&counter.press, move |press| press.attestation(event)).await?;
     let said = said.ok_or_else(|| not_attested(event))?;
     json(&asked, Lasts::Forever, &said)
 }
@@ -54,5 +54,5 @@ async fn list_events(State(counter): State<Counter>, asked: HeaderMap) -> Answer
             announced.map(|(proven, event)| Ok(ListedEvent::new(proven.announcement, press.attestation(event)?)));
         list.collect::<Result<Vec<_>, AnnounceError>>()
     };
-    json(&asked, Lasts::Briefly, &signing(&counter.press, list).await?)
+    json(&asked, Lasts::Briefly, &behind(&counter.press, list).await?)
 }

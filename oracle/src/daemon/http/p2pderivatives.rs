@@ -1,7 +1,7 @@
 //! The routes of the p2pderivatives oracle, for the clients that were written for it: fixings by asset and time.
 
 use super::paper::{json, Lasts};
-use super::refusal::{not_attested, signing, Refusal};
+use super::refusal::{behind, not_attested, Refusal};
 use super::Counter;
 use crate::event::Event;
 use crate::units::{Time, HOUR};
@@ -33,13 +33,13 @@ async fn public_key(State(counter): State<Counter>, asked: HeaderMap) -> Answer 
 
 async fn announcement(State(counter): State<Counter>, path: Path<(String, String)>, asked: HeaderMap) -> Answer {
     let event = fixing(&path)?;
-    let proven = signing(&counter.press, move |press| press.announcement(event)).await?;
+    let proven = behind(&counter.press, move |press| press.announcement(event)).await?;
     json(&asked, Lasts::Forever, &proven.announcement)
 }
 
 async fn attestation(State(counter): State<Counter>, path: Path<(String, String)>, asked: HeaderMap) -> Answer {
     let event = fixing(&path)?;
-    let said = signing(&counter.press, move |press| press.attestation(event)).await?;
+    let said = behind(&counter.press, move |press| press.attestation(event)).await?;
     let said = said.ok_or_else(|| not_attested(event))?;
     json(&asked, Lasts::Forever, &AssetAttestation::from(said))
 }

@@ -3,16 +3,13 @@
 //! Announcements and attestations are the same for ever, so a browser, a proxy or a content network may keep them for
 //! ever. A wrong answer that a cache keeps could delay a settlement, so everything else lasts a few seconds or nothing.
 
+use super::super::press::Page;
+use super::super::tag::digest;
 use super::refusal::{internal, Refusal};
 use axum::body::{Body, Bytes};
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::response::Response;
-use bitcoin::hashes::{sha256, Hash};
-use bitcoin::hex::DisplayHex;
 use serde::Serialize;
-
-/// Bytes of a hash that make a tag.
-const TAG: usize = 16;
 
 /// How long an answer lasts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +60,15 @@ pub fn paper(asked: &HeaderMap, lasts: Lasts, kind: &'static str, body: impl Int
     dressed(lasts, kind, &tag, Body::from(body))
 }
 
+/// A page of a bundle, whose tag is known.
+pub fn sheet(asked: &HeaderMap, lasts: Lasts, page: Page) -> Response {
+    let tag = format!("\"{}\"", page.tag);
+    if has_already(asked, &tag) {
+        return unchanged(lasts, &tag);
+    }
+    dressed(lasts, "application/json", &tag, Body::from(page.text))
+}
+
 /// An answer that is made while it is sent. `tag` must change whenever the answer would.
 pub fn stream(lasts: Lasts, kind: &'static str, tag: &str, body: Body) -> Response {
     dressed(lasts, kind, tag, body)
@@ -103,15 +109,6 @@ fn tagged(mut response: Response, lasts: Lasts, tag: &str) -> Response {
         }
     }
     response
-}
-
-fn digest(parts: &[&[u8]]) -> String {
-    let mut engine = sha256::Hash::engine();
-    for part in parts {
-        bitcoin::hashes::HashEngine::input(&mut engine, part);
-    }
-    let hash = sha256::Hash::from_engine(engine).to_byte_array();
-    hash.get(..TAG).unwrap_or(&hash).to_lower_hex_string()
 }
 
 #[cfg(test)]

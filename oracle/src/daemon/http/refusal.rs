@@ -44,6 +44,14 @@ pub async fn signing<T: Send + 'static>(
     Ok(done.map_err(|error| internal(&error.into()))??)
 }
 
+/// Signing that can wait, behind everything that cannot: in the lane of pages.
+pub async fn behind<T: Send + 'static>(
+    press: &Arc<Press>,
+    work: impl FnOnce(&Press) -> Result<T, AnnounceError> + Send + 'static,
+) -> Result<T, Refusal> {
+    Ok(press.behind(work).await.map_err(|error| internal(&error))??)
+}
+
 /// What cannot be the asker's fault, unless it asked about the end of time.
 pub fn internal(error: &anyhow::Error) -> Refusal {
     if let Some(known) = error.downcast_ref::<AnnounceError>() {

@@ -1,7 +1,7 @@
 //! All routes of the public listener, and what is wrapped around them.
 
 use super::super::log_routes;
-use super::guard::{self, Guard};
+use super::guard::{self, Gate, Guard};
 use super::refusal::Refusal;
 use super::{bundles, events, kormir, own, p2pderivatives, page, state, Counter};
 use axum::http::StatusCode;
@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// All routes, guarded.
 pub fn router(counter: Counter, guard: Arc<Guard>) -> Router {
+    let gate = Gate { guard, press: Arc::clone(&counter.press) };
     Router::new()
         .merge(kormir::routes())
         .merge(p2pderivatives::routes())
@@ -32,7 +33,7 @@ pub fn router(counter: Counter, guard: Arc<Guard>) -> Router {
         .with_state(counter)
         .layer(TimeoutLayer::with_status_code(StatusCode::SERVICE_UNAVAILABLE, PATIENCE))
         .layer(RequestBodyLimitLayer::new(BODY))
-        .layer(axum::middleware::from_fn_with_state(guard, guard::watch))
+        .layer(axum::middleware::from_fn_with_state(gate, guard::watch))
 }
 
 async fn nowhere() -> Refusal {

@@ -1,7 +1,8 @@
 //! Turns: one address has only so many of the dear requests in work at a time, the others wait behind its own.
 //!
 //! Pages are made one after another, in the order they were asked for. Without turns one address could stand in that
-//! queue hundreds of times before anybody else.
+//! queue hundreds of times before anybody else. A page for which much must be signed takes all turns of its address, so
+//! each address stands in the queue once with such a one.
 
 use axum::body::Body;
 use http_body_util::BodyExt;
@@ -11,11 +12,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Dear requests of one address in work at a time.
-const AT_ONCE: usize = 4;
+pub const AT_ONCE: usize = 4;
 
 /// Who is in work. Bounded by the open connections: each has one request.
-#[derive(Clone, Debug, Default)]
-pub struct Turns(Arc<Mutex<HashMap<IpAddr, Arc<Semaphore>>>>);
+#[derive(Clone, Debug)]
+pub struct Turns {
+    busy: Arc<Mutex<HashMap<IpAddr, Arc<Semaphore>>>>,
+    each: usize,
+}
 
 /// A turn, until it is dropped.
 #[derive(Debug)]
@@ -26,17 +30,35 @@ pub struct Turn {
 }
 
 impl Turns {
-    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<Semaphore>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// So many for each address.
+    pub fn of(each: usize) -> Turns {
+        Turns { busy: Arc::default(), each }
     }
 
-    /// Waits until fewer than [`AT_ONCE`] dear requests of this address are in work.
-    pub async fn take(&self, asker: IpAddr) -> Turn {
-        let mut turn = Turn { turns: self.clone(), asker, permit: None };
-        let mine = Arc::clone(self.lock().entry(asker).or_insert_with(|| Arc::new(Semaphore::new(AT_ONCE))));
+    fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, Arc<Semaphore>>> {
+        self.busy.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn blank(&self, asker: IpAddr) -> (Turn, Arc<Semaphore>) {
+        let turn = Turn { turns: self.clone(), asker, permit: None };
+        let mine = Arc::clone(self.lock().entry(asker).or_insert_with(|| Arc::new(Semaphore::new(self.each))));
+        (turn, mine)
+    }
+
+    /// Waits until this address has so many turns free, and takes them: at most all that one address has.
+    pub async fn take(&self, asker: IpAddr, many: usize) -> Turn {
+        let (mut turn, mine) = self.blank(asker);
+        let many = u32::try_from(many.min(self.each)).unwrap_or(1);
         // Nobody closes it, so this fails never; a request without a turn would only be one more in work.
-        turn.permit = Arc::clone(&mine).acquire_owned().await.ok().map(|permit| (permit, mine));
+        turn.permit = Arc::clone(&mine).acquire_many_owned(many).await.ok().map(|permit| (permit, mine));
         turn
+    }
+
+    /// Takes one if this address has one free.
+    pub fn try_take(&self, asker: IpAddr) -> Option<Turn> {
+        let (mut turn, mine) = self.blank(asker);
+        turn.permit = Some((Arc::clone(&mine).try_acquire_owned().ok()?, mine));
+        Some(turn)
     }
 }
 
@@ -68,23 +90,38 @@ mod tests {
 
     #[tokio::test]
     async fn one_address_has_four_dear_requests_in_work_and_another_does_not_wait_for_it() {
-        let turns = Turns::default();
+        let turns = Turns::of(AT_ONCE);
         let (greedy, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
         let mut held = Vec::new();
         for _ in 0..AT_ONCE {
-            held.push(turns.take(greedy).now_or_never().unwrap());
+            held.push(turns.take(greedy, 1).now_or_never().unwrap());
         }
-        let mut waiting = Box::pin(turns.take(greedy));
+        let mut waiting = Box::pin(turns.take(greedy, 1));
         assert!((&mut waiting).now_or_never().is_none());
-        assert!(turns.take(other).now_or_never().is_some());
+        assert!(turns.take(other, 1).now_or_never().is_some());
         let body = held.pop().unwrap().lasts_as_long_as(Body::from("a year"));
         assert!((&mut waiting).now_or_never().is_none(), "it is still being sent");
         let sent = body.collect().await.unwrap().to_bytes();
         assert_eq!(&sent[..], b"a year");
         held.push(waiting.now_or_never().unwrap());
         // A waiting request that is given up leaves nothing behind either.
-        drop(Box::pin(turns.take(greedy)).now_or_never());
+        drop(Box::pin(turns.take(greedy, 1)).now_or_never());
         held.clear();
+        assert!(turns.lock().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_page_that_takes_all_turns_is_alone_in_work_and_who_has_none_left_is_refused_where_nobody_waits() {
+        let turns = Turns::of(AT_ONCE);
+        let (greedy, other): (IpAddr, IpAddr) = ("192.0.2.1".parse().unwrap(), "192.0.2.2".parse().unwrap());
+        let all = turns.take(greedy, AT_ONCE).now_or_never().unwrap();
+        let mut next = Box::pin(turns.take(greedy, usize::MAX));
+        assert!((&mut next).now_or_never().is_none());
+        assert!(turns.try_take(greedy).is_none() && turns.try_take(other).is_some());
+        drop(all);
+        let all = next.now_or_never().unwrap();
+        assert!(turns.try_take(greedy).is_none());
+        drop(all);
         assert!(turns.lock().is_empty());
     }
 }
