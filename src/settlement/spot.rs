@@ -3,6 +3,9 @@
 //! Fewer oracles than the threshold may lie, and others may be silent at the same time. So a price counts only with as
 //! many others beside it as could settle the loan together: then an honest one is among them, and the price is near what
 //! it says. A plain median of those that answer would not do: of two it lies wherever one of them wants it.
+//!
+//! While as many honest ones answer as must agree, the price lies between what they say. While fewer do, those that lie
+//! can move it as far as a group may be apart, and half as far where two must agree; they cannot move it farther.
 
 use crate::loan::units::Cents;
 use bitcoin::key::XOnlyPublicKey;
@@ -131,6 +134,22 @@ mod tests {
     }
 
     #[test]
+    fn those_that_lie_while_others_are_silent_move_the_price_by_half_a_hundredth_or_a_hundredth_at_most() {
+        let honest = 100_000u64;
+        // Every lie of one beside one honest oracle where two must agree, and of two alike where three must.
+        let farthest = |liars: usize, threshold| {
+            let moved = |lie: u64| {
+                let all = [vec![lie; liars], vec![honest]].concat();
+                of(&all, threshold).map(|price| price.abs_diff(honest))
+            };
+            (98_000u64..102_000).filter_map(moved).max().unwrap()
+        };
+        let (of_two, of_three) = (farthest(1, 2), farthest(2, 3));
+        println!("bound moved-price {of_two} of {honest} where 2 must agree, {of_three} where 3 must");
+        assert_eq!((of_two, of_three), (505, 1_010));
+    }
+
+    #[test]
     fn where_one_oracle_is_enough_the_median_is_what_can_be_had() {
         assert_eq!(of(&[7], 1), Some(7));
         assert_eq!(of(&[1, 100, 103], 1), Some(100));
@@ -179,6 +198,10 @@ mod tests {
             let all: Vec<u64> = honest.iter().chain(lies).copied().collect();
             if let Some(price) = of(&all, threshold) {
                 prop_assert!((98_000..=102_500).contains(&price), "{price} of {all:?}");
+            }
+            if honest.len() >= threshold {
+                let between = *honest.iter().min().unwrap()..=*honest.iter().max().unwrap();
+                prop_assert!(of(&all, threshold).is_none_or(|price| between.contains(&price)), "{all:?}");
             }
             if honest.len() >= threshold && lies.iter().all(|lie| !(95_000..105_000).contains(lie)) {
                 prop_assert!(of(&all, threshold).is_some_and(|price| (99_800..100_200).contains(&price)));
