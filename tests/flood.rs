@@ -207,10 +207,13 @@ async fn a_quote_taken_that_the_lender_can_refuse_by_itself_makes_it_download_no
     let before = bundles();
     let mut other = Stranger::new(&world, "other").await;
     other.wallet = std::mem::replace(&mut stranger.wallet, other.wallet);
+    let held = quoted.terms.id();
     let quoted = other.quote(210_000, 2).await;
     other.borrow(&quoted.terms, coins[0]);
     let refused = other.refusal(quoted.terms.id().0).await;
     assert!(refused.code == "coins" && refused.message.contains("promised"), "{refused:?}");
+    assert!(!refused.message.contains(&held.to_string()), "which loan it is, is not told: {refused:?}");
+    println!("bound promised-coin 0 loans named");
     assert_eq!(bundles(), before);
 }
 

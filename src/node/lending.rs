@@ -126,7 +126,9 @@ impl Core {
     fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
         let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !loan.is_negotiating());
         if let Some(loan) = promised {
-            return Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", loan.id)));
+            // Whoever asks has proved nothing yet: which loan it is stays between its two sides.
+            tracing::debug!(%peer, loan = %loan.id, "refused: a coin is promised to another loan");
+            return Err((ErrorCode::Coins, "a coin is promised to another loan already; show another".into()));
         }
         let asked = self.requests.all().into_iter().filter(|request| request.peer() != peer);
         match asked.into_iter().find(|request| coins.iter().any(|coin| request.is_for(coin))) {

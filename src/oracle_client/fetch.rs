@@ -129,7 +129,8 @@ fn connection(url: &Url) -> reqwest::Result<Client> {
     building.build()
 }
 
-/// What a request counts for, as the oracle counts; nothing where only the conductor of fast time asks.
+/// What a request counts for, about as the oracle counts: it goes by what is still to be signed, and of attestations alone
+/// that is little as a rule. Nothing where only the conductor of fast time asks.
 fn cost(path: &str) -> Option<u32> {
     let is_bundle = path.starts_with("/v1/bands/") || path.starts_with("/v1/fixings/");
     match path {

@@ -8,6 +8,8 @@ use std::sync::Arc;
 pub const P2WPKH_INPUT_WEIGHT: Weight = Weight::from_wu(41 * 4 + 108);
 /// The smallest P2WPKH output nodes relay.
 pub const P2WPKH_DUST: Amount = Amount::from_sat(294);
+/// The longest transaction that a coin of a contract may come from, in bytes: an offer carries it whole.
+pub const LONGEST_PREVIOUS: usize = 100_000;
 
 const OVERFLOW: Error = Error::Arithmetic("the coins add up to more than all bitcoin");
 
@@ -28,6 +30,12 @@ impl Coin {
     /// False for a mining reward younger than 100 blocks, which no block may spend yet.
     pub fn is_mature(&self) -> bool {
         !self.previous_tx.is_coinbase() || self.confirmations >= 100
+    }
+
+    /// False where the transaction that made it is too long to be shown to the other side of a contract. It pays like any
+    /// other coin.
+    pub fn is_showable(&self) -> bool {
+        self.previous_tx.total_size() <= LONGEST_PREVIOUS
     }
 }
 
@@ -102,11 +110,12 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result
     Err(Error::Insufficient { needed, available: sum(free)?, waiting: Amount::ZERO, reserved: Amount::ZERO })
 }
 
-/// The coin nearest to `amount` within `tolerance_bp` basis points of it; of two as near, the larger.
+/// The coin nearest to `amount` within `tolerance_bp` basis points of it; of two as near, the larger. It is for a contract,
+/// so only of those that can be shown.
 pub(super) fn nearest(free: &[Coin], amount: Amount, tolerance_bp: u32) -> Option<Coin> {
     let distance = |c: &Coin| c.txout.value.to_sat().abs_diff(amount.to_sat());
     let allowed = u128::from(amount.to_sat()) * u128::from(tolerance_bp) / 10_000;
-    let near = free.iter().filter(|c| u128::from(distance(c)) <= allowed);
+    let near = free.iter().filter(|c| u128::from(distance(c)) <= allowed && c.is_showable());
     near.min_by_key(|c| (distance(c), std::cmp::Reverse(c.txout.value), c.outpoint)).cloned()
 }
 
@@ -172,6 +181,26 @@ mod tests {
         assert_eq!(near(100, 99), None);
         assert_eq!(near(150, 0), Some(150));
         assert_eq!(near(149, 0), None);
+    }
+
+    #[test]
+    fn a_coin_of_a_transaction_too_long_for_an_offer_pays_but_backs_no_contract() {
+        // A payment by somebody who paid thousands at once.
+        let of_length = |bytes: usize| {
+            let mut one = coins(&[150]).remove(0);
+            let script = |length| TxOut { value: Amount::ZERO, script_pubkey: ScriptBuf::from_bytes(vec![0; length]) };
+            let empty = Transaction { output: vec![script(0x1_0000)], ..(*one.previous_tx).clone() };
+            let length = 0x1_0000 + bytes - empty.total_size();
+            one.previous_tx = Arc::new(Transaction { output: vec![script(length)], ..empty });
+            assert_eq!(one.previous_tx.total_size(), bytes);
+            one
+        };
+        let (fits, is_wide) = (of_length(LONGEST_PREVIOUS), of_length(LONGEST_PREVIOUS + 1));
+        let at = Amount::from_sat(150);
+        assert_eq!(nearest(std::slice::from_ref(&fits), at, 0), Some(fits));
+        assert_eq!(nearest(std::slice::from_ref(&is_wide), at, 10_000), None);
+        assert_eq!(select(std::slice::from_ref(&is_wide), at, FeeRate::ZERO).unwrap(), [is_wide]);
+        println!("bound wide-payment 1 fee: it is spent like any other coin, beyond {LONGEST_PREVIOUS} bytes");
     }
 
     proptest! {

@@ -22,7 +22,7 @@ mod store;
 mod sweep;
 
 pub use addresses::{MOST_UNPAID, RESTORE_LOOKS};
-pub use coins::{Balance, Coin, NetEffect, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
+pub use coins::{Balance, Coin, NetEffect, LONGEST_PREVIOUS, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
 pub use error::Error;
 pub use keys::{LoanKeys, Seed};
 pub use ledger::Wallet;

@@ -2,13 +2,17 @@
 
 use super::Outcome;
 use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
+use crate::contract::wire::MAX_PREVIOUS;
 use crate::crash;
 use crate::loan::terms::DUST;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::{ErrorCode, Input, Loan};
-use crate::wallet::{Error, Rival};
+use crate::wallet::{Error, Rival, LONGEST_PREVIOUS};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use std::sync::Arc;
+
+// A coin that is chosen for a contract is one that any lender or borrower reads.
+const _: () = assert!(LONGEST_PREVIOUS <= MAX_PREVIOUS);
 
 /// Taking a funding coin back costs at most this part of the collateral, however much hangs on the funding transaction.
 const WALK_AWAY_PARTS: u64 = 100;
