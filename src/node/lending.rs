@@ -124,15 +124,18 @@ impl Core {
 
     /// A coin backs one negotiation at a time.
     fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
+        // Whoever asks has proved nothing yet: which loan it is stays between its two sides.
+        let promised_to = |other: LoanId| {
+            tracing::debug!(%peer, loan = %other, "refused: a coin is promised to another loan");
+            Err((ErrorCode::Coins, "a coin is promised to another loan already; show another".into()))
+        };
         let promised = self.shown_for(coins).find(|loan| loan.peer != peer || !loan.is_negotiating());
         if let Some(loan) = promised {
-            // Whoever asks has proved nothing yet: which loan it is stays between its two sides.
-            tracing::debug!(%peer, loan = %loan.id, "refused: a coin is promised to another loan");
-            return Err((ErrorCode::Coins, "a coin is promised to another loan already; show another".into()));
+            return promised_to(loan.id);
         }
         let asked = self.requests.all().into_iter().filter(|request| request.peer() != peer);
         match asked.into_iter().find(|request| coins.iter().any(|coin| request.is_for(coin))) {
-            Some(other) => Err((ErrorCode::Coins, format!("a coin is promised to loan {} already", other.id()))),
+            Some(other) => promised_to(other.id()),
             None => Ok(()),
         }
     }
