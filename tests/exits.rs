@@ -5,8 +5,10 @@
 mod world;
 
 use bdk_bitcoind_rpc::bitcoincore_rpc::{Auth, Client, RpcApi};
+use bitcoin::absolute::LockTime;
 use bitcoin::hashes::{sha256, Hash};
-use bitcoin::{Address, Network, ScriptBuf, Txid};
+use bitcoin::transaction::Version;
+use bitcoin::{Address, Amount, Network, OutPoint, Psbt, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid};
 use hypothec::contract::repay::Source;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::demo::wait::{until, PATIENCE};
@@ -17,6 +19,7 @@ use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::clock::Clock;
 use serde_json::{json, Value};
 use std::time::Duration;
+use world::stranger::{Negotiated, Stranger};
 use world::{loan, start_node, World, HOUR, START};
 
 /// sat/vB of what fills the mempool: more than an exit has paid ahead, and more than a repayment.
@@ -272,4 +275,73 @@ async fn an_exit_attested_while_the_funding_waits_waits_for_the_funding_and_goes
     }
     let both = world.closed(id).await;
     assert!(both.iter().all(|view| view.ended.as_ref().unwrap().exit == Some(Exit::Liquidated)));
+}
+
+/// The borrower's child of a touch, nearly as wide as one may be.
+fn wide_child(borrower: &mut Stranger, negotiated: &Negotiated, touch: &Transaction, fee: u64) -> Transaction {
+    let mut outputs = touch.output.iter().zip(0u32..);
+    let (ours, vout) = outputs.find(|(output, _)| output.script_pubkey == negotiated.skeleton.borrower_script).unwrap();
+    let small = |script_pubkey| TxOut { value: Amount::from_sat(1_000), script_pubkey };
+    let mut output: Vec<TxOut> = (0..29).map(|_| small(borrower.script())).collect();
+    output[0].value = ours.value - Amount::from_sat(fee + 28_000);
+    let previous_output = OutPoint { txid: touch.compute_txid(), vout };
+    let input = vec![TxIn { previous_output, sequence: Sequence::ENABLE_RBF_NO_LOCKTIME, ..TxIn::default() }];
+    let child = Transaction { version: Version(3), lock_time: LockTime::ZERO, input, output };
+    let mut psbt = Psbt::from_unsigned_tx(child).unwrap();
+    psbt.inputs[0].witness_utxo = Some(ours.clone());
+    assert_eq!(borrower.wallet.sign_inputs(&mut psbt).unwrap(), 1);
+    psbt.extract_tx_unchecked_fee_rate()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wide_child_of_the_borrowers_is_driven_out_only_when_that_is_cheap_for_what_is_wanted() {
+    let mut world = World::new().await;
+    world.mine(100).await;
+    let mut borrower = Stranger::new(&world, "stranger").await;
+    let coin = borrower.coins(&world, 1).await[0];
+    world.settle().await;
+    let negotiated = borrower.open(&world, 380_000, 30, coin).await;
+    let id = negotiated.terms.id();
+    for day in 1..=3 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    world.advance(START.plus((3 * 24 + 23) * HOUR).unwrap()).await;
+    world.wait_until(START.plus(4 * 24 * HOUR).unwrap()).await;
+    let touch = pending(&loan(&world.lender.handle, id).await).txid;
+    borrower.catch_up(&world).await;
+    let touch = borrower.chain.transaction(touch).await.unwrap().unwrap().transaction;
+    borrower.wallet.record(&touch, world.now).unwrap();
+    // Fees rise to 50 sat/vB; without this child the lender's would pay 9,700.
+    let wide = wide_child(&mut borrower, &negotiated, &touch, 47_000);
+    borrower.chain.broadcast(&wide).await.unwrap();
+    let World { bitcoind, oracle, lender, borrower: idle, dir, now: _ } = world;
+    lender.stop().await.unwrap();
+    let file = dir.path().join("lender/hypothec.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let dear = text.replace("\nfloor = 1\n", "\nfloor = 50\n").replace("\nfallback = 5\n", "\nfallback = 50\n");
+    assert_eq!(dear.len(), text.len() + 2);
+    std::fs::write(&file, dear).unwrap();
+    let lender = start_node(dir.path(), "lender", &bitcoind, &dir.path().join("clock")).await;
+    let exit = async |what: &str, right: &dyn Fn(&PendingExit) -> bool| {
+        until(what, PATIENCE, || async {
+            let exit = loan(&lender.handle, id).await.pending_exit;
+            exit.clone().filter(right).ok_or(format!("{exit:#?}"))
+        })
+        .await
+        .unwrap()
+    };
+    let waits =
+        exit("a look at the borrower's child", &|exit| exit.sat_per_vb == Some(44) || exit.child.is_some()).await;
+    assert_eq!((waits.child, waits.child_fee_sats), (None, None), "it pays for the exit");
+    for _ in 0..4 {
+        bitcoind.mine_only(&[]).await.unwrap();
+    }
+    let paid = exit("the lender's child", &|exit| exit.child.is_some() && exit.refused.is_none()).await;
+    let fee = paid.child_fee_sats.unwrap();
+    assert!((47_110..=47_500).contains(&fee), "{fee}: of twice 23,750");
+    assert!(borrower.chain.transaction(wide.compute_txid()).await.unwrap().is_none());
+    bitcoind.mine(1).await.unwrap();
+    let confirmed = borrower.chain.transaction(touch.compute_txid()).await.unwrap().unwrap().confirmed;
+    assert!(confirmed.is_some());
+    drop((oracle, idle));
 }

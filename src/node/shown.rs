@@ -98,7 +98,7 @@ impl InVain {
                 break;
             }
             sum = sum.saturating_sub(*weight);
-            again = at.plus(DAY);
+            again = Some(at.plus(DAY).unwrap_or(*at));
         }
         let (again, coin) = (again?, most.1?);
         Some(format!(
