@@ -13,7 +13,7 @@ use hypothec::node::data::DataFolder;
 use hypothec::node::view::{Balance, ConnectRequest, OracleRequest, SendRequest};
 use hypothec::node::words::Keep;
 use hypothec::node::{self};
-use hypothec::protocol::Exit;
+use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::clock::Clock;
 use std::time::Duration;
 use world::{loan, start_node, World, HOUR, START};
@@ -32,6 +32,30 @@ async fn the_borrower_repays_early_from_its_wallet_and_both_record_the_same_exit
         assert_eq!(ended.exit, Some(Exit::Repaid));
         assert_eq!(ended.returned_to_borrower_sats, 100_000_000);
         assert!(ended.price_cents.is_some());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loan_is_repaid_when_its_funding_has_one_of_the_three_confirmations_it_needs() {
+    let world = World::new().await;
+    let quote = world.quote(300_000, 30).await;
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    let at_first = until("the first block of the funding", PATIENCE, || async {
+        world.settle().await;
+        let loan = loan(&world.borrower.handle, id).await;
+        if loan.funding_height.is_some() {
+            return Ok(loan);
+        }
+        world.mine(1).await;
+        Err(format!("{loan:#?}"))
+    });
+    let at_first = at_first.await.unwrap();
+    assert_eq!((at_first.stage, at_first.confirmations), (Stage::Confirming, (1, 3)));
+    world.borrower.handle.repay(id, Source::Wallet).await.unwrap();
+    world.settle().await;
+    for view in world.closed(id).await {
+        let ended = view.ended.unwrap();
+        assert_eq!((ended.exit, ended.returned_to_borrower_sats), (Some(Exit::Repaid), 100_000_000));
     }
 }
 
@@ -179,7 +203,7 @@ async fn a_lender_that_was_away_for_ten_days_still_finds_the_touch_it_missed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_proposal_that_a_lender_with_a_wrong_clock_leaves_unanswered_is_taken_back_and_made_anew() {
+async fn a_proposal_that_a_lender_with_a_wrong_clock_refuses_is_taken_back_and_made_anew() {
     let world = World::new().await;
     let id = world.open(300_000, 30).await;
     let World { bitcoind, oracle, lender, borrower, dir, now } = world;
@@ -201,8 +225,11 @@ async fn a_proposal_that_a_lender_with_a_wrong_clock_leaves_unanswered_is_taken_
     };
     until("a proposal", PATIENCE, &proposed).await.unwrap();
     told("repaying").await.unwrap();
-    assert!(borrower.handle.repay(id, Source::Wallet).await.unwrap_err().message.contains("open already"));
-    // Time is up for the lender: the coin is taken back, and nothing is proposed before that confirms.
+    // It says what its clock shows: the coin is taken back at once, and nothing is proposed before that confirms.
+    until("a refusal", PATIENCE, || told("repayment_dropped")).await.unwrap();
+    let note = loan(&borrower.handle, id).await.repayment_note.unwrap();
+    let (ours, theirs) = (now.to_string(), now.plus(2 * HOUR).unwrap().to_string());
+    assert!(note.contains(&format!("it counts the debt at {ours}, and it is {theirs}")), "{note}");
     let later = now.plus(700).unwrap();
     bitcoind.set_mock_time(later).await.unwrap();
     Clock::set_file(&clock, later).unwrap();

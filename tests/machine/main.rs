@@ -7,6 +7,7 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../common/mod.rs"]
 mod common;
+mod jitter;
 #[path = "../common/plain.rs"]
 mod plain;
 mod world;
