@@ -37,6 +37,8 @@ fn what_cannot_change_is_kept_for_ever_and_what_can_is_not() {
     ] {
         let (status, head, body) = running.ask(path, &[]);
         assert_eq!((status, header(&head, "cache-control")), (200, Some(lasts)), "{path}: {body}");
+        let length = header(&head, "content-length").map(|length| length.parse().unwrap());
+        assert_eq!(length, Some(body.len()), "{path}: simple clients read by it");
         let tag = header(&head, "etag").unwrap();
         let (status, again, nothing) = running.ask(path, &[("if-none-match", tag)]);
         assert_eq!((status, header(&again, "etag"), nothing.as_str()), (304, Some(tag), ""), "{path}");

@@ -4,11 +4,13 @@
 //! queue hundreds of times before anybody else. A page for which much must be signed takes all turns of its address, so
 //! each address stands in the queue once with such a one.
 
-use axum::body::Body;
-use http_body_util::BodyExt;
+use axum::body::{Body, Bytes};
+use hyper::body::{Frame, SizeHint};
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Dear requests of one address in work at a time.
@@ -65,10 +67,33 @@ impl Turns {
 impl Turn {
     /// The same body; the turn lasts until it has been sent or given up.
     pub fn lasts_as_long_as(self, body: Body) -> Body {
-        Body::new(body.map_frame(move |frame| {
-            let _lasts = &self;
-            frame
-        }))
+        Body::new(Lasting { body, _turn: self })
+    }
+}
+
+/// A body during which a turn lasts. It says its length as the body does: simple clients read by that.
+struct Lasting {
+    body: Body,
+    _turn: Turn,
+}
+
+impl hyper::body::Body for Lasting {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 
@@ -87,6 +112,7 @@ impl Drop for Turn {
 mod tests {
     use super::*;
     use futures_util::FutureExt;
+    use http_body_util::BodyExt;
 
     #[tokio::test]
     async fn one_address_has_four_dear_requests_in_work_and_another_does_not_wait_for_it() {
@@ -101,6 +127,7 @@ mod tests {
         assert!(turns.take(other, 1).now_or_never().is_some());
         let body = held.pop().unwrap().lasts_as_long_as(Body::from("a year"));
         assert!((&mut waiting).now_or_never().is_none(), "it is still being sent");
+        assert_eq!(hyper::body::Body::size_hint(&body).exact(), Some(6));
         let sent = body.collect().await.unwrap().to_bytes();
         assert_eq!(&sent[..], b"a year");
         held.push(waiting.now_or_never().unwrap());
