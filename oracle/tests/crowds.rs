@@ -110,8 +110,8 @@ fn prices_and_lows_are_answered_at_once_while_a_crowd_asks_for_pages_that_must_b
         got.lock().unwrap()
     );
     println!("bound flooded-pages {} ms for price and lows, {} ms for a page", flooded.as_millis(), page.as_millis());
-    assert!(flooded < Duration::from_secs(1), "{flooded:?}");
-    assert!(page < Duration::from_secs(10), "{page:?}");
+    assert!(flooded < Duration::from_secs(2), "{flooded:?}");
+    assert!(page < Duration::from_secs(20), "{page:?}");
 }
 
 #[test]
@@ -150,7 +150,7 @@ fn what_was_said_before_is_replayed_to_one_address_at_a_bounded_pace() {
             waited = waited.max(took(&running, "/v1/price"));
         }
         over.store(true, Ordering::Relaxed);
-        assert!(waited < Duration::from_secs(1), "{waited:?}");
+        assert!(waited < Duration::from_secs(2), "{waited:?}");
         let (bytes, seconds) = (bytes.load(Ordering::Relaxed), began.elapsed().as_secs_f64());
         println!("bound replayed-events {bytes} bytes in {seconds:.1} s to 32 followers of one address");
         assert!(bytes >= most, "{bytes} bytes in {seconds} s: it stands still");
