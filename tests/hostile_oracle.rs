@@ -360,7 +360,7 @@ async fn a_clock_an_hour_off_either_way_is_told_and_the_loan_settles_when_the_or
         Clock::set_file(&wrong, skew(now)).unwrap();
         let borrower = start_node(dir.path(), "borrower", &bitcoind, &wrong).await;
         let refused = borrower.handle.quote(request).await.unwrap_err();
-        assert!(refused.message.contains("the quote's expiry"), "{refused:?}");
+        assert!(refused.message.contains("the quote's expires"), "{refused:?}");
         // The lender is away: what settles the loan is this node's own doing.
         lender.stop().await.unwrap();
         let due = START.plus(24 * HOUR).unwrap();

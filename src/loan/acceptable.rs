@@ -55,8 +55,8 @@ pub struct Asked {
     pub principal: Cents,
     /// Its floor for the threshold.
     pub minimum_threshold: u8,
-    /// Spot, cents per bitcoin.
-    pub spot: Cents,
+    /// Spot, cents per bitcoin; `None` before an oracle is asked, and then the reference price is not looked at.
+    pub spot: Option<Cents>,
     /// Its fee estimate.
     pub estimate: SatPerVb,
     /// The time.
@@ -143,7 +143,8 @@ pub fn ranges(terms: &Terms, own: &OwnBounds, asked: &Asked) -> Vec<Range> {
     let ours = default_confirmations(terms.collateral);
     let confirmations = own.max_confirmations.unwrap_or(ours.saturating_mul(CONFIRMATIONS_TIMES));
     let oracles = u64::try_from(terms.oracles.len()).unwrap_or(u64::MAX);
-    let drift = u128::from(asked.spot.0) * u128::from(REFERENCE_DRIFT.0) / u128::from(WHOLE);
+    let spot = asked.spot.unwrap_or(terms.reference_price);
+    let drift = u128::from(spot.0) * u128::from(REFERENCE_DRIFT.0) / u128::from(WHOLE);
     let fees = exit_fee_range(asked.estimate);
     let next_hour = asked.now.hour_ceil().unwrap_or(asked.now).0;
     let stands = QUOTE_LIFE.saturating_add(CLOCK_SLACK);
@@ -176,7 +177,7 @@ pub fn ranges(terms: &Terms, own: &OwnBounds, asked: &Asked) -> Vec<Range> {
         line(
             "reference_price",
             terms.reference_price.0,
-            around(asked.spot.0, u64::try_from(drift).unwrap_or(u64::MAX)),
+            around(spot.0, u64::try_from(drift).unwrap_or(u64::MAX)),
             dollars,
         ),
         line("start", terms.start.0.into(), around(next_hour.into(), HOUR.into()), time),
@@ -202,7 +203,7 @@ mod tests {
         Asked {
             principal: terms.principal,
             minimum_threshold: 2,
-            spot: terms.reference_price,
+            spot: Some(terms.reference_price),
             estimate: SatPerVb(10),
             now: Time(terms.start.0 - 600),
         }

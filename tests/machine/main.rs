@@ -272,6 +272,7 @@ fn a_lender_whose_funding_is_kept_out_walks_away_when_the_price_rises_or_after_a
     assert!(!walks(&world, 1));
     world.step(&Step::Pass(1));
     assert!(walks(&world, 1));
+    println!("bound held-funding {} s, or 1 % of the principal", hypothec::settlement::unfunded::PATIENCE);
 }
 
 #[test]
@@ -316,7 +317,6 @@ fn a_borrower_does_not_let_a_loan_be_funded_whose_touch_is_attested() {
         world.check();
         assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Cancelled), "out: {is_out}");
     }
-    println!("bound touched-before-funded one fee above the funding transaction's, and no liquidation");
 }
 
 /// A world in which both have signed a repayment, which waits, and a touch is attested to both.

@@ -303,11 +303,18 @@ async fn check_quote(
     let known = Asked {
         principal: asked.principal,
         minimum_threshold: asked.minimum_threshold,
-        spot: tools.spot(&terms.oracles, usize::from(terms.threshold)).await?,
+        spot: None,
         estimate: tools.fee_estimate().await?,
         now: tools.now()?,
     };
-    acceptable::check(&terms, &tools.borrowing.bounds, &known).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
+    let check = |known| {
+        let checked = acceptable::check(&terms, &tools.borrowing.bounds, &known);
+        checked.map_err(|e| Trouble::refuse(ErrorCode::Quote, e))
+    };
+    // What needs no oracle is said first: a wrong clock is no silent oracle.
+    check(known)?;
+    let spot = tools.spot(&terms.oracles, usize::from(terms.threshold)).await?;
+    check(Asked { spot: Some(spot), ..known })?;
     let receipt = wire::read_announcement(&quote.receipt.0).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     receipt::check(&terms, &receipt).map_err(|e| Trouble::refuse(ErrorCode::Quote, e))?;
     Ok((terms, receipt))
