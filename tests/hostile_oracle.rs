@@ -72,10 +72,10 @@ const QUOTES: &[Row] = &[
     ("a price of an hour ahead", "its last price is of", |path, honest, secret| {
         about("/v1/price", path, || price_of(honest, secret, |price| (Time(price.unix.0 + HOUR), price.cents)))
     }),
-    ("another price than the lender hears", "reference price", |path, honest, secret| {
+    ("another price than the lender hears", "reference_price", |path, honest, secret| {
         about("/v1/price", path, || price_of(honest, secret, |price| (price.unix, Cents(price.cents.0 * 2))))
     }),
-    ("no price at all", "reference price", |path, honest, secret| {
+    ("no price at all", "reference_price", |path, honest, secret| {
         about("/v1/price", path, || price_of(honest, secret, |price| (price.unix, Cents(0))))
     }),
     ("a price without end", "longer than", |path, _, _| {
