@@ -357,7 +357,8 @@ impl Logs {
     pub fn check_final(&self, served: &SignedLows, head: &Head) -> Result<(), Disagreement> {
         head.verify(&self.oracle)?;
         let right = Time(head.at.0.saturating_sub(FREEZE)).hour_floor();
-        match served.frozen_until < right {
+        // A list whose day is over needs no newer word: what was signed when its last hour was final stands for good.
+        match served.frozen_until < right && !served.is_closed() {
             true => Err(Disagreement::Open { day: served.day, until: served.frozen_until, head: head.at }),
             false => Ok(()),
         }
@@ -418,4 +419,25 @@ fn all<T>(made: Vec<T>, text: impl Fn(T) -> String) -> String {
 
 fn said(cents: Option<Cents>) -> String {
     cents.map_or_else(|| "none".to_string(), |cents| cents.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::announce::OracleKeys;
+    use bitcoin::hashes::Hash;
+    use secp256k1_zkp::SecretKey;
+
+    #[test]
+    fn a_day_signed_as_over_stays_final_and_one_kept_open_is_named() {
+        let keys = OracleKeys::from_secret(SecretKey::from_slice(&[7; 32]).unwrap());
+        let start = Time(1_583_971_200);
+        let logs = Logs::new(keys.public_key(), Vec::new());
+        let lows = |hours: u32| SignedLows::sign(&keys, start.day(), start.plus(hours * HOUR).unwrap(), [None; 24]);
+        let at = start.plus(26 * HOUR + FREEZE).unwrap();
+        let head = Head::sign(&keys, End { log: None, n: 1, at, hash: sha256::Hash::all_zeros(), headed: true });
+        assert_eq!(logs.check_final(&lows(24), &head), Ok(()), "signed at midnight, and asked for two hours later");
+        assert_eq!(logs.check_final(&lows(26), &head), Ok(()));
+        assert!(matches!(logs.check_final(&lows(23), &head), Err(Disagreement::Open { .. })));
+    }
 }
