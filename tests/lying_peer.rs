@@ -151,6 +151,10 @@ async fn a_restored_node_takes_the_loan_that_was_signed_and_nothing_else_whateve
     told(&again, "loan_given_back").await;
     assert_eq!(again.handle.loan(id).await.unwrap().stage, Stage::Active);
     assert_eq!(liar.asked().await, [id.0]);
+    // Whatever comes of a loan that stands here is no news: nobody is told that it was lost, or to restore again.
+    liar.give(id, &spoiled);
+    again.handle.connect(ConnectRequest { address: format!("{}@127.0.0.1:1", liar.net.key()) }).await.unwrap();
+    assert_eq!(liar.asked().await, [id.0]);
     liar.say(&Message::LoanOfYours(LoanOfYours { loan: [0; 32], part: 0, parts: 0, bytes: Bytes(Vec::new()) }));
     told(&again, "no_more_loans").await;
 
@@ -172,6 +176,8 @@ async fn a_restored_node_takes_the_loan_that_was_signed_and_nothing_else_whateve
     })
     .await
     .unwrap();
+    let events = again.handle.events(0, Duration::ZERO).await.unwrap();
+    assert!(events.iter().all(|event| event.event != "loan_not_given_back"), "{events:#?}");
     again.stop().await.unwrap();
     let again = from_words(dir, "borrower", "third").await;
     let mut liar = Liar::at(key, &again).await;

@@ -237,6 +237,13 @@ impl Core {
     /// A file was looked at.
     pub(in crate::node) fn on_recovered(&mut self, candidate: &Candidate, found: Found) -> anyhow::Result<()> {
         let (peer, id) = (candidate.peer, candidate.loan);
+        if self.loans.get(&id).is_some_and(|loan| !may_be_lost(loan)) {
+            // It stands here: whatever a peer sends of it is no news to a person.
+            tracing::debug!(%peer, loan = %id, "a loan that stands here was given back again");
+            self.recovery.asking.refuse(candidate, false, Instant::now());
+            self.recovery.asking.next();
+            return Ok(());
+        }
         match found {
             Found::Later(why) => {
                 tracing::debug!(loan = %id, "a loan given back is looked at again: {why}");
