@@ -151,12 +151,12 @@ async fn a_restored_node_takes_the_loan_that_was_signed_and_nothing_else_whateve
     told(&again, "loan_given_back").await;
     assert_eq!(again.handle.loan(id).await.unwrap().stage, Stage::Active);
     assert_eq!(liar.asked().await, [id.0]);
-    // Whatever comes of a loan that stands here is no news: nobody is told that it was lost, or to restore again.
-    liar.give(id, &spoiled);
-    again.handle.connect(ConnectRequest { address: format!("{}@127.0.0.1:1", liar.net.key()) }).await.unwrap();
-    assert_eq!(liar.asked().await, [id.0]);
     liar.say(&Message::LoanOfYours(LoanOfYours { loan: [0; 32], part: 0, parts: 0, bytes: Bytes(Vec::new()) }));
     told(&again, "no_more_loans").await;
+    // Whatever comes of a loan that stands here is no news: nobody is told that it was lost, or to restore again.
+    again.handle.connect(ConnectRequest { address: format!("{}@127.0.0.1:1", liar.net.key()) }).await.unwrap();
+    assert_eq!(liar.asked().await, [id.0]);
+    liar.give(id, &spoiled);
 
     // It ends; and a node restored again is not fooled by the same file.
     let request =
