@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use bitcoin::Network;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::sync::mpsc;
 
 use super::segment::{split, Wire, SEGMENT_CHUNK, SEGMENT_START};
@@ -150,7 +150,12 @@ async fn a_peer_that_restarts_is_found_again() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_is_not_there_yet_is_found_once_it_is() {
-    let address = Node::start(2, quick()).await.address();
+    // Bound and not listening: whoever dials is refused, and no other test is given this port meanwhile.
+    let place = TcpSocket::new_v4().unwrap();
+    place.set_reuseaddr(true).unwrap();
+    place.bind(anywhere().unwrap()).unwrap();
+    let key = secret(2).public_key(bitcoin::secp256k1::SECP256K1);
+    let address: PeerAddress = format!("{key}@{}", place.local_addr().unwrap()).parse().unwrap();
     let mut one = Node::start(1, quick()).await;
     one.net.connect(address.clone()).unwrap();
     let problem = || one.net.peers()[0].last_problem.clone();
@@ -160,7 +165,8 @@ async fn a_peer_that_is_not_there_yet_is_found_once_it_is() {
     }
     assert_eq!(problem(), Some(Unreached::NotListening));
     assert!(!one.net.is_connected(address.key));
-    let listen = Some(address.place().parse().unwrap());
+    let listen = Some(place.local_addr().unwrap());
+    drop(place);
     let mut two = Node::start_at(2, quick(), listen).await;
     one.until(PeerEvent::Connected(address.key)).await;
     talk(&mut two, &mut one).await;
