@@ -8,7 +8,7 @@ use hypothec::contract::repay::Source;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::backup;
-use hypothec::node::config::Config;
+use hypothec::node::config::{BackupTo, Config};
 use hypothec::node::data::DataFolder;
 use hypothec::node::view::{Balance, ConnectRequest, OracleRequest, SendRequest};
 use hypothec::node::words::Keep;
@@ -316,7 +316,7 @@ async fn a_node_starts_and_is_backed_up_without_bitcoind_and_goes_on_when_it_is_
     let path = dir.path().join("borrower");
     let renewed = dir.path().join("away.backup");
     let mut config = Config::load(&path, Some(dir.path().join("clock"))).unwrap();
-    config.backup_file = Some(renewed.clone());
+    config.backup = Some(BackupTo { file: renewed.clone(), same_disk: true });
     let node = node::start(config).await.unwrap();
     let status = node.handle.status().await.unwrap();
     let said = status.troubles.join("; ");
@@ -342,6 +342,30 @@ async fn a_node_starts_and_is_backed_up_without_bitcoind_and_goes_on_when_it_is_
     })
     .await
     .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_whose_disk_is_gone_is_not_written_to_the_mount_point_and_status_says_so() {
+    let mut world = World::new().await;
+    let away = world.dir.path().join("away");
+    std::fs::create_dir(&away).unwrap();
+    let mut config = Config::load(&world.dir.path().join("borrower"), Some(world.dir.path().join("clock"))).unwrap();
+    config.backup = Some(BackupTo { file: away.join("node.backup"), same_disk: true });
+    world.borrower.stop().await.unwrap();
+    world.borrower = node::start(config).await.unwrap();
+    let there = async || away.join("node.backup").exists().then_some(()).ok_or("not yet".to_owned());
+    until("the backup to be there", PATIENCE, there).await.unwrap();
+    // The disk goes, and its mount point stays.
+    std::fs::rename(&away, world.dir.path().join("disk")).unwrap();
+    std::fs::create_dir(&away).unwrap();
+    world.open(300_000, 30).await;
+    until("the trouble to be told", PATIENCE, || async {
+        let said = world.borrower.handle.status().await.map_err(|error| error.message)?.troubles.join("; ");
+        said.contains("its disk is not mounted").then_some(()).ok_or(said)
+    })
+    .await
+    .unwrap();
+    assert_eq!(std::fs::read_dir(&away).unwrap().count(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,7 +1,10 @@
 //! What the node is told: the file `hypothec.toml` of its data folder. Every error names the field, the value and the
 //! remedy.
 
+mod backup;
 mod peers;
+
+pub use self::backup::BackupTo;
 
 use self::peers::Peers;
 use super::borrowing::{Borrowing, MIN_THRESHOLD_MAX};
@@ -134,7 +137,7 @@ pub struct Config {
     /// Who is told of what happens.
     pub hooks: Vec<Hook>,
     /// A backup that renews itself; `None` for none.
-    pub backup_file: Option<PathBuf>,
+    pub backup: Option<BackupTo>,
     /// Time that a conductor moves; regtest only, and never from the file.
     pub regtest_clock: Option<PathBuf>,
 }
@@ -183,7 +186,7 @@ impl Config {
             api_listen: file.api.listen()?,
             borrowing: file.borrowing.check()?,
             hooks: file.notify.hooks()?,
-            backup_file: file.backup.file(data)?,
+            backup: file.backup.check(data)?,
             regtest_clock: None,
         })
     }
@@ -248,7 +251,7 @@ struct File {
     fees: Fees,
     borrowing: BorrowingTable,
     notify: Notify,
-    backup: BackupFile,
+    backup: backup::Backup,
 }
 
 impl Default for File {
@@ -261,7 +264,7 @@ impl Default for File {
             fees: Fees::default(),
             borrowing: BorrowingTable::default(),
             notify: Notify::default(),
-            backup: BackupFile::default(),
+            backup: backup::Backup::default(),
         }
     }
 }
@@ -329,27 +332,6 @@ impl Api {
             return Err(wrong("it must be this machine, 127.0.0.1 or [::1]; reach it from elsewhere through ssh"));
         }
         Ok(address)
-    }
-}
-
-#[derive(Default, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-struct BackupFile {
-    file: Option<PathBuf>,
-}
-
-impl BackupFile {
-    fn file(self, data: &Path) -> Result<Option<PathBuf>, ConfigError> {
-        let Some(file) = self.file else { return Ok(None) };
-        let shown = quoted(&file.display().to_string());
-        let wrong = |remedy: &str| Err(wrong("backup.file", &shown, remedy));
-        if !file.is_absolute() || file.file_name().is_none() {
-            return wrong("write a whole path, for example /media/away/node.backup");
-        }
-        if file.starts_with(data) {
-            return wrong("it would be lost with the data folder; name a place on another disk or machine");
-        }
-        Ok(Some(file))
     }
 }
 

@@ -28,6 +28,7 @@ mod operators;
 mod outbox;
 mod pay;
 mod peers;
+mod place;
 pub mod present;
 mod proofs;
 mod quotes;

@@ -4,14 +4,18 @@
 //! encrypted to a key that only the node's words give, so that no passphrase stays in memory; who has the words on paper and
 //! this file has everything. It is replaced as a whole: at any moment there is one that opens.
 
+use super::config::BackupTo;
 use super::core::Core;
 use super::data::write_private;
 use super::jobs::{Key, Outcome};
+use super::place::Place;
 use super::{attention, backup};
+use crate::store::Store;
 use anyhow::Context;
 use std::fs::{self, File};
 use std::io::ErrorKind;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// What stands in the way when it cannot be written.
@@ -22,37 +26,41 @@ const AGAIN: Duration = Duration::from_secs(30);
 /// Where the backup is kept, and whether it is as new as the store.
 #[derive(Debug, Default)]
 pub struct Renewal {
-    file: Option<PathBuf>,
+    place: Option<Place>,
     due: bool,
     failed: Option<Instant>,
 }
 
 impl Renewal {
     /// Due at once: what was recorded before a crash is not in the file.
-    pub fn at(file: Option<PathBuf>) -> Renewal {
-        Renewal { due: file.is_some(), file, failed: None }
+    pub fn at(to: Option<BackupTo>, data: &Path, store: &Arc<dyn Store>) -> Renewal {
+        let place = to.map(|to| Place::new(to, data.to_path_buf(), store.clone()));
+        Renewal { due: place.is_some(), place, failed: None }
     }
 }
 
 impl Core {
     /// Something was recorded.
     pub(super) fn owe_backup(&mut self) {
-        self.renewal.due = self.renewal.file.is_some();
+        self.renewal.due = self.renewal.place.is_some();
     }
 
     /// Writes the file anew, where that is owed.
     pub(super) fn renew_backup(&mut self) {
-        let Some(path) = self.renewal.file.clone().filter(|_| self.renewal.due) else { return };
+        let Some(place) = self.renewal.place.clone().filter(|_| self.renewal.due) else { return };
         let waits = self.renewal.failed.is_some_and(|failed| failed.elapsed() < AGAIN);
         if waits || self.running.contains(&Key::Renew) {
             return;
         }
         let (words, config) = (self.unlocked.words().clone(), self.unlocked.config().to_owned());
         let (store, holds) = (self.tools.store.clone(), self.loans_for_backup());
-        let write = move || -> anyhow::Result<()> {
+        let write = move || -> anyhow::Result<Option<String>> {
+            let doubt = place.enter()?;
             let sealed = backup::seal_to_words(&words, &config, &*store)?;
-            replace(&path, &sealed)?;
-            Ok(attention::note_backup(&*store, &holds)?)
+            replace(place.file(), &sealed)?;
+            place.still()?;
+            attention::note_backup(&*store, &holds)?;
+            Ok(doubt)
         };
         self.renewal.due = false;
         self.spawn(Key::Renew, None, [0; 32], async move {
@@ -61,11 +69,14 @@ impl Core {
         });
     }
 
-    pub(super) fn on_renewed(&mut self, done: Result<(), String>) {
+    pub(super) fn on_renewed(&mut self, done: Result<Option<String>, String>) {
         match done {
-            Ok(()) => {
+            Ok(doubt) => {
                 self.renewal.failed = None;
-                self.troubles.remove(TROUBLE);
+                match doubt {
+                    None => self.troubles.remove(TROUBLE),
+                    Some(doubt) => self.trouble(TROUBLE, doubt),
+                }
             }
             Err(why) => {
                 self.renewal.failed = Some(Instant::now());

@@ -149,7 +149,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     }
     let has_loans = !store.streams()?.is_empty();
     core.recovery = Recovery::open(store.clone(), core.restored.is_some(), has_loans)?;
-    core.renewal = Renewal::at(config.backup_file.clone());
+    core.renewal = Renewal::at(config.backup.clone(), &config.data, &store);
     // One on another network than the configured one is refused; one that is away is waited for.
     core.find_chain(true).await?;
     for stream in store.streams()? {

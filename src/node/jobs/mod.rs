@@ -146,8 +146,8 @@ pub enum Outcome {
     FeeCoin(crate::loan::units::SatPerVb),
     /// How far a restored node is with moving its coins.
     Moved(Box<crate::node::restored::Step>),
-    /// The backup file was written anew, or why not.
-    Renewed(Result<(), String>),
+    /// The backup file was written anew, with what a person should know of its place; or why not.
+    Renewed(Result<Option<String>, String>),
     /// What a loan that a peer gave back is.
     Recovered(Arc<Candidate>, Box<Found>),
     /// How bitcoind is.
