@@ -367,17 +367,35 @@ impl Repay {
         }
     }
 
-    /// The proposal and its source, if transaction and signature can be read.
-    pub fn proposal(&self) -> Option<(Proposal, Source)> {
-        let transaction = bitcoin::consensus::deserialize(&self.transaction.0).ok()?;
-        let half = Signature::from_compact(&self.half).ok()?;
+    /// The proposal and its source.
+    ///
+    /// # Errors
+    /// The first field that is not one, by its name.
+    pub fn proposal(&self) -> Result<(Proposal, Source), NoProposal> {
         let source = match self.source {
             0 => Source::Wallet,
             1 => Source::Collateral,
-            _ => return None,
+            other => return Err(NoProposal::Source(other)),
         };
-        Some((Proposal { transaction, half }, source))
+        let transaction = bitcoin::consensus::deserialize(&self.transaction.0);
+        let transaction = transaction.map_err(|_| NoProposal::Transaction(self.transaction.0.len()))?;
+        let half = Signature::from_compact(&self.half).map_err(|_| NoProposal::Half)?;
+        Ok((Proposal { transaction, half }, source))
     }
+}
+
+/// A field of a `Repay` that cannot be what it has to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NoProposal {
+    /// Neither of the two numbers.
+    #[error("the repayment's source is {0}; it is 0 from the wallet or 1 from the collateral")]
+    Source(u8),
+    /// So many bytes that are no transaction.
+    #[error("the repayment's transaction, {0} bytes, is not one transaction in consensus encoding")]
+    Transaction(usize),
+    /// Bytes that are no signature.
+    #[error("the repayment's half is not a compact ECDSA signature")]
+    Half,
 }
 
 /// What a quote's signature signs: BIP340's tagged hash of the loan id under `hypothec/quote/v0`.
@@ -394,6 +412,24 @@ pub fn quote_digest(loan: &LoanId) -> bitcoin::secp256k1::Message {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_repayment_that_cannot_be_read_is_refused_by_the_field_that_is_wrong() {
+        let empty = bitcoin::Transaction {
+            version: bitcoin::transaction::Version(3),
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: vec![bitcoin::TxIn::default()],
+            output: Vec::new(),
+        };
+        let transaction = Bytes(bitcoin::consensus::serialize(&empty));
+        let good = Repay { loan: [1; 32], transaction, half: [1; 64], price: Cents(1), at: Time(1), source: 1 };
+        assert_eq!(good.proposal().map(|(_, source)| source), Ok(Source::Collateral));
+        let cut = Bytes(good.transaction.0[1..].to_vec());
+        let said = |repay: Repay| repay.proposal().unwrap_err().to_string();
+        assert!(said(Repay { source: 2, ..good.clone() }).contains("source is 2"));
+        assert!(said(Repay { transaction: cut, ..good.clone() }).contains("transaction, "));
+        assert!(said(Repay { half: [0xff; 64], ..good }).contains("half"));
+    }
 
     #[test]
     fn a_peers_refusal_is_read_without_what_a_terminal_obeys_and_at_no_great_length() {

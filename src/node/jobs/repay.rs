@@ -191,9 +191,7 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         return Err(Trouble::refuse(ErrorCode::Stage, format!("the loan is {}; it cannot be repaid now", loan.stage)));
     }
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
-    let (proposal, source) = message
-        .proposal()
-        .ok_or_else(|| Trouble::refuse(ErrorCode::Repayment, "the proposed transaction cannot be read"))?;
+    let (proposal, source) = message.proposal().map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     // Whatever can be told without asking an oracle is told before: a peer must not make this node ask for nothing.
     require_timely(message.at, tools.now()?)?;
     let estimate = tools.fee_estimate().await?.0;
