@@ -79,7 +79,8 @@ fn answer(command: Command) -> Option<Command> {
     let no = |code: &str| ErrorView { code: code.into(), message: format!("{code} it is") };
     match command {
         Command::Balance { reply } => {
-            let balance = Balance { confirmed_sats: 5, unconfirmed_sats: 6, reserved_sats: 7, fee_reserve_sats: 4 };
+            let free = Balance { confirmed_sats: 5, unconfirmed_sats: 6, reserved_sats: 7, ..Balance::default() };
+            let balance = Balance { fee_reserve_sats: 4, open_quotes: 3, quoted_sats: 2, ..free };
             let _ = reply.send(Ok(balance));
         }
         Command::Policy { reply } => drop(reply.send(Ok(Policy::default()))),
@@ -133,7 +134,8 @@ async fn an_answer_is_the_nodes_as_json() {
     let served = Served::start().await;
     let (status, value) = served.ask(Method::GET, "/v1/wallet/balance", "").await;
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(value, json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 4 }));
+    let free = json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 4, "open_quotes": 3, "quoted_sats": 2 });
+    assert_eq!(value, free);
     let (_, events) = served.ask(Method::GET, "/v1/events", "").await;
     assert_eq!(events[0]["loan_id"], LOAN);
     served.end().await;

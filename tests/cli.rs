@@ -150,12 +150,13 @@ fn loan() -> Value {
         "loan_id": LOAN, "role": "borrower", "peer": KEY, "stage": "active", "cancelled_because": null,
         "principal_sats": 50_000_000, "principal_cents": 5_000_000, "collateral_sats": 100_000_000, "apr_bp": 1_000,
         "start": 1_584_007_200, "due": 1_591_783_200, "days_left": 90, "owed_now_cents": 5_019_179,
+        "debt_now_cents": 5_001_370, "minimum_interest_days": 14,
         "owed_at_due_cents": 5_123_288, "price_cents": 8_000_000, "ltv_bp": 6_270, "margin": "warning",
         "level_today": level("20200312", 64_200), "level_next": level("20200313", 64_300),
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
         "repayment": null,
-        "repayment_note": null, "taken_back": null, "pending_exit": null, "turn": null, "ended": null, "statement": null, "transactions": [TXID],
+        "repayment_note": null, "taken_back": null, "pending_exit": null, "turn": null, "ended": null, "statement": null, "no_statement": null, "transactions": [TXID],
         "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
     })
 }
@@ -185,14 +186,14 @@ fn quote() -> Value {
             { "below_bp": 500, "proceeds_cents": 5_001_370, "shortfall_cents": 0 },
         ],
         "fees": [{ "transaction": "touch", "sats": 4_275, "paid_by": "both, paid ahead at funding" }],
-        "needs_sats": 100_012_345, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
+        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
         "warnings": ["What you receive is bitcoin worth dollars."],
     })
 }
 
 #[test]
 fn every_command_has_help_with_an_example() {
-    let commands = "init|node|status|wallet address|wallet balance|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|peer remove|oracle add|\
+    let commands = "init|node|status|wallet address|wallet balance|wallet history|wallet send|wallet encrypt|wallet consolidate|peer connect|peer list|peer remove|oracle add|\
         oracle list|oracle remove|oracle proof|policy show|policy set|requests|approve|decline|quote|borrow|loan list|loan show|loan cancel|loan repay|loan withdraw|\
         loan receipt|events|backup|restore|demo|completions|man";
     for command in commands.split('|') {
@@ -392,6 +393,7 @@ fn a_quote_says_everything_before_commitment() {
         "$51,232.88, 51.24 % of the collateral's worth today",
         "at least $50,191.79: 14 days of interest, however early",
         "100,012,345 sat",
+        "with your fees, in 6 coins",
         "2020-03-12",
         "$64,200",
         "5 % of what is owed",
@@ -414,7 +416,18 @@ fn a_quote_says_everything_before_commitment() {
     short["asked_cents"] = json!(5_000_000);
     short["owed_at_least_cents"] = json!(5_123_288);
     let text = Stand::new(vec![("POST /v1/quotes", short)]).good(&args);
-    assert!(text.contains("worth $50,000.00, as you asked") && !text.contains("repaid early"), "{text}");
+    assert!(text.contains("worth $50,000.00, as you asked"), "{text}");
+    assert!(text.contains("saves nothing: $51,232.88 is owed however early"), "{text}");
+    // What the wallet lacks is said before the quote is taken.
+    let mut many = quote();
+    let why =
+        "the collateral would take 20 coins or more, the most is 16: join small ones first with `wallet consolidate`";
+    (many["coins"], many["coins_note"]) = (json!(20), json!(why));
+    for args in [&args[..], &all] {
+        let text = Stand::new(vec![("POST /v1/quotes", many.clone())]).good(args);
+        let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&format!("Your coins do not do for it now: {why}.")), "{text}");
+    }
 }
 
 /// Does a line fit? One word too long for the width, as a key is, stays whole; so does a command to type.
@@ -463,9 +476,9 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
         "exit": "Repaid", "txid": TXID, "height": 140, "price_cents": 6_420_000, "owed_cents": 5_019_179,
         "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 100_000_000,
     });
-    let line = |what: &str, fee: u64, ours: i64| json!({ "what": what, "txid": TXID, "height": 140, "fee_sats": fee, "ours_sats": ours, "spent_sats": 1, "received_sats": 2 });
+    let line = |what: &str, fee: u64, ours: i64| json!({ "what": what, "txid": TXID, "height": 140, "missing": false, "fee_sats": fee, "ours_sats": ours, "spent_sats": 1, "received_sats": 2 });
     ended["statement"] = json!({
-        "opened": 1_584_007_200, "confirmed": 1_584_007_300, "ended": 1_584_107_200, "opened_at_cents": 10_000_000,
+        "opened": 1_584_007_200, "given_back": false, "confirmed": 1_584_007_300, "ended": 1_584_107_200, "opened_at_cents": 10_000_000,
         "ended_at_cents": 6_420_000, "interest_cents": 19_179, "principal_sats": 50_000_000, "paid_sats": 81_800_000,
         "transactions": [line("funding", 3_500, 1_800), line("repayment taken back", 14_110, 14_110), line("repaid", 4_275, -25)],
         "fees_sats": 15_885, "change_sats": -31_815_885, "net_cents": -272_345,
@@ -473,6 +486,13 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
     urgent["margin"] = json!("urgent");
     let policy = serde_json::to_value(hypothec::loan::policy::Policy::default()).unwrap();
     let balance = json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 1 });
+    let entry = |what: Value, change: i64| {
+        json!({
+            "txid": TXID, "height": 140, "at": 1_584_107_200, "what": what, "loan_id": LOAN, "fee_sats": null, "spent_sats": 1,
+            "received_sats": 2, "change_sats": change,
+        })
+    };
+    let history = json!([entry(json!("coin set apart for fees"), -703), entry(json!(null), 5_000)]);
     let stand = Stand::new(vec![
         ("GET /v1/loans", json!([loan(), urgent, ended])),
         ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", loan()),
@@ -482,6 +502,7 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
         ("GET /v1/policy", policy),
         ("GET /v1/policy/terms", implies()),
         ("GET /v1/wallet/balance", balance),
+        ("GET /v1/wallet/history", history),
         ("POST /v1/quotes", quote()),
         ("GET /v1/events?after=0&wait=0", json!([event])),
         ("GET /v1/events?after=7&wait=0", json!([])),
@@ -507,6 +528,7 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
         "oracle list",
         "policy show",
         "wallet balance",
+        "wallet history",
         "events",
     ];
     for command in commands.into_iter().map(words).chain([asked(&[]), asked(&["--all"])]) {
@@ -556,6 +578,51 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
     ] {
         assert!(statement.contains(part), "{part}\n{statement}");
     }
+    let history = out(&run_at(&["wallet", "history", "--data", &stand.data], "", 80));
+    for part in ["coin set apart for fees", "−703", "not known here", "shared", "All together: 4,297 sat"] {
+        assert!(history.contains(part), "{part}\n{history}");
+    }
+}
+
+#[test]
+fn a_statement_says_what_is_not_known_here_and_why_there_is_none() {
+    let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+    let mut ended = loan();
+    ended["stage"] = json!("closed");
+    ended["ended"] = json!({
+        "exit": "Repaid", "txid": TXID, "height": 140, "price_cents": null, "owed_cents": null,
+        "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 100_000_000,
+    });
+    let show = |loan: &Value| {
+        let stand = Stand::new(vec![(path, loan.clone()), ("GET /v1/loans", json!([loan]))]);
+        let text = stand.good(&["loan", "show", "d01e"]);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    assert!(show(&ended).contains("Who paid which fee: loan show d01e2a31…f2d0"));
+    ended["no_statement"] = json!("bitcoind does not answer at 127.0.0.1:18443");
+    assert!(show(&ended).contains("cannot be said now: bitcoind does not answer at 127.0.0.1:18443."));
+    ended["no_statement"] = json!(null);
+    ended["statement"] = json!({
+        "opened": null, "given_back": true, "confirmed": null, "ended": null, "opened_at_cents": 10_000_000, "ended_at_cents": null,
+        "interest_cents": null, "principal_sats": 50_000_000, "paid_sats": null,
+        "transactions": [{ "what": "repaid", "txid": TXID, "height": null, "missing": true, "fee_sats": null,
+            "ours_sats": null, "spent_sats": null, "received_sats": null }],
+        "fees_sats": null, "change_sats": null, "net_cents": null,
+    });
+    let text = show(&ended);
+    for part in [
+        "opened not known here, at $100,000.00",
+        "confirmed not known here",
+        "ended not known here",
+        "owed then not known here",
+        "140 by the record; the chain here does not have it",
+        "repaid ? ? ? missing",
+        "A peer gave this loan back: the making of our coin",
+        "paid by us not known here",
+        "our wallet not known here",
+    ] {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
 }
 
 #[test]
@@ -565,7 +632,9 @@ fn a_loan_answers_what_a_person_asks() {
     let text = stand.good(&["loan", "show", "d01e"]);
     for part in [
         "owed today",
-        "$50,191.79",
+        "$50,013.70",
+        "repaid today",
+        "$50,191.79: 14 days of interest at least",
         "90 days left",
         "$80,000.00",
         "62.7 %",

@@ -122,7 +122,7 @@ async fn a_borrower_without_a_coin_has_the_lender_propose_and_repays_from_the_co
     assert_eq!(after.confirmed_sats, ended.returned_to_borrower_sats);
     // Fourteen days of interest are the least; the fee paid ahead covers the fee of this transaction.
     let price = ended.price_cents.unwrap();
-    let owed = (ended.owed_cents * 100_000_000).div_ceil(price);
+    let owed = (ended.owed_cents.unwrap() * 100_000_000).div_ceil(price);
     assert_eq!(ended.paid_to_lender_sats, owed + 1_000);
     assert!(ended.returned_to_borrower_sats >= 100_000_000 - owed);
 }

@@ -187,6 +187,7 @@ struct RawTransaction {
 #[derive(Deserialize)]
 struct Header {
     height: u32,
+    time: u32,
     confirmations: i64,
 }
 
@@ -277,6 +278,7 @@ impl Bitcoind {
         let confirmed = header.filter(|h| h.confirmations > 0).map(|h| Confirmed {
             height: h.height,
             hash,
+            time: Time(h.time),
             confirmations: u32::try_from(h.confirmations).unwrap_or(u32::MAX),
         });
         Ok(confirmed.map(|confirmed| Seen { transaction, confirmed: Some(confirmed) }))

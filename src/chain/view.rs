@@ -43,6 +43,8 @@ pub struct Confirmed {
     pub height: u32,
     /// Hash of its block.
     pub hash: BlockHash,
+    /// The time its miner wrote into it.
+    pub time: Time,
     /// Blocks on top of and including its own; at least 1.
     pub confirmations: u32,
 }

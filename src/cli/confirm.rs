@@ -53,7 +53,7 @@ impl Sure {
 
 /// What will happen, in sats and dollars.
 pub(super) mod consequence {
-    use crate::api::views::{Exit, LoanView, OracleView};
+    use crate::api::views::{Balance, Exit, LoanView, OracleView};
     use crate::cli::amount::short;
     use crate::cli::out::{both, usd};
     use crate::loan::units::SATS_PER_BTC;
@@ -74,7 +74,7 @@ pub(super) mod consequence {
              {}.\n  Of the {} owed today nothing is paid by it. It cannot be taken back.",
             short(&loan.loan_id.to_string()),
             worth(loan.collateral_sats, loan.price_cents),
-            usd(loan.owed_now_cents),
+            usd(loan.debt_now_cents),
         )
     }
 
@@ -111,6 +111,23 @@ pub(super) mod consequence {
             short(&loan.loan_id.to_string()),
             worth(loan.principal_sats, loan.price_cents),
             worth(loan.collateral_sats, loan.price_cents),
+        )
+    }
+
+    /// What sending so many sats does to the lender's open quotes; nothing where enough is left for them.
+    pub(in crate::cli) fn for_quotes(sats: u64, balance: &Balance) -> String {
+        let needed = sats.saturating_add(balance.quoted_sats).saturating_add(balance.fee_reserve_sats);
+        if balance.open_quotes == 0 || needed <= balance.confirmed_sats {
+            return String::new();
+        }
+        let (what, count) = match balance.open_quotes {
+            1 => ("1 open quote counts".to_owned(), "it ends"),
+            many => (format!("{many} open quotes count"), "each ends"),
+        };
+        format!(
+            "\n  {what} on {} of these coins: {count} with this where what is left does not pay it, and who takes it then is \
+             refused.",
+            both(balance.quoted_sats)
         )
     }
 

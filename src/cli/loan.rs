@@ -193,7 +193,7 @@ fn list(loans: &[LoanView], again: &str) -> String {
             ended.unwrap_or(show::stage_word(&loan.stage).to_owned()),
             usd(loan.principal_cents),
             sats(loan.collateral_sats),
-            if loan.ended.is_none() && !is_cancelled(loan) { usd(loan.owed_now_cents) } else { "–".into() },
+            if loan.ended.is_none() && !is_cancelled(loan) { usd(loan.debt_now_cents) } else { "–".into() },
             loan.ltv_bp.map_or("–".into(), |ltv| BasisPoints(ltv).to_string()),
             moment(loan.due).chars().take(10).collect(),
             match loan.margin.filter(|_| loan.ended.is_none()) {

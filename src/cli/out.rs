@@ -120,6 +120,11 @@ pub fn grouped(number: u64) -> String {
     text
 }
 
+/// `1,234` or `−1,234`.
+pub fn signed(number: i64) -> String {
+    format!("{}{}", if number < 0 { "−" } else { "" }, grouped(number.unsigned_abs()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -100,18 +100,31 @@ fn brief(quote: &QuoteView, again: &str) -> String {
         grid.row(["fees".to_owned(), text]);
     }
     format!(
-        "{}\nYou owe dollars, not bitcoin. A silent lender can stop an early repayment; while your node is off, the other side \
+        "{}{}\nYou owe dollars, not bitcoin. A silent lender can stop an early repayment; while your node is off, the other side \
          picks the exit. --all says more.\n\n\
          Nothing is agreed yet. The quote ends {}.\n{}",
         grid.text(),
+        in_the_way(quote),
         moment(quote.expires),
         next(quote, again)
     )
 }
 
+/// Why it cannot be taken with the coins there are.
+fn in_the_way(quote: &QuoteView) -> String {
+    quote.coins_note.as_ref().map_or(String::new(), |why| format!("\nYour coins do not do for it now: {why}.\n"))
+}
+
 /// Everything about it.
 fn whole(quote: &QuoteView, again: &str) -> String {
-    let parts = [summary(quote).text(), levels(quote), gaps(quote), fees(quote), fixing(quote), warnings(quote)];
+    let parts = [
+        summary(quote).text() + &in_the_way(quote),
+        levels(quote),
+        gaps(quote),
+        fees(quote),
+        fixing(quote),
+        warnings(quote),
+    ];
     format!(
         "{}\nNothing is agreed yet. The quote ends {}.\n{}",
         parts.join("\n"),
@@ -137,11 +150,12 @@ fn summary(quote: &QuoteView) -> Grid {
     let share = |cents, ltv| format!("{}, {} of the collateral's worth today", usd(cents), BasisPoints(ltv));
     row("owed today", share(quote.principal_cents, quote.ltv_bp));
     row("owed at due", share(quote.owed_at_due_cents, quote.ltv_at_due_bp));
-    if quote.owed_at_least_cents < quote.owed_at_due_cents {
-        let least = count(quote.minimum_interest_days.into(), "day");
-        let text = format!("at least {}: {least} of interest, however early", usd(quote.owed_at_least_cents));
-        row("repaid early", text);
-    }
+    let least = count(quote.minimum_interest_days.into(), "day");
+    let early = match quote.owed_at_least_cents < quote.owed_at_due_cents {
+        true => format!("at least {}: {least} of interest, however early", usd(quote.owed_at_least_cents)),
+        false => format!("saves nothing: {} is owed however early", usd(quote.owed_at_due_cents)),
+    };
+    row("repaid early", early);
     for (index, oracle) in quote.oracles.iter().enumerate() {
         let name = match (index, quote.oracles.len()) {
             (0, 1) => "oracle".to_owned(),
@@ -150,7 +164,11 @@ fn summary(quote: &QuoteView) -> Grid {
         };
         row(&name, oracle.to_string());
     }
-    row("you need", format!("{} with your fees", both(quote.needs_sats)));
+    let coins = match quote.coins {
+        Some(coins) => format!(", in {}", count(coins.into(), "coin")),
+        None => " and in one coin".to_owned(),
+    };
+    row("you need", format!("{} with your fees{coins}", both(quote.needs_sats)));
     grid
 }
 

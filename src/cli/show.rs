@@ -104,7 +104,8 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         false => row("due", moment(loan.due)),
     }
     if lives {
-        row("owed today", usd(loan.owed_now_cents));
+        row("owed today", usd(loan.debt_now_cents));
+        row("repaid today", repaid_today(loan));
         row("owed at due", usd(loan.owed_at_due_cents));
         row("price now", loan.price_cents.map_or("unknown: the oracle is silent".to_owned(), usd));
         if let Some(ltv) = loan.ltv_bp {
@@ -159,6 +160,17 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         text.push_str(&format!("\nNext: {next}\n"));
     }
     text
+}
+
+/// What repaying now costs in dollars, and what the least interest has to do with it.
+fn repaid_today(loan: &LoanView) -> String {
+    let costs = usd(loan.owed_now_cents);
+    let least = count(loan.minimum_interest_days.into(), "day");
+    match (loan.owed_now_cents > loan.debt_now_cents, loan.owed_now_cents < loan.owed_at_due_cents) {
+        (true, true) => format!("{costs}: {least} of interest at least"),
+        (true, false) => format!("{costs}, as at due: to repay early saves nothing"),
+        (false, _) => costs,
+    }
 }
 
 /// What an exit on its way waits for, and what it pays.

@@ -1,11 +1,12 @@
 //! `hypothec wallet`: the node's own coins.
 
 use super::amount::bitcoins;
+use super::amount::short;
 use super::ask;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{both, count, print, print_text, sats, Grid};
-use crate::api::views::{AddressView, Balance, Consolidated, OracleView, SendRequest, Sent};
+use super::out::{both, count, grouped, moment, print, print_text, sats, signed, Grid};
+use crate::api::views::{AddressView, Balance, Consolidated, HistoryEntry, OracleView, SendRequest, Sent};
 use crate::node::data::DataFolder;
 use crate::node::unlock::lock_folder;
 use crate::node::words::Held;
@@ -23,6 +24,11 @@ pub(super) enum Wallet {
     /// What the wallet holds
     #[command(after_help = "Example:\n  hypothec wallet balance --json")]
     Balance,
+    /// Every transaction of the wallet: when, what it was for, its fee, and what it made of the wallet
+    #[command(
+        after_help = "Examples:\n  hypothec wallet history\n  hypothec wallet history --json | jq 'map(.change_sats) | add'"
+    )]
+    History,
     /// Pay somebody; coins set aside for a loan stay where they are
     #[command(
         after_help = "Examples:\n  hypothec wallet send bcrt1q… 0.25\n  hypothec wallet send bcrt1q… 100000sat\n  \
@@ -98,26 +104,34 @@ impl Wallet {
                 }
                 place.out().say(&address, |address| address.address.clone())
             }
+            Wallet::History => {
+                let history: Vec<HistoryEntry> = client.get("/v1/wallet/history").await?;
+                place.out().say(&history, |history| history_text(history, &place.again()))
+            }
             Wallet::Balance => {
                 let balance: Balance = client.get("/v1/wallet/balance").await?;
                 place.out().say(&balance, |balance| balance_text(balance, &place.again()))
             }
             Wallet::Send { address, amount, all, sure } => {
                 if !sure.is_said() {
-                    let free = async || anyhow::Ok(client.get::<Balance>("/v1/wallet/balance").await?.confirmed_sats);
-                    let sats = match amount {
-                        Some(amount) => amount.to_sat(),
-                        None => free().await?,
-                    };
+                    let balance: Balance = client.get("/v1/wallet/balance").await?;
+                    let sats = amount.map_or(balance.confirmed_sats, Amount::to_sat);
                     let oracles: Vec<OracleView> = client.get("/v1/oracles").await?;
-                    sure.ask(&consequence::of_sending(sats, all, &address, &oracles))?;
+                    let quotes = consequence::for_quotes(sats, &balance);
+                    sure.ask(&format!("{}{quotes}", consequence::of_sending(sats, all, &address, &oracles)))?;
                 }
                 let request = SendRequest { address: address.clone(), sats: amount.map(Amount::to_sat) };
                 let sent: Sent = client.post("/v1/wallet/send", &request).await?;
                 place.out().say(&sent, |sent| {
                     let what = amount.map_or("everything free".to_owned(), |amount| both(amount.to_sat()));
+                    let ended = match sent.quotes_ended {
+                        0 => String::new(),
+                        many => {
+                            format!("{} ended: what is left does not pay them.\n", count(many.into(), "open quote"))
+                        }
+                    };
                     format!(
-                        "Sent {what} to {address}; the fee is {}.\ntransaction {}\n\nNext: {} wallet balance",
+                        "Sent {what} to {address}; the fee is {}.\ntransaction {}\n{ended}\nNext: {} wallet balance",
                         sats(sent.fee_sats),
                         sent.txid,
                         place.again()
@@ -156,6 +170,29 @@ fn encrypt(place: &Place, new: Option<&Path>, old: Option<&Path>) -> anyhow::Res
          without it only the words on paper open the wallet.\n\n{old}",
         held_file.display()
     ))
+}
+
+fn history_text(history: &[HistoryEntry], again: &str) -> String {
+    if history.is_empty() {
+        return format!("No transactions yet.\n\nNext: {again} wallet address");
+    }
+    let mut grid = Grid::new(["when", "what", "loan", "fee", "wallet, sat", "transaction"]);
+    for one in history {
+        grid.row([
+            one.at.map_or("waits".to_owned(), moment),
+            one.what.clone().unwrap_or("not known here".to_owned()),
+            one.loan_id.map_or("–".to_owned(), |id| short(&id.to_string())),
+            one.fee_sats.map_or("shared".to_owned(), grouped),
+            signed(one.change_sats),
+            one.txid.to_string(),
+        ]);
+    }
+    let sum = history.iter().map(|one| one.change_sats).fold(0, i64::saturating_add);
+    format!(
+        "{}All together: {} sat, which is what the wallet holds. A shared fee is in the loan's statement: {again} loan show LOAN\n",
+        grid.right(&[3, 4]).spare(&[5, 3]).text(),
+        signed(sum),
+    )
 }
 
 fn balance_text(balance: &Balance, again: &str) -> String {

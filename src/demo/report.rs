@@ -113,7 +113,7 @@ impl Settled {
             exit: ended.exit.with_context(|| format!("loan {id} ended in a way nobody can name"))?,
             exit_txid: ended.txid,
             price_cents: ended.price_cents.with_context(|| format!("loan {id} ended without a price"))?,
-            owed_cents: ended.owed_cents,
+            owed_cents: ended.owed_cents.with_context(|| format!("loan {id} ended, and what was owed is not known"))?,
             paid_to_lender_sats: ended.paid_to_lender_sats,
             returned_to_borrower_sats: ended.returned_to_borrower_sats,
             principal_sats: borrower.principal_sats,
@@ -168,7 +168,7 @@ impl Settled {
             line.exit_txid,
             Cents(line.owed_cents),
             price,
-            sats_ceil(line.owed_cents, line.price_cents),
+            owed_sats(line),
             line.paid_to_lender_sats,
             line.returned_to_borrower_sats,
             side("borrower", line.borrower),
@@ -280,6 +280,15 @@ fn what_happened(exit: Exit) -> &'static str {
         Exit::Matured => "nobody did anything; the price at the due time settled it.",
         Exit::FellBack => "the oracle fell silent; a month after due the fallback settled it at the first day's price.",
         Exit::Refunded => "a year after due the refund returned the collateral.",
+    }
+}
+
+/// The sats that are owed, rounded as the exit rounds them: a repayment up, what is taken out of the collateral down.
+fn owed_sats(line: &LoanLine) -> u128 {
+    let whole = u128::from(line.owed_cents) * 100_000_000;
+    match line.exit {
+        Exit::Repaid => sats_ceil(line.owed_cents, line.price_cents),
+        _ => whole.checked_div(line.price_cents.into()).unwrap_or(u128::MAX),
     }
 }
 

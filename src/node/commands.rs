@@ -2,23 +2,26 @@
 
 use super::core::{quote, repay, Core, EventWaiter};
 use super::handle::{Command, Reply};
-use super::jobs::receipt;
+use super::history::{note, Purpose};
 use super::jobs::repay::Wish;
-use super::jobs::{Key, Outcome};
+use super::jobs::{backing, receipt};
+use super::jobs::{Got, Key, Outcome};
 use super::notify::Notifier;
 use super::pay;
 use super::present;
 use super::tools::{error, lock, Oracle, Tools, Trouble};
+use super::vain::Vain;
 use super::view::{
-    AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, SendRequest, Sent,
-    Status,
+    AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView,
+    SendRequest, Sent, Status,
 };
-use super::{attention, backup, implied, statement};
+use super::{attention, backup, history, implied, statement};
 use crate::contract::{wire, Role};
 use crate::loan::policy::Policy;
-use crate::loan::terms::LoanId;
+use crate::loan::terms::{LoanId, Terms};
 use crate::loan::tlv::Bytes;
 use crate::oracle_client::{explained, OracleClient};
+use crate::peer::PeerAddress;
 use crate::protocol::messages::Receipt;
 use crate::protocol::{ErrorCode, Input, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
@@ -47,6 +50,13 @@ impl Core {
                 );
             }
             Command::Balance { reply } => answer(reply, Ok(self.balance())),
+            Command::History { reply } => {
+                let (tools, loans) = (self.tools.clone(), self.loans.values().cloned().collect::<Vec<_>>());
+                self.ask(async move {
+                    let told = tokio::task::spawn_blocking(move || history::of(&tools, &loans)).await;
+                    answer(reply, told.unwrap_or_else(|e| Err(error(ErrorCode::Internal, e))));
+                });
+            }
             Command::Effect { txid, reply } => {
                 let tools = self.tools.clone();
                 self.ask(async move { answer(reply, effect(&tools, txid).await) });
@@ -57,7 +67,8 @@ impl Core {
             }
             Command::Send { request, reply } => {
                 let tools = self.tools.clone();
-                self.ask(async move { answer(reply, send(&tools, request).await) });
+                let key = self.ask_key();
+                self.spawn(key, None, [0; 32], async move { Ok(Outcome::Sent(send(&tools, request).await, reply)) });
             }
             Command::Peers { reply } => answer(reply, Ok(self.peers())),
             Command::Connect { request, reply } => answer(reply, self.connect(&request)),
@@ -79,13 +90,15 @@ impl Core {
             }
             Command::SetPolicy { policy, reply } => answer(reply, self.set_policy(*policy)),
             Command::Quote { request, reply } => {
-                let (key, work) = (self.ask_key(), quote::ask(self.tools.clone(), request, reply));
+                let lender = request.lender.parse().ok();
+                let vain = lender.map(|at: PeerAddress| self.shown_in_vain(at.key)).unwrap_or_default();
+                let (key, work) = (self.ask_key(), quote::ask(self.tools.clone(), vain, request, reply));
                 self.spawn(key, None, [0; 32], work);
             }
             Command::Quotes { reply } => {
-                let mut quotes: Vec<_> = self.got.values().map(|got| got.view.clone()).collect();
-                quotes.sort_by_key(|quote| (quote.expires, quote.loan_id));
-                answer(reply, Ok(quotes));
+                let with = |got: &Got| (got.terms.clone(), self.shown_in_vain(got.peer), got.view.clone());
+                let (tools, got) = (self.tools.clone(), self.got.values().map(with).collect());
+                self.ask(async move { answer(reply, quotes(&tools, got)) });
             }
             Command::Loans { reply } => {
                 let mut ids: Vec<_> = self.loans.values().map(|loan| (loan.agreed_at, loan.id)).collect();
@@ -131,16 +144,20 @@ impl Core {
     }
 
     /// One loan; of one that is over also its statement, for which the chain is asked.
-    fn show_loan(&mut self, id: LoanId, reply: Reply<LoanView>) {
+    pub(super) fn show_loan(&mut self, id: LoanId, reply: Reply<LoanView>) {
         let (view, tools) = (self.view(id), self.tools.clone());
         match (self.loans.get(&id).cloned(), view) {
             (Some(loan), Ok(view)) if loan.exit.is_some() || loan.stage == Stage::Cancelled => self.ask(async move {
                 let statement = statement::of(&tools, &loan, view.ended.as_ref()).await;
                 // Without bitcoind the loan is shown all the same.
-                if let Err(why) = &statement {
-                    tracing::warn!(loan = %id, "no statement: {}", why.message);
-                }
-                answer(reply, Ok(LoanView { statement: statement.ok(), ..view }));
+                let (statement, no_statement) = match statement {
+                    Ok(statement) => (Some(statement), None),
+                    Err(why) => {
+                        tracing::warn!(loan = %id, "no statement: {}", why.message);
+                        (None, Some(why.message))
+                    }
+                };
+                answer(reply, Ok(LoanView { statement, no_statement, ..view }));
             }),
             (_, view) => answer(reply, view),
         }
@@ -197,10 +214,13 @@ impl Core {
     }
 
     fn balance(&self) -> Balance {
+        let (open_quotes, quoted) = self.quoted();
         let wallet = lock(&self.tools.wallet);
         let balance = wallet.balance();
         Balance {
-            fee_reserve_sats: wallet.reserve_coin().map_or(0, |coin| coin.txout.value.to_sat()),
+            open_quotes,
+            quoted_sats: quoted.to_sat(),
+            fee_reserve_sats: wallet.coin_set_apart().map_or(0, |coin| coin.txout.value.to_sat()),
             confirmed_sats: balance.confirmed.to_sat(),
             unconfirmed_sats: balance.unconfirmed.to_sat().saturating_add(balance.immature.to_sat()),
             reserved_sats: balance.reserved.to_sat(),
@@ -247,7 +267,7 @@ impl Core {
                 let over = format!("quote {quote} was taken and its loan cancelled; ask for a new quote");
                 return answer(reply, Err(error(ErrorCode::Refused, over)));
             }
-            Some(_) => return answer(reply, self.view(quote)),
+            Some(_) => return self.show_loan(quote, reply),
             None => {}
         }
         match self.got.get(&quote).cloned() {
@@ -281,7 +301,10 @@ impl Core {
         if let (Ok(()), Some(peer)) = (&done, peer) {
             self.send(peer, &super::core::refused(id.0, ErrorCode::Cancelled, "the other side cancelled"));
         }
-        answer(reply, done.and_then(|()| self.view(id)));
+        match done {
+            Ok(()) => self.show_loan(id, reply),
+            Err(refused) => answer(reply, Err(refused)),
+        }
         Ok(())
     }
 
@@ -325,6 +348,16 @@ impl Core {
         }
         Ok(())
     }
+}
+
+/// The quotes got, their coins counted as they are now.
+fn quotes(tools: &Tools, got: Vec<(Terms, Vain, QuoteView)>) -> Result<Vec<QuoteView>, ErrorView> {
+    let now = |(terms, vain, mut quote): (Terms, Vain, QuoteView)| {
+        backing::count(tools, &terms, &vain, &mut quote).map(|()| quote).map_err(|e| e.view())
+    };
+    let mut quotes = got.into_iter().map(now).collect::<Result<Vec<_>, _>>()?;
+    quotes.sort_by_key(|quote| (quote.expires, quote.loan_id));
+    Ok(quotes)
 }
 
 fn answer<T>(reply: Reply<T>, result: Result<T, ErrorView>) {
@@ -409,8 +442,10 @@ async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         payment
     };
+    let made = note(&*tools.store, payment.transaction.compute_txid(), Purpose::Sent);
+    made.map_err(unavailable)?;
     let txid = pay::bring(tools, &payment, now).await?;
-    Ok(Sent { txid, fee_sats: payment.fee.to_sat() })
+    Ok(Sent { txid, fee_sats: payment.fee.to_sat(), quotes_ended: 0 })
 }
 
 async fn effect(tools: &Tools, txid: Txid) -> Result<EffectView, ErrorView> {

@@ -4,13 +4,16 @@
 //! small, or all of it is the other side's, only another coin can.
 
 use super::core::Core;
+use super::history::{note, Purpose};
 use super::jobs::{Key, Outcome};
 use super::pay;
 use super::tools::{lock, Tools, Trouble};
+use super::view::{EventFacts, EventView};
 use crate::loan::units::{SatPerVb, Time, DAY};
 use crate::protocol::Stage;
 use crate::settlement::bump::CHILD_WITH_RESERVE;
 use crate::store::Store;
+use crate::wallet::Payment;
 use anyhow::Context;
 use bitcoin::{Amount, BlockHash};
 use std::sync::Arc;
@@ -18,12 +21,22 @@ use std::time::{Duration, Instant};
 
 /// The document that says since when one is missing, or when one was last made by a transaction of its own: unix seconds.
 const WAITS: &str = "fee-coin-waits";
+/// What people are told of one that is made.
+const MADE: &str = "fee_coin_made";
 /// How often it is looked at, in real time.
 const LOOK: Duration = Duration::from_secs(30);
 /// Virtual bytes of an exit that a child pays for.
 const EXIT: u64 = 170;
 /// A transaction of its own may cost this part of the coin it makes; where fees are higher, it waits.
 const FEE_PARTS: u64 = 10;
+
+/// What a look found, and what it made.
+#[derive(Debug)]
+pub struct Minded {
+    estimate: SatPerVb,
+    /// The transaction that sets a coin apart.
+    made: Option<Payment>,
+}
 
 /// What was last found.
 #[derive(Debug, Default)]
@@ -53,8 +66,13 @@ impl Core {
         }
     }
 
-    pub(super) fn on_fee_coin(&mut self, estimate: SatPerVb) {
-        self.fee_coin.estimate = Some(estimate);
+    pub(super) fn on_fee_coin(&mut self, minded: &Minded) {
+        self.fee_coin.estimate = Some(minded.estimate);
+        let Some(made) = &minded.made else { return };
+        let (txid, fee) = (made.transaction.compute_txid(), made.fee.to_sat());
+        let text = format!("a coin is set apart for the fees of exits, in {txid}; its own fee is {fee} sats");
+        let facts = EventFacts { txid: Some(txid), ..EventFacts::default() };
+        self.show(EventView { at: self.moment.now.0, event: MADE.into(), text, facts, ..EventView::default() });
     }
 
     /// What people are told while a loan is open: that there is no such coin, or that it is too small.
@@ -101,35 +119,35 @@ fn too_small(value: Amount, estimate: SatPerVb) -> Option<String> {
 
 /// Asks what fees are, and makes the coin where none is set apart and a transaction of its own is cheap: when no change has
 /// made it for a day, and once a day at most, over restarts.
-async fn look(tools: Arc<Tools>) -> Result<SatPerVb, Trouble> {
+async fn look(tools: Arc<Tools>) -> Result<Minded, Trouble> {
     let estimate = tools.fee_estimate().await?;
     if !lock(&tools.wallet).lacks_reserve() {
-        return Ok(estimate);
+        return Ok(Minded { estimate, made: None });
     }
     let (rate, now) = (tools.chain.patient_fee_rate().await?, tools.now()?);
     let wait = || tools.store.put(WAITS, now.0.to_string().as_bytes()).map_err(Trouble::later);
     match waits_since(&*tools.store)? {
         None => {
             wait()?;
-            return Ok(estimate);
+            return Ok(Minded { estimate, made: None });
         }
-        Some(since) if now.since(since) < DAY => return Ok(estimate),
+        Some(since) if now.since(since) < DAY => return Ok(Minded { estimate, made: None }),
         Some(_) => {}
     }
     let payment = {
         let mut wallet = lock(&tools.wallet);
         let most = wallet.reserve_wanted() / FEE_PARTS;
         let Some(payment) = wallet.make_reserve(rate)?.filter(|payment| payment.fee <= most) else {
-            return Ok(estimate);
+            return Ok(Minded { estimate, made: None });
         };
         // On disk first: a crash must not make another.
         wait()?;
+        note(&*tools.store, payment.transaction.compute_txid(), Purpose::FeeCoin)?;
         wallet.record(&payment.transaction, now)?;
         payment
     };
-    let txid = pay::bring(&tools, &payment, now).await.map_err(|error| Trouble::Later(error.message))?;
-    tracing::info!(%txid, fee = payment.fee.to_sat(), "a coin is set apart for the fees of exits");
-    Ok(estimate)
+    pay::bring(&tools, &payment, now).await.map_err(|error| Trouble::Later(error.message))?;
+    Ok(Minded { estimate, made: Some(payment) })
 }
 
 fn waits_since(store: &dyn Store) -> anyhow::Result<Option<Time>> {

@@ -1,9 +1,9 @@
 //! The one way into a running node: a request, a place for its answer.
 
 use super::view::{
-    AddressView, Balance, ConnectRequest, Consolidated, EffectView, ErrorView, EventView, LoanView, OracleRequest,
-    OracleView, PeerView, PolicyTerms, ProofRequest, ProofView, QuoteRequest, QuoteView, RequestView, SendRequest,
-    Sent, Status,
+    AddressView, Balance, ConnectRequest, Consolidated, EffectView, ErrorView, EventView, HistoryEntry, LoanView,
+    OracleRequest, OracleView, PeerView, PolicyTerms, ProofRequest, ProofView, QuoteRequest, QuoteView, RequestView,
+    SendRequest, Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
@@ -35,6 +35,11 @@ pub enum Command {
     Balance {
         /// The answer's place.
         reply: Reply<Balance>,
+    },
+    /// Every transaction of the wallet.
+    History {
+        /// The answer's place.
+        reply: Reply<Vec<HistoryEntry>>,
     },
     /// What does a transaction do to the wallet?
     Effect {
@@ -256,6 +261,11 @@ impl Handle {
     /// `GET /v1/wallet/balance`.
     pub async fn balance(&self) -> Result<Balance, ErrorView> {
         self.ask(|reply| Command::Balance { reply }).await
+    }
+
+    /// `GET /v1/wallet/history`.
+    pub async fn history(&self) -> Result<Vec<HistoryEntry>, ErrorView> {
+        self.ask(|reply| Command::History { reply }).await
     }
 
     /// `GET /v1/wallet/effect/{txid}`.

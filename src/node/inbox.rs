@@ -170,7 +170,7 @@ impl Core {
             return Ok(());
         }
         let Some(given) = self.quotes.of(&id, &peer).cloned() else {
-            let text = "no such quote is open here: it expired or the node was restarted; ask for a new one";
+            let text = "no such quote is open here: it expired, its coins went elsewhere, or the node was restarted; ask for a new one";
             self.send(peer, &refused(id.0, ErrorCode::UnknownQuote, text));
             return Ok(());
         };

@@ -5,13 +5,14 @@
 //! minute: after that they are quotes like before, and whoever takes one first has the coins. Never moves a coin.
 
 use super::core::Core;
+use super::jobs::Given;
 use super::lending::No;
 use super::requests::Request;
 use super::tools::lock;
 use crate::contract::offer::lender_coin_value;
 use crate::contract::Role;
 use crate::loan::fees::EXIT_FEE_RATE_TIMES;
-use crate::loan::terms::{Terms, DUST};
+use crate::loan::terms::{LoanId, Terms, DUST};
 use crate::loan::units::{sats_for_cents_ceil, SatPerVb, Time};
 use crate::protocol::{ErrorCode, Stage};
 use crate::wallet::Purse;
@@ -86,16 +87,43 @@ impl Core {
 
     fn can_serve(&mut self, purse: Purse, terms: &Terms, peer: PublicKey, no: &str) -> Result<(), No> {
         let coin = lender_coin_value(terms).map_err(|e| (ErrorCode::Amount, e.to_string()))?;
-        let id = terms.id();
-        let agreed = self.loans.values().filter(|loan| loan.id != id && loan.role == Role::Lender);
-        let agreed = agreed.filter(|loan| loan.stage == Stage::Agreed).map(|loan| lender_coin_value(&loan.terms));
-        let asked = self.requests.all().into_iter().filter(|request| request.id() != id).map(Request::coin);
-        let promised = agreed.map(|coin| coin.unwrap_or(Amount::MAX_MONEY)).chain(asked).collect();
+        let promised = self.promised(Some(terms.id()));
         let wanted = Wanted { coin, promised, quoted: self.quotes.held(&peer), rate: making_rate(terms.fee_rate) };
         match self.inventory.admits(&purse, &wanted, self.moment.now) {
             true => Ok(()),
             false => Err((ErrorCode::Inventory, no.to_owned())),
         }
+    }
+
+    /// How many open quotes and requests that wait for a person count on free coins, and on how much: the largest quote of each
+    /// peer, and every request.
+    pub(super) fn quoted(&self) -> (u32, Amount) {
+        let (quotes, requests) = (self.quotes.len(), self.requests.all());
+        let count = u32::try_from(quotes.saturating_add(requests.len())).unwrap_or(u32::MAX);
+        let held = self.quotes.held_of_all().into_iter().chain(requests.into_iter().map(Request::coin));
+        (count, held.fold(Amount::ZERO, |sum, coin| sum.checked_add(coin).unwrap_or(Amount::MAX_MONEY)))
+    }
+
+    /// Ends the open quotes that the coins left do not pay, each by itself beside what is promised; how many. Who takes one of
+    /// them is told that it is not open.
+    pub(super) fn end_unpaid_quotes(&mut self) -> u32 {
+        let purse = lock(&self.tools.wallet).purse().with_change();
+        let promised = self.promised(None);
+        let pays = |given: &Given| {
+            let wanted = promised.iter().copied().chain([given.coin]);
+            purse.serves(wanted, making_rate(given.terms.fee_rate))
+        };
+        let over: Vec<LoanId> = self.quotes.all().filter(|given| !pays(given)).map(|given| given.terms.id()).collect();
+        over.iter().for_each(|id| self.quotes.remove(id));
+        u32::try_from(over.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The coins of loans that are being agreed and have none yet, and of requests that wait for a person, all but this one's.
+    fn promised(&self, but: Option<LoanId>) -> Vec<Amount> {
+        let agreed = self.loans.values().filter(|loan| Some(loan.id) != but && loan.role == Role::Lender);
+        let agreed = agreed.filter(|loan| loan.stage == Stage::Agreed).map(|loan| lender_coin_value(&loan.terms));
+        let asked = self.requests.all().into_iter().filter(|request| Some(request.id()) != but).map(Request::coin);
+        agreed.map(|coin| coin.unwrap_or(Amount::MAX_MONEY)).chain(asked).collect()
     }
 
     /// Do the free coins not even cover the smallest loan of the policy?

@@ -16,6 +16,7 @@ mod events;
 mod exits;
 mod fee_coin;
 pub mod handle;
+mod history;
 mod implied;
 mod inbox;
 mod inventory;

@@ -1,6 +1,7 @@
 //! Transactions of the wallet's own that a person asked for.
 
 use super::core::Core;
+use super::history::{note, Purpose};
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{Consolidated, ErrorView};
 use crate::chain::ChainEvent;
@@ -34,6 +35,7 @@ pub async fn consolidate(tools: &Tools) -> Result<Consolidated, ErrorView> {
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         (payment, left)
     };
+    note(&*tools.store, payment.transaction.compute_txid(), Purpose::Joined).map_err(unavailable)?;
     let txid = bring(tools, &payment, now).await?;
     let joined = u64::try_from(payment.transaction.input.len()).unwrap_or(u64::MAX);
     let left = u64::try_from(left).unwrap_or(u64::MAX);

@@ -7,10 +7,10 @@ use super::view::{
 };
 use crate::contract::clauses::Clause;
 use crate::contract::offer::{borrower_shares, lender_shares};
-use crate::contract::repay::Source;
+use crate::contract::repay::{Source, MAX_COINS};
 use crate::contract::{difference, ContractError, OracleAttestation, Role};
 use crate::loan::curve;
-use crate::loan::fees::TxKind;
+use crate::loan::fees::{TxKind, INPUT};
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::payout::{self, Payout};
 use crate::loan::quorum::Quorum;
@@ -18,7 +18,7 @@ use crate::loan::risk;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::{Cents, Days, Time, WHOLE};
 use crate::protocol::event::paid;
-use crate::protocol::state::name;
+use crate::protocol::state::{name, SeenExit};
 use crate::protocol::{Event, Exit, Loan, Moment, Recorded, Stage};
 use crate::settlement::{deadline, proposal};
 use bitcoin::secp256k1::PublicKey;
@@ -50,7 +50,7 @@ fn level(terms: &Terms, day: &TouchDay) -> Option<LevelView> {
     })
 }
 
-/// Everything about a quote before commitment.
+/// Everything about a quote before commitment, with one coin to lock.
 pub fn quote(terms: &Terms, lender: PublicKey, asked: Cents) -> Result<QuoteView, ContractError> {
     let days = terms.touch_days();
     let curve = curve::fixing_curve(terms);
@@ -83,6 +83,8 @@ pub fn quote(terms: &Terms, lender: PublicKey, asked: Cents) -> Result<QuoteView
         gaps: risk::quoted_gaps(terms).iter().map(gap).collect(),
         fees: fees(terms)?,
         needs_sats: needs.to_sat(),
+        coins: None,
+        coins_note: None,
         oracles: terms.oracles.clone(),
         threshold: terms.threshold,
         spread: spread(terms),
@@ -146,7 +148,10 @@ fn fees(terms: &Terms) -> Result<Vec<FeeView>, ContractError> {
         sats,
         paid_by: paid_by.into(),
     };
-    let repay = TxKind::RepayFromWallet.fee_ceil(terms.fee_rate).map_or(0, |fee| fee.to_sat());
+    let coins = u64::try_from(MAX_COINS).unwrap_or(u64::MAX);
+    let more = terms.fee_rate.0.saturating_mul(INPUT).saturating_mul(coins.saturating_sub(1));
+    let repay = TxKind::RepayFromWallet.fee_ceil(terms.fee_rate).map_or(0, |fee| fee.to_sat()).saturating_add(more);
+    let repays = format!("you, less what was paid ahead; with {coins} coins, the most it spends");
     Ok(vec![
         fee("funding, your share", borrower.funding_fee.to_sat(), "you, from your coins"),
         fee("funding, the lender's share", lender.funding_fee.to_sat(), "the lender, from its coin"),
@@ -155,7 +160,7 @@ fn fees(terms: &Terms) -> Result<Vec<FeeView>, ContractError> {
         fee("receipt", exit, ahead),
         fee("fallback", exit, ahead),
         fee("refund", exit, ahead),
-        fee("repayment, at the loan's rate", repay, "you, less what was paid ahead"),
+        fee("repayment, at the loan's rate", repay, &repays),
     ])
 }
 
@@ -184,6 +189,8 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         days_left: Days::covering_ceil(terms.due().since(moment.now.max(terms.start))).0,
         // Whatever ended it, nothing is owed any more; what was stands with the exit.
         owed_now_cents: if loan.is_over() { 0 } else { terms.repayment_at(owed_at).0 },
+        debt_now_cents: if loan.is_over() { 0 } else { terms.owed_at(owed_at).0 },
+        minimum_interest_days: terms.minimum_interest_days.min(terms.days).0,
         owed_at_due_cents: if loan.is_over() { 0 } else { terms.owed_at_due().0 },
         price_cents: price.map(|price| price.0),
         ltv_bp: price
@@ -206,6 +213,7 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         turn: None,
         ended: ended(loan),
         statement: None,
+        no_statement: None,
         transactions: transactions(loan),
         warnings: Vec::new(),
     }
@@ -257,26 +265,33 @@ fn ended(loan: &Loan) -> Option<ExitView> {
         txid: exit.seen.transaction.compute_txid(),
         height: exit.seen.block.map(|block| block.height),
         price_cents: exit.price.or_else(|| loan.attested_price()).map(|price| price.0),
-        owed_cents: owed_at_exit(loan, exit.exit).0,
+        owed_cents: owed_at_exit(loan, exit).map(|owed| owed.0),
         paid_to_lender_sats: to_lender.to_sat(),
         returned_to_borrower_sats: to_borrower.to_sat(),
     })
 }
 
-/// The debt the exit paid: a touch pays its day's, a repayment that of its moment, the rest what was owed at due.
-fn owed_at_exit(loan: &Loan, exit: Option<Exit>) -> Cents {
+/// What was owed when the loan ended: a touch pays its day's, a repayment that of its moment, a receipt is given on its day, the
+/// rest pays what was owed at due. Nothing where the record does not say which.
+fn owed_at_exit(loan: &Loan, seen: &SeenExit) -> Option<Cents> {
     let terms = &loan.terms;
-    let price = loan.exit.as_ref().and_then(|exit| exit.price);
-    match exit {
-        Some(Exit::Repaid) => loan.repayment.as_ref().map_or(terms.owed_at_due(), |repayment| repayment.owed),
-        Some(Exit::Liquidated) => loan
-            .payouts
-            .days
-            .iter()
-            .zip(&loan.payouts.touches)
-            .find(|(day, split)| Some(day.level.cents()) == price && paid_split(loan, split))
-            .map_or(terms.owed_at_due(), |(day, _)| day.owed),
-        _ => terms.owed_at_due(),
+    let txid = seen.seen.transaction.compute_txid();
+    match seen.exit? {
+        Exit::Repaid => {
+            let repayment = loan.repayment.as_ref().filter(|repayment| repayment.transaction.compute_txid() == txid);
+            repayment.map(|repayment| repayment.owed)
+        }
+        Exit::Liquidated => {
+            let days = loan.payouts.days.iter().zip(&loan.payouts.touches);
+            let mut touched =
+                days.filter(|(day, split)| Some(day.level.cents()) == seen.price && paid_split(loan, split));
+            touched.next().map(|(day, _)| day.owed)
+        }
+        Exit::Receipt => {
+            let given = loan.pending.as_ref().filter(|pending| pending.exit == Exit::Receipt).map(|given| given.since);
+            given.or(seen.waited.then_some(seen.at)).map(|at| terms.owed_at(at))
+        }
+        Exit::Matured | Exit::FellBack | Exit::Refunded => Some(terms.owed_at_due()),
     }
 }
 

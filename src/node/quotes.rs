@@ -67,8 +67,26 @@ impl QuoteBook {
     /// What is held for the quotes of every peer but this one: the largest of each, for it compares and takes one.
     pub fn held(&self, but: &PublicKey) -> Vec<Amount> {
         let others = self.peers.iter().filter(|(peer, _)| *peer != but);
-        let largest = |open: &Vec<LoanId>| open.iter().filter_map(|id| self.quotes.get(id)).map(|e| e.given.coin).max();
-        others.filter_map(|(_, open)| largest(open)).collect()
+        others.filter_map(|(_, open)| self.largest(open)).collect()
+    }
+
+    /// The same for every peer.
+    pub fn held_of_all(&self) -> Vec<Amount> {
+        self.peers.values().filter_map(|open| self.largest(open)).collect()
+    }
+
+    fn largest(&self, open: &[LoanId]) -> Option<Amount> {
+        open.iter().filter_map(|id| self.quotes.get(id)).map(|entry| entry.given.coin).max()
+    }
+
+    /// How many are open.
+    pub fn len(&self) -> usize {
+        self.quotes.len()
+    }
+
+    /// All that are open, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Given> {
+        self.quotes.values().map(|entry| &entry.given)
     }
 
     /// It was taken.

@@ -8,6 +8,7 @@
 use super::core::{refused, Core, AGAIN};
 use super::data::DataFolder;
 use super::handle::Command;
+use super::history::{note, Purpose};
 use super::jobs::{Key, Outcome};
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::ErrorView;
@@ -230,6 +231,7 @@ async fn step(tools: &Tools, mut restored: Restored, height: u32) -> Result<Step
     for coins in wallet.movable(rate, begun)?.chunks(MOST_INPUTS) {
         match wallet.sweep(coins, rate, None) {
             Ok(payment) => {
+                note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
                 wallet.record(&payment.transaction, now)?;
                 moves.push(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height });
             }
@@ -268,7 +270,10 @@ fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Opti
     let rival = Rival { fee: Amount::from_sat(made.fee_sats), fee_rate: paid };
     let made = lock(&tools.wallet).sweep(&coins, rate, Some(&rival));
     Ok(match made {
-        Ok(payment) => Some(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height }),
+        Ok(payment) => {
+            note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
+            Some(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height })
+        }
         Err(Error::Insufficient { .. }) => None,
         Err(error) => return Err(error.into()),
     })

@@ -4,6 +4,7 @@ use super::core::{refused, Core, Looked};
 use super::jobs::{Done, Key, Outcome};
 use super::rotations;
 use super::tools::{lock, Trouble};
+use super::view::Sent;
 use crate::chain::ChainEvent;
 use crate::loan::units::Time;
 use crate::protocol::{ErrorCode, Event, Input, Loan, Message};
@@ -51,7 +52,10 @@ impl Core {
             Outcome::Moved(step) => self.on_moved(*step)?,
             Outcome::Renewed(done) => self.on_renewed(done),
             Outcome::Recovered(candidate, found) => self.on_recovered(&candidate, *found)?,
-            Outcome::FeeCoin(estimate) => self.on_fee_coin(estimate),
+            Outcome::FeeCoin(minded) => self.on_fee_coin(&minded),
+            Outcome::Sent(sent, reply) => {
+                let _ = reply.send(sent.map(|sent| Sent { quotes_ended: self.end_unpaid_quotes(), ..sent }));
+            }
             Outcome::Health(health) => self.on_health(health),
             Outcome::Exit(id, look) => self.on_exit_look(id, look),
             Outcome::Inputs(id, inputs) => {
@@ -72,7 +76,10 @@ impl Core {
                 for input in inputs {
                     answer = self.input(id, input)?;
                 }
-                let _ = reply.send(answer.and_then(|()| self.view(id)));
+                match answer {
+                    Ok(()) => self.show_loan(id, reply),
+                    Err(refused) => drop(reply.send(Err(refused))),
+                }
             }
             Outcome::AskLender(id, reply) => {
                 self.wishes.insert(id, Instant::now());

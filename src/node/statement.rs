@@ -8,8 +8,8 @@ use super::tools::{error, lock, Tools};
 use super::view::{ErrorView, ExitView, StatementLine, StatementView};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::Role;
-use crate::loan::units::{Cents, SATS_PER_BTC};
-use crate::protocol::{ErrorCode, Event, Loan, Recorded};
+use crate::loan::units::{Cents, Time, SATS_PER_BTC};
+use crate::protocol::{ErrorCode, Event, Exit, Loan, Recorded};
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use std::collections::BTreeMap;
 
@@ -30,11 +30,28 @@ enum Part {
     Child,
 }
 
+/// A transaction of a loan by its record.
+struct Named {
+    part: Part,
+    txid: Txid,
+    /// Did a block have it, by the record?
+    was_in_block: bool,
+}
+
 /// A transaction as chain and wallet have it.
+#[derive(Debug)]
 struct Found {
     part: Part,
     txid: Txid,
-    height: Option<u32>,
+    /// `None` where the record says that a block had it, and this chain does not.
+    there: Option<There>,
+}
+
+/// What it did there.
+#[derive(Debug)]
+struct There {
+    /// Height and time of its block.
+    block: Option<(u32, Time)>,
     fee: u64,
     spent: u64,
     received: u64,
@@ -48,24 +65,24 @@ struct Sums {
     stake: u64,
     /// This side's part of an exit's fee, paid at funding.
     ahead: u64,
-    /// What the lender got for the debt.
-    paid: u64,
+    /// What the lender got for the debt; `None` where nobody can name the spend that ended it.
+    paid: Option<u64>,
 }
 
 impl Sums {
-    /// This side's part of a transaction's fee.
-    fn part_of(&self, found: &Found) -> i64 {
-        let out = i128::from(found.spent) - i128::from(found.received);
-        let [collateral, principal, stake, ahead, paid] =
-            [self.collateral, self.principal, self.stake, self.ahead, self.paid].map(i128::from);
-        let part = match (found.part, self.role) {
+    /// This side's part of a transaction's fee; `None` of a spend that nobody can name.
+    fn part_of(&self, part: Part, there: &There) -> Option<i64> {
+        let out = i128::from(there.spent) - i128::from(there.received);
+        let [collateral, principal, stake, ahead] =
+            [self.collateral, self.principal, self.stake, self.ahead].map(i128::from);
+        let part = match (part, self.role) {
             (Part::Funding, Role::Borrower) => out - (collateral - principal + ahead),
             (Part::Funding, Role::Lender) => out - (principal + stake + ahead),
-            (Part::Exit, Role::Borrower) => out + collateral - paid + ahead,
-            (Part::Exit, Role::Lender) => out + paid + stake + ahead,
+            (Part::Exit, Role::Borrower) => out + collateral - i128::from(self.paid?) + ahead,
+            (Part::Exit, Role::Lender) => out + i128::from(self.paid?) + stake + ahead,
             _ => out,
         };
-        i64::try_from(part).unwrap_or(i64::MAX)
+        Some(i64::try_from(part).unwrap_or(i64::MAX))
     }
 }
 
@@ -75,32 +92,44 @@ impl Sums {
 /// When chain or store cannot be asked.
 pub(super) async fn of(tools: &Tools, loan: &Loan, ended: Option<&ExitView>) -> Result<StatementView, ErrorView> {
     let mut found = Vec::new();
-    for (part, txid) in parts(tools, loan) {
-        found.extend(look(tools, part, txid).await?);
+    for named in parts(tools, loan) {
+        found.extend(look(tools, named).await?);
     }
     let log = recorded(&*tools.store, loan.id).map_err(|e| error(ErrorCode::Internal, format!("{e:#}")))?;
     made(loan, ended, &log, &found)
 }
 
+/// The loan's transactions, each by what it was for.
+pub(super) fn named(tools: &Tools, loan: &Loan) -> Vec<(String, Txid)> {
+    let exit = loan.exit.as_ref().and_then(|exit| exit.exit);
+    parts(tools, loan).into_iter().map(|named| (what(named.part, exit), named.txid)).collect()
+}
+
 /// The transactions of a loan in the order in which they can have been.
-fn parts(tools: &Tools, loan: &Loan) -> Vec<(Part, Txid)> {
+fn parts(tools: &Tools, loan: &Loan) -> Vec<Named> {
     let id = Transaction::compute_txid;
-    let funding = loan.funding.as_ref().map(|seen| &seen.transaction);
-    let exit = loan.exit.as_ref().map(|exit| id(&exit.seen.transaction));
-    let child = exit.and_then(|exit| lock(&tools.exits).child_of(loan.id, exit));
-    let before =
-        [(Part::Coin, loan.coin_made.as_ref()), (Part::Funding, funding), (Part::TakenBack, loan.withdrawal.as_ref())];
-    let before = before.into_iter().filter_map(|(part, made)| Some((part, id(made?))));
-    let back = loan.withdrawals.iter().copied().chain(loan.repayment_withdrawal.as_ref().map(id));
-    let back = back.map(|txid| (Part::RepaymentTakenBack, txid));
-    let end = exit.map(|txid| (Part::Exit, txid)).into_iter().chain(child.map(|txid| (Part::Child, txid)));
-    before.chain(back).chain(end).collect()
+    let named = |part, txid, was_in_block| Named { part, txid, was_in_block };
+    let coin = loan.coin_made.as_ref().map(|made| named(Part::Coin, id(made), loan.funding.is_some()));
+    let funding = loan.funding.as_ref();
+    let funding = funding.map(|seen| named(Part::Funding, id(&seen.transaction), seen.block.is_some()));
+    let back = loan.withdrawal.as_ref().map(|made| named(Part::TakenBack, id(made), false));
+    let repaid_back = loan.withdrawals.iter().map(|txid| named(Part::RepaymentTakenBack, *txid, true));
+    let repaid_back_now = loan.repayment_withdrawal.as_ref();
+    let repaid_back_now = repaid_back_now.map(|made| named(Part::RepaymentTakenBack, id(made), false));
+    let exit = loan.exit.as_ref().map(|exit| (id(&exit.seen.transaction), exit.seen.block.is_some()));
+    let child = exit.and_then(|(exit, _)| lock(&tools.exits).child_of(loan.id, exit));
+    let before = coin.into_iter().chain(funding).chain(back).chain(repaid_back).chain(repaid_back_now);
+    let end = exit.map(|(txid, was_in_block)| named(Part::Exit, txid, was_in_block));
+    before.chain(end).chain(child.map(|txid| named(Part::Child, txid, false))).collect()
 }
 
 /// A transaction with its fee and what it did to the wallet; nothing where another took its place.
-async fn look(tools: &Tools, part: Part, txid: Txid) -> Result<Option<Found>, ErrorView> {
+async fn look(tools: &Tools, named: Named) -> Result<Option<Found>, ErrorView> {
     let away = |e: crate::chain::Error| error(ErrorCode::Unavailable, e);
-    let Some(seen) = tools.chain.transaction(txid).await.map_err(away)? else { return Ok(None) };
+    let Named { part, txid, was_in_block } = named;
+    let Some(seen) = tools.chain.transaction(txid).await.map_err(away)? else {
+        return Ok(was_in_block.then_some(Found { part, txid, there: None }));
+    };
     let mut coins: BTreeMap<Txid, Transaction> = BTreeMap::new();
     let mut brought = Amount::ZERO;
     for OutPoint { txid, vout } in seen.transaction.input.iter().map(|input| input.previous_output) {
@@ -115,14 +144,13 @@ async fn look(tools: &Tools, part: Part, txid: Txid) -> Result<Option<Found>, Er
     }
     let takes = seen.transaction.output.iter().map(|out| out.value.to_sat()).fold(0, u64::saturating_add);
     let effect = lock(&tools.wallet).net_effect(&seen.transaction);
-    Ok(Some(Found {
-        part,
-        txid,
-        height: seen.confirmed.map(|confirmed| confirmed.height),
+    let there = There {
+        block: seen.confirmed.map(|confirmed| (confirmed.height, confirmed.time)),
         fee: brought.to_sat().saturating_sub(takes),
         spent: effect.spent.to_sat(),
         received: effect.received.to_sat(),
-    }))
+    };
+    Ok(Some(Found { part, txid, there: Some(there) }))
 }
 
 fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]) -> Result<StatementView, ErrorView> {
@@ -133,60 +161,92 @@ fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]
     };
     let ahead = shares.map_err(|e| error(ErrorCode::Internal, e))?.exit_fee.to_sat();
     let stake = terms.stake.to_sat();
+    let paid = |ended: &ExitView| ended.exit.map(|_| ended.paid_to_lender_sats.saturating_sub(stake));
     let sums = Sums {
         role: loan.role,
         collateral: terms.collateral.to_sat(),
         principal: terms.principal_sats.to_sat(),
         stake,
         ahead,
-        paid: ended.map_or(0, |ended| ended.paid_to_lender_sats.saturating_sub(stake)),
+        paid: ended.map_or(Some(0), paid),
     };
-    let transactions: Vec<StatementLine> = found.iter().map(|found| line(found, &sums, ended)).collect();
-    let fees = transactions.iter().map(|line| line.ours_sats).fold(0, i64::saturating_add);
-    let change = |line: &StatementLine| i128::from(line.received_sats) - i128::from(line.spent_sats);
-    let change: i128 = transactions.iter().map(change).sum();
+    let exit = ended.and_then(|ended| ended.exit);
+    let transactions: Vec<StatementLine> = found.iter().map(|found| line(found, &sums, exit)).collect();
+    let fees =
+        transactions.iter().map(|line| line.ours_sats).try_fold(0i64, |sum, ours| Some(sum.saturating_add(ours?)));
+    let change = |line: &StatementLine| Some(i128::from(line.received_sats?) - i128::from(line.spent_sats?));
+    let change = transactions.iter().map(change).try_fold(0i128, |sum, change| Some(sum.saturating_add(change?)));
     let price = ended.and_then(|ended| ended.price_cents);
-    let at = |wanted: fn(&Event) -> bool| log.iter().rev().find(|one| wanted(&one.event)).map(|one| one.at.0);
+    let time_of = |part| {
+        let block = found.iter().find(|found| found.part == part)?.there.as_ref()?.block;
+        block.map(|(_, time)| time.0)
+    };
+    let given_back = is_given_back(log);
+    let interest = |ended: &ExitView| Some(ended.owed_cents?.saturating_sub(terms.principal.0));
     Ok(StatementView {
-        opened: loan.agreed_at.0,
-        confirmed: at(|event| matches!(event, Event::FundingSeen { block: Some(_), .. })).filter(|_| ended.is_some()),
-        ended: loan.exit.as_ref().map_or(loan.since, |exit| exit.at).0,
+        opened: (!given_back).then_some(loan.agreed_at.0),
+        given_back,
+        confirmed: ended.and_then(|_| time_of(Part::Funding)),
+        ended: match &loan.exit {
+            Some(exit) if exit.waited => Some(exit.at.0),
+            Some(_) => time_of(Part::Exit),
+            None => Some(loan.since.0),
+        },
         opened_at_cents: terms.reference_price.0,
         ended_at_cents: price,
-        interest_cents: ended.map_or(0, |ended| ended.owed_cents.saturating_sub(terms.principal.0)),
+        interest_cents: ended.map_or(Some(0), interest),
         principal_sats: ended.map_or(0, |_| sums.principal),
         paid_sats: sums.paid,
         transactions,
         fees_sats: fees,
-        change_sats: i64::try_from(change).unwrap_or(i64::MAX),
-        net_cents: price.and_then(|price| net_cents(&sums, terms.principal, fees, price)),
+        change_sats: change.map(|change| i64::try_from(change).unwrap_or(i64::MAX)),
+        net_cents: price.zip(fees).and_then(|(price, fees)| net_cents(&sums, terms.principal, fees, price)),
     })
 }
 
-fn line(found: &Found, sums: &Sums, ended: Option<&ExitView>) -> StatementLine {
-    let exit = ended.and_then(|ended| ended.exit);
-    let what = match found.part {
+/// Was the loan given back by a peer? Then its log was written at once, from the terms to the block of its funding, and says
+/// nothing of what led there: a negotiation has the borrower's proofs, or the lender's steps.
+fn is_given_back(log: &[Recorded]) -> bool {
+    let funded = |event: &Event| matches!(event, Event::FundingSeen { block: Some(_), .. });
+    let led_there = |event: &Event| match event {
+        Event::Agreed { proven, .. } => !proven.is_empty(),
+        event => matches!(event, Event::LenderStep { .. } | Event::CoinMade { .. }),
+    };
+    let Some(end) = log.iter().position(|one| funded(&one.event)) else { return false };
+    let begun = log.iter().take(end.saturating_add(1));
+    let at = log.first().map(|one| one.at);
+    begun.clone().all(|one| Some(one.at) == at) && !begun.clone().any(|one| led_there(&one.event))
+}
+
+fn line(found: &Found, sums: &Sums, exit: Option<Exit>) -> StatementLine {
+    let there = found.there.as_ref();
+    StatementLine {
+        what: what(found.part, exit),
+        txid: found.txid,
+        height: there.and_then(|there| there.block).map(|(height, _)| height),
+        missing: there.is_none(),
+        fee_sats: there.map(|there| there.fee),
+        ours_sats: there.and_then(|there| sums.part_of(found.part, there)),
+        spent_sats: there.map(|there| there.spent),
+        received_sats: there.map(|there| there.received),
+    }
+}
+
+/// What a transaction was for, in words.
+fn what(part: Part, exit: Option<Exit>) -> String {
+    match part {
         Part::Coin => "lender's coin".to_owned(),
         Part::Funding => "funding".to_owned(),
         Part::TakenBack => "coin taken back".to_owned(),
         Part::RepaymentTakenBack => "repayment taken back".to_owned(),
         Part::Exit => exit.map_or("unknown spend".to_owned(), |exit| exit.to_string()),
         Part::Child => "child".to_owned(),
-    };
-    StatementLine {
-        what,
-        txid: found.txid,
-        height: found.height,
-        fee_sats: found.fee,
-        ours_sats: sums.part_of(found),
-        spent_sats: found.spent,
-        received_sats: found.received,
     }
 }
 
 /// What it brought in dollars: the principal as agreed, debt and fees at `price`, rounded against this side.
 fn net_cents(sums: &Sums, principal: Cents, fees: i64, price: u64) -> Option<i64> {
-    let (paid, fees, principal) = (i128::from(sums.paid), i128::from(fees), i128::from(principal.0));
+    let (paid, fees, principal) = (i128::from(sums.paid?), i128::from(fees), i128::from(principal.0));
     // What leaves this side counts up, what comes to it down.
     let worth = |sats: i128| Some(sats.checked_mul(i128::from(price))?.div_euclid(i128::from(SATS_PER_BTC)));
     let net = match sums.role {
@@ -199,14 +259,15 @@ fn net_cents(sums: &Sums, principal: Cents, fees: i64, price: u64) -> Option<i64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::fixtures;
     use bitcoin::hashes::Hash;
 
     fn sums(role: Role, ahead: u64) -> Sums {
-        Sums { role, collateral: 100_000, principal: 50_000, stake: 1_000, ahead, paid: 52_000 }
+        Sums { role, collateral: 100_000, principal: 50_000, stake: 1_000, ahead, paid: Some(52_000) }
     }
 
-    fn found(part: Part, fee: u64, spent: u64, received: u64) -> Found {
-        Found { part, txid: Txid::all_zeros(), height: Some(1), fee, spent, received }
+    fn there(fee: u64, spent: u64, received: u64) -> There {
+        There { block: Some((1, Time(2))), fee, spent, received }
     }
 
     /// Funding at a fee of 300, of which the borrower pays 180; 400 ahead, half by each; then a repayment from the wallet at
@@ -215,14 +276,16 @@ mod tests {
     fn both_sides_parts_are_the_whole_fee_and_the_wallets_change() {
         let (borrower, lender) = (sums(Role::Borrower, 200), sums(Role::Lender, 200));
         // 101,400 in the contract; the borrower spends 150,000 and gets its principal and 49,620 back.
-        let funding = [found(Part::Funding, 300, 150_000, 99_620), found(Part::Funding, 300, 51_320, 0)];
+        let funding = (Part::Funding, [there(300, 150_000, 99_620), there(300, 51_320, 0)]);
         // The borrower adds a coin of 60,000; the lender gets 53,000, the borrower the rest.
-        let exit = [found(Part::Exit, 700, 60_000, 107_700), found(Part::Exit, 700, 0, 53_000)];
-        let parts = [&funding, &exit].map(|[ours, theirs]| (borrower.part_of(ours), lender.part_of(theirs)));
-        assert_eq!(parts, [(180, 120), (500, 200)]);
-        let change = |all: [&Found; 2]| all.iter().map(|f| f.received as i64 - f.spent as i64).sum::<i64>();
-        assert_eq!(change([&funding[0], &exit[0]]), 50_000 - 52_000 - (180 + 500));
-        assert_eq!(change([&funding[1], &exit[1]]), 52_000 - 50_000 - (120 + 200));
+        let exit = (Part::Exit, [there(700, 60_000, 107_700), there(700, 0, 53_000)]);
+        let both = |(part, [ours, theirs]): &(Part, [There; 2])| {
+            (borrower.part_of(*part, ours).unwrap(), lender.part_of(*part, theirs).unwrap())
+        };
+        assert_eq!([both(&funding), both(&exit)], [(180, 120), (500, 200)]);
+        let change = |all: [&There; 2]| all.iter().map(|f| f.received as i64 - f.spent as i64).sum::<i64>();
+        assert_eq!(change([&funding.1[0], &exit.1[0]]), 50_000 - 52_000 - (180 + 500));
+        assert_eq!(change([&funding.1[1], &exit.1[1]]), 52_000 - 50_000 - (120 + 200));
     }
 
     #[test]
@@ -232,11 +295,68 @@ mod tests {
         assert_eq!(net_cents(&sums(Role::Borrower, 200), principal, 680, 1_200_000), Some(500 - 633));
         assert_eq!(net_cents(&sums(Role::Lender, 200), principal, 320, 1_200_000), Some(620 - 500));
         for (paid, price) in [(u64::MAX, u64::MAX), (21_000_000 * SATS_PER_BTC, u64::MAX)] {
-            assert_eq!(
-                net_cents(&Sums { paid, ..sums(Role::Lender, 200) }, principal, -320, price),
-                None,
-                "nothing else"
-            );
+            let sums = Sums { paid: Some(paid), ..sums(Role::Lender, 200) };
+            assert_eq!(net_cents(&sums, principal, -320, price), None, "nothing else");
         }
+    }
+
+    fn exit(exit: Option<Exit>, owed_cents: Option<u64>) -> ExitView {
+        ExitView {
+            exit,
+            txid: Txid::all_zeros(),
+            height: Some(9),
+            price_cents: Some(1_000_000),
+            owed_cents,
+            paid_to_lender_sats: 40_000,
+            returned_to_borrower_sats: 60_000,
+        }
+    }
+
+    fn found(part: Part, there: Option<There>) -> Found {
+        Found { part, txid: Txid::all_zeros(), there }
+    }
+
+    #[test]
+    fn what_neither_record_nor_chain_knows_is_absent_and_so_is_every_sum_of_it() {
+        let loan = fixtures::taken(Role::Borrower);
+        let told = |ended: &ExitView, all: &[Found]| made(&loan, Some(ended), &[], all).unwrap();
+        let funding = || found(Part::Funding, Some(there(300, 150_000, 99_620)));
+        let end = || found(Part::Exit, Some(there(700, 60_000, 107_700)));
+        let whole = told(&exit(Some(Exit::Repaid), Some(loan.terms.principal.0 + 50)), &[funding(), end()]);
+        assert_eq!((whole.interest_cents, whole.paid_sats), (Some(50), Some(39_000)));
+        assert!(whole.fees_sats.is_some() && whole.change_sats.is_some() && whole.net_cents.is_some(), "{whole:?}");
+        assert_eq!((whole.confirmed, whole.opened), (Some(2), Some(loan.agreed_at.0)));
+        // A repayment of before the backup.
+        let unrecorded = told(&exit(Some(Exit::Repaid), None), &[funding(), end()]);
+        assert_eq!((unrecorded.interest_cents, unrecorded.fees_sats), (None, whole.fees_sats));
+        // A spend that nobody can name: what it did to the wallet is known, whose fee it was is not.
+        let unnamed = told(&exit(None, None), &[funding(), end()]);
+        assert_eq!((unnamed.paid_sats, unnamed.fees_sats, unnamed.net_cents), (None, None, None));
+        assert_eq!(unnamed.change_sats, whole.change_sats);
+        // Another chain under the node.
+        let swapped = told(&exit(Some(Exit::Repaid), Some(5)), &[found(Part::Funding, None), end()]);
+        assert_eq!((swapped.confirmed, swapped.fees_sats, swapped.change_sats), (None, None, None));
+        let line = &swapped.transactions[0];
+        assert!(line.missing && line.fee_sats.is_none() && line.height.is_none(), "{line:?}");
+    }
+
+    #[test]
+    fn a_loan_that_a_peer_gave_back_does_not_say_when_it_was_agreed() {
+        use crate::protocol::awaiting::LenderStep;
+        use crate::protocol::Block;
+        let empty = Transaction {
+            version: bitcoin::transaction::Version(3),
+            lock_time: bitcoin::absolute::LockTime::ZERO,
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let block = Block { height: 7, hash: bitcoin::BlockHash::all_zeros() };
+        let at = |unix, event| Recorded { at: Time(unix), event };
+        let seen = |unix| at(unix, Event::FundingSeen { transaction: empty.clone(), block: Some(block) });
+        let step = at(5, Event::LenderStep { step: LenderStep::PreparesCoin, until: Time(9) });
+        let offered = || at(5, Event::Offered { offer: Vec::new() });
+        assert!(is_given_back(&[offered(), seen(5)]));
+        assert!(!is_given_back(&[offered(), step, seen(5)]), "negotiated, while time stood still");
+        assert!(!is_given_back(&[offered(), seen(6)]) && !is_given_back(&[offered()]));
     }
 }

@@ -101,9 +101,41 @@ pub struct Balance {
     pub unconfirmed_sats: u64,
     /// Confirmed, set aside for a loan.
     pub reserved_sats: u64,
-    /// Of what is free, the coin kept for the fees of exits: used for loans and payments only where nothing else is left.
+    /// Of what is free, the coin set apart for the fees of exits (1 to 5 times `[fees] reserve`): used for loans and payments
+    /// only where nothing else is left. 0 where none is set apart.
     #[serde(default)]
     pub fee_reserve_sats: u64,
+    /// Lender: open quotes, and requests that wait for a person. They count on what is free.
+    #[serde(default)]
+    pub open_quotes: u32,
+    /// On how much of it: the largest quote of each peer, and every request.
+    #[serde(default)]
+    pub quoted_sats: u64,
+}
+
+/// One of `GET /v1/wallet/history`: a transaction of this wallet, the oldest first. The sum of every `change_sats` is what the
+/// wallet holds, and of those with one `loan_id` what that loan's statement says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HistoryEntry {
+    /// Its id.
+    pub txid: Txid,
+    /// Height of its block; absent while it waits.
+    pub height: Option<u32>,
+    /// The time of its block, unix; absent while it waits.
+    pub at: Option<u32>,
+    /// What it was for: a loan's part as in its statement, `sent`, `received`, `coins joined`, `coin set apart for fees`,
+    /// `coins moved after a restore`, `moved within the wallet`; absent where that is not known here.
+    pub what: Option<String>,
+    /// The loan it was for, where it was for one that is known here.
+    pub loan_id: Option<LoanId>,
+    /// Its whole fee, sats; absent where others put in coins: whose part it was is in the loan's statement.
+    pub fee_sats: Option<u64>,
+    /// Our coins among its inputs, sats.
+    pub spent_sats: u64,
+    /// Its outputs that are ours, sats.
+    pub received_sats: u64,
+    /// What it made of this wallet, sats: received less spent.
+    pub change_sats: i64,
 }
 
 /// `POST /v1/wallet/address`.
@@ -130,6 +162,9 @@ pub struct Sent {
     pub txid: Txid,
     /// Its fee.
     pub fee_sats: u64,
+    /// Lender: open quotes that what is left does not pay, and that end with it.
+    #[serde(default)]
+    pub quotes_ended: u32,
 }
 
 /// Answer of `POST /v1/wallet/consolidate`.
@@ -332,8 +367,8 @@ pub struct ExitView {
     pub height: Option<u32>,
     /// Price behind it, cents per bitcoin.
     pub price_cents: Option<u64>,
-    /// What was owed then, cents.
-    pub owed_cents: u64,
+    /// What was owed then, cents; absent where that is not known here, as of a repayment that a restored node has no record of.
+    pub owed_cents: Option<u64>,
     /// Outputs to the lender's payout script.
     pub paid_to_lender_sats: u64,
     /// Outputs to the borrower's payout script.
@@ -368,8 +403,16 @@ pub struct LoanView {
     pub due: u32,
     /// Days left, rounded up.
     pub days_left: u32,
-    /// What repaying today costs, cents; 0 once it has ended or was cancelled.
+    /// What repaying today costs, cents: the interest of `minimum_interest_days` at least, and never less than
+    /// `debt_now_cents`; 0 once it has ended or was cancelled.
     pub owed_now_cents: u64,
+    /// What is owed today, cents: the principal and the interest of the days begun, none before the start. LTV, margin lines
+    /// and touches count by it; 0 once it has ended or was cancelled.
+    #[serde(default)]
+    pub debt_now_cents: u64,
+    /// Days of interest that even the earliest repayment pays.
+    #[serde(default)]
+    pub minimum_interest_days: u32,
     /// What is owed at due, cents; 0 once it has ended or was cancelled.
     pub owed_at_due_cents: u64,
     /// Price now, cents per bitcoin; absent when the oracle is silent.
@@ -413,6 +456,9 @@ pub struct LoanView {
     /// What it was, once it is over: only where one loan is asked for, and bitcoind answers.
     #[serde(default)]
     pub statement: Option<StatementView>,
+    /// Why there is no statement, where it was looked for.
+    #[serde(default)]
+    pub no_statement: Option<String>,
     /// Our transactions that prepared, funded, withdrew or ended it, and the child that paid for its end.
     pub transactions: Vec<Txid>,
     /// What is proved against its oracles while it is open: a sentence each.

@@ -87,6 +87,8 @@ pub struct Pending {
     pub transaction: Transaction,
     /// The attestations behind it, if it is an attested one.
     pub attestation: Option<(Clause, Vec<OracleAttestation>)>,
+    /// Since when it can be.
+    pub since: Time,
 }
 
 /// An exit on chain or in the mempool.
@@ -100,6 +102,8 @@ pub struct SeenExit {
     pub price: Option<Cents>,
     /// When it was first seen.
     pub at: Time,
+    /// Did it wait for its block then? One that was in a block already had ended the loan before it was seen here.
+    pub waited: bool,
 }
 
 /// The three DLC messages and the fallback's halves, as far as they exist.
@@ -383,7 +387,8 @@ impl Loan {
                     Clause::Fixing => Exit::Matured,
                 };
                 let txid = transaction.compute_txid();
-                self.pending = Some(Pending { exit, transaction, attestation: Some((clause, attestations)) });
+                self.pending =
+                    Some(Pending { exit, transaction, attestation: Some((clause, attestations)), since: at });
                 // The other side may have been faster: what it brought to the chain is this, at this price.
                 let price = self.attested_price();
                 if let Some(seen) = self.exit.as_mut().filter(|seen| seen.seen.transaction.compute_txid() == txid) {
@@ -391,10 +396,14 @@ impl Loan {
                     seen.price = seen.price.or(price);
                 }
             }
-            Event::Due { exit, transaction } => self.pending = Some(Pending { exit, transaction, attestation: None }),
+            Event::Due { exit, transaction } => {
+                self.pending = Some(Pending { exit, transaction, attestation: None, since: at })
+            }
             Event::ExitSeen { exit, transaction, price, block } => {
-                let at = self.exit.as_ref().map_or(at, |seen| seen.at);
-                self.exit = Some(SeenExit { exit, seen: Seen { transaction, block }, price, at });
+                let txid = transaction.compute_txid();
+                let known = self.exit.as_ref().filter(|seen| seen.seen.transaction.compute_txid() == txid);
+                let (at, waited) = known.map_or((at, block.is_none()), |seen| (seen.at, seen.waited));
+                self.exit = Some(SeenExit { exit, seen: Seen { transaction, block }, price, at, waited });
                 self.stage = Stage::Closing;
             }
             Event::ExitUnconfirmed => {

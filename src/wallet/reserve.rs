@@ -23,9 +23,20 @@ impl Wallet {
         self.reserve_amount
     }
 
-    /// The coin that is kept, if there is one to keep beside others.
+    /// The coin that would pay for an exit: the smallest that is large enough, set apart or not.
     pub fn reserve_coin(&self) -> Option<Coin> {
         of(&self.free_coins(), self.reserve_amount)
+    }
+
+    /// The coin that is set apart: no larger than such a coin has to be. A larger one pays for an exit all the same, but it
+    /// is not kept: the next loan takes it.
+    pub fn coin_set_apart(&self) -> Option<Coin> {
+        self.reserve_coin().filter(|coin| self.is_apart(coin))
+    }
+
+    fn is_apart(&self, coin: &Coin) -> bool {
+        let most = self.reserve_amount.checked_mul(APART).unwrap_or(Amount::MAX_MONEY);
+        coin.txout.value >= self.reserve_amount && coin.txout.value <= most
     }
 
     /// Does a coin wait for its block that will be large enough?
@@ -36,9 +47,7 @@ impl Wallet {
 
     /// Is a coin to be made, because none is there, or waits, that is no larger than such a coin has to be?
     pub fn lacks_reserve(&self) -> bool {
-        let most = self.reserve_amount.checked_mul(APART).unwrap_or(Amount::MAX_MONEY);
-        let is_apart = |coin: &Coin| coin.txout.value >= self.reserve_amount && coin.txout.value <= most;
-        self.reserve_amount > Amount::ZERO && !self.unbound_coins().iter().any(is_apart)
+        self.reserve_amount > Amount::ZERO && !self.unbound_coins().iter().any(|coin| self.is_apart(coin))
     }
 
     /// A transaction of ours to ourselves that makes the coin out of another. Not out of the only free one that would do:

@@ -12,6 +12,7 @@ mod decline;
 mod effect;
 mod events;
 mod give_proof;
+mod history;
 mod loan;
 mod loans;
 mod new_address;
@@ -64,6 +65,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/status", get(status::status))
         .route("/v1/wallet/address", post(new_address::new_address))
         .route("/v1/wallet/balance", get(balance::balance))
+        .route("/v1/wallet/history", get(history::history))
         .route("/v1/wallet/effect/{txid}", get(effect::effect))
         .route("/v1/wallet/consolidate", post(consolidate::consolidate))
         .route("/v1/wallet/send", post(send::send))

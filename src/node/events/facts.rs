@@ -40,7 +40,7 @@ pub fn severity_of_margin(line: MarginLine) -> Severity {
 pub fn facts(loan: &Loan, recorded: &Recorded) -> EventFacts {
     let terms = &loan.terms;
     let base = EventFacts { due: Some(terms.due().0), ..EventFacts::default() };
-    let debt = EventFacts { owed_cents: Some(terms.repayment_at(recorded.at).0), ..base.clone() };
+    let debt = EventFacts { owed_cents: Some(terms.owed_at(recorded.at).0), ..base.clone() };
     match &recorded.event {
         Event::Agreed { .. } | Event::Activated => EventFacts {
             principal_sats: Some(terms.principal_sats.to_sat()),

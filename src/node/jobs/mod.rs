@@ -2,6 +2,7 @@
 //!
 //! A job never records and never sends: the core does, in that order.
 
+pub mod backing;
 pub mod bump;
 pub mod checks;
 pub mod coin;
@@ -18,7 +19,7 @@ use super::exits::Look;
 use super::handle::Reply;
 use super::recovery::{Candidate, Found};
 use super::tools::Trouble;
-use super::view::{LoanView, QuoteView};
+use super::view::{ErrorView, LoanView, QuoteView, Sent};
 use crate::chain::Health;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
@@ -142,8 +143,10 @@ pub enum Outcome {
     /// An oracle was asked for hand-overs, and for what joins its key with others, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.
     Rotations { oracle: XOnlyPublicKey, at: Time, served: Result<Box<(Succession, Vec<Link>)>, Option<String>> },
-    /// The coin for fees was looked at, at this estimate.
-    FeeCoin(crate::loan::units::SatPerVb),
+    /// The coin for fees was looked at.
+    FeeCoin(crate::node::fee_coin::Minded),
+    /// A person sent coins, or why not; who waits.
+    Sent(Result<Sent, ErrorView>, Reply<Sent>),
     /// How far a restored node is with moving its coins.
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, with what a person should know of its place; or why not.

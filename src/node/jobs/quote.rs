@@ -1,8 +1,8 @@
 //! Quotes: the lender makes one from its policy, the borrower checks every word of it.
 
-use super::{Given, Got, Outcome};
+use super::{backing, Given, Got, Outcome};
 use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
-use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
+use crate::contract::offer::{lender_coin_value, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::acceptable::{self, Asked, QUOTE_LIFE};
 use crate::loan::fees::exit_fee_rate;
@@ -18,14 +18,13 @@ use crate::node::present;
 use crate::node::rotations::end_of;
 use crate::node::tools::{ask_all, lock, Tools, Trouble};
 use crate::node::unreached;
-use crate::node::vain::{self, Vain};
+use crate::node::vain::Vain;
 use crate::node::view::{self, QuoteView};
 use crate::oracle_client::OracleClient;
 use crate::peer::{Frame, PeerAddress};
 use crate::protocol::messages::{quote_digest, Coin, Quote, QuoteRequest};
 use crate::protocol::{ErrorCode, Event, Loan, Message};
 use crate::settlement::deadline;
-use crate::wallet;
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{schnorr, PublicKey, SECP256K1};
 use bitcoin::Amount;
@@ -170,8 +169,14 @@ fn require_agreement(request: &QuoteRequest, policy: &Policy) -> Result<(), Trou
 }
 
 /// Borrower: asks a lender, checks its answer, and downloads what the contract would be locked to.
-pub async fn ask(tools: Arc<Tools>, request: view::QuoteRequest, reply: Reply<QuoteView>) -> Result<Outcome, Trouble> {
-    match try_ask(&tools, &request).await {
+/// `vain` is what that lender was shown in vain.
+pub async fn ask(
+    tools: Arc<Tools>,
+    vain: Vain,
+    request: view::QuoteRequest,
+    reply: Reply<QuoteView>,
+) -> Result<Outcome, Trouble> {
+    match try_ask(&tools, &vain, &request).await {
         Ok(got) => Ok(Outcome::Got(Box::new(got), reply)),
         Err(trouble) => {
             let _ = reply.send(Err(trouble.view()));
@@ -180,7 +185,7 @@ pub async fn ask(tools: Arc<Tools>, request: view::QuoteRequest, reply: Reply<Qu
     }
 }
 
-async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Trouble> {
+async fn try_ask(tools: &Tools, vain: &Vain, request: &view::QuoteRequest) -> Result<Got, Trouble> {
     let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let lender = address.key;
     tools.net.try_at(address.clone(), PATIENCE).map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
@@ -211,7 +216,8 @@ async fn try_ask(tools: &Tools, request: &view::QuoteRequest) -> Result<Got, Tro
     let quote = exchange(tools, lender, &address, &asked).await?;
     let (terms, receipt) = check_quote(tools, lender, &asked, &quote).await?;
     let announcements = fetch(tools, &terms, receipt).await?;
-    let view = present::quote(&terms, lender, asked.principal).map_err(Trouble::later)?;
+    let mut view = present::quote(&terms, lender, asked.principal).map_err(Trouble::later)?;
+    backing::count(tools, &terms, vain, &mut view)?;
     Ok(Got { peer: lender, terms, announcements, view })
 }
 
@@ -359,23 +365,8 @@ async fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble
             format!("the quote expired at {}; ask for a new one", terms.expires),
         ));
     }
-    let fits = |coins: &Vec<wallet::Coin>| coins.len() <= wire::MAX_INPUTS;
-    // What this lender was shown in vain goes last, and what it would refuse very last.
-    let fresh = [1, vain::MOST]
-        .into_iter()
-        .find_map(|times| choose(tools, terms, |coin| vain.times(coin) < times).ok().filter(fits));
-    let chosen = match fresh {
-        Some(chosen) => chosen,
-        None => choose(tools, terms, |_| true)?,
-    };
-    if !fits(&chosen) {
-        let message = format!(
-            "the collateral would take {} coins, the most is {}: join small ones first with `wallet consolidate`",
-            chosen.len(),
-            wire::MAX_INPUTS
-        );
-        return Err(Trouble::refuse(ErrorCode::Coins, message));
-    }
+    let chosen = backing::choose(tools, terms, vain)?;
+    backing::require_few(&chosen)?;
     let key_index = tools.seed.loan_index(&got.terms.id().0)?;
     Ok(Event::Agreed {
         role: Role::Borrower,
@@ -386,24 +377,6 @@ async fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble
         coins: chosen.iter().map(|coin| coin.outpoint).collect(),
         proven: Vec::new(),
     })
-}
-
-/// Coins for collateral and fees, of those that may be shown.
-fn choose(
-    tools: &Tools,
-    terms: &Terms,
-    may_show: impl Fn(&wallet::Coin) -> bool,
-) -> Result<Vec<wallet::Coin>, Trouble> {
-    let mut chosen = Vec::new();
-    for inputs in 1..=wire::MAX_INPUTS {
-        let required = borrower_shares(terms, inputs).map_err(Trouble::later)?.required;
-        // The inputs' own fees are in the shares already.
-        chosen = lock(&tools.wallet).select_of(required, bitcoin::FeeRate::ZERO, &may_show)?;
-        if chosen.len() <= inputs {
-            break;
-        }
-    }
-    Ok(chosen)
 }
 
 /// Borrower: the message that takes the quote, with proof of every coin.

@@ -32,7 +32,7 @@ pub struct EventFacts {
     /// Loan to value at that price, basis points.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ltv_bp: Option<u32>,
-    /// What was owed at that moment, cents.
+    /// What was owed at that moment, cents; of a repayment what it pays for.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub owed_cents: Option<u64>,
     /// The day's level, dollars per bitcoin.

@@ -97,8 +97,15 @@ pub struct QuoteView {
     pub gaps: Vec<GapView>,
     /// Fees of funding and every exit.
     pub fees: Vec<FeeView>,
-    /// Sats the borrower's wallet must hold, fees included.
+    /// Sats of the borrower's wallet that it takes, fees included: with the coins that this wallet would lock now, or with
+    /// one where its coins are not enough.
     pub needs_sats: u64,
+    /// How many coins of this wallet it would lock now: each costs its part of the fees. Absent where they are not enough.
+    #[serde(default)]
+    pub coins: Option<u32>,
+    /// Why it cannot be taken with the coins there are now, and what to do: they are not enough, or more than a loan takes.
+    #[serde(default)]
+    pub coins_note: Option<String>,
     /// The oracles that settle it.
     pub oracles: Vec<XOnlyPublicKey>,
     /// How many of them must agree.

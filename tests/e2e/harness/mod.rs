@@ -12,7 +12,7 @@ use hypothec::demo::prices::{Prices, MARCH_2020};
 use hypothec::demo::report::{LoanLine, Settled, Wallets};
 use hypothec::demo::world::{Setup, World};
 use hypothec::loan::LoanId;
-use hypothec::node::view::LoanView;
+use hypothec::node::view::{LoanView, StatementLine};
 use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::units::{Cents, Time, HOUR};
 use std::collections::BTreeSet;
@@ -121,35 +121,39 @@ impl Theatre {
     async fn statement_adds_up(&self, id: LoanId, line: &LoanLine) {
         let both = self.both(id).await;
         let [borrower, lender] = both.each_ref().map(|view| view.statement.clone().unwrap());
-        assert_eq!(i128::from(borrower.change_sats), line.borrower.change(), "{borrower:#?}");
-        assert_eq!(i128::from(lender.change_sats), line.lender.change(), "{lender:#?}");
+        let [ours, theirs] = [&borrower, &lender].map(|one| (one.change_sats.unwrap(), one.fees_sats.unwrap()));
+        assert_eq!(i128::from(ours.0), line.borrower.change(), "{borrower:#?}");
+        assert_eq!(i128::from(theirs.0), line.lender.change(), "{lender:#?}");
         let (principal, paid) = (line.principal_sats as i64, line.paid_to_lender_sats as i64 - 1_000);
-        assert_eq!(borrower.change_sats, principal - paid - borrower.fees_sats);
-        assert_eq!(lender.change_sats, paid - principal - lender.fees_sats);
-        assert_eq!(borrower.fees_sats + lender.fees_sats, line.fees_sats as i64, "{borrower:#?} {lender:#?}");
-        assert_eq!(borrower.interest_cents, line.owed_cents - both[0].principal_cents);
+        assert_eq!(ours.0, principal - paid - ours.1);
+        assert_eq!(theirs.0, paid - principal - theirs.1);
+        assert_eq!(ours.1 + theirs.1, line.fees_sats as i64, "{borrower:#?} {lender:#?}");
+        assert_eq!(borrower.interest_cents, Some(line.owed_cents - both[0].principal_cents));
+        let parts = |one: &StatementLine| (one.ours_sats.unwrap(), one.fee_sats.unwrap() as i64);
         for one in &borrower.transactions {
             // What both take part in is one transaction, whose fee is the two parts.
             if let Some(other) = lender.transactions.iter().find(|other| other.txid == one.txid) {
-                assert_eq!(one.ours_sats + other.ours_sats, one.fee_sats as i64, "{one:?} {other:?}");
+                assert_eq!(parts(one).0 + parts(other).0, parts(one).1, "{one:?} {other:?}");
             }
         }
         for (view, statement) in both.iter().zip([&borrower, &lender]) {
-            let confirmed = statement.confirmed.unwrap();
-            assert!(statement.opened <= confirmed && confirmed <= statement.ended, "{statement:?}");
+            // What was given back does not say when it was agreed.
+            let (confirmed, ended) = (statement.confirmed.unwrap(), statement.ended.unwrap());
+            assert!(statement.opened.is_none_or(|opened| opened <= confirmed), "{statement:?}");
+            assert!(confirmed <= ended, "{statement:?}");
             let (worth, price) = (|sats: i64| sats as f64 * line.price_cents as f64 / 1e8, line.price_cents);
             assert_eq!(statement.ended_at_cents, Some(price));
             let paid = worth(paid) - both[0].principal_cents as f64;
             let exact = match view.role {
-                Role::Borrower => -paid - worth(statement.fees_sats),
-                Role::Lender => paid - worth(statement.fees_sats),
+                Role::Borrower => -paid - worth(statement.fees_sats.unwrap()),
+                Role::Lender => paid - worth(statement.fees_sats.unwrap()),
             };
             assert!((exact - statement.net_cents.unwrap() as f64).abs() <= 1.0, "{exact} {statement:?}");
             // And as a person is shown it.
             let data = if view.role == Role::Borrower { self.borrower.data() } else { self.lender.data() };
             let text = shown(data, &id.to_string());
             println!("{text}");
-            let number = format!("{} sat", grouped(statement.change_sats));
+            let number = format!("{} sat", grouped(statement.change_sats.unwrap()));
             assert!(text.contains(&number) && text.lines().all(|line| line.chars().count() <= 80), "{number}\n{text}");
         }
     }
