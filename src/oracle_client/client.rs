@@ -109,6 +109,13 @@ impl OracleClient {
         OracleClient { mirrors, benches: Benches::default(), ..self.clone() }
     }
 
+    /// The same client for one look at all loans this oracle settles: a page of attestations is downloaded once in it. What
+    /// the oracle signs meanwhile is seen by the next look.
+    pub fn for_look(&self) -> OracleClient {
+        let mirrors = self.mirrors.iter().map(|mirror| Arc::new(mirror.for_look())).collect();
+        OracleClient { mirrors, ..self.clone() }
+    }
+
     /// Requests are no longer counted: for fast time, where minutes pass in a moment and oracles do not count either.
     pub fn without_budget(self) -> OracleClient {
         self.mirrors.iter().for_each(|mirror| mirror.without_budget());

@@ -28,13 +28,18 @@ const DAYS_KEPT: usize = 4_000;
 /// Downloaded pages, the oldest first.
 type Pages = VecDeque<(Bundle, Arc<BundlePage>)>;
 
+/// Attestations downloaded in one look, a page each.
+type LookPages = Arc<Mutex<BTreeMap<Bundle, Arc<BundlePage>>>>;
+
 /// Asks one place. Lows that are final are asked for once.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Mirror {
     fetcher: Fetcher,
     key: XOnlyPublicKey,
     pages: Arc<Mutex<Pages>>,
     closed: Arc<Mutex<BTreeMap<Day, SignedLows>>>,
+    /// None outside a look: attestations grow, so nobody else keeps them.
+    look: Option<LookPages>,
 }
 
 impl Mirror {
@@ -43,7 +48,7 @@ impl Mirror {
     /// # Errors
     /// When the URL is not one.
     pub fn new(base_url: &str, key: XOnlyPublicKey) -> Result<Mirror, OracleError> {
-        Ok(Mirror { fetcher: Fetcher::new(base_url)?, key, pages: Arc::default(), closed: Arc::default() })
+        Ok(Mirror::of(Fetcher::new(base_url)?, key))
     }
 
     /// The oracle at this URL, whatever its key: for the first meeting, where a person looks at the key.
@@ -53,13 +58,21 @@ impl Mirror {
     pub async fn connect(base_url: &str) -> Result<Mirror, OracleError> {
         let fetcher = Fetcher::new(base_url)?;
         let Pubkey { pubkey: key } = fetcher.get("/pubkey", SMALL).await?;
-        Ok(Mirror { fetcher, key, pages: Arc::default(), closed: Arc::default() })
+        Ok(Mirror::of(fetcher, key))
+    }
+
+    fn of(fetcher: Fetcher, key: XOnlyPublicKey) -> Mirror {
+        Mirror { fetcher, key, pages: Arc::default(), closed: Arc::default(), look: None }
     }
 
     /// The same place asked by the watch; what was downloaded is shared.
     pub fn for_watch(&self) -> Mirror {
-        let (pages, closed) = (self.pages.clone(), self.closed.clone());
-        Mirror { fetcher: self.fetcher.for_watch(), key: self.key, pages, closed }
+        Mirror { fetcher: self.fetcher.for_watch(), ..self.clone() }
+    }
+
+    /// The same place for one look: each page of attestations is downloaded once, whatever the number of loans it settles.
+    pub fn for_look(&self) -> Mirror {
+        Mirror { look: Some(LookPages::default()), ..self.clone() }
     }
 
     /// Requests are no longer counted.
@@ -199,12 +212,26 @@ impl Mirror {
         announcement: &OracleAnnouncement,
     ) -> Result<Option<OracleAttestation>, OracleError> {
         let bundle = Bundle::of(event);
-        let page: BundlePage = self.fetcher.get(&format!("{bundle}?only=attestations"), PAGE).await?;
+        let page = self.attestations_of(bundle).await?;
         let found = page.attestation(bundle, event, announcement).map_err(|source| self.unreadable(source))?;
         if let Some(attestation) = &found {
             verify_attestation(attestation, announcement).map_err(|source| self.unverified(source))?;
         }
         Ok(found)
+    }
+
+    /// A bundle's attestations from the oracle, or in a look from what that look has downloaded.
+    async fn attestations_of(&self, bundle: Bundle) -> Result<Arc<BundlePage>, OracleError> {
+        let kept = |look: &LookPages| look.lock().unwrap_or_else(PoisonError::into_inner).get(&bundle).cloned();
+        if let Some(page) = self.look.as_ref().and_then(kept) {
+            return Ok(page);
+        }
+        let page = self.fetcher.get::<BundlePage>(&format!("{bundle}?only=attestations"), PAGE).await?;
+        let page = Arc::new(page);
+        if let Some(look) = &self.look {
+            look.lock().unwrap_or_else(PoisonError::into_inner).insert(bundle, Arc::clone(&page));
+        }
+        Ok(page)
     }
 
     /// A bundle's announcements, from what was downloaded before or from the oracle.

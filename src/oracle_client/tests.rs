@@ -460,6 +460,33 @@ async fn mirrors_that_serve_two_fixings_or_two_announcements_of_one_hour_give_a_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn one_look_downloads_a_page_of_attestations_once_whatever_it_settles() {
+    use bitcoin::secp256k1::SecretKey;
+    use hypothec_oracle::announce::OracleKeys;
+    use hypothec_oracle::bundle::{pack_attestation, Bundle, BundlePage};
+    use hypothec_oracle::verify::fixing_digits;
+    let keys = OracleKeys::from_secret(SecretKey::from_slice(&[9; 32]).unwrap());
+    let event = |number| Event::Fixing { at: hour(number) };
+    let bundle = Bundle::of(event(3));
+    let signed = |number| {
+        let attestation = keys.attest(event(number), fixing_digits(Cents(800_000))).unwrap();
+        pack_attestation(u32::try_from(bundle.index(event(number)).unwrap()).unwrap(), &attestation)
+    };
+    let page = |attestations| serde_json::to_string(&BundlePage { announcements: Vec::new(), attestations }).unwrap();
+    // What is asked a second time finds a page on which hour 4 stands too.
+    let url = fickle("200 OK", vec![page(vec![signed(3)]), page(vec![signed(3), signed(4)])]).await;
+    let client = OracleClient::new(&url, keys.public_key()).unwrap().for_watch();
+    let announced = [3, 4].map(|number| keys.announcement(event(number)).unwrap().announcement);
+    let look = client.for_look();
+    for _ in 0..100 {
+        assert!(look.attestation(event(3), &announced[0]).await.unwrap().is_some());
+        assert!(look.attestation(event(4), &announced[1]).await.unwrap().is_none(), "another page was downloaded");
+    }
+    let next = client.for_look();
+    assert!(next.attestation(event(4), &announced[1]).await.unwrap().is_some(), "the next look sees what is new");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_place_that_is_behind_hides_no_low_of_the_hour_that_runs() {
     use hypothec_oracle::wire::SignedLows;
     let keys = hypothec_oracle::announce::OracleKeys::from_secret(

@@ -28,7 +28,7 @@ const ENOUGH: usize = 3;
 /// One look. `loans` are the living ones this oracle settles.
 pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Vec<Arc<Loan>>) -> Outcome {
     let client = match tools.watched_oracle(&oracle) {
-        Ok(client) => client,
+        Ok(client) => client.for_look(),
         Err(e) => {
             let trouble = Some(e.message().to_owned());
             return Outcome::Watched { oracle, at, spot: None, inputs: Vec::new(), trouble };
