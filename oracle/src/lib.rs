@@ -2,7 +2,7 @@
 //!
 //! The library half holds what an oracle and the users of one must agree on: units, event ids, the ladder of
 //! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. `sealed` and
-//! `passphrase` keep a secret under a passphrase, for the oracle and for nodes. The daemon half makes prices into
+//! `passphrase` keep a secret under a passphrase, for the oracle and for nodes; `room` is what both say of a disk. The daemon half makes prices into
 //! attestations. Nothing in either knows what a loan is.
 
 pub mod announce;
@@ -22,6 +22,7 @@ pub mod operator;
 pub mod passphrase;
 pub mod price;
 pub mod relay;
+pub mod room;
 pub mod rotation;
 pub mod sealed;
 pub mod statement;

@@ -2,6 +2,7 @@
 
 use crate::api::views::{ErrorCode, ErrorView};
 use crate::node::data::DataFolder;
+use crate::node::last_words;
 use hypothec_oracle::foreign::{printable, printable_json};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -119,7 +120,16 @@ impl Client {
 }
 
 fn not_running(data: &Path) -> anyhow::Error {
-    let text = format!("no node runs on {0}; start it with `hypothec node --data {0}`", data.display());
+    let place = data.display();
+    // Why it ended is known where it ended by itself.
+    let why = DataFolder::open(data).ok().and_then(|folder| last_words::said(&folder));
+    let text = match why {
+        None => format!("no node runs on {place}; start it with `hypothec node --data {place}`"),
+        Some(why) => format!(
+            "no node runs on {place}. It ended by itself at {why}. Once that is mended start it with \
+             `hypothec node --data {place}`"
+        ),
+    };
     refused(ErrorCode::Unavailable, text)
 }
 

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::api::views::{ErrorCode, ErrorView};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use hypothec_oracle::room;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -199,12 +200,12 @@ async fn run(place: &Place, command: Command) -> anyhow::Result<()> {
 
 fn complain(place: &Place, error: &anyhow::Error) {
     if !place.json {
-        tell(&format!("hypothec: {error:#}"));
+        tell(&format!("hypothec: {}", room::chain(error, None)));
         return;
     }
     let view = match error.downcast_ref::<Refused>() {
         Some(Refused(view)) => view.clone(),
-        None => ErrorView { code: ErrorCode::Failed.word().into(), message: format!("{error:#}") },
+        None => ErrorView { code: ErrorCode::Failed.word().into(), message: room::chain(error, None) },
     };
     eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
 }

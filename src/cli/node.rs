@@ -5,12 +5,13 @@ use super::line::Place;
 use super::out::{print, print_text};
 use crate::api;
 use crate::node::config::Config;
-use crate::node::data::DataFolder;
+use crate::node::data::{DataFolder, Token};
+use crate::node::last_words::LastWords;
 use crate::node::unlock::Unlocked;
 use crate::node::{self, Running};
 use anyhow::Context;
 use clap::Args;
-use hypothec_oracle::logging;
+use hypothec_oracle::{logging, room};
 use serde_json::json;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -48,28 +49,45 @@ impl Node {
         // Before anything listens: a person types the passphrase, and Ctrl-C ends it.
         let file = self.passphrase_file;
         let unlocked = Unlocked::open(&data, config.network, || ask::of_words(file.as_deref(), false))?;
-        // Whoever told it to stop while it starts is heard too.
-        let told = told_to_stop()?;
-        let listener = api::bind(config.api_listen).await?;
-        let address = listener.local_addr().context("ask the API's address")?;
-        let (network, announce) = (config.network, config.announce.clone());
-        let running = node::start_unlocked(config, unlocked).await?;
-        let (stop_api, api_told) = oneshot::channel::<()>();
-        let mut server = tokio::spawn(api::serve(listener, running.handle.clone(), token, async {
-            let _ = api_told.await;
-        }));
-        folder.say_api(address)?;
-        let dialled = announce.or_else(|| running.listening.map(|listening| listening.to_string()));
-        let dialled = dialled.map(|dialled| format!("{}@{dialled}", running.node_id));
-        say_started(place, &folder, &running, dialled, address, &network.to_string())?;
-        let ended = wait(running, &mut server, told).await;
-        folder.unsay_api();
-        drop(stop_api);
-        if !server.is_finished() {
-            server.await.context("the API's task")??;
+        // From here on the folder is this process's, and why it ended can be asked when it is gone.
+        let (mut words, clock) = (LastWords::reserve(&folder), config.clock());
+        let ended = serve(place, &folder, config, unlocked, token).await;
+        if let Err(why) = &ended {
+            words.say(clock.now().unwrap_or_default(), &room::chain(why, Some(folder.path())));
         }
         ended
     }
+}
+
+/// The node and its API, until they end.
+async fn serve(
+    place: &Place,
+    folder: &DataFolder,
+    config: Config,
+    unlocked: Unlocked,
+    token: Token,
+) -> anyhow::Result<()> {
+    // Whoever told it to stop while it starts is heard too.
+    let told = told_to_stop()?;
+    let listener = api::bind(config.api_listen).await?;
+    let address = listener.local_addr().context("ask the API's address")?;
+    let (network, announce) = (config.network, config.announce.clone());
+    let running = node::start_unlocked(config, unlocked).await?;
+    let (stop_api, api_told) = oneshot::channel::<()>();
+    let mut server = tokio::spawn(api::serve(listener, running.handle.clone(), token, async {
+        let _ = api_told.await;
+    }));
+    folder.say_api(address)?;
+    let dialled = announce.or_else(|| running.listening.map(|listening| listening.to_string()));
+    let dialled = dialled.map(|dialled| format!("{}@{dialled}", running.node_id));
+    say_started(place, folder, &running, dialled, address, &network.to_string())?;
+    let ended = wait(running, &mut server, told).await;
+    folder.unsay_api();
+    drop(stop_api);
+    if !server.is_finished() {
+        server.await.context("the API's task")??;
+    }
+    ended
 }
 
 /// Until somebody says stop, or the node or its API ends by itself.

@@ -1,6 +1,7 @@
 //! The loop: one task owns every loan; what takes time runs beside it and comes back as a result.
 
 use super::chain_gate::ChainGate;
+use super::disk::Disk;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
 use super::handle::{Command, Reply};
@@ -100,6 +101,8 @@ pub struct Core {
     pub asked: u64,
     pub turns: u64,
     pub troubles: Troubles,
+    /// How full the data folder's disk is.
+    pub disk: Disk,
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
     pub at_tip: bool,

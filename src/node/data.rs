@@ -4,10 +4,11 @@
 //! It is made whole beside its place and then moved there: a folder that exists is complete.
 
 use super::words::Keep;
-use anyhow::{bail, Context};
+use anyhow::{anyhow, bail, Context};
 use bip39::Mnemonic;
 use bitcoin::hex::{DisplayHex, FromHex};
 use hypothec_oracle::passphrase::check_private;
+use hypothec_oracle::room;
 use rand::RngCore;
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
@@ -211,10 +212,10 @@ impl DataFolder {
 /// # Errors
 /// When it exists, or cannot be written.
 pub fn write_private(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
-    let writing = || format!("write {}", path.display());
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).with_context(writing)?;
-    file.write_all(bytes).with_context(writing)?;
-    file.sync_all().with_context(writing)
+    let failed = |error| anyhow!("write {}: {}", path.display(), room::why(&error, path));
+    let mut options = OpenOptions::new();
+    let mut file = options.write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
+    file.write_all(bytes).and_then(|()| file.sync_all()).map_err(failed)
 }
 
 fn write_new(path: &Path, text: &str) -> anyhow::Result<()> {

@@ -198,6 +198,10 @@ impl Core {
             self.send(peer, &refused(request.request, ErrorCode::Busy, BUSY));
             return;
         }
+        if let Err((code, why)) = self.has_disk() {
+            self.send(peer, &refused(request.request, code, &why));
+            return;
+        }
         let exposure = self.exposure();
         let about = request.request;
         let work = quote::give(self.tools.clone(), peer, request, self.policy.clone(), exposure);

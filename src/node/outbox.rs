@@ -28,6 +28,7 @@ impl Core {
         }
         self.mind_exits(&loans);
         self.mind_troubles();
+        self.mind_disk();
         self.watch_oracles(&loans);
         self.ask_for_rotations();
         self.tell_operators();

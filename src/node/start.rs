@@ -4,6 +4,7 @@ use super::chain_gate::ChainGate;
 use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
+use super::disk::Disk;
 use super::events::{Book, Standing};
 use super::exits::Exits;
 use super::fee_coin::FeeCoin;
@@ -213,6 +214,7 @@ fn new_core(
         asked: 0,
         turns: 0,
         troubles: Troubles::default(),
+        disk: Disk::default(),
         caught_up: false,
         at_tip: false,
         chain_gate: ChainGate::default(),

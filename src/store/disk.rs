@@ -11,6 +11,8 @@ use std::panic::{catch_unwind, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use hypothec_oracle::room;
+
 use super::journal::{Entry, Fault, Journal, Kind, Rows};
 use super::log::{check_document, check_records, check_replacing, Export};
 use super::mark::{Found, Mark, Position, FORMAT};
@@ -256,8 +258,8 @@ impl Inner {
     fn sync(&mut self, folder: &Path) -> Result<(), StoreError> {
         self.db.flush().map_err(|error| fault_error(folder, "write", error.into()))?;
         let position = Position { log: self.log.next(), docs: self.docs.next() };
-        self.data
-            .sync_all()
+        room::refuse_when_faked()
+            .and_then(|()| self.data.sync_all())
             .and_then(|()| self.directory.sync_all())
             .and_then(|()| {
                 crate::crash::point("store-before-mark");
@@ -400,7 +402,7 @@ fn damaged(folder: &Path, what: &str) -> StoreError {
 }
 
 fn io_error(folder: &Path, doing: &'static str, error: &io::Error) -> StoreError {
-    io_error_text(folder, doing, error.to_string())
+    io_error_text(folder, doing, room::why(error, folder))
 }
 
 fn io_error_text(folder: &Path, doing: &'static str, why: String) -> StoreError {
@@ -410,6 +412,7 @@ fn io_error_text(folder: &Path, doing: &'static str, why: String) -> StoreError 
 fn fault_error(folder: &Path, doing: &'static str, fault: Fault) -> StoreError {
     match fault {
         Fault::Damage(what) => damaged(folder, &what),
+        Fault::Sled(sled::Error::Io(error)) => io_error(folder, doing, &error),
         Fault::Sled(error) => io_error_text(folder, doing, error.to_string()),
     }
 }

@@ -6,6 +6,7 @@
 use super::Error;
 use bdk_wallet::file_store::{Store, StoreError};
 use bdk_wallet::ChangeSet;
+use hypothec_oracle::room;
 use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -107,7 +108,7 @@ impl CoinFile {
 }
 
 fn file_error(path: &Path, e: io::Error) -> Error {
-    Error::File { path: path.display().to_string(), reason: e.to_string() }
+    Error::File { path: path.display().to_string(), reason: room::why(&e, path) }
 }
 
 #[cfg(unix)]

@@ -31,6 +31,8 @@ mod oracle_falls_silent;
 mod several_oracles;
 
 #[cfg(feature = "faults")]
+mod a_disk_fills_up;
+#[cfg(feature = "faults")]
 mod borrower_restarts_at_each_step;
 #[cfg(feature = "faults")]
 mod lender_never_broadcasts_so_the_borrower_withdraws;

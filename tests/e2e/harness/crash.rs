@@ -40,8 +40,13 @@ impl Theatre {
 
     /// Starts a node again so that it dies at `point`.
     pub async fn doom(&mut self, role: Role, point: &str) {
+        self.restart(role, &[(VARIABLE, point)]).await;
+    }
+
+    /// Starts a node again with these variables.
+    pub async fn restart(&mut self, role: Role, variables: &[(&str, &str)]) {
         self.node(role).stop().await.unwrap();
-        self.node(role).start(&[(VARIABLE, point)]).await.unwrap();
+        self.node(role).start(variables).await.unwrap();
         self.meet(role).await;
     }
 
@@ -133,6 +138,13 @@ impl Theatre {
         let _ = self.borrower.client().unwrap().repay(id, &request).await;
         self.until_death(role, point).await;
         self.revive(role).await;
+        self.repaid(id).await;
+        self.settled(id, Exit::Repaid).await
+    }
+
+    /// Mines until both sides have signed a repayment that may have been begun already.
+    pub async fn repaid(&mut self, id: LoanId) {
+        let request = RepayRequest { from: Source::Wallet };
         // A proposal stands for a minute of played time, and dying may have cost it that; time stands still until both
         // sides have signed one.
         for _ in 0..MOST_BLOCKS {
@@ -146,7 +158,6 @@ impl Theatre {
             }
             self.mine(1).await.unwrap();
         }
-        self.settled(id, Exit::Repaid).await
     }
 
     /// The loan as one side sees it, if it knows it.
