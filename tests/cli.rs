@@ -337,6 +337,50 @@ fn a_command_without_a_node_says_how_to_start_one() {
 }
 
 #[test]
+fn a_node_that_stands_still_is_told_by_every_command_in_seconds_with_what_to_do() {
+    let place = tempfile::tempdir().unwrap();
+    let data = folder(place.path());
+    // It takes connections, as the system does for a stopped process, and says nothing.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(Path::new(&data).join("api"), format!("http://{}\n", listener.local_addr().unwrap())).unwrap();
+    let mut process = Command::new("sleep").arg("600").spawn().unwrap();
+    let id = process.id();
+    std::fs::write(Path::new(&data).join("lock"), format!("{id}\n")).unwrap();
+    let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_child(&process), signal).unwrap();
+    signal(rustix::process::Signal::STOP);
+    let began = std::time::Instant::now();
+    let commands: [&[&str]; 9] = [
+        &["status"],
+        &["wallet", "balance"],
+        &["peer", "list"],
+        &["oracle", "list"],
+        &["policy", "show"],
+        &["requests"],
+        &["loan", "list"],
+        &["events", "--follow"],
+        &["quote", "--lender", &format!("{KEY}@127.0.0.1:1"), "--principal", "1", "--collateral", "1", "--term", "7"],
+    ];
+    let said: Vec<String> = std::thread::scope(|scope| {
+        let ask = |words: &&[&str]| {
+            let words = [words, ["--data", &data].as_slice()].concat();
+            scope.spawn(move || bad(&words))
+        };
+        let asked: Vec<_> = commands.iter().map(ask).collect();
+        asked.into_iter().map(|one| one.join().unwrap()).collect()
+    });
+    println!("bound standing-still {} s", began.elapsed().as_secs());
+    assert!(began.elapsed().as_secs() < 60, "{:?}", began.elapsed());
+    for said in &said {
+        assert!(said.contains("stands still") && said.contains(&format!("`kill -CONT {id}`")), "{said}");
+    }
+    signal(rustix::process::Signal::KILL);
+    process.wait().unwrap();
+    let said = bad(&["status", "--json", "--data", &data]);
+    let view: Value = serde_json::from_str(&said).unwrap();
+    assert!(view["code"] == "timed_out" && view["message"].as_str().unwrap().contains("does not answer"), "{said}");
+}
+
+#[test]
 fn the_token_goes_to_no_other_machine() {
     let place = tempfile::tempdir().unwrap();
     let data = folder(place.path());

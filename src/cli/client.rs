@@ -3,6 +3,7 @@
 use crate::api::views::{ErrorCode, ErrorView};
 use crate::node::data::DataFolder;
 use crate::node::last_words;
+use crate::node::unlock::{holder, Holder};
 use hypothec_oracle::foreign::{printable, printable_json};
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
@@ -10,8 +11,12 @@ use serde::Serialize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-/// The longest time to an answer: more than the node takes to give up by itself.
+/// The longest time to an answer that waits for others: more than the node takes to give up by itself.
 const PATIENCE: Duration = Duration::from_secs(120);
+/// How long an answer is waited for before the node is asked whether it answers at all.
+const GLANCE: Duration = Duration::from_secs(4);
+/// How long it has for that, which it needs nobody else for.
+const ALIVE: Duration = Duration::from_secs(8);
 
 /// What a node refused, or why it could not be asked.
 #[derive(Debug, thiserror::Error)]
@@ -90,7 +95,19 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let response = request.send().await.map_err(|error| self.lost(&error))?;
+        let mut answer = std::pin::pin!(request.send());
+        let response = match tokio::time::timeout(GLANCE, &mut answer).await {
+            Ok(answered) => answered,
+            // What waits for others may take longer. A node that is stopped answers nothing, this neither.
+            Err(_) => {
+                let alive = self.request(Method::GET, "/v1/status").timeout(ALIVE);
+                tokio::select! {
+                    answered = &mut answer => answered,
+                    Err(error) = alive.send() => return Err(self.lost(&error)),
+                }
+            }
+        };
+        let response = response.map_err(|error| self.lost(&error))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -106,16 +123,28 @@ impl Client {
         if error.is_connect() {
             return not_running(&self.data);
         }
-        let seconds = PATIENCE.as_secs();
         match error.is_timeout() {
-            true => {
-                refused(ErrorCode::TimedOut, format!("the node did not answer in {seconds} s; look at what it writes"))
-            }
+            true => refused(ErrorCode::TimedOut, silent(&self.data)),
             false => refused(
                 ErrorCode::Unavailable,
-                format!("the node broke off its answer ({error}); look at what it writes"),
+                format!("the node on {} broke off its answer; look at what it writes", self.data.display()),
             ),
         }
+    }
+}
+
+/// What to do about a node that takes a question and says nothing.
+fn silent(data: &Path) -> String {
+    let place = data.display();
+    match DataFolder::open(data).ok().and_then(|folder| holder(&folder)) {
+        Some(Holder { id, is_stopped: true }) => {
+            format!("the node on {place} stands still: process {id} was stopped, as by Ctrl-Z. `kill -CONT {id}` lets it go on")
+        }
+        Some(Holder { id, .. }) => format!(
+            "the node on {place} does not answer. Look at what it writes; if nothing moves there, end it with \
+             `kill {id}` and start it again"
+        ),
+        None => format!("the node on {place} does not answer. Look at what it writes, and start it again"),
     }
 }
 

@@ -88,12 +88,7 @@ pub fn lock_folder(folder: &DataFolder) -> anyhow::Result<File> {
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&path).with_context(opening)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let mut holder = String::new();
-        let _ = (&file).take(20).read_to_string(&mut holder);
-        let holder = match holder.trim().parse::<u32>() {
-            Ok(id) => format!(" (process {id})"),
-            Err(_) => String::new(),
-        };
+        let holder = written_in(&file).map(|id| format!(" (process {id})")).unwrap_or_default();
         bail!(
             "data {}: it is in use by another process{holder}: stop it first; one node per data folder",
             folder.path().display()
@@ -102,6 +97,36 @@ pub fn lock_folder(folder: &DataFolder) -> anyhow::Result<File> {
     // For people only: who cannot write it has the lock all the same.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Who has a folder.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// The process.
+    pub id: u32,
+    /// Does the system hold it still?
+    pub is_stopped: bool,
+}
+
+/// The process that has the folder, as it says itself.
+pub fn holder(folder: &DataFolder) -> Option<Holder> {
+    let id = written_in(&File::open(folder.path().join("lock")).ok()?)?;
+    // After the name, which is in brackets and may be anything, comes a letter for what it does.
+    let state = match std::fs::read_to_string(format!("/proc/{id}/stat")) {
+        Ok(state) => state,
+        // It is gone, unless this system says of no process how it is.
+        Err(_) if Path::new("/proc/self/stat").exists() => return None,
+        Err(_) => String::new(),
+    };
+    let letter = state.rsplit_once(") ").and_then(|(_, rest)| rest.chars().next());
+    Some(Holder { id, is_stopped: matches!(letter, Some('T' | 't')) })
+}
+
+/// The number of a process.
+fn written_in(file: &File) -> Option<u32> {
+    let mut text = String::new();
+    file.take(20).read_to_string(&mut text).ok()?;
+    text.trim().parse().ok()
 }
 
 /// One node on these words on this machine: a name in the kernel that goes when the process does. Its name comes from the
