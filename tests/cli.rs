@@ -361,11 +361,9 @@ fn a_node_that_stands_still_is_told_by_every_command_in_seconds_with_what_to_do(
         &["quote", "--lender", &format!("{KEY}@127.0.0.1:1"), "--principal", "1", "--collateral", "1", "--term", "7"],
     ];
     let said: Vec<String> = std::thread::scope(|scope| {
-        let ask = |words: &&[&str]| {
-            let words = [words, ["--data", &data].as_slice()].concat();
-            scope.spawn(move || bad(&words))
-        };
-        let asked: Vec<_> = commands.iter().map(ask).collect();
+        let data = data.as_str();
+        let asked: Vec<_> =
+            commands.iter().map(|words| scope.spawn(move || bad(&[words, &["--data", data][..]].concat()))).collect();
         asked.into_iter().map(|one| one.join().unwrap()).collect()
     });
     println!("bound standing-still {} s", began.elapsed().as_secs());

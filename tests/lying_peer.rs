@@ -133,13 +133,38 @@ async fn a_restored_node_takes_the_loan_that_was_signed_and_nothing_else_whateve
     let spoiled = LoanFile { borrower_fallback, lender_fallback, ..file.clone() };
     let bytes = Bytes(vec![7; 1_000]);
     liar.say(&Message::LoanOfYours(LoanOfYours { loan: id.0, part: 0, parts: 1, bytes }));
-    // One answer to a question: a person who names the peer has it asked anew.
+    // One answer to a question: a person who names the peer has it asked anew, also for what was not taken.
     liar.give(id, &spoiled);
-    again.handle.connect(ConnectRequest { address: format!("{}@127.0.0.1:1", liar.net.key()) }).await.unwrap();
+    let named = ConnectRequest { address: format!("{}@127.0.0.1:1", liar.net.key()) };
+    again.handle.connect(named.clone()).await.unwrap();
+    assert!(liar.asked().await.is_empty());
+    // The right one under another loan's name; then one of eight parts: both are told of, once each time it is named.
+    liar.give(LoanId([9; 32]), &file);
+    let junk = async |words: &str| {
+        until(words, PATIENCE, || async {
+            let events = again.handle.events(0, Duration::ZERO).await.map_err(|error| error.message)?;
+            let found = events.iter().find(|event| event.loan_id.is_none() && event.text.contains(words));
+            found.map(|event| event.event.clone()).ok_or_else(|| format!("{events:#?}"))
+        })
+        .await
+        .unwrap()
+    };
+    let from = format!("peer {} gave something back that is no loan of this node", liar.net.key());
+    assert_eq!(junk(&format!("its terms are those of loan {id}")).await, "loan_not_given_back");
+    assert_eq!(junk(&from).await, "loan_not_given_back");
+    again.handle.connect(named.clone()).await.unwrap();
+    assert!(liar.asked().await.is_empty());
+    liar.say(&Message::LoanOfYours(LoanOfYours { loan: id.0, part: 0, parts: 8, bytes: Bytes(vec![7]) }));
+    assert_eq!(junk("longer than a loan's file can be").await, "loan_not_given_back");
+    again.handle.connect(named).await.unwrap();
     liar.asked().await;
     liar.give(id, &spoiled);
-    let said = told(&again, "loan_not_given_back").await;
-    assert!(said.text.contains("fallback") && said.loan_id == Some(id), "{said:?}");
+    let said = until("the refusal", PATIENCE, || async {
+        let events = again.handle.events(0, Duration::ZERO).await.map_err(|error| error.message)?;
+        events.into_iter().find(|event| event.loan_id == Some(id)).ok_or("not yet".to_owned())
+    });
+    let said = said.await.unwrap();
+    assert!(said.event == "loan_not_given_back" && said.text.contains("fallback"), "{said:?}");
     has_none(&again).await;
     again.stop().await.unwrap();
 

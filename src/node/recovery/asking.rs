@@ -1,9 +1,11 @@
 //! A restored node asks every peer that is there which loans it has lost.
 
+use super::super::commands::PEERS;
 use super::super::core::Core;
 use super::super::jobs::{checks, recover, Key};
 use super::super::view::{EventView, Severity};
 use super::files::{Candidate, Files, Taken};
+use super::junk::Junk;
 use crate::loan::terms::LoanId;
 use crate::protocol::messages::{LoanOfYours, LoansOfMine};
 use crate::protocol::{Event, Input, Loan, Message, Stage};
@@ -62,6 +64,7 @@ pub struct Asking {
     candidates: VecDeque<Arc<Candidate>>,
     tried: Option<Instant>,
     not_taken: HashMap<(PublicKey, LoanId), NotTaken>,
+    junk: Junk,
 }
 
 /// A question to one peer.
@@ -72,6 +75,15 @@ struct Asked {
     again: Instant,
     /// One answer to each question: what comes after it was not asked for.
     awaits: bool,
+}
+
+/// What else a peer's answer can be than a part of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Answer {
+    /// It holds no other loan.
+    NoMore,
+    /// It is no file, and why.
+    Junk(&'static str),
 }
 
 /// A file that led to no loan.
@@ -94,6 +106,7 @@ impl Asking {
             candidates: VecDeque::new(),
             tried: None,
             not_taken: HashMap::new(),
+            junk: Junk::default(),
         };
         if is_restored && kept.is_none() {
             asking.keep(Kept { words_only: !has_loans, answered: false })?;
@@ -126,21 +139,22 @@ impl Asking {
         tell && !told
     }
 
-    /// Takes a part from a peer that was asked and has not answered yet. True when it holds no other loan.
-    fn take(&mut self, peer: PublicKey, message: LoanOfYours, now: Instant) -> bool {
-        let Some(asked) = self.asked.get_mut(&peer).filter(|asked| asked.awaits) else { return false };
+    /// Takes a part from a peer that was asked and has not answered yet; nothing where that is not so.
+    fn take(&mut self, peer: PublicKey, message: LoanOfYours, now: Instant) -> Option<Answer> {
+        let asked = self.asked.get_mut(&peer).filter(|asked| asked.awaits)?;
         let taken = self.files.take(peer, message, self.candidates.len(), now);
         asked.awaits = taken == Taken::More;
         match taken {
             Taken::More => {}
             Taken::Dropped(why) => {
-                tracing::debug!(%peer, "a loan given back is not taken: {why}");
                 asked.again = now + ON_RETURN;
+                return Some(Answer::Junk(why));
             }
+            Taken::Full => asked.again = now + ON_RETURN,
             Taken::Whole(candidate) => self.candidates.push_back(Arc::new(candidate)),
-            Taken::End => return true,
+            Taken::End => return Some(Answer::NoMore),
         }
-        false
+        None
     }
 }
 
@@ -163,6 +177,12 @@ impl Core {
             return;
         }
         self.recovery.asking.looked = Some(now);
+        for peer in self.recovery.asking.files.forget(now) {
+            if let Some(asked) = self.recovery.asking.asked.get_mut(&peer) {
+                (asked.awaits, asked.again) = (false, now + ON_RETURN);
+            }
+            self.gave_junk(peer, "it began to send one and did not go on");
+        }
         let here: Vec<PublicKey> =
             self.tools.net.peers().iter().filter(|peer| peer.connected).map(|peer| peer.key).collect();
         let asked = &mut self.recovery.asking.asked;
@@ -181,6 +201,7 @@ impl Core {
         let asking = &mut self.recovery.asking;
         asking.asked.remove(&peer);
         asking.not_taken.retain(|(of, _), _| *of != peer);
+        asking.junk.forget(&peer);
     }
 
     fn ask_for_loans(&mut self, peer: PublicKey, now: Instant) {
@@ -195,8 +216,26 @@ impl Core {
     /// A part of a loan that was asked for.
     pub(in crate::node) fn on_loan_of_yours(&mut self, peer: PublicKey, message: LoanOfYours) -> anyhow::Result<()> {
         match self.recovery.asking.take(peer, message, Instant::now()) {
-            true => self.on_no_more_loans(peer),
-            false => Ok(()),
+            Some(Answer::NoMore) => self.on_no_more_loans(peer),
+            Some(Answer::Junk(why)) => {
+                self.gave_junk(peer, why);
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// What a peer gave is no loan of this node: a person is told of it, at a pace that no peer sets.
+    fn gave_junk(&mut self, peer: PublicKey, why: &str) {
+        tracing::debug!(%peer, "a loan given back is none of ours: {why}");
+        let address = self.tools.store.get(&format!("{PEERS}{peer}")).ok().flatten();
+        let is_named = address.is_some_and(|address| !address.is_empty());
+        if self.recovery.asking.junk.is_news(peer, is_named, Instant::now()) {
+            let text = format!(
+                "peer {peer} gave something back that is no loan of this node, and it is not taken: {why}. Had you one \
+                 with it, ask its operator, and then `peer connect` it again"
+            );
+            self.show_of(None, "loan_not_given_back", Severity::Notice, text);
         }
     }
 
@@ -264,7 +303,7 @@ impl Core {
                 self.not_given_back(candidate, why);
             }
             Found::Foreign(why) => {
-                tracing::debug!(%peer, loan = %id, "a loan given back is none of ours: {why}");
+                self.gave_junk(peer, &why);
                 self.recovery.asking.refuse(candidate, false, Instant::now());
             }
             Found::Refused(why) => self.not_given_back(candidate, &why),
@@ -350,10 +389,13 @@ mod tests {
         asking.take(key(1), whole(), now);
         assert!(asking.candidates.is_empty());
         ask(&mut asking, 1);
-        (0..5).for_each(|_| assert!(!asking.take(key(1), whole(), now)));
+        (0..5).for_each(|_| assert_eq!(asking.take(key(1), whole(), now), None));
         assert_eq!(asking.candidates.len(), 1);
         ask(&mut asking, 1);
-        assert!(asking.take(key(1), LoanOfYours { parts: 0, ..whole() }, now), "the end");
+        assert_eq!(asking.take(key(1), LoanOfYours { parts: 0, ..whole() }, now), Some(Answer::NoMore));
+        ask(&mut asking, 1);
+        let long = LoanOfYours { parts: 8, ..whole() };
+        assert!(matches!(asking.take(key(1), long, now), Some(Answer::Junk(_))));
         // Files that wait to be looked at count as those on their way do.
         (2..20).for_each(|peer| {
             ask(&mut asking, peer);

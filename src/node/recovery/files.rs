@@ -34,8 +34,10 @@ pub enum Taken {
     Whole(Candidate),
     /// The peer holds no other loan of ours.
     End,
-    /// It is not kept, and why.
+    /// It is no file, and why.
     Dropped(&'static str),
+    /// There is no place for it now.
+    Full,
 }
 
 /// All that are on their way.
@@ -54,9 +56,16 @@ struct Coming {
 }
 
 impl Files {
+    /// Lets go of those whose next part has not come in time; their peers.
+    pub fn forget(&mut self, now: Instant) -> Vec<PublicKey> {
+        let late = |coming: &Coming| now.duration_since(coming.last) >= PATIENCE;
+        let cut: Vec<PublicKey> = self.coming.iter().filter(|(_, one)| late(one)).map(|(peer, _)| *peer).collect();
+        self.coming.retain(|_, coming| !late(coming));
+        cut
+    }
+
     /// Takes the next part of a peer that was asked. So many whole ones are still held.
     pub fn take(&mut self, peer: PublicKey, message: LoanOfYours, held: usize, now: Instant) -> Taken {
-        self.coming.retain(|_, coming| now.duration_since(coming.last) < PATIENCE);
         let LoanOfYours { loan, part, parts, bytes } = message;
         if parts == 0 {
             self.coming.remove(&peer);
@@ -68,7 +77,7 @@ impl Files {
         }
         if part == 0 {
             if self.coming.len().saturating_add(held) >= FILES && !self.coming.contains_key(&peer) {
-                return Taken::Dropped("other files are on their way");
+                return Taken::Full;
             }
             self.coming.insert(peer, Coming { loan, parts, next: 0, bytes: Vec::new(), last: now });
         }
@@ -127,12 +136,11 @@ mod tests {
         }
         let held: usize = files.coming.values().map(|coming| coming.bytes.len()).sum();
         assert!(files.coming.len() == FILES && held <= FILES * MOST_BYTES, "{held}");
+        assert_eq!(files.take(key(21), part(0, 1, 1), 0, now), Taken::Full);
         assert!(matches!(files.take(key(21), part(0, 8, PART), 0, now), Taken::Dropped(_)));
         assert!(matches!(files.take(key(21), part(0, 2, PART + 1), 0, now), Taken::Dropped(_)));
-        assert!(
-            matches!(files.take(key(21), part(0, 2, PART), 0, now + PATIENCE), Taken::More),
-            "the silent are forgotten"
-        );
+        assert_eq!(files.forget(now + PATIENCE).len(), FILES, "the silent are forgotten, and told of");
+        assert!(matches!(files.take(key(21), part(0, 2, PART), 0, now + PATIENCE), Taken::More));
         println!("bound given-back-memory {} bytes", FILES * MOST_BYTES);
     }
 

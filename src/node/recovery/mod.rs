@@ -8,6 +8,7 @@
 mod asking;
 mod files;
 mod giving;
+mod junk;
 
 pub use asking::Found;
 pub use files::Candidate;
