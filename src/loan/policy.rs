@@ -389,8 +389,10 @@ mod tests {
         let alone = Policy { oracles: vec![c, b, a], ..Policy::default() };
         assert_eq!(alone.choose_oracles(&[fixtures::xonly(9), b, c], &nobody), Ok(vec![b]));
         assert!(matches!(alone.choose_oracles(&[fixtures::xonly(9)], &nobody), Err(Refusal::NoOracle { .. })));
+        assert!(matches!(alone.choose_oracles(&[], &nobody), Err(Refusal::NoOracle { .. })));
         let two = Policy { threshold: 2, ..alone };
         assert_eq!(two.validate(), Ok(()));
+        assert_eq!(two.choose_oracles(&[b, a, b, c, a, c], &nobody), Ok(three.clone()), "doublings count once");
         assert_eq!(two.choose_oracles(&[b, a, fixtures::xonly(9), c], &nobody), Ok(three));
         let missing = two.choose_oracles(&[a, b], &nobody).unwrap_err();
         assert_eq!(missing, Refusal::OracleMissing { threshold: 2, all: 3, missing: c });

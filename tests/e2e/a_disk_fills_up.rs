@@ -37,7 +37,7 @@ fn joined(text: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_full_disk_is_told_beforehand_takes_no_new_loan_settles_the_open_one_and_is_named_when_it_stops_the_node() {
     let mut theatre = Theatre::at_rest().await;
-    let (first, second) = (theatre.lent(500, 30).await, theatre.lent(525, 30).await);
+    let (first, second) = (theatre.lent(2_000, 30).await, theatre.lent(2_100, 30).await);
     let place = tempfile::tempdir().unwrap();
     let free = place.path().join("free");
     let say = |bytes: u64| std::fs::write(&free, bytes.to_string()).unwrap();
@@ -46,11 +46,11 @@ async fn a_full_disk_is_told_beforehand_takes_no_new_loan_settles_the_open_one_a
     assert!(!theatre.lender.client().unwrap().status().await.unwrap().troubles.join("; ").contains("disk"));
     say(LOW - 1);
     lender_says(&theatre, "1023 MiB are free on the disk of").await;
-    theatre.quote(55_000, BTC, 30).await.unwrap();
+    theatre.quote(220_000, BTC, 30).await.unwrap();
     // Below the least nothing new, for neither side, and what is open is repaid as ever.
     say(LEAST - 1);
     lender_says(&theatre, "no new loan is begun until there are 256 MiB").await;
-    let refused = theatre.quote(57_500, BTC, 30).await.unwrap_err().to_string();
+    let refused = theatre.quote(230_000, BTC, 30).await.unwrap_err().to_string();
     assert!(refused.contains("this node begins no new loan: its disk is nearly full"), "{refused}");
     let request = RepayRequest { from: Source::Wallet };
     theatre.repaid(first).await;

@@ -397,3 +397,39 @@ pub fn borrow(tools: &Tools, loan: &Loan) -> Result<Message, Trouble> {
         .collect::<Result<Vec<_>, Trouble>>()?;
     Ok(crate::protocol::todo::borrow(loan, coins))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::loan::units::Days;
+
+    #[test]
+    fn versions_are_taken_in_any_order_and_a_request_that_names_none_is_refused_by_name() {
+        let asked = |versions: &[u16]| {
+            let request = QuoteRequest {
+                request: [1; 32],
+                chain: [0; 32],
+                principal: Cents(5_000_000),
+                collateral: Amount::ONE_BTC,
+                days: Days(90),
+                oracles: Vec::new(),
+                borrower_nonce: [2; 32],
+                principal_script: Default::default(),
+                versions: versions.to_vec(),
+                minimum_threshold: 1,
+            };
+            match require_agreement(&request, &Policy::default()) {
+                Ok(()) => None,
+                Err(Trouble::Refuse { code, message }) => Some((code, message)),
+                Err(other) => panic!("{:?}", other.view()),
+            }
+        };
+        for good in [&[2][..], &[1, 2], &[2, 1], &[3, 2, 2, 1]] {
+            assert_eq!(asked(good), None, "{good:?}");
+        }
+        for (none, named) in [(&[][..], "none"), (&[1], "1"), (&[3, 1], "3 and 1")] {
+            let (code, message) = asked(none).unwrap();
+            assert!(code == ErrorCode::Terms && message.contains(&format!("terms version {named};")), "{message}");
+        }
+    }
+}
