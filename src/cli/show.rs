@@ -107,7 +107,7 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         row("owed today", usd(loan.debt_now_cents));
         row("repaid today", repaid_today(loan));
         row("owed at due", usd(loan.owed_at_due_cents));
-        row("price now", loan.price_cents.map_or("unknown: the oracle is silent".to_owned(), usd));
+        row("price now", loan.price_cents.map_or("unknown: its oracle is silent, or not added here".to_owned(), usd));
         if let Some(ltv) = loan.ltv_bp {
             row("LTV", BasisPoints(ltv).to_string());
         }

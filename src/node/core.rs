@@ -17,7 +17,7 @@ use super::requests::Requests;
 use super::restored::Restored;
 use super::shown::ShownCoins;
 use super::tools::{error, lock, Tools, Trouble};
-use super::troubles::Troubles;
+use super::troubles::{self, Troubles};
 use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
 use crate::chain::{ChainEvent, Follower};
@@ -163,7 +163,10 @@ impl Core {
     async fn look_around(&mut self) -> anyhow::Result<()> {
         match self.tools.clock.now() {
             Ok(now) => {
-                self.troubles.remove("clock");
+                match troubles::why_clock(now, self.moment.median_time, self.tools.clock.is_file()) {
+                    Some(text) => self.trouble("clock", text),
+                    None => self.troubles.remove("clock"),
+                }
                 if now != self.moment.now {
                     self.moment.now = now;
                     self.turns += 1;
@@ -338,6 +341,10 @@ impl Core {
         if !loan.is_over() {
             warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
             warnings.extend(self.tools.joined_in(&loan.terms));
+            let missing = oracles.iter().filter(|oracle| !lock(&self.tools.oracles).contains_key(oracle));
+            warnings.extend(missing.map(|oracle| {
+                format!("oracle {oracle}, on which it rests, is not added here: `oracle add URL --pubkey {oracle}`")
+            }));
             warnings.extend(checks::without_keys(&self.tools, loan));
             if let Err(why @ NoSpot::Apart { .. }) = price {
                 warnings

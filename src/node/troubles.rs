@@ -9,6 +9,7 @@ use super::jobs::{Key, Outcome};
 use super::tools::lock;
 use crate::chain::Health;
 use crate::loan::terms::LoanId;
+use crate::loan::units::Time;
 use crate::protocol::Loan;
 use bitcoin::Txid;
 use std::collections::BTreeMap;
@@ -20,6 +21,8 @@ const JOB_STANDS: Duration = AGAIN.saturating_mul(4);
 const HEALTH_AGAIN: Duration = AGAIN;
 /// A tip so many blocks below a known height is far below it.
 const FAR_BELOW: u32 = 6;
+/// A clock so far behind the chain's median time is wrong, seconds.
+const CLOCK_BEHIND: u32 = 7_200;
 /// How bitcoind's own state is filed.
 const BITCOIND: &str = "bitcoind";
 
@@ -145,6 +148,17 @@ impl Core {
     }
 }
 
+/// What is wrong with a clock that lies behind the median time of the chain, which is an hour behind the world as a rule and
+/// never more than two ahead. Time that a conductor moves is never wrong.
+pub(super) fn why_clock(now: Time, median: Time, is_file: bool) -> Option<String> {
+    (!is_file && median.since(now) > CLOCK_BEHIND).then(|| {
+        format!(
+            "this machine's clock says {now}, and the chain's median time is {median} already: set the clock. By a wrong \
+             one prices, quotes and expiry are misjudged"
+        )
+    })
+}
+
 /// What is wrong with a bitcoind that is not where it should be; `known` is the highest block this node has seen.
 fn why_behind(health: Health, known: u32) -> Option<String> {
     let Health { blocks, headers, is_initial } = health;
@@ -172,6 +186,18 @@ mod tests {
         assert!(why(100, 100, false, 107).unwrap().contains("has seen block 107"));
         assert!(why(100, 100, true, 100).unwrap().contains("initial download"));
         assert_eq!(why(u32::MAX, u32::MAX, false, u32::MAX), None);
+    }
+
+    #[test]
+    fn a_clock_a_day_behind_the_chain_is_told_and_one_beside_it_is_not() {
+        let now = Time(1_583_712_000);
+        let median = |ahead: u32| Time(now.0 + ahead);
+        assert_eq!(why_clock(now, Time(0), false), None);
+        assert_eq!(why_clock(now, median(CLOCK_BEHIND), false), None);
+        assert!(why_clock(now, median(82_800), false)
+            .unwrap()
+            .contains("2020-03-09T00:00:00Z, and the chain's median"));
+        assert_eq!(why_clock(now, median(82_800), true), None, "a conductor moves the chain first");
     }
 
     #[test]
