@@ -2,7 +2,8 @@
 //!
 //! The library half holds what an oracle and the users of one must agree on: units, event ids, the ladder of
 //! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. `sealed` and
-//! `passphrase` keep a secret under a passphrase, for the oracle and for nodes; `room` is what both say of a disk. The daemon half makes prices into
+//! `passphrase` keep a secret under a passphrase, for the oracle and for nodes; `room` is what both say of a disk, `reached` of
+//! a place on the web. The daemon half makes prices into
 //! attestations. Nothing in either knows what a loan is.
 
 pub mod announce;
@@ -21,6 +22,7 @@ pub mod logging;
 pub mod operator;
 pub mod passphrase;
 pub mod price;
+pub mod reached;
 pub mod relay;
 pub mod room;
 pub mod rotation;

@@ -129,11 +129,11 @@ fn nearest(path: &Path) -> Option<&Path> {
     path.ancestors().find(|one| one.exists())
 }
 
-/// Without the number that only programs know an error by.
-fn plain(text: &str) -> String {
-    match text.split_once(" (os error ") {
-        Some((words, _)) => words.to_owned(),
-        None => text.to_owned(),
+/// A system's text without the number that only programs know an error by.
+pub fn plain(text: &str) -> String {
+    match text.split_once(" (os error ").map(|(words, rest)| (words, rest.split_once(')'))) {
+        Some((words, Some((_, after)))) => format!("{words}{after}"),
+        _ => text.to_owned(),
     }
 }
 

@@ -3,6 +3,7 @@
 use super::error::ApiError;
 use super::serve::BODY_MAX;
 use super::views::ErrorCode;
+use super::words::in_words;
 use crate::loan::terms::LoanId;
 use axum::body::Bytes;
 use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
@@ -31,7 +32,7 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
         // axum's own reader names the field that is wrong.
         Json::<T>::from_bytes(&bytes)
             .map(|Json(body)| Body(body))
-            .map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))
+            .map_err(|error| ApiError::new(ErrorCode::BadRequest, in_words(&error.body_text())))
     }
 }
 
@@ -70,6 +71,8 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Asked<T> {
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
         let asked = Query::<T>::from_request_parts(parts, state).await;
-        asked.map(|Query(asked)| Asked(asked)).map_err(|error| ApiError::new(ErrorCode::BadRequest, error.body_text()))
+        asked
+            .map(|Query(asked)| Asked(asked))
+            .map_err(|error| ApiError::new(ErrorCode::BadRequest, in_words(&error.body_text())))
     }
 }

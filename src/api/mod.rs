@@ -10,6 +10,7 @@ mod error;
 mod extract;
 mod routes;
 mod serve;
+mod words;
 
 pub use crate::node::view as views;
 pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME};

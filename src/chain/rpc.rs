@@ -6,6 +6,7 @@
 use super::{Auth, Config, Error};
 use bdk_bitcoind_rpc::bitcoincore_rpc::jsonrpc::{self, simple_http, Client};
 use hypothec_oracle::foreign::clean;
+use hypothec_oracle::room::plain;
 use serde::de::DeserializeOwned;
 use serde_json::value::{to_raw_value, RawValue};
 use serde_json::Value;
@@ -126,9 +127,13 @@ impl Line {
                     // bitcoind takes its cookie away when it stops: that is no mistake in the configuration.
                     Some(refusal) if e.kind() == io::ErrorKind::NotFound => Error::Unreachable {
                         url: self.url.clone(),
-                        reason: format!("{refusal}, and its cookie file {} is not there", path.display()),
+                        reason: format!(
+                            "{}, and its cookie file {} is not there",
+                            plain(&refusal.to_string()),
+                            path.display()
+                        ),
                     },
-                    _ => unusable(e.to_string()),
+                    _ => unusable(plain(&e.to_string())),
                 })?;
                 let cookie = text.lines().next().unwrap_or_default();
                 if !cookie.contains(':') {
@@ -172,7 +177,7 @@ impl Line {
     /// Names a failure of the connection and drops the connection.
     fn fault(&self, method: &'static str, error: jsonrpc::Error) -> Error {
         self.forget();
-        let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason: clean(&reason) };
+        let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason: clean(&plain(&reason)) };
         let error = match error {
             jsonrpc::Error::Transport(inner) => match inner.downcast::<simple_http::Error>() {
                 Ok(http) => *http,

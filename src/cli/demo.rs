@@ -12,7 +12,8 @@ use clap::Args;
 #[command(
     verbatim_doc_comment,
     after_help = "Examples:\n  hypothec demo\n  hypothec demo --json | jq '.loans[].exit'\n  \
-    hypothec demo --keep     leaves everything running and says how to talk to it"
+    hypothec demo --keep     leaves everything running and says how to talk to it\n  \
+    hypothec demo --data ~/demo     plays in that folder, new or empty, and leaves it there"
 )]
 pub(super) struct Demo {
     #[command(flatten)]
@@ -20,7 +21,7 @@ pub(super) struct Demo {
 }
 
 impl Demo {
-    pub(super) async fn run(self, _place: &Place) -> anyhow::Result<()> {
-        demo::run(self.args).await
+    pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        demo::run(demo::Args { folder: place.named(), ..self.args }).await
     }
 }

@@ -9,6 +9,7 @@ use super::{
 };
 use crate::api::views::{ErrorCode, ErrorView};
 use clap::{Args, CommandFactory, Parser, Subcommand};
+use hypothec_oracle::daemon::usage;
 use hypothec_oracle::room;
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -67,6 +68,11 @@ impl Place {
             Some(home) => Ok(PathBuf::from(home).join(".hypothec")),
             None => anyhow::bail!("data: there is no HOME to look in; name the folder with --data DIR"),
         }
+    }
+
+    /// The data folder that this command names, whatever the environment says.
+    pub(super) fn named(&self) -> Option<PathBuf> {
+        self.data.clone().filter(|data| std::env::var_os("HYPOTHEC_DATA").is_none_or(|said| data.as_os_str() != said))
     }
 
     /// The node that runs on it.
@@ -137,7 +143,7 @@ enum Command {
 
 /// Parses the command line, does what it says, and tells errors on standard error.
 pub async fn main() -> ExitCode {
-    let Cli { place, command } = match Cli::try_parse() {
+    let Cli { place, command } = match usage::read::<Cli>(std::env::args_os()) {
         Ok(line) => line,
         Err(error) => return misread(&error),
     };
@@ -159,9 +165,9 @@ pub async fn main() -> ExitCode {
 /// A line that cannot be read: as clap says it, or as JSON where JSON was asked for. Help and version are no errors.
 fn misread(error: &clap::Error) -> ExitCode {
     if !error.use_stderr() || !std::env::args_os().any(|word| word == "--json") {
-        error.exit();
+        return ExitCode::from(u8::try_from(usage::tell(error)).unwrap_or(2));
     }
-    let said = error.render().to_string();
+    let said = usage::said(error, &error.render().to_string(), usize::MAX);
     let message = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let message = message.trim_start_matches("error: ").to_owned();
     let view = ErrorView { code: ErrorCode::Usage.word().into(), message };
@@ -217,6 +223,20 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn help_and_complaints_fit_the_screen_and_are_in_plain_words_for_every_command_and_wrong_value() {
+        for width in [80, 50] {
+            let said = usage::everything_said(&Cli::command(), width);
+            assert!(said.len() > 400, "{}", said.len());
+            for text in said {
+                let bare = |line: &str| line.trim().trim_end_matches(" \\").to_owned();
+                let long = text.lines().find(|line| line.chars().count() > width && bare(line).contains(' '));
+                assert_eq!(long, None, "at {width}:\n{text}");
+                assert_eq!(usage::library_words(&text), None, "{text}");
+            }
+        }
     }
 
     #[test]

@@ -48,12 +48,7 @@ impl Peer {
                 let seen = settle(&client, seen).await?;
                 place.out().say(&seen, |seen| match seen.connected {
                     true => format!("Connected with {}.\n\nNext: {} quote --help", seen.node_id, place.again()),
-                    false => format!(
-                        "Dialling {}; it is not there yet, and is dialled again and again.\n{}\nNext: {} peer list",
-                        seen.node_id,
-                        seen.problem.as_ref().map(|why| format!("Now: {}.\n", why.message)).unwrap_or_default(),
-                        place.again()
-                    ),
+                    false => not_there(seen, &place.again()),
                 })
             }
             Peer::Remove { peer } => {
@@ -73,6 +68,21 @@ impl Peer {
             }
         }
     }
+}
+
+/// One that is dialled on and on; where that leads nowhere as it was typed, how to take it back.
+fn not_there(seen: &PeerView, again: &str) -> String {
+    let why = seen.problem.as_ref();
+    let now = why.map(|why| format!("Now: {}.\n", why.message)).unwrap_or_default();
+    let is_mistyped = |code: &str| ["wrong_key", "unknown_host", "other_protocol"].contains(&code);
+    let back = match why.is_some_and(|why| is_mistyped(&why.code)) {
+        true => format!("If it was mistyped, forget it: {again} peer remove {}\n", short(&seen.node_id.to_string())),
+        false => String::new(),
+    };
+    format!(
+        "Dialling {}; it is not there yet, and is dialled again and again.\n{now}{back}\nNext: {again} peer list",
+        seen.node_id
+    )
 }
 
 /// The peer as it is once it is there, or after some seconds.

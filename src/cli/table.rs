@@ -239,8 +239,8 @@ fn folded_line(line: &str, width: usize) -> String {
     for (index, word) in words.split(' ').enumerate() {
         let long = chars(word);
         let fits = at.saturating_add(1).saturating_add(long) <= width;
-        let can_fit = indent.saturating_add(long) <= width;
-        match (index, fits || !can_fit || is_value) {
+        // What is longer than a line stands alone: nothing beside it makes it wider still.
+        match (index, fits || is_value || at <= indent) {
             (0, _) => {}
             (_, true) => {
                 folded.push(' ');
@@ -331,6 +331,11 @@ mod tests {
         assert!(broken.lines().count() == 4 && broken.lines().all(|line| chars(line) <= 80), "{broken}");
         assert!(broken.lines().skip(1).all(|line| line.starts_with("    w")), "{broken}");
         assert_eq!(broken.split_whitespace().count(), 61);
+        // What is longer than a line stands alone, so that the line is no wider than it must be.
+        let url = format!("https://{}", "x".repeat(90));
+        let broken = folded(&format!("  - the mirror {url} is dropped"), 80);
+        assert_eq!(broken, format!("  - the mirror\n    {url}\n    is dropped"));
+        assert_eq!(folded(&format!("  - {url}"), 80), format!("  - {url}"));
         // A value stays beside its name, also where it would fit a line of its own.
         let node = format!("node     {}@10.0.0.1:9735", "02".repeat(33));
         assert_eq!(folded(&node, 80), node);

@@ -8,6 +8,7 @@ use crate::chain::Chain;
 use crate::cli::{folded, Look};
 use crate::contract::repay::Source;
 use crate::loan::terms::{LoanId, FALLBACK_DELAY};
+use crate::node::data::check_free;
 use crate::node::view::RepayRequest;
 use crate::protocol::Stage;
 use anyhow::Context;
@@ -34,6 +35,9 @@ pub struct Args {
     /// Leave everything running at the end, with the oracle restarted, and print how to talk to it.
     #[arg(long)]
     pub keep: bool,
+    /// Where it plays: a folder that is new or empty, and stays. Else one that goes when it is over.
+    #[arg(skip)]
+    pub folder: Option<PathBuf>,
 }
 
 /// Plays the four stories. Everything it started has ended when this returns, unless `keep` is said.
@@ -42,7 +46,7 @@ pub struct Args {
 /// When anything does not happen as it should, down to one missing sat. The folder with everybody's logs is kept then
 /// and named.
 pub async fn run(args: Args) -> anyhow::Result<()> {
-    let folder = tempfile::Builder::new().prefix("hypothec-demo-").tempdir().context("make a folder for the demo")?;
+    let folder = Ground::new(args.folder)?;
     let program = std::env::current_exe().context("find this program")?;
     let played = tokio::select! {
         played = play(folder.path(), program.clone()) => played,
@@ -64,6 +68,41 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
             Ok(())
         }
         Err(error) => Err(error.context(format!("the demo failed; logs are in {}", folder.keep().display()))),
+    }
+}
+
+/// The folder it plays in.
+enum Ground {
+    /// One that a person named.
+    Named(PathBuf),
+    /// One that goes.
+    Passing(tempfile::TempDir),
+}
+
+impl Ground {
+    fn new(named: Option<PathBuf>) -> anyhow::Result<Ground> {
+        let Some(path) = named else {
+            let folder = tempfile::Builder::new().prefix("hypothec-demo-").tempdir();
+            return Ok(Ground::Passing(folder.context("make a folder for the demo")?));
+        };
+        check_free(&path)?;
+        std::fs::create_dir_all(&path).with_context(|| format!("make folder {} for the demo", path.display()))?;
+        // Its processes run elsewhere.
+        Ok(Ground::Named(path.canonicalize().with_context(|| format!("find {}", path.display()))?))
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Ground::Named(path) => path,
+            Ground::Passing(folder) => folder.path(),
+        }
+    }
+
+    fn keep(self) -> PathBuf {
+        match self {
+            Ground::Named(path) => path,
+            Ground::Passing(folder) => folder.keep(),
+        }
     }
 }
 

@@ -94,10 +94,24 @@ pub enum TermsError {
     PrincipalScript { found: String },
     #[error("expires {found}: must lie from a day before to an hour after the start at {start}")]
     Expires { found: Time, start: Time },
-    #[error("collateral: the liquidation level of {day} would be {dollars} dollars; the ladder goes from {LOWEST} to {HIGHEST}")]
+    #[error("collateral: on {} the loan would be liquidated at {dollars} dollars a bitcoin, and {LOWEST} to {HIGHEST} are right; {}", date(*day), way_in(*dollars))]
     LevelOffLadder { day: Day, dollars: u128 },
-    #[error("collateral: the liquidation level of {day}, {level}, is not below the reference price of {price}; lock more or borrow less")]
+    #[error("collateral: the liquidation level of {}, {level}, is not below the reference price of {price}; lock more or borrow less", date(*day))]
     LevelAboveReference { day: Day, level: Cents, price: Cents },
+}
+
+/// A day as people write it.
+fn date(day: Day) -> String {
+    let (year, month, day) = day.civil();
+    format!("{year:04}-{month:02}-{day:02}")
+}
+
+/// What brings a level onto the ladder.
+fn way_in(dollars: u128) -> &'static str {
+    match dollars < LOWEST.into() {
+        true => "lock less or borrow more",
+        false => "lock more or borrow less",
+    }
 }
 
 impl Terms {

@@ -69,9 +69,9 @@ pub enum CurveError {
     TooMany { line: &'static str, found: usize },
     #[error("ltv: no points; name at least one rate")]
     Empty,
-    #[error("{line}: a point at {found} follows one at {previous}; points must increase")]
+    #[error("{line}: a point at {} follows one at {}; points must increase", place(line, *found), place(line, *previous))]
     Order { line: &'static str, previous: u64, found: u64 },
-    #[error("{line}: {found} basis points at {at}; -10000 to 10000 are right")]
+    #[error("{line}: {} at {}; -100 % to 100 % are right", percent((*found).into()), place(line, *at))]
     Rate { line: &'static str, at: u64, found: i32 },
     #[error("the rate would reach {}; it must stay from {APR_MIN} to {APR_MAX} a year", percent(*found))]
     Range { found: i64 },
@@ -79,7 +79,17 @@ pub enum CurveError {
 
 /// Basis points as people say them.
 fn percent(found: i64) -> String {
-    u32::try_from(found).map_or_else(|_| format!("{found} basis points"), |found| BasisPoints(found).to_string())
+    let points = u32::try_from(found.unsigned_abs()).map_or(BasisPoints(u32::MAX), BasisPoints);
+    format!("{}{points}", if found < 0 { "-" } else { "" })
+}
+
+/// Where a point lies, in what its line is over.
+fn place(line: &str, at: u64) -> String {
+    match line {
+        "ltv" => percent(i64::try_from(at).unwrap_or(i64::MAX)),
+        "days" => format!("{at} days"),
+        _ => Cents(at).to_string(),
+    }
 }
 
 impl AprCurve {

@@ -3,6 +3,7 @@
 use super::budget::{Asker, Budget};
 use super::OracleError;
 use hypothec_oracle::foreign::{clean, clean_to, WORD};
+use hypothec_oracle::reached;
 use hypothec_oracle::wire::ErrorBody;
 use reqwest::header::RETRY_AFTER;
 use reqwest::redirect::Policy;
@@ -80,7 +81,7 @@ impl Fetcher {
         let unreachable = |error: reqwest::Error| OracleError::Unreachable {
             url: self.url.clone(),
             path: path.to_string(),
-            reason: clean(&causes(&error.without_url())),
+            reason: clean(&reached::why(&error)),
         };
         self.turn(path).await?;
         let mut response = self.http.get(format!("{}{path}", self.url)).send().await.map_err(unreachable)?;
@@ -145,11 +146,4 @@ fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let bare = host.trim_start_matches('[').trim_end_matches(']');
     host == "localhost" || bare.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-/// An error and what it came from, in one line.
-fn causes(error: &reqwest::Error) -> String {
-    let first: &dyn std::error::Error = error;
-    let chain = std::iter::successors(Some(first), |error| error.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -2,7 +2,7 @@
 
 use super::config::{Network, Said};
 use super::passphrase::Passphrase;
-use super::{commands, keyfile, manual, run};
+use super::{commands, keyfile, manual, run, usage};
 use crate::units::Cents;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -224,7 +224,10 @@ impl Place {
 /// # Errors
 /// What the command failed at. `--help` and usage errors are printed and end the process.
 pub async fn main(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<()> {
-    execute(Cli::parse_from(args).command).await
+    match usage::read::<Cli>(args) {
+        Ok(line) => execute(line.command).await,
+        Err(error) => std::process::exit(usage::tell(&error)),
+    }
 }
 
 /// Does what a command says. `run` ends on Ctrl-C or SIGTERM.
@@ -335,5 +338,22 @@ async fn told_to_stop() {
     tokio::select! {
         done = tokio::signal::ctrl_c() => if done.is_err() { std::future::pending().await },
         () = terminate => {},
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn help_and_complaints_fit_the_screen_and_are_in_plain_words_for_every_command_and_wrong_value() {
+        for width in [80, 50] {
+            for text in usage::everything_said(&Cli::command(), width) {
+                let bare = |line: &str| line.trim().trim_end_matches(" \\").to_owned();
+                let long = text.lines().find(|line| line.chars().count() > width && bare(line).contains(' '));
+                assert_eq!(long, None, "at {width}:\n{text}");
+                assert_eq!(usage::library_words(&text), None, "{text}");
+            }
+        }
     }
 }

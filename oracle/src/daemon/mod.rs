@@ -14,6 +14,7 @@ pub mod manual;
 pub mod passphrase;
 pub mod payments;
 pub mod signer;
+pub mod usage;
 
 mod cli;
 mod commands;

@@ -1,7 +1,8 @@
 //! Questions over HTTP, bounded in time and size.
 
+use crate::reached;
 use crate::units::Time;
-use anyhow::{bail, Context};
+use anyhow::{anyhow, bail, Context};
 use serde::de::DeserializeOwned;
 use std::time::Duration;
 use time::format_description::well_known::Rfc2822;
@@ -45,7 +46,7 @@ impl Asker {
     /// When there is no answer in time, it is no success, or it is too long.
     pub async fn get(&self, url: &str) -> anyhow::Result<Heard> {
         let sent = self.0.get(url).send().await;
-        read(sent.map_err(reqwest::Error::without_url)?).await
+        read(sent.map_err(|error| anyhow!(reached::why(&error)))?).await
     }
 
     /// GETs JSON.
@@ -65,7 +66,7 @@ impl Asker {
         let body = serde_json::json!({ "jsonrpc": "1.0", "id": "doctor", "method": method, "params": [] });
         let sent = self.0.post(url).json(&body).send().await;
         // Without its URL: a password must not reach a report.
-        let heard = read(sent.map_err(reqwest::Error::without_url)?).await?;
+        let heard = read(sent.map_err(|error| anyhow!(reached::why(&error)))?).await?;
         let answer: serde_json::Value = serde_json::from_slice(&heard.body).context("the answer is not JSON")?;
         answer.get("result").filter(|result| !result.is_null()).cloned().context("it answers with an error")
     }
@@ -77,7 +78,7 @@ async fn read(mut answer: reqwest::Response) -> anyhow::Result<Heard> {
     }
     let date = answer.headers().get("date").and_then(|value| value.to_str().ok()).and_then(parse_date);
     let mut body = Vec::new();
-    while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
+    while let Some(chunk) = answer.chunk().await.map_err(|error| anyhow!(reached::why(&error)))? {
         body.extend_from_slice(&chunk);
         if body.len() > LONGEST {
             bail!("it answers more than {LONGEST} bytes");

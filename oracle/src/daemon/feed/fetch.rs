@@ -6,6 +6,7 @@
 use crate::foreign::{clean, clean_to};
 use crate::price::reckon::Input;
 use crate::price::venue::{Reading, Venue};
+use crate::reached;
 use crate::units::Time;
 use anyhow::{bail, Context};
 use serde::Serialize;
@@ -216,10 +217,7 @@ impl Fetcher {
     }
 
     async fn get(&self, url: &str) -> anyhow::Result<Vec<u8>> {
-        let plain = |error: reqwest::Error| match error.is_timeout() {
-            true => anyhow::anyhow!("it did not answer in time"),
-            false => anyhow::Error::new(error.without_url()),
-        };
+        let plain = |error: reqwest::Error| anyhow::anyhow!(reached::why(&error));
         let mut answer = self.client.get(url).send().await.map_err(plain)?;
         let status = answer.status();
         if status.as_u16() == 429 {
