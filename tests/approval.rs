@@ -4,11 +4,14 @@
 
 mod world;
 
+use bitcoin::OutPoint;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::policy::{Approval, Policy};
 use hypothec::loan::units::Time;
 use hypothec::loan::LoanId;
-use hypothec::node::view::{ConnectRequest, RequestView, Severity, Who};
+use hypothec::node::view::{ConnectRequest, PreviewRequest, RequestView, Severity, Who};
+use hypothec::protocol::messages::Refused;
+use hypothec::protocol::Message;
 use std::time::Duration;
 use world::stranger::Stranger;
 use world::{start_node, World, START};
@@ -95,7 +98,7 @@ async fn a_loan_that_a_person_approves_after_a_restart_is_made_and_both_saw_whos
     assert_eq!(approved.await.unwrap().loan_id, id);
     assert!(world.lender.handle.requests().await.unwrap().is_empty());
     let again = world.lender.handle.approve(id).await.unwrap_err();
-    assert!(again.code == "not_found" && again.message.contains("see `requests`"), "{again:?}");
+    assert!(again.code == "not_found" && again.message.contains("it was approved"), "{again:?}");
     assert_eq!(world.open_taken(id).await, id);
 }
 
@@ -165,4 +168,121 @@ async fn a_borrower_that_knows_no_such_message_is_refused_by_name_and_one_coin_b
     let refused = other.refusal(fourth.terms.id().0).await;
     assert!(refused.code == "coins" && refused.message.contains("was spent elsewhere"), "{refused:?}");
     assert!(world.lender.handle.requests().await.unwrap().is_empty());
+}
+
+/// Takes a quote with a coin; its loan.
+async fn asks(stranger: &mut Stranger, coin: OutPoint) -> LoanId {
+    let terms = stranger.quote(300_000, 2).await.terms;
+    stranger.borrow(&terms, coin);
+    terms.id()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_lenders_people_decide_or_leave_is_never_held_against_the_coin_and_it_stays_welcome() {
+    let mut world = by_hand().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    world.settle().await;
+    for _ in 0..6 {
+        let id = asks(&mut stranger, coin).await;
+        waits(&world, id).await;
+        world.lender.handle.decline(id, None).await.unwrap();
+        assert_eq!(stranger.refusal(id.0).await.code, "declined");
+    }
+    let late = asks(&mut stranger, coin).await;
+    waits(&world, late).await;
+    world.wait_until(Time(START.0 + 1_801)).await;
+    assert_eq!(stranger.refusal(late.0).await.code, "approval");
+    // Over a restart too.
+    restart(&mut world).await;
+    stranger.net.connect(world.lender_address().parse().unwrap()).unwrap();
+    until("the stranger to be back, and the lender to have a price", PATIENCE, || async {
+        let oracles = world.lender.handle.oracles().await.unwrap();
+        let is_back = stranger.net.is_connected(stranger.peer) && oracles.iter().all(|one| one.spot_cents.is_some());
+        is_back.then_some(()).ok_or("not yet".to_owned())
+    })
+    .await
+    .unwrap();
+    let id = asks(&mut stranger, coin).await;
+    let view = waits(&world, id).await;
+    // Its people see who asks, and what it brings.
+    assert_eq!((view.peer, view.connected, view.loans_with_it), (stranger.key(), true, 0));
+    assert!(
+        view.address.is_none() && view.earns_cents > 0 && view.earns_at_least_cents <= view.earns_cents,
+        "{view:?}"
+    );
+    // What was declined and what nobody decided is known by its name, with the reason.
+    let all = world.lender.handle.all_requests().await.unwrap();
+    let over: Vec<&str> = all.iter().filter_map(|one| Some(one.ended.as_ref()?.event.as_str())).collect();
+    assert_eq!(over, [["request_declined"; 6].as_slice(), &["request_expired"]].concat());
+    let why = world.lender.handle.approve(late).await.unwrap_err();
+    assert!(why.code == "not_found" && why.message.contains("nobody approved or declined it"), "{why:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coin_that_its_borrower_withdrew_five_times_reaches_nobodys_list_and_the_borrower_hears_why_once() {
+    let world = by_hand().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    world.settle().await;
+    for _ in 0..5 {
+        let id = asks(&mut stranger, coin).await;
+        waits(&world, id).await;
+        let refusal = Refused { about: id.0, code: "cancelled".into(), message: "the other side cancelled".into() };
+        stranger.say(&Message::Refused(refusal));
+        until("the request to be gone", PATIENCE, || async {
+            let requests = world.lender.handle.requests().await.unwrap();
+            requests.is_empty().then_some(()).ok_or_else(|| format!("{requests:?}"))
+        })
+        .await
+        .unwrap();
+    }
+    let shown = events(&world, "request_waits").await;
+    let id = asks(&mut stranger, coin).await;
+    let refused = stranger.refusal(id.0).await;
+    assert!(refused.code == "coins" && refused.message.matches("came to nothing").count() == 1, "{refused:?}");
+    assert_eq!((world.lender.handle.requests().await.unwrap(), events(&world, "request_waits").await), (vec![], shown));
+    println!("bound vain-by-hand 5 a day, withdrawn by the borrower");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_approved_and_cannot_be_lent_any_more_leaves_the_list_and_the_borrower_is_told_why() {
+    let mut world = by_hand().await;
+    let id = taken(&world).await;
+    waits(&world, id).await;
+    let policy = world.lender.handle.policy().await.unwrap();
+    let less = Policy { principal_max: policy.principal_min, ..policy.clone() };
+    world.lender.handle.set_policy(less).await.unwrap();
+    // Asked what it would do, nothing is ended.
+    let would = world.lender.handle.preview(PreviewRequest::Approve { loan_id: id }).await.unwrap_err();
+    assert_eq!(world.lender.handle.requests().await.unwrap().len(), 1);
+    let why = world.lender.handle.approve(id).await.unwrap_err();
+    assert!(why.message.starts_with(&would.message) && why.message.ends_with("its borrower is told"), "{why:?}");
+    assert!(world.lender.handle.requests().await.unwrap().is_empty());
+    let said = freed(&world, id).await;
+    assert!(said.starts_with("the lender refused: ") && said.contains(&would.message), "{said}");
+    assert_eq!(events(&world, "request_refused").await, 1);
+    // A price that moved may come back: the request waits, and neither side is asked to sign meanwhile.
+    world.lender.handle.set_policy(policy).await.unwrap();
+    let id = taken(&world).await;
+    waits(&world, id).await;
+    // The price rises by two percent in the second quarter of the hour, and is back in the third.
+    world.wait_until(Time(START.0 + 1_000)).await;
+    let why = world.lender.handle.approve(id).await.unwrap_err();
+    assert!(why.message.contains("approve it when the price is back"), "{why:?}");
+    world.wait_until(Time(START.0 + 1_800)).await;
+    assert_eq!(world.lender.handle.requests().await.unwrap().len(), 1);
+    world.lender.handle.approve(id).await.unwrap();
+    assert_eq!(world.open_taken(id).await, id);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_taken_when_the_price_has_moved_is_refused_before_anybody_is_asked_or_anything_is_shown() {
+    let mut world = by_hand().await;
+    let id = world.quote(300_000, 2).await.loan_id;
+    world.wait_until(Time(START.0 + 1_000)).await;
+    world.borrower.handle.borrow(id).await.unwrap();
+    let said = freed(&world, id).await;
+    assert!(said.contains("more than 0.5 % from the quote's"), "{said}");
+    assert_eq!(events(&world, "request_waits").await, 0);
 }

@@ -670,7 +670,11 @@ fn a_statement_says_what_is_not_known_here_and_why_there_is_none() {
 #[test]
 fn a_loan_answers_what_a_person_asks() {
     let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
-    let stand = Stand::new(vec![(path, loan()), ("GET /v1/loans", json!([loan()]))]);
+    let stand = Stand::new(vec![
+        ("GET /v1/requests?ended=true", json!([])),
+        (path, loan()),
+        ("GET /v1/loans", json!([loan()])),
+    ]);
     let text = stand.good(&["loan", "show", "d01e"]);
     for part in [
         "owed today",
@@ -761,7 +765,7 @@ fn whatever_has_an_id_is_named_by_any_beginning_of_it_or_by_its_short_form() {
         ("GET /v1/events?after=2&wait=0", json!([])),
     ]);
     for quote in ["d01e", "D01E2A", "d01e2a31…f2d0", "d01e2a31...f2d0", LOAN] {
-        stand.good(&["borrow", quote]);
+        stand.good(&["borrow", quote, "--yes"]);
         assert_eq!(stand.asked().last().unwrap(), &("POST /v1/loans".to_owned(), json!({ "quote": LOAN })), "{quote}");
     }
     assert!(stand.bad(&["borrow", "ffff"]).contains("no quote begins so"));
@@ -781,8 +785,8 @@ fn whatever_has_an_id_is_named_by_any_beginning_of_it_or_by_its_short_form() {
 fn what_the_node_refuses_goes_to_standard_error_with_its_code() {
     let no = json!({ "code": "expired", "message": "the quote expired; ask for a new one" });
     let stand = Stand::new(vec![("POST /v1/loans", no.clone())]);
-    assert_eq!(stand.bad(&["borrow", LOAN]).trim(), "hypothec: the quote expired; ask for a new one");
-    let said: Value = serde_json::from_str(&stand.bad(&["borrow", LOAN, "--json"])).unwrap();
+    assert_eq!(stand.bad(&["borrow", LOAN, "--yes"]).trim(), "hypothec: the quote expired; ask for a new one");
+    let said: Value = serde_json::from_str(&stand.bad(&["borrow", LOAN, "--yes", "--json"])).unwrap();
     assert_eq!(said, no);
 }
 
@@ -817,19 +821,19 @@ fn borrow_ends_with_the_lenders_answer_and_not_a_second_before_a_refusal() {
     refused["cancelled_because"] = json!("the lender refused: coin 1a2b:0 was shown for 5 loans");
     let agreed = || at(json!("agreed"));
     let no = || Stand::new(vec![("POST /v1/loans", agreed()), (ONE, agreed()), (ONE, refused.clone())]);
-    let (shown, said) = ends(&no(), &["borrow", LOAN], 1);
+    let (shown, said) = ends(&no(), &["borrow", LOAN, "--yes"], 1);
     assert!(shown.is_empty() && said.contains("does not come to be: the lender refused: coin 1a2b:0"), "{shown}{said}");
-    let (shown, said) = ends(&no(), &["borrow", LOAN, "--wait", "--json"], 1);
+    let (shown, said) = ends(&no(), &["borrow", LOAN, "--yes", "--wait", "--json"], 1);
     let said: Value = serde_json::from_str(&said).unwrap();
     assert!(shown.is_empty() && said["code"] == "refused", "{shown}{said}");
     let yes = Stand::new(vec![("POST /v1/loans", agreed()), (ONE, at(json!("offered"))), (ONE, at(json!("signed")))]);
-    let (shown, said) = ends(&yes, &["borrow", LOAN], 0);
+    let (shown, said) = ends(&yes, &["borrow", LOAN, "--yes"], 0);
     assert!(shown.starts_with("The lender has signed.") && shown.contains("backup FILE"), "{shown}");
     assert!(said.contains("prepares its own") && said.contains("the lender checks and signs"), "{said}");
     let silent = Stand::new(vec![("POST /v1/loans", agreed()), (ONE, agreed())]);
-    let (shown, _) = ends(&silent, &["borrow", LOAN, "--within", "1"], 4);
+    let (shown, _) = ends(&silent, &["borrow", LOAN, "--yes", "--within", "1"], 4);
     assert!(shown.contains("neither signed nor refused yet") && shown.contains("--wait"), "{shown}");
-    let (shown, said) = ends(&silent, &["borrow", LOAN, "--within", "0", "--json"], 4);
+    let (shown, said) = ends(&silent, &["borrow", LOAN, "--yes", "--within", "0", "--json"], 4);
     assert_eq!((serde_json::from_str::<Value>(&shown).unwrap(), said.as_str()), (agreed(), ""));
 }
 
@@ -844,7 +848,7 @@ fn borrow_waits_until_the_loan_is_active_and_says_each_step() {
         (ONE, confirming(2)),
         (ONE, loan()),
     ]);
-    let (shown, said) = ends(&stand, &["borrow", LOAN, "--wait"], 0);
+    let (shown, said) = ends(&stand, &["borrow", LOAN, "--yes", "--wait"], 0);
     assert!(shown.starts_with("The loan is active."), "{shown}");
     let steps: Vec<&str> = said.lines().filter_map(|line| line.strip_prefix("… ")).collect();
     assert_eq!(steps.len(), 5, "{said}");
@@ -906,7 +910,10 @@ fn who_interrupts_the_wait_is_told_that_the_loan_goes_on_and_how_to_look() {
     use std::io::BufRead;
     let stand = Stand::new(vec![("POST /v1/loans", at(json!("agreed"))), (ONE, at(json!("agreed")))]);
     let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
-    command.args(["borrow", LOAN, "--wait", "--data", &stand.data]).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+        .args(["borrow", LOAN, "--yes", "--wait", "--data", &stand.data])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
     let mut said = std::io::BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(said.next().unwrap().contains("the lender checks your coins"));
@@ -1005,41 +1012,122 @@ fn a_repayment_asks_for_the_source_that_was_named() {
     }
 }
 
-#[test]
-fn nothing_that_cannot_be_taken_back_is_done_unless_somebody_says_yes() {
-    let path = format!("GET /v1/loans/{LOAN}");
-    let mut signed = loan();
-    signed["stage"] = json!("signed");
-    let free = json!({ "confirmed_sats": 7, "unconfirmed_sats": 0, "reserved_sats": 0 });
+/// Every command that does what cannot be taken back; what it asks the node first, and what the question names.
+fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
+    let loan = |what: &str| json!({ "what": what, "loan_id": LOAN });
+    let repay = |from: &str| json!({ "what": "repay", "loan_id": LOAN, "from": from });
+    let send = |sats: Value, fee_coin: bool| json!({ "what": "send", "address": "bcrt1q", "sats": sats, "with_fee_coin": fee_coin });
+    let (paid, debt) = ("62,739,738 sat (0.62739738 BTC), $50,191.79 now", "$50,191.79");
+    vec![
+        (
+            vec!["borrow", LOAN],
+            json!({ "what": "borrow", "quote": LOAN }),
+            vec!["you borrow 100,000,000 sat", debt, "collateral"],
+        ),
+        (vec!["approve", "d01e"], loan("approve"), vec!["you lend", "stake", debt]),
+        (vec!["loan", "cancel", "d01e"], loan("cancel"), vec!["both have signed", "can never be"]),
+        (vec!["loan", "repay", "d01e"], repay("wallet"), vec!["from the wallet", paid, "You get back 100,000,000 sat"]),
+        (vec!["loan", "repay", "d01e", "--from", "collateral"], repay("collateral"), vec!["from the collateral", paid]),
+        (
+            vec!["loan", "withdraw", "d01e"],
+            loan("withdraw"),
+            vec!["is taken back", "100,000,777 sat", "still complete"],
+        ),
+        (vec!["loan", "receipt", "d01e"], loan("receipt"), vec!["whole collateral", "62,739,738 sat", debt]),
+        (
+            vec!["wallet", "consolidate"],
+            json!({ "what": "consolidate" }),
+            vec!["3 coins become one of 100,000,000 sat"],
+        ),
+        (
+            vec!["wallet", "send", "bcrt1q", "0.5"],
+            send(json!(50_000_000), false),
+            vec!["You send", paid, "bcrt1q", "from 3 coins"],
+        ),
+        (
+            vec!["wallet", "send", "bcrt1q", "--all"],
+            send(Value::Null, false),
+            vec!["everything free", "20,000 sat stay for the fees"],
+        ),
+        (
+            vec!["wallet", "send", "bcrt1q", "--all", "--with-fee-coin"],
+            send(Value::Null, true),
+            vec!["everything free"],
+        ),
+    ]
+}
+
+fn preview() -> Value {
+    json!({ "fee_sats": 777, "ahead_sats": 0, "sat_per_vb": 5, "coins": 3, "pays_sats": 62_739_738, "gets_sats": 100_000_000, "locks_sats": 1_000,
+        "keeps_sats": 20_000, "left": 1, "owed_cents": 5_019_179, "price_cents": 8_000_000, "irrevocable": true })
+}
+
+fn with_preview(answer: Value) -> Stand {
     let oracles =
         json!([{ "pubkey": ORACLE, "url": "http://o", "spot_cents": 8_000_000, "spot_at": 1, "trouble": null }]);
-    let known = |loan: &Value| {
-        vec![
-            (path.clone().leak() as &'static str, loan.clone()),
-            ("GET /v1/loans", json!([loan])),
-            ("GET /v1/wallet/balance", free.clone()),
-            ("GET /v1/oracles", oracles.clone()),
-        ]
-    };
-    for (loan, args, parts) in [
-        (loan(), vec!["loan", "repay", "d01e2a31…f2d0"], vec!["you repay", "from the wallet", "sat (", "$"]),
-        (loan(), vec!["loan", "receipt", "d01e"], vec!["whole collateral", "100,000,000 sat", "$80,000.00 now"]),
-        (signed, vec!["loan", "cancel", LOAN], vec!["both have signed", "can never be"]),
-        (
-            loan(),
-            vec!["wallet", "send", "bcrt1q", "0.5"],
-            vec!["50,000,000 sat (0.50000000 BTC), $40,000.00 now", "bcrt1q"],
-        ),
-        (loan(), vec!["wallet", "send", "bcrt1q", "--all"], vec!["everything free", "7 sat"]),
-    ] {
-        let stand = Stand::new(known(&loan));
+    Stand::new(vec![
+        ("POST /v1/preview", answer),
+        ("GET /v1/loans", json!([loan()])),
+        ("GET /v1/requests", json!([request()])),
+        ("GET /v1/wallet/balance", json!({ "confirmed_sats": 7, "unconfirmed_sats": 0, "reserved_sats": 0 })),
+        ("GET /v1/oracles", oracles),
+    ])
+}
+
+fn request() -> Value {
+    json!({ "loan_id": LOAN, "peer": KEY, "principal_sats": 1, "principal_cents": 1, "collateral_sats": 1,
+        "reference_price_cents": 1, "ltv_bp": 1, "apr_bp": 1, "days": 1, "at": 1, "until": 2 })
+}
+
+#[test]
+fn nothing_that_cannot_be_taken_back_is_done_unless_somebody_says_yes() {
+    for (args, asked, parts) in irrevocable() {
+        let stand = with_preview(preview());
         let output = run(&[args.as_slice(), &["--data", &stand.data]].concat());
         assert_eq!((output.status.code(), out(&output).as_str()), (Some(2), ""), "{args:?}: {}", err(&output));
         let said = err(&output);
-        for part in parts.into_iter().chain(["nothing was done", "--yes"]) {
+        let fee: &[&str] = if args.contains(&"receipt") { &[] } else { &["777 sat at 5 sat/vB"] };
+        for part in parts.iter().chain(fee).chain(&["nothing was done", "--yes"]) {
             assert!(said.contains(part), "{args:?}: {part} in {said}");
         }
-        assert!(stand.asked().iter().all(|(asked, _)| asked.starts_with("GET ")), "{args:?}");
+        let posted: Vec<_> = stand.asked().into_iter().filter(|(asked, _)| !asked.starts_with("GET ")).collect();
+        assert_eq!(posted, [("POST /v1/preview".to_owned(), asked)], "{args:?}");
+        // Who says it is not shown anything first.
+        let words = [args.as_slice(), &["--yes", "--data", &stand.data]].concat();
+        run(&words);
+        let posted: Vec<_> = stand.asked().into_iter().filter(|(asked, _)| !asked.starts_with("GET ")).collect();
+        assert!(posted.len() == 1 && posted[0].0 != "POST /v1/preview", "{args:?}: {posted:?}");
+    }
+}
+
+#[test]
+fn what_the_node_would_refuse_is_refused_before_any_question_and_what_can_be_undone_is_not_asked_about() {
+    let no = json!({ "code": "refused", "message": "this loan has ended, repaid: nothing is owed" });
+    for (args, ..) in irrevocable() {
+        let stand = with_preview(no.clone());
+        let output = run(&[args.as_slice(), &["--data", &stand.data]].concat());
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert_eq!(err(&output).trim(), "hypothec: this loan has ended, repaid: nothing is owed", "{args:?}");
+    }
+    let mut free = preview();
+    free["irrevocable"] = json!(false);
+    let stand = with_preview(free);
+    let output = run(&["loan", "cancel", LOAN, "--data", &stand.data]);
+    let asked = stand.asked();
+    assert!(asked.iter().any(|(asked, _)| asked == &format!("POST /v1/loans/{LOAN}/cancel")), "{asked:?}");
+    assert!(!err(&output).contains("nothing was done"), "{}", err(&output));
+}
+
+#[test]
+fn a_request_to_a_lender_is_shown_by_its_id_as_a_loan_is_also_when_it_is_over() {
+    let mut over = request();
+    over["ended"] = json!({ "at": 1_584_007_200, "event": "request_declined", "text": "declined by hand: not today" });
+    for (answer, part) in
+        [(request(), "approve d01e2a31…f2d0"), (over, "over since 2020-03-12 10:00 UTC: declined by hand: not today")]
+    {
+        let stand = Stand::new(vec![("GET /v1/loans", json!([])), ("GET /v1/requests?ended=true", json!([answer]))]);
+        let text = stand.good(&["loan", "show", "d01e"]);
+        assert!(text.contains(part), "{part} in {text}");
     }
 }
 

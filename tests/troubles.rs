@@ -95,7 +95,7 @@ async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_an
 /// Sends everything free to the other node, or to an address of bitcoind's.
 async fn give_all_away(node: &Running, to: &Running) {
     let address = to.handle.new_address().await.unwrap().address;
-    node.handle.send(SendRequest { address, sats: None }).await.unwrap();
+    node.handle.send(SendRequest { address, sats: None, with_fee_coin: true }).await.unwrap();
 }
 
 async fn fund(world: &World, node: &Running, sats: u64) {

@@ -112,6 +112,37 @@ async fn one_coin_spent_to_itself_holds_one_negotiation_at_a_time_and_five_a_day
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_the_lender_itself_gives_up_is_not_held_against_the_coin_however_often_and_over_a_restart() {
+    let mut world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    for round in 0..7 {
+        let terms = hypothec::loan::terms::Terms::from_tlv(&quoted(&mut stranger).await.terms.0).unwrap();
+        let id = terms.id();
+        stranger.borrow(&terms, coin);
+        until("the negotiation to begin", PATIENCE, || async {
+            let living = living(&world).await;
+            living.contains(&id).then_some(()).ok_or_else(|| format!("{living:?}"))
+        })
+        .await
+        .unwrap();
+        world.lender.handle.cancel(id).await.unwrap();
+        assert_eq!(stranger.refusal(id.0).await.code, "cancelled");
+        world.bitcoind.mine(1).await.unwrap();
+        stranger.catch_up(&world).await;
+        if round == 3 {
+            restart(&mut world).await;
+            stranger.net.connect(world.lender_address().parse().unwrap()).unwrap();
+            until("the stranger to be back", PATIENCE, || async {
+                stranger.net.is_connected(stranger.peer).then_some(()).ok_or("not connected".to_string())
+            })
+            .await
+            .unwrap();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn one_key_negotiates_so_many_bytes_at_once_and_is_busy_beyond_until_one_has_ended() {
     let world = World::new().await;
     // Each has a coin of the lender's, whatever waits for a block.
@@ -169,7 +200,7 @@ async fn a_lender_asked_for_repayments_it_cannot_propose_gives_no_address_for_th
     world.settle().await;
     // It has no coin left to propose with.
     let away = stranger.wallet.new_address().unwrap().to_string();
-    world.lender.handle.send(SendRequest { address: away, sats: None }).await.unwrap();
+    world.lender.handle.send(SendRequest { address: away, sats: None, with_fee_coin: true }).await.unwrap();
     world.mine(1).await;
     let before = world.lender.handle.new_address().await.unwrap().address;
     let mut answers = 0;

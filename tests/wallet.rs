@@ -525,6 +525,27 @@ async fn a_coin_for_fees_is_set_apart_from_the_next_change_once() {
 }
 
 #[tokio::test]
+async fn everything_is_sent_but_the_coin_for_fees_which_stays_or_is_made() {
+    let world = World::new().await;
+    let (mut alice, mut bob) = (world.wallet(ALICE, "alice").await, world.wallet(BOB, "bob").await);
+    alice.wallet.set_reserve(sat(20_000));
+    alice.funded(&world.node, sat(1_000_000)).await;
+    let to = unchecked(&bob.wallet.new_address().unwrap());
+    let made = alice.wallet.send_all_but_reserve(&to, FEE).unwrap();
+    let values: Vec<Amount> = made.transaction.output.iter().map(|output| output.value).collect();
+    assert_eq!(values, [sat(980_000) - made.fee, sat(20_000)], "no coin of that size was there");
+    assert!(alice.wallet.is_ours(&made.transaction.output[1].script_pubkey));
+    confirm(&world, &mut alice, &made.transaction).await;
+    // Now it is: nothing but it is left, and it is not sent.
+    let short = alice.wallet.send_all_but_reserve(&to, FEE).unwrap_err();
+    assert!(matches!(short, Error::Insufficient { .. }), "{short}");
+    let other = alice.funded(&world.node, sat(500_000)).await;
+    let kept = alice.wallet.send_all_but_reserve(&to, FEE).unwrap().transaction;
+    assert_eq!((kept.input.len(), kept.input[0].previous_output, kept.output.len()), (1, other, 1));
+    assert_eq!(alice.wallet.send_all(&to, FEE).unwrap().transaction.input.len(), 2, "unless it is asked for");
+}
+
+#[tokio::test]
 async fn a_coin_for_fees_is_made_of_the_smaller_of_two_and_never_of_the_only_one() {
     let world = World::new().await;
     let mut alice = world.wallet(ALICE, "alice").await;

@@ -1,17 +1,19 @@
 //! `hypothec borrow`: takes a quote.
 
 use super::amount::short;
+use super::confirm::{consequence, Sure};
 use super::follow::{borrowing, follow, End, Goal, Patience, NO_ANSWER};
 use super::line::{Ends, Place};
 use super::show;
 use super::which::{named, Named};
-use crate::api::views::{BorrowRequest, LoanView, Stage};
+use crate::api::views::{BorrowRequest, LoanView, PreviewRequest, Stage};
 use clap::Args;
 
 const AFTER: &str = "\
 Examples:
   hypothec borrow <the id that quote ended with>
   hypothec borrow <the id that quote ended with> --wait
+  hypothec borrow <the id that quote ended with> --yes      without asking
 
 It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan is active), with 1 when the
 loan does not come to be, with 4 when there is no answer yet, and with 130 after Ctrl-C; the nodes go on then.";
@@ -26,6 +28,8 @@ pub(super) struct Borrow {
     #[arg(value_name = "QUOTE", value_parser = named)]
     quote: Named,
     #[command(flatten)]
+    sure: Sure,
+    #[command(flatten)]
     patience: Patience,
 }
 
@@ -33,6 +37,8 @@ impl Borrow {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         let quote = self.quote.quote(place).await?;
         let client = place.client()?;
+        let would = PreviewRequest::Borrow { quote };
+        self.sure.ask(&client, &would, |view| consequence::of_borrowing(quote, view)).await?;
         let taken: LoanView = client.post("/v1/loans", &BorrowRequest { quote }).await?;
         let goal = self.patience.goal();
         let end = follow(place, &client, &self.patience, taken, |loan, _, _| borrowing(loan, goal)).await?;

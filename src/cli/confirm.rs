@@ -1,6 +1,8 @@
 //! What cannot be taken back is shown and asked about before it is done.
 
+use super::client::Client;
 use super::out::tell;
+use crate::api::views::{PreviewRequest, PreviewView};
 use anyhow::Context;
 use clap::Args;
 use std::io::IsTerminal;
@@ -29,33 +31,49 @@ impl Sure {
         self.yes
     }
 
-    /// Shows what will happen and asks; with `--yes` neither.
+    /// Lets the node say what a command would do, shows it and asks; with `--yes` neither. Nobody is asked about what can be
+    /// taken back.
     ///
     /// # Errors
-    /// When nobody says yes: a person who says anything else, or a program that did not say `--yes`.
-    pub(super) fn ask(&self, will: &str) -> anyhow::Result<()> {
+    /// When the node would refuse it, with its words and before any question; and when nobody says yes: a person who says
+    /// anything else, or a program that did not say `--yes`.
+    pub(super) async fn ask(
+        &self,
+        client: &Client,
+        would: &PreviewRequest,
+        text: impl FnOnce(&PreviewView) -> String,
+    ) -> anyhow::Result<()> {
         if self.yes {
             return Ok(());
         }
-        tell(will);
-        if !std::io::stdin().is_terminal() {
-            return Err(NotDone("it cannot be taken back, and nobody is here to ask; say --yes to do it").into());
-        }
-        eprint!("Do it? Type yes: ");
-        let mut line = String::new();
-        std::io::stdin().read_line(&mut line).context("read the answer from the terminal")?;
-        match is_yes(&line) {
-            true => Ok(()),
-            false => Err(NotDone("you did not type yes").into()),
+        let view: PreviewView = client.post("/v1/preview", would).await?;
+        match view.irrevocable {
+            true => ask(&text(&view)),
+            false => Ok(()),
         }
     }
 }
 
-/// What will happen, in sats and dollars.
+/// Shows what will happen and asks.
+fn ask(will: &str) -> anyhow::Result<()> {
+    tell(will);
+    if !std::io::stdin().is_terminal() {
+        return Err(NotDone("it cannot be taken back, and nobody is here to ask; say --yes to do it").into());
+    }
+    eprint!("Do it? Type yes: ");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).context("read the answer from the terminal")?;
+    match is_yes(&line) {
+        true => Ok(()),
+        false => Err(NotDone("you did not type yes").into()),
+    }
+}
+
+/// What will happen, in sats and dollars, as the node says it.
 pub(super) mod consequence {
-    use crate::api::views::{Balance, Exit, LoanView, OracleView};
+    use crate::api::views::{Balance, LoanId, PreviewView, Source};
     use crate::cli::amount::short;
-    use crate::cli::out::{both, usd};
+    use crate::cli::out::{both, count, sats, usd};
     use crate::loan::units::SATS_PER_BTC;
 
     /// Sats, and what they are worth where a price is known.
@@ -67,50 +85,84 @@ pub(super) mod consequence {
         }
     }
 
+    /// A fee and its rate.
+    fn fee(view: &PreviewView) -> String {
+        match (view.fee_sats, view.sat_per_vb) {
+            (Some(fee), Some(rate)) => format!("{} at {rate} sat/vB", sats(fee)),
+            (Some(fee), None) => sats(fee),
+            (None, _) => "what the lender sets for its proposal".to_owned(),
+        }
+    }
+
+    fn named(id: LoanId) -> String {
+        short(&id.to_string())
+    }
+
     /// A lender's receipt.
-    pub(in crate::cli) fn of_a_receipt(loan: &LoanView) -> String {
+    pub(in crate::cli) fn of_a_receipt(id: LoanId, view: &PreviewView) -> String {
         format!(
             "Loan {}: the receipt says that you were paid outside the chain.\n  The whole collateral goes back to the borrower: \
-             {}.\n  Of the {} owed today nothing is paid by it. It cannot be taken back.",
-            short(&loan.loan_id.to_string()),
-            worth(loan.collateral_sats, loan.price_cents),
-            usd(loan.debt_now_cents),
+             {}.\n  Of the {} owed today nothing is paid by it. Its fee was paid ahead. It cannot be taken back.",
+            named(id),
+            both(view.pays_sats),
+            usd(view.owed_cents),
         )
     }
 
     /// A repayment.
-    pub(in crate::cli) fn of_repaying(loan: &LoanView, from_wallet: bool) -> String {
-        let open = loan.exits.iter().find(|open| open.exit == Exit::Repaid);
-        let pays =
-            open.and_then(|open| open.lender_sats).map(|sats| format!(", about {}", worth(sats, loan.price_cents)));
-        let (from, back) = match from_wallet {
-            true => ("the wallet", worth(loan.collateral_sats, loan.price_cents)),
-            false => {
-                let rest = open.and_then(|open| open.borrower_sats);
-                (
-                    "the collateral",
-                    rest.map_or("the rest".to_owned(), |sats| format!("about {}", worth(sats, loan.price_cents))),
-                )
-            }
+    pub(in crate::cli) fn of_repaying(id: LoanId, from: Source, view: &PreviewView) -> String {
+        let from = match from {
+            Source::Wallet => "the wallet",
+            Source::Collateral => "the collateral",
         };
         format!(
-            "Loan {}: you repay {}{} from {from}, with a fee.\n  You get back {back}.\n  Once the lender has signed too it \
-             cannot be taken back.",
-            short(&loan.loan_id.to_string()),
-            usd(loan.owed_now_cents),
-            pays.unwrap_or_default(),
+            "Loan {}: you repay {}, that is {} from {from}.\n  The fee is {}.{}\n  \
+             You get back {} of collateral.\n  Once the lender has signed too it cannot be taken back.",
+            named(id),
+            usd(view.owed_cents),
+            worth(view.pays_sats, view.price_cents),
+            fee(view),
+            ahead(view),
+            worth(view.gets_sats, view.price_cents),
         )
     }
 
+    /// What was paid ahead for it, and what of the fee is left, or left over.
+    fn ahead(view: &PreviewView) -> String {
+        let (fee, ahead) = (view.fee_sats.unwrap_or(0), view.ahead_sats);
+        match (ahead, fee.cmp(&ahead)) {
+            (0, _) => String::new(),
+            (_, std::cmp::Ordering::Greater) => {
+                format!(
+                    " Of it {} were paid ahead; {} come from your wallet.",
+                    sats(ahead),
+                    sats(fee.saturating_sub(ahead))
+                )
+            }
+            _ => format!(" It was paid ahead; {} of that come back to you.", sats(ahead.saturating_sub(fee))),
+        }
+    }
+
     /// Walking away from a signed loan.
-    pub(in crate::cli) fn of_cancelling(loan: &LoanView) -> String {
+    pub(in crate::cli) fn of_cancelling(id: LoanId, view: &PreviewView) -> String {
         format!(
-            "Loan {}: both have signed. Your coin is taken back by a transaction that pays a fee, and once that is in a \
-             block the loan of {} against {} can never be.\n  Should the funding transaction confirm first, the loan begins all \
+            "Loan {}: both have signed. Your coin is taken back by a transaction of yours: {} come back, and its fee is {}.\n  \
+             Once that is in a block the loan can never be. Should the funding transaction confirm first, the loan begins all \
              the same.",
-            short(&loan.loan_id.to_string()),
-            worth(loan.principal_sats, loan.price_cents),
-            worth(loan.collateral_sats, loan.price_cents),
+            named(id),
+            both(view.gets_sats),
+            fee(view),
+        )
+    }
+
+    /// Taking a repayment back.
+    pub(in crate::cli) fn of_withdrawing(id: LoanId, view: &PreviewView) -> String {
+        format!(
+            "Loan {}: the repayment is taken back by a transaction of yours that sends its coin of {} to yourself; its fee is {}.\n  \
+             Once that is in a block the loan goes on as before. Until then the lender can still complete the repayment.",
+            named(id),
+            both(view.gets_sats.saturating_add(view.fee_sats.unwrap_or(0))),
+            fee(view),
         )
     }
 
@@ -132,11 +184,60 @@ pub(super) mod consequence {
     }
 
     /// A payment out of the wallet: so many sats, or everything that is free.
-    pub(in crate::cli) fn of_sending(sats: u64, is_all: bool, address: &str, oracles: &[OracleView]) -> String {
-        let price = oracles.iter().find_map(|oracle| oracle.spot_cents);
-        let all = if is_all { "everything free, less the fee: " } else { "" };
-        let fee = if is_all { "" } else { ", and a fee" };
-        format!("You send {all}{}{fee}, to\n  {address}\n  It cannot be taken back.", worth(sats, price))
+    pub(in crate::cli) fn of_sending(is_all: bool, address: &str, price: Option<u64>, view: &PreviewView) -> String {
+        let all = if is_all { "everything free, " } else { "" };
+        let kept = match view.keeps_sats {
+            0 => String::new(),
+            kept => format!("\n  {} stay for the fees of exits, since loans are open.", sats(kept)),
+        };
+        format!(
+            "You send {all}{}, to\n  {address}\n  The fee is {}, from {}.{kept}\n  It cannot be taken back.",
+            worth(view.pays_sats, price),
+            fee(view),
+            count(view.coins, "coin"),
+        )
+    }
+
+    /// Coins joined.
+    pub(in crate::cli) fn of_joining(view: &PreviewView) -> String {
+        format!(
+            "{} become one of {}, by a transaction that everybody sees and that shows that they are one owner's.\n  The fee is \
+             {}.\n  It cannot be taken back.",
+            count(view.coins, "coin"),
+            both(view.gets_sats),
+            fee(view),
+        )
+    }
+
+    /// A quote taken.
+    pub(in crate::cli) fn of_borrowing(id: LoanId, view: &PreviewView) -> String {
+        format!(
+            "Loan {}: you borrow {}, and owe {} when it is due.\n  You lock {} of collateral, out of {}.\n  The fees are {}: your \
+             share of the funding transaction, and of what is paid ahead for the end.\n  The two nodes sign and fund it by \
+             themselves. Until both have signed, `loan cancel` ends it with a word; after that it costs a fee, and with the \
+             funding in a block nobody can go back.",
+            named(id),
+            worth(view.gets_sats, view.price_cents),
+            usd(view.owed_cents),
+            both(view.locks_sats),
+            count(view.coins, "coin"),
+            fee(view),
+        )
+    }
+
+    /// A request approved.
+    pub(in crate::cli) fn of_approving(id: LoanId, view: &PreviewView) -> String {
+        format!(
+            "Request {}: you lend {}, and are owed {} when it is due.\n  Beside it {} are locked as your stake, which comes back \
+             at every end.\n  The fees are {} with those of the funding transaction and of making its coin.\n  The two nodes \
+             sign and fund it by themselves. Until both have signed, `loan cancel` ends it with a word; after that it costs a \
+             fee, and with the funding in a block nobody can go back.",
+            named(id),
+            worth(view.pays_sats, view.price_cents),
+            usd(view.owed_cents),
+            sats(view.locks_sats),
+            fee(view),
+        )
     }
 }
 

@@ -6,9 +6,9 @@ use super::confirm::{consequence, Sure};
 use super::follow::{follow, repaying, End, Goal, Patience, NO_ANSWER};
 use super::line::{Ends, Place};
 use super::out::{moment, sats, usd, Grid};
-use super::show;
-use super::which::Which;
-use crate::api::views::{LoanView, RepayRequest, Source, Stage};
+use super::which::{Either, Which};
+use super::{requests, show};
+use crate::api::views::{LoanView, PreviewRequest, RepayRequest, Source, Stage};
 use crate::loan::units::BasisPoints;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -45,8 +45,10 @@ pub(super) enum Loan {
         patience: Patience,
     },
     /// Take a repayment back that the lender has not completed
-    #[command(after_help = "Example:\n  hypothec loan withdraw 1a2b")]
-    Withdraw(Which),
+    #[command(
+        after_help = "Examples:\n  hypothec loan withdraw 1a2b\n  hypothec loan withdraw 1a2b --yes       without asking, for programs"
+    )]
+    Withdraw(Act),
     /// As the lender, say that you were paid outside the chain: frees the whole collateral, for ever
     #[command(after_help = "Example:\n  hypothec loan receipt 1a2b")]
     Receipt(Act),
@@ -73,60 +75,60 @@ pub(super) enum From {
 impl Loan {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         let client = place.client()?;
-        let act = async |which: Which, verb: &str| -> anyhow::Result<LoanView> {
-            let id = which.find(place).await?;
-            client.act(&format!("/v1/loans/{id}/{verb}")).await
-        };
         let (loan, done) = match self {
             Loan::List => {
                 let loans: Vec<LoanView> = client.get("/v1/loans").await?;
                 return place.out().say(&loans, |loans| list(loans, &place.again()));
             }
             Loan::Show(which) => {
-                let id = which.find(place).await?;
-                (client.get::<LoanView>(&format!("/v1/loans/{id}")).await?, String::new())
+                return show(place, which).await;
             }
             Loan::Cancel(Act { which, sure }) => {
-                let id = which.find(place).await?;
-                if !sure.is_said() {
-                    let loan: LoanView = client.get(&format!("/v1/loans/{id}")).await?;
-                    // Before both have signed nothing is lost by it but the quote.
-                    if matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming) {
-                        sure.ask(&consequence::of_cancelling(&loan))?;
-                    }
-                }
-                let loan: LoanView = client.act(&format!("/v1/loans/{id}/cancel")).await?;
+                let loan_id = which.find(place).await?;
+                let would = PreviewRequest::Cancel { loan_id };
+                // Before both have signed nothing is lost by it but the quote.
+                sure.ask(&client, &would, |view| consequence::of_cancelling(loan_id, view)).await?;
+                let loan: LoanView = client.act(&format!("/v1/loans/{loan_id}/cancel")).await?;
                 let done = given_up(&loan);
                 (loan, done)
             }
-            Loan::Withdraw(which) => {
-                let loan = act(which, "withdraw").await?;
+            Loan::Withdraw(Act { which, sure }) => {
+                let loan_id = which.find(place).await?;
+                let would = PreviewRequest::Withdraw { loan_id };
+                sure.ask(&client, &would, |view| consequence::of_withdrawing(loan_id, view)).await?;
+                let loan: LoanView = client.act(&format!("/v1/loans/{loan_id}/withdraw")).await?;
                 let done = withdrawn(&loan);
                 (loan, done)
             }
             Loan::Receipt(Act { which, sure }) => {
-                let id = which.find(place).await?;
-                if !sure.is_said() {
-                    sure.ask(&consequence::of_a_receipt(&client.get(&format!("/v1/loans/{id}")).await?))?;
-                }
-                let loan = client.act(&format!("/v1/loans/{id}/receipt")).await?;
+                let loan_id = which.find(place).await?;
+                let would = PreviewRequest::Receipt { loan_id };
+                sure.ask(&client, &would, |view| consequence::of_a_receipt(loan_id, view)).await?;
+                let loan = client.act(&format!("/v1/loans/{loan_id}/receipt")).await?;
                 (loan, "The receipt is given; the borrower can take the collateral.\n\n".to_owned())
             }
             Loan::Repay { which, from, sure, patience } => {
-                let id = which.find(place).await?;
-                if !sure.is_said() {
-                    let loan: LoanView = client.get(&format!("/v1/loans/{id}")).await?;
-                    sure.ask(&consequence::of_repaying(&loan, matches!(from, From::Wallet)))?;
-                }
+                let loan_id = which.find(place).await?;
                 let from = match from {
                     From::Wallet => Source::Wallet,
                     From::Collateral => Source::Collateral,
                 };
-                let asked: LoanView = client.post(&format!("/v1/loans/{id}/repay"), &RepayRequest { from }).await?;
+                let would = PreviewRequest::Repay { loan_id, from };
+                sure.ask(&client, &would, |view| consequence::of_repaying(loan_id, from, view)).await?;
+                let asked: LoanView =
+                    client.post(&format!("/v1/loans/{loan_id}/repay"), &RepayRequest { from }).await?;
                 return repay(place, &client, asked, &patience).await;
             }
         };
         place.out().say(&loan, |loan| format!("{done}{}", show::loan(loan, &place.again())))
+    }
+}
+
+/// A loan; or a request that waits or waited for this lender's word, which is none yet.
+async fn show(place: &Place, which: Which) -> anyhow::Result<()> {
+    match which.find_either(place).await? {
+        Either::Request(request) => place.out().say(&*request, |request| requests::one(request, &place.again())),
+        Either::Loan(loan) => place.out().say(&*loan, |loan| show::loan(loan, &place.again())),
     }
 }
 

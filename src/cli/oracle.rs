@@ -66,8 +66,9 @@ impl Oracle {
                         true => "\nThe key came from the oracle itself: compare it with one from another source.",
                         false => "",
                     };
+                    let note = view.note.as_ref().map(|note| format!("\nNote: {note}.")).unwrap_or_default();
                     format!(
-                        "Trusting {} at {}.{advice}\nA lender also names it in its policy:\n  {} policy set --add-oracle {}\n\nNext: {} oracle list",
+                        "Trusting {} at {}.{advice}{note}\nA lender also names it in its policy:\n  {} policy set --add-oracle {}\n\nNext: {} oracle list",
                         view.pubkey,
                         view.url,
                         place.again(),
@@ -186,6 +187,7 @@ mod tests {
             secret.x_only_public_key(bitcoin::secp256k1::SECP256K1).0
         });
         let oracle = OracleView {
+            note: None,
             pubkey: old,
             url: "http://127.0.0.1:3939".into(),
             mirrors: Vec::new(),

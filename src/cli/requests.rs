@@ -1,11 +1,12 @@
 //! `hypothec requests`, `approve` and `decline`: lending by hand.
 
 use super::amount::short;
+use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{count, moment, sats, usd, Grid};
+use super::out::{both, count, moment, usd, Grid};
 use super::show;
 use super::which::Which;
-use crate::api::views::{DeclineRequest, LoanView, RequestView};
+use crate::api::views::{DeclineRequest, LoanView, PreviewRequest, RequestView};
 use crate::loan::units::BasisPoints;
 use clap::Args;
 
@@ -24,10 +25,14 @@ pub(super) struct Requests {}
 
 /// Lend what a borrower asks for
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  hypothec approve 1a2b")]
+#[command(
+    after_help = "Examples:\n  hypothec approve 1a2b\n  hypothec approve 1a2b --yes       without asking, for programs"
+)]
 pub(super) struct Approve {
     #[command(flatten)]
     which: Which,
+    #[command(flatten)]
+    sure: Sure,
 }
 
 /// Do not lend it; the borrower is told, and its coins are free
@@ -50,8 +55,10 @@ impl Requests {
 
 impl Approve {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
-        let id = self.which.find_request(place).await?;
-        let loan: LoanView = place.client()?.act(&format!("{REQUESTS}/{id}/approve")).await?;
+        let (client, loan_id) = (place.client()?, self.which.find_request(place).await?);
+        let would = PreviewRequest::Approve { loan_id };
+        self.sure.ask(&client, &would, |view| consequence::of_approving(loan_id, view)).await?;
+        let loan: LoanView = client.act(&format!("{REQUESTS}/{loan_id}/approve")).await?;
         let done = "Approved; the borrower is told, and this node prepares its coin.";
         place.out().say(&loan, |loan| format!("{done}\n\n{}", show::loan(loan, &place.again())))
     }
@@ -72,40 +79,105 @@ fn list(requests: &[RequestView], again: &str) -> String {
     if requests.is_empty() {
         return format!("Nobody waits for your word.\n\nNext: {again} policy show");
     }
-    let mut grid = Grid::new(["request", "lend", "against", "ltv", "rate", "term", "until, utc"]);
-    for request in requests {
-        grid.row([
-            short(&request.loan_id.to_string()),
-            usd(request.principal_cents),
-            sats(request.collateral_sats),
-            BasisPoints(request.ltv_bp).to_string(),
-            BasisPoints(request.apr_bp).to_string(),
-            count(request.days.into(), "day"),
-            moment(request.until).chars().skip(11).take(5).collect(),
-        ]);
-    }
+    let all: Vec<String> = requests.iter().map(facts).collect();
     let first = requests.first().map(|request| short(&request.loan_id.to_string())).unwrap_or_default();
     let next = format!("{again} approve {first}\n      {again} decline {first} --reason TEXT");
-    format!("{}\nNext: {next}", grid.right(&[1, 2, 3, 4]).text())
+    format!("{}\nNext: {next}", all.join("\n"))
+}
+
+/// One request, waiting or over.
+pub(super) fn one(request: &RequestView, again: &str) -> String {
+    let id = short(&request.loan_id.to_string());
+    let next = match request.ended {
+        Some(_) => String::new(),
+        None => format!("\nNext: {again} approve {id}\n      {again} decline {id} --reason TEXT"),
+    };
+    format!("{}{next}", facts(request))
+}
+
+/// Who asks, for what, and until when.
+fn facts(request: &RequestView) -> String {
+    let mut grid = Grid::plain();
+    let mut row = |name: &str, value: String| grid.row([name.to_owned(), value]);
+    row("request", short(&request.loan_id.to_string()));
+    row("borrower", who(request));
+    row("", known(request));
+    row("lend", format!("{}, worth {}", both(request.principal_sats), usd(request.principal_cents)));
+    row("against", format!("{}, {} loan to value", both(request.collateral_sats), BasisPoints(request.ltv_bp)));
+    row("for", format!("{} at {} a year", count(request.days.into(), "day"), BasisPoints(request.apr_bp)));
+    row(
+        "you earn",
+        format!("{} if repaid when due, {} at least", usd(request.earns_cents), usd(request.earns_at_least_cents)),
+    );
+    row("waits", format!("since {}, to {} at most", moment(request.at), moment(request.until)));
+    if let Some(end) = &request.ended {
+        row("stands", format!("over since {}: {}", moment(end.at), end.text));
+    }
+    grid.text()
+}
+
+/// The key, where it is dialled, and whether it is there.
+fn who(request: &RequestView) -> String {
+    let key = short(&request.peer.to_string());
+    let place = request.address.as_ref().and_then(|address| address.split_once('@')).map(|(_, place)| place);
+    let place = place.map_or("which dials this node".to_owned(), |place| format!("at {place}"));
+    format!("{key}, {place}, {}", if request.connected { "connected" } else { "not connected now" })
+}
+
+fn known(request: &RequestView) -> String {
+    match request.loans_with_it {
+        0 => "no loan with it was ever signed here".to_owned(),
+        loans => format!("{} with it signed here before", count(loans.into(), "loan")),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::views::RequestEnd;
 
-    #[test]
-    fn each_request_is_a_line_of_at_most_eighty_columns_with_its_end() {
-        let request = serde_json::from_value::<RequestView>(serde_json::json!({
+    fn request() -> RequestView {
+        serde_json::from_value(serde_json::json!({
             "loan_id": "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0",
             "peer": "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
             "principal_sats": 37_500_000, "principal_cents": 10_000_000, "collateral_sats": 2_100_000_000u64,
             "reference_price_cents": 800_000, "ltv_bp": 3_750, "apr_bp": 1_050, "days": 365,
-            "at": 1_584_007_200, "until": 1_584_009_000,
+            "earns_cents": 1_050_000, "earns_at_least_cents": 40_274, "at": 1_584_007_200, "until": 1_584_009_000,
         }))
-        .unwrap();
-        let text = list(&[request], "hypothec");
-        assert!(text.contains("d01e2a31…f2d0") && text.contains(" 10:30\n"), "{text}");
+        .unwrap()
+    }
+
+    #[test]
+    fn each_request_says_who_asks_for_what_until_when_and_what_it_brings() {
+        let text = list(&[request()], "hypothec");
+        for part in [
+            "d01e2a31…f2d0",
+            "0279be66…1798, which dials this node, not connected now",
+            "no loan with it was ever signed here",
+            "$100,000.00",
+            "37.5 % loan to value",
+            "365 days at 10.5 % a year",
+            "$10,500.00 if repaid when due, $402.74 at least",
+            "2020-03-12 10:30",
+            "hypothec approve d01e2a31…f2d0",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
         assert!(list(&[], "hypothec").starts_with("Nobody waits"));
+        let address = Some(format!("{}@[2001:db8:85a3:8d3:1319:8a2e:370:7348]:9810", request().peer));
+        let known = RequestView { address, connected: true, loans_with_it: 2, ..request() };
+        let text = one(&known, "hypothec");
+        assert!(text.contains("at [2001:db8:") && text.contains("2 loans with it signed here before"), "{text}");
+        assert!(text.contains("connected") && !text.contains("not connected"), "{text}");
+    }
+
+    #[test]
+    fn a_request_that_is_over_says_why_and_asks_for_nothing() {
+        let end =
+            RequestEnd { at: 1_584_007_980, event: "request_declined".into(), text: "declined by hand: no".into() };
+        let text = one(&RequestView { ended: Some(end), ..request() }, "hypothec");
+        assert!(text.contains("over since 2020-03-12 10:13 UTC: declined by hand: no"), "{text}");
+        assert!(!text.contains("approve"), "{text}");
     }
 }

@@ -3,10 +3,13 @@
 use super::amount::bitcoins;
 use super::amount::short;
 use super::ask;
+use super::client::Client;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
 use super::out::{both, count, grouped, moment, print, print_text, sats, signed, Grid};
-use crate::api::views::{AddressView, Balance, Consolidated, HistoryEntry, OracleView, SendRequest, Sent};
+use crate::api::views::{
+    AddressView, Balance, Consolidated, HistoryEntry, OracleView, PreviewRequest, PreviewView, SendRequest, Sent,
+};
 use crate::node::data::DataFolder;
 use crate::node::unlock::lock_folder;
 use crate::node::words::Held;
@@ -41,15 +44,23 @@ pub(super) enum Wallet {
         /// How much, in bitcoin or with `sat`
         #[arg(value_name = "AMOUNT", value_parser = bitcoins, required_unless_present = "all", allow_negative_numbers = true)]
         amount: Option<Amount>,
-        /// Everything that is free, less the fee
+        /// Everything free, less the fee and what exits may need
         #[arg(long, conflicts_with = "amount")]
         all: bool,
+        /// With --all: also what is kept for the fees of exits
+        #[arg(long, requires = "all")]
+        with_fee_coin: bool,
         #[command(flatten)]
         sure: Sure,
     },
     /// Join the smallest free coins into one, 400 at most; again until few are left
-    #[command(after_help = "Example:\n  hypothec wallet consolidate")]
-    Consolidate,
+    #[command(
+        after_help = "Examples:\n  hypothec wallet consolidate\n  hypothec wallet consolidate --yes       without asking, for programs"
+    )]
+    Consolidate {
+        #[command(flatten)]
+        sure: Sure,
+    },
     /// Encrypt the words on disk with a passphrase, or with another one; the node must not run
     #[command(
         after_help = "Examples:\n  hypothec wallet encrypt                                  asks for the passphrase\n  \
@@ -74,7 +85,8 @@ impl Wallet {
         let client = place.client()?;
         match self {
             Wallet::Encrypt { .. } => Ok(()),
-            Wallet::Consolidate => {
+            Wallet::Consolidate { sure } => {
+                sure.ask(&client, &PreviewRequest::Consolidate {}, consequence::of_joining).await?;
                 let done: Consolidated = client.act("/v1/wallet/consolidate").await?;
                 place.out().say(&done, |done| {
                     let again = place.again();
@@ -112,15 +124,19 @@ impl Wallet {
                 let balance: Balance = client.get("/v1/wallet/balance").await?;
                 place.out().say(&balance, |balance| balance_text(balance, &place.again()))
             }
-            Wallet::Send { address, amount, all, sure } => {
-                if !sure.is_said() {
-                    let balance: Balance = client.get("/v1/wallet/balance").await?;
-                    let sats = amount.map_or(balance.confirmed_sats, Amount::to_sat);
-                    let oracles: Vec<OracleView> = client.get("/v1/oracles").await?;
-                    let quotes = consequence::for_quotes(sats, &balance);
-                    sure.ask(&format!("{}{quotes}", consequence::of_sending(sats, all, &address, &oracles)))?;
-                }
-                let request = SendRequest { address: address.clone(), sats: amount.map(Amount::to_sat) };
+            Wallet::Send { address, amount, all, with_fee_coin, sure } => {
+                let amount_sats = amount.map(Amount::to_sat);
+                let (price, balance) = match sure.is_said() {
+                    true => (None, Balance::default()),
+                    false => (price(&client).await?, client.get("/v1/wallet/balance").await?),
+                };
+                let would = PreviewRequest::Send { address: address.clone(), sats: amount_sats, with_fee_coin };
+                let text = |view: &PreviewView| {
+                    let quotes = consequence::for_quotes(view.pays_sats, &balance);
+                    format!("{}{quotes}", consequence::of_sending(all, &address, price, view))
+                };
+                sure.ask(&client, &would, text).await?;
+                let request = SendRequest { address: address.clone(), sats: amount_sats, with_fee_coin };
                 let sent: Sent = client.post("/v1/wallet/send", &request).await?;
                 place.out().say(&sent, |sent| {
                     let what = amount.map_or("everything free".to_owned(), |amount| both(amount.to_sat()));
@@ -140,6 +156,12 @@ impl Wallet {
             }
         }
     }
+}
+
+/// What a bitcoin is worth, where an oracle says so.
+async fn price(client: &Client) -> anyhow::Result<Option<u64>> {
+    let oracles: Vec<OracleView> = client.get("/v1/oracles").await?;
+    Ok(oracles.iter().find_map(|oracle| oracle.spot_cents))
 }
 
 /// Needs no node, and that none runs: the folder itself is changed.

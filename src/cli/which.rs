@@ -1,9 +1,10 @@
 //! What is meant by an id that somebody types: the id itself, any beginning of it that no other has, or the short form
 //! that is printed. The same for loans, quotes, peers and oracles.
 
+use super::client::Refused;
 use super::line::Place;
 use super::out::count;
-use crate::api::views::{LoanId, LoanView, OracleView, PeerView, QuoteView, RequestView};
+use crate::api::views::{ErrorCode, LoanId, LoanView, OracleView, PeerView, QuoteView, RequestView};
 use anyhow::bail;
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
@@ -15,6 +16,14 @@ pub(super) struct Which {
     /// Its id, the beginning of it, or its short form as lists print it, 1a2b3c4d…9f0e
     #[arg(value_name = "LOAN", value_parser = named)]
     loan: Named,
+}
+
+/// What an id stands for.
+pub(super) enum Either {
+    /// A loan.
+    Loan(Box<LoanView>),
+    /// A request that is none.
+    Request(Box<RequestView>),
 }
 
 /// An id as somebody types it: how it begins, and how it ends where that was said.
@@ -128,6 +137,12 @@ impl Display for Named {
     }
 }
 
+/// Is there no such thing?
+fn is_unknown(error: &anyhow::Error) -> bool {
+    let code = error.downcast_ref::<Refused>().map(|Refused(view)| view.code.as_str());
+    code == Some(ErrorCode::NotFound.word())
+}
+
 impl Which {
     /// The one loan that is meant.
     ///
@@ -135,6 +150,38 @@ impl Which {
     /// When none is, or several could be.
     pub(super) async fn find(&self, place: &Place) -> anyhow::Result<LoanId> {
         self.loan.loan(place).await
+    }
+
+    /// The loan that is meant; where there is none, the request to this lender, one that waits or waited lately and is no loan.
+    ///
+    /// # Errors
+    /// When neither is, or several could be.
+    pub(super) async fn find_either(&self, place: &Place) -> anyhow::Result<Either> {
+        let client = place.client()?;
+        let whole: Option<LoanId> = self.loan.begin.parse().ok();
+        let mut unknown = None;
+        if let Some(id) = whole {
+            match client.get::<LoanView>(&format!("/v1/loans/{id}")).await {
+                Ok(loan) => return Ok(Either::Loan(Box::new(loan))),
+                Err(error) if !is_unknown(&error) => return Err(error),
+                Err(error) => unknown = Some(error),
+            }
+        } else {
+            let loans: Vec<LoanView> = client.get("/v1/loans").await?;
+            let ids: Vec<LoanId> = loans.iter().map(|loan| loan.loan_id).collect();
+            if ids.iter().any(|id| self.loan.fits(&id.to_string())) {
+                let id = self.loan.one_of("loan", ids, &format!("{} loan list", place.again()))?;
+                return Ok(Either::Loan(Box::new(client.get(&format!("/v1/loans/{id}")).await?)));
+            }
+        }
+        let requests: Vec<RequestView> = client.get("/v1/requests?ended=true").await?;
+        let see = format!("{} loan list", place.again());
+        let found = self.loan.one_of("loan", requests.iter().map(|one| one.loan_id), &see);
+        let id = found.map_err(|none| unknown.unwrap_or(none))?;
+        match requests.into_iter().find(|one| one.loan_id == id) {
+            Some(request) => Ok(Either::Request(Box::new(request))),
+            None => bail!("loan {}: no loan begins so; see `{see}`", self.loan),
+        }
     }
 
     /// The one request that is meant.

@@ -4,21 +4,28 @@ use super::core::{refused, Core};
 use super::handle::Reply;
 use super::jobs::{taking, Given, Key};
 use super::lending::No;
-use super::requests::{Request, RequestView};
+use super::present;
+use super::requests::Request;
 use super::tools::{error, Trouble};
-use super::view::{ErrorView, EventFacts, EventView, LoanView, Severity};
+use super::view::{ErrorView, EventFacts, EventView, LoanView, RequestEnd, RequestView, Severity};
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
+use crate::protocol::ending::PROMPT;
 use crate::protocol::messages::{Borrow, Progress};
-use crate::protocol::{ErrorCode, Event, LenderStep};
-use crate::settlement::deadline;
+use crate::protocol::{Doing, ErrorCode, Event, LenderStep, Loan};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, OutPoint, Transaction};
 use hypothec_oracle::foreign::clean_to;
+use std::sync::Arc;
 
 /// The longest reason told to a borrower, in characters.
 const REASON: usize = 200;
+
+/// A request that nobody decided in time.
+const EXPIRED: &str = "request_expired";
+/// A request that its borrower ended.
+const WITHDRAWN: &str = "request_withdrawn";
 
 /// A loan that may begin: its first event, and the coins proved for it with their worth.
 pub type Begun = (Box<Event>, Vec<(OutPoint, Amount)>);
@@ -36,13 +43,18 @@ impl Core {
             return Ok(());
         }
         // Much may have happened while its coins were looked at.
-        let allowed = self.may_lend(given, borrow)?.and_then(|()| self.has_place(peer));
+        let again = self.shown.was_pardoned(&shown);
+        let allowed = self.may_lend(given, borrow)?;
         let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
         let vain = self.coins_in_vain(&coins, id).refusal(&shown);
         let allowed = allowed.and_then(|()| vain.map_or(Ok(()), |text| Err((ErrorCode::Coins, text))));
+        if allowed.is_ok() && !again {
+            self.make_place()?;
+        }
+        let allowed = allowed.and_then(|()| self.has_place(peer));
         let request = allowed.and_then(|()| {
             let text = "this lender decides by hand, and too little of the quote's time is left for that; ask for a new one and take it at once";
-            let request = Request::new(given, borrow, shown, self.moment.now);
+            let request = Request::new(given, borrow, shown, again, self.moment.now);
             request.ok_or_else(|| (ErrorCode::Approval, text.to_owned()))
         });
         let request = match request {
@@ -62,7 +74,29 @@ impl Core {
         Ok(())
     }
 
-    fn has_place(&self, peer: PublicKey) -> Result<(), No> {
+    /// Where strangers have as many places as they may, one whose coins have waited before gives way to one whose have not:
+    /// the same coins hold no place for ever.
+    fn make_place(&mut self) -> anyhow::Result<()> {
+        if !self.requests.is_full_for_strangers() {
+            return Ok(());
+        }
+        let Some(id) = self.gives_way() else { return Ok(()) };
+        let text = "its place was given to a borrower that has not waited before";
+        let no =
+            (ErrorCode::Approval, format!("nobody at this lender's has decided, and {text}; ask again in a while"));
+        self.end_request(id, EXPIRED, Severity::Info, Some(no), text.into(), Doing::Nobody)
+    }
+
+    fn gives_way(&self) -> Option<LoanId> {
+        self.requests.gives_way(|peer| self.limits.is_partner(peer))
+    }
+
+    /// Can a place be made for one that has not waited before?
+    pub(super) fn may_make_place(&self) -> bool {
+        self.requests.is_full_for_strangers() && self.gives_way().is_some()
+    }
+
+    pub(super) fn has_place(&self, peer: PublicKey) -> Result<(), No> {
         match self.requests.has_room(&peer, self.limits.is_partner(&peer)) {
             true => Ok(()),
             false => {
@@ -86,7 +120,14 @@ impl Core {
         severity: Severity,
         no: Option<No>,
         text: String,
+        by: Doing,
     ) -> anyhow::Result<()> {
+        let Some(view) = self.requests.get(&id).map(|request| self.request_view(request)) else { return Ok(()) };
+        let end = RequestEnd { at: self.moment.now.0, event: event.into(), text: text.clone() };
+        self.requests.end(view, end).context("keep how a request ended")?;
+        if by != Doing::Borrower {
+            self.shown.pardon(&id).context("keep which coins were shown")?;
+        }
         let Some(request) = self.requests.remove(&id).context("drop a request")? else { return Ok(()) };
         self.sent.remove(&id);
         if let Some((code, message)) = no {
@@ -109,7 +150,8 @@ impl Core {
         for (id, until) in over {
             let no = format!("nobody at this lender's decided by {until}; ask for a new quote, or another lender");
             let text = format!("nobody approved or declined it by {until}; the borrower is told");
-            self.end_request(id, "request_expired", Severity::Notice, Some((ErrorCode::Approval, no)), text)?;
+            let no = Some((ErrorCode::Approval, no));
+            self.end_request(id, EXPIRED, Severity::Notice, no, text, Doing::Lender)?;
         }
         Ok(())
     }
@@ -122,17 +164,22 @@ impl Core {
             let text =
                 format!("a coin that the borrower proved was spent elsewhere, in {}", transaction.compute_txid());
             let no = Some((ErrorCode::Coins, text.clone()));
-            self.end_request(id, "request_withdrawn", Severity::Info, no, text)?;
+            self.end_request(id, WITHDRAWN, Severity::Info, no, text, Doing::Borrower)?;
         }
         Ok(())
     }
 
     /// The borrower ends it.
     pub(super) fn on_request_refused(&mut self, peer: PublicKey, id: LoanId, message: &str) -> anyhow::Result<()> {
-        match self.requests.get(&id).is_some_and(|request| request.peer() == peer) {
-            true => self.end_request(id, "request_withdrawn", Severity::Info, None, format!("the borrower: {message}")),
-            false => Ok(()),
-        }
+        let Some(until) = self.requests.get(&id).filter(|request| request.peer() == peer).map(Request::until) else {
+            return Ok(());
+        };
+        // The two clocks differ a little: it waited to the end.
+        let by = match self.moment.now.0.saturating_add(PROMPT) >= until.0 {
+            true => Doing::Lender,
+            false => Doing::Borrower,
+        };
+        self.end_request(id, WITHDRAWN, Severity::Info, None, format!("the borrower: {message}"), by)
     }
 
     /// Its coins were promised to a later quote of the same borrower.
@@ -149,7 +196,8 @@ impl Core {
         for id in over {
             let no = "its coins were promised to another loan of yours, which goes on in its place".to_owned();
             let text = "its borrower took another quote with the same coins".to_owned();
-            self.end_request(id, "request_withdrawn", Severity::Info, Some((ErrorCode::Superseded, no)), text)?;
+            let no = Some((ErrorCode::Superseded, no));
+            self.end_request(id, WITHDRAWN, Severity::Info, no, text, Doing::Borrower)?;
         }
         Ok(())
     }
@@ -160,44 +208,75 @@ impl Core {
         Some(Progress { loan: id.0, step: LenderStep::Decides.number(), until: request.until() })
     }
 
-    /// What waits for a person.
-    pub(super) fn request_views(&self) -> Vec<RequestView> {
-        self.requests.all().into_iter().map(Request::view).collect()
+    /// What waits for a person; with `ended` also what lately waited and became no loan, in front.
+    pub(super) fn request_views(&self, ended: bool) -> Vec<RequestView> {
+        let over = self.requests.ended().iter().filter(|_| ended).cloned();
+        over.chain(self.requests.all().into_iter().map(|request| self.request_view(request))).collect()
     }
 
-    /// A person says yes: everything is looked at again, and the loan begins.
-    pub(super) fn approve(&mut self, id: LoanId, reply: Reply<LoanView>) {
-        match self.check_request(id) {
-            Ok((given, borrow)) => {
-                let work = taking::approve(self.tools.clone(), given, borrow, reply);
-                self.spawn(Key::Loan(id), None, id.0, work);
-            }
-            Err(why) => drop(reply.send(Err(why))),
+    /// A request, and who asks.
+    fn request_view(&self, request: &Request) -> RequestView {
+        let peer = request.peer();
+        let was_signed = |loan: &&Arc<Loan>| loan.peer == peer && present::was_signed(loan);
+        RequestView {
+            address: self.tools.net.kept_address(peer).map(|address| address.to_string()),
+            connected: self.tools.net.is_connected(peer),
+            loans_with_it: u32::try_from(self.loans.values().filter(was_signed).count()).unwrap_or(u32::MAX),
+            ..request.view()
         }
     }
 
-    fn check_request(&self, id: LoanId) -> Result<(Given, Borrow), ErrorView> {
-        let request = self.requests.get(&id).ok_or_else(|| no_request(id))?;
+    /// A person says yes: everything is looked at again, and the loan begins.
+    pub(super) fn approve(&mut self, id: LoanId, reply: Reply<LoanView>) -> anyhow::Result<()> {
+        let answer = match self.check_request(id) {
+            Ok(Ok((given, borrow))) => {
+                let work = taking::approve(self.tools.clone(), given, borrow, reply);
+                self.spawn(Key::Loan(id), None, id.0, work);
+                return Ok(());
+            }
+            Ok(Err(no)) => self.not_approved(id, no)?,
+            Err(why) => why,
+        };
+        let _ = reply.send(Err(answer));
+        Ok(())
+    }
+
+    /// What this node knows by itself of a request that is to be approved, and why it does not lend.
+    pub(super) fn check_request(&self, id: LoanId) -> Result<Result<(Given, Borrow), No>, ErrorView> {
+        let request = self.requests.get(&id).ok_or_else(|| self.no_request(id))?;
         if self.running.contains(&Key::Loan(id)) {
             let text = "this request is being looked at right now; try again in a moment";
             return Err(error(ErrorCode::Unavailable, text));
         }
         let (given, borrow) = request.taken().map_err(|e| error(ErrorCode::Internal, format!("{e:#}")))?;
-        let refuse = |text: String| error(ErrorCode::Refused, text);
-        self.allows(&given, &borrow).map_err(|(_, text)| refuse(format!("policy: {text}")))?;
-        let terms = &given.terms;
-        let spot = self.tools.watched_spot(&terms.oracles, usize::from(terms.threshold));
-        match spot {
-            Ok(spot) if !deadline::is_near(terms.reference_price, spot) => {
-                let text = format!(
-                    "the price is {spot}, more than 0.5 % from the quote's {}: neither node would sign now; \
-                     approve it when the price is back, or `decline` it",
-                    terms.reference_price
-                );
-                Err(refuse(text))
+        let coins: Vec<OutPoint> = request.shown().iter().map(|(coin, _)| *coin).collect();
+        let vain = self.coins_in_vain(&coins, id).refusal(request.shown());
+        let allowed = self.allows(&given, &borrow).and_then(|()| self.is_near(&given.terms));
+        let allowed = allowed.and_then(|()| vain.map_or(Ok(()), |text| Err((ErrorCode::Coins, text))));
+        Ok(allowed.map(|()| (given, borrow)))
+    }
+
+    /// A person said yes, and it cannot be lent. What may be possible in a while goes on waiting; else the request is over, and
+    /// its borrower is told why.
+    fn not_approved(&mut self, id: LoanId, (code, text): No) -> anyhow::Result<ErrorView> {
+        let until = self.requests.get(&id).map(Request::until);
+        let said = match (code, until) {
+            (ErrorCode::PriceMoved, Some(until)) => {
+                format!(
+                    "{text}. Neither node would sign now; approve it when the price is back, before {until}, or `decline` it"
+                )
             }
-            _ => Ok((given, borrow)),
-        }
+            (ErrorCode::Busy | ErrorCode::Unavailable, Some(until)) => {
+                format!("{text}. The request still waits, until {until}")
+            }
+            _ => {
+                let by = if code == ErrorCode::Coins { Doing::Borrower } else { Doing::Lender };
+                let no = Some((code, text.clone()));
+                self.end_request(id, "request_refused", Severity::Notice, no, text.clone(), by)?;
+                format!("{text}. The request is over, and its borrower is told")
+            }
+        };
+        Ok(error(ErrorCode::Refused, said))
     }
 
     /// A person said yes, and everything was looked at again.
@@ -207,17 +286,20 @@ impl Core {
         looked: Result<Begun, Trouble>,
         reply: Reply<LoanView>,
     ) -> anyhow::Result<()> {
-        let answer = match looked {
+        let begun = match looked {
             Ok((event, shown)) => self.begin_approved(id, *event, &shown)?,
-            Err(trouble) => {
-                if let Trouble::Refuse { code, message } = &trouble {
-                    let no = Some((*code, message.clone()));
-                    self.end_request(id, "request_withdrawn", Severity::Notice, no, message.clone())?;
-                }
-                Err(trouble.view())
+            Err(Trouble::Refuse { code, message }) => Err(error(code, message)),
+            Err(Trouble::Later(message)) => Err(error(ErrorCode::Unavailable, message)),
+        };
+        let answer = match begun {
+            Ok(()) => self.view(id),
+            Err(why) if self.requests.get(&id).is_none() => Err(why),
+            Err(why) => {
+                let code = ErrorCode::of(&why.code).unwrap_or(ErrorCode::Unavailable);
+                Err(self.not_approved(id, (code.for_peers(), why.message))?)
             }
         };
-        let _ = reply.send(answer.and_then(|()| self.view(id)));
+        let _ = reply.send(answer);
         Ok(())
     }
 
@@ -228,7 +310,7 @@ impl Core {
         shown: &[(OutPoint, Amount)],
     ) -> anyhow::Result<Result<(), ErrorView>> {
         // Withdrawn while it was looked at.
-        let Some(peer) = self.requests.get(&id).map(Request::peer) else { return Ok(Err(no_request(id))) };
+        let Some(peer) = self.requests.get(&id).map(Request::peer) else { return Ok(Err(self.no_request(id))) };
         let begun = self.lend(id, event, shown)?;
         if begun.is_ok() {
             // The loan is on disk; what is left of the request after a crash is dropped at the start.
@@ -245,12 +327,26 @@ impl Core {
         id: LoanId,
         reason: Option<&str>,
     ) -> anyhow::Result<Result<RequestView, ErrorView>> {
-        let Some(request) = self.requests.get(&id).map(Request::view) else { return Ok(Err(no_request(id))) };
+        let Some(request) = self.requests.get(&id).map(|request| self.request_view(request)) else {
+            return Ok(Err(self.no_request(id)));
+        };
         let reason = clean_to(reason.unwrap_or_default().trim(), REASON);
         let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let no = Some((ErrorCode::Declined, format!("the lender declined{because}")));
-        self.end_request(id, "request_declined", Severity::Info, no, format!("declined by hand{because}"))?;
+        let text = format!("declined by hand{because}");
+        self.end_request(id, "request_declined", Severity::Info, no, text, Doing::Lender)?;
         Ok(Ok(request))
+    }
+
+    /// Why there is nothing to decide.
+    fn no_request(&self, id: LoanId) -> ErrorView {
+        let over = self.requests.ended().iter().find(|one| one.loan_id == id).and_then(|one| one.ended.as_ref());
+        let text = match over {
+            Some(end) => format!("request {id} waits no more since {}: {}", Time(end.at), end.text),
+            None if self.loans.contains_key(&id) => format!("no request {id} waits: it was approved; see `loan show`"),
+            None => format!("no request {id} waits: see `requests`"),
+        };
+        error(ErrorCode::NotFound, text)
     }
 
     /// Forgets the requests whose loans have begun: a crash came between.
@@ -262,10 +358,6 @@ impl Core {
         }
         Ok(())
     }
-}
-
-fn no_request(id: LoanId) -> ErrorView {
-    error(ErrorCode::NotFound, format!("no request {id} waits: see `requests`"))
 }
 
 fn facts(request: &Request) -> EventFacts {

@@ -2,30 +2,31 @@
 
 use super::core::{quote, repay, Core, EventWaiter};
 use super::handle::{Command, Reply};
-use super::history::{note, Purpose};
 use super::jobs::repay::Wish;
 use super::jobs::{backing, receipt};
 use super::jobs::{Got, Key, Outcome};
 use super::notify::Notifier;
 use super::pay;
 use super::present;
-use super::tools::{error, lock, Oracle, Tools, Trouble};
+use super::preview::is_signed;
+use super::refusals;
+use super::tools::{error, lock, Oracle, Tools};
 use super::vain::Vain;
 use super::view::{
-    AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView,
-    SendRequest, Sent, Status,
+    AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView, Status,
 };
 use super::{attention, backup, history, implied, statement};
-use crate::contract::{wire, Role};
+use crate::contract::wire;
 use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::tlv::Bytes;
 use crate::oracle_client::{explained, OracleClient};
 use crate::peer::PeerAddress;
+use crate::protocol::ending::Ending;
 use crate::protocol::messages::Receipt;
-use crate::protocol::{ErrorCode, Input, Message, Stage};
+use crate::protocol::{ErrorCode, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Address, Amount, Txid};
+use bitcoin::Txid;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -67,10 +68,12 @@ impl Core {
                 self.ask(async move { answer(reply, pay::consolidate(&tools).await) });
             }
             Command::Send { request, reply } => {
-                let tools = self.tools.clone();
-                let key = self.ask_key();
-                self.spawn(key, None, [0; 32], async move { Ok(Outcome::Sent(send(&tools, request).await, reply)) });
+                let (tools, keep, key) = (self.tools.clone(), self.keeps_fee_coin(&request), self.ask_key());
+                self.spawn(key, None, [0; 32], async move {
+                    Ok(Outcome::Sent(pay::send(&tools, &request, keep).await, reply))
+                });
             }
+            Command::Preview { request, reply } => self.preview(request, reply),
             Command::Peers { reply } => answer(reply, Ok(self.peers())),
             Command::Connect { request, reply } => answer(reply, self.connect(&request)),
             Command::RemovePeer { peer, reply } => answer(reply, self.remove_peer(peer)),
@@ -108,8 +111,8 @@ impl Core {
             }
             Command::Loan { loan_id, reply } => self.show_loan(loan_id, reply),
             Command::Borrow { quote, reply } => self.borrow(quote, reply),
-            Command::Requests { reply } => answer(reply, Ok(self.request_views())),
-            Command::Approve { loan_id, reply } => self.approve(loan_id, reply),
+            Command::Requests { ended, reply } => answer(reply, Ok(self.request_views(ended))),
+            Command::Approve { loan_id, reply } => self.approve(loan_id, reply)?,
             Command::Decline { loan_id, reason, reply } => {
                 let declined = self.decline(loan_id, reason.as_deref())?;
                 answer(reply, declined);
@@ -165,7 +168,7 @@ impl Core {
     }
 
     /// A job that answers by itself.
-    fn ask(&mut self, work: impl std::future::Future<Output = ()> + Send + 'static) {
+    pub(super) fn ask(&mut self, work: impl std::future::Future<Output = ()> + Send + 'static) {
         let key = self.ask_key();
         self.spawn(key, None, [0; 32], async move {
             work.await;
@@ -237,7 +240,8 @@ impl Core {
             *count = count.saturating_add(1);
         }
         let sentence = |(peer, loans): (PublicKey, u32)| {
-            format!("peer {peer}: not connected, and open loans with it: {loans}; if it has moved, `peer connect {peer}@host:port`")
+            let way = Core::way_to(&self.tools, peer);
+            format!("peer {peer}: not connected, and open loans with it: {loans}; {way}")
         };
         away.into_iter().map(sentence).collect()
     }
@@ -262,45 +266,54 @@ impl Core {
         Ok(policy)
     }
 
-    fn borrow(&mut self, quote: LoanId, reply: Reply<LoanView>) {
+    /// The quote that is to be taken; nothing where it was taken before.
+    pub(super) fn may_borrow(&self, quote: LoanId) -> Result<Option<&Got>, ErrorView> {
         match self.loans.get(&quote).map(|loan| &loan.stage) {
             Some(Stage::Cancelled) => {
                 let over = format!("quote {quote} was taken and its loan cancelled; ask for a new quote");
-                return answer(reply, Err(error(ErrorCode::Refused, over)));
+                return Err(error(ErrorCode::Refused, over));
             }
-            Some(_) => return self.show_loan(quote, reply),
+            Some(_) => return Ok(None),
             None => {}
         }
-        match self.got.get(&quote).cloned() {
-            Some(got) => {
-                // A loan needs its lender again after a restart, whoever dialled whom and however it was named.
-                if let Err(trouble) = self.remember(got.peer) {
-                    return answer(reply, Err(trouble));
-                }
-                let work = quote::take(self.tools.clone(), self.shown_in_vain(got.peer), got, reply);
-                self.spawn(Key::Loan(quote), None, quote.0, work);
-            }
-            None => answer(
-                reply,
-                Err(error(
-                    ErrorCode::NotFound,
-                    format!("no open quote {quote}: it expired, or the node was restarted; ask again"),
-                )),
-            ),
+        let gone = || {
+            let text = format!("no open quote {quote}: it expired, or the node was restarted; ask again");
+            error(ErrorCode::NotFound, text)
+        };
+        self.got.get(&quote).map(Some).ok_or_else(gone)
+    }
+
+    fn borrow(&mut self, quote: LoanId, reply: Reply<LoanView>) {
+        let got = match self.may_borrow(quote) {
+            Ok(Some(got)) => got.clone(),
+            Ok(None) => return self.show_loan(quote, reply),
+            Err(why) => return answer(reply, Err(why)),
+        };
+        // A loan needs its lender again after a restart, whoever dialled whom and however it was named.
+        if let Err(trouble) = self.remember(got.peer) {
+            return answer(reply, Err(trouble));
         }
+        let work = quote::take(self.tools.clone(), self.shown_in_vain(got.peer), got, reply);
+        self.spawn(Key::Loan(quote), None, quote.0, work);
     }
 
     fn cancel(&mut self, id: LoanId, reply: Reply<LoanView>) -> anyhow::Result<()> {
+        let loan = match self.may_cancel(id) {
+            Ok(loan) => loan,
+            Err(why) => {
+                answer(reply, Err(why));
+                return Ok(());
+            }
+        };
         // Signed, a word is not enough: the own coin is spent elsewhere, until the funding is in a block.
-        let signed = |stage: &Stage| matches!(stage, Stage::Signed | Stage::Funded | Stage::Confirming);
-        if self.loans.get(&id).is_some_and(|loan| signed(&loan.stage)) {
+        if is_signed(&loan) {
             self.grant(id, Wish::WalkAway, reply);
             return Ok(());
         }
-        let peer = self.loans.get(&id).map(|loan| loan.peer);
-        let done = self.input(id, Input::Cancel { reason: "cancelled by us".into() })?;
-        if let (Ok(()), Some(peer)) = (&done, peer) {
-            self.send(peer, &super::core::refused(id.0, ErrorCode::Cancelled, "the other side cancelled"));
+        let cancel = self.cancel_for(&loan, Ending::ByHand, "cancelled by us".into());
+        let done = self.input(id, cancel)?;
+        if done.is_ok() {
+            self.send(loan.peer, &super::core::refused(id.0, ErrorCode::Cancelled, "the other side cancelled"));
         }
         match done {
             Ok(()) => self.show_loan(id, reply),
@@ -326,14 +339,8 @@ impl Core {
             answer(reply, self.view(id));
             return Ok(());
         };
-        if loan.role != Role::Lender || !loan.is_repayable() {
-            answer(
-                reply,
-                Err(error(
-                    ErrorCode::Refused,
-                    "only the lender of a loan that is funded and not ending can give a receipt",
-                )),
-            );
+        if let Some(text) = refusals::no_receipt(&loan) {
+            answer(reply, Err(error(ErrorCode::Refused, text)));
             return Ok(());
         }
         match receipt::give(&self.tools, &loan) {
@@ -383,7 +390,16 @@ fn oracle_view(tools: &Tools, oracle: &Oracle) -> OracleView {
         rotation,
         rotation_conflict,
         same_operator: tools.operators().others(&oracle.client.key()),
+        note: None,
     }
+}
+
+/// Said when another oracle raises how many must agree before this node borrows.
+fn raised(floor: u8) -> String {
+    format!(
+        "this node knows oracles of several operators now, and borrows only where {floor} of them or more must agree: a quote of a \
+         lender whose policy needs fewer is refused. `min_threshold = 1` under `[borrowing]` takes loans on one of them"
+    )
 }
 
 async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView, ErrorView> {
@@ -412,41 +428,18 @@ async fn add_oracle(tools: &Tools, request: OracleRequest) -> Result<OracleView,
     if let Ok(links) = client.links().await {
         lock(&tools.operators).take(client.key(), &links).map_err(|e| error(ErrorCode::Internal, e))?;
     }
+    let floor = |known: &BTreeMap<_, Oracle>| tools.minimum_threshold(&known.keys().copied().collect::<Vec<_>>());
+    let before = floor(&lock(&tools.oracles));
     let name = format!("{ORACLES}{}", client.key());
     tools.store.put(&name, client.urls().join("\n").as_bytes()).map_err(|e| error(ErrorCode::Internal, e))?;
     let oracle = Oracle::new(client, tools.network, spot);
     let view = oracle_view(tools, &oracle);
-    lock(&tools.oracles).insert(view.pubkey, oracle);
-    Ok(view)
-}
-
-async fn send(tools: &Tools, request: SendRequest) -> Result<Sent, ErrorView> {
-    let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|e| {
-        error(
-            ErrorCode::BadRequest,
-            format!(
-                "address {:?} cannot be read ({e}); write one of the node's network, as `wallet address` shows them",
-                request.address
-            ),
-        )
-    })?;
-    let unavailable = |e: Trouble| e.view();
-    let fee_rate = tools.chain.fee_rate().await.map_err(|e| unavailable(e.into()))?;
-    let now = tools.now().map_err(unavailable)?;
-    let payment = {
-        let mut wallet = lock(&tools.wallet);
-        let payment = match request.sats {
-            Some(sats) => wallet.send(&address, Amount::from_sat(sats), fee_rate),
-            None => wallet.send_all(&address, fee_rate),
-        };
-        let payment = payment.map_err(|e| error(ErrorCode::Refused, e))?;
-        wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
-        payment
+    let after = {
+        let mut known = lock(&tools.oracles);
+        known.insert(view.pubkey, oracle);
+        floor(&known)
     };
-    let made = note(&*tools.store, payment.transaction.compute_txid(), Purpose::Sent);
-    made.map_err(unavailable)?;
-    let txid = pay::bring(tools, &payment, now).await?;
-    Ok(Sent { txid, fee_sats: payment.fee.to_sat(), quotes_ended: 0 })
+    Ok(OracleView { note: (after > before).then(|| raised(after)), ..view })
 }
 
 async fn effect(tools: &Tools, txid: Txid) -> Result<EffectView, ErrorView> {

@@ -2,6 +2,7 @@
 
 use super::chain_gate::ChainGate;
 use super::disk::Disk;
+use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
 use super::handle::{Command, Reply};
@@ -68,6 +69,10 @@ pub struct Core {
     pub loans: BTreeMap<LoanId, Arc<Loan>>,
     pub watched: HashMap<OutPoint, HashSet<LoanId>>,
     pub moment: Moment,
+    /// Since when this process has run.
+    pub runs_since: Time,
+    /// Negotiations that this node could not go on with.
+    pub held_up: HeldUp,
     pub tip: Option<BlockHash>,
     pub policy: Policy,
     pub quotes: QuoteBook,
@@ -253,7 +258,7 @@ impl Core {
     fn tick_all(&mut self) -> anyhow::Result<()> {
         for id in self.loan_ids() {
             let negotiated = self.loans.get(&id).is_some_and(|loan| loan.is_negotiating());
-            self.tell(id, Input::Tick)?;
+            self.tell(id, self.tick_of(&id))?;
             if negotiated {
                 self.tell_ended(id, ErrorCode::Expired);
             }

@@ -2,8 +2,8 @@
 
 use super::view::{
     AddressView, Balance, ConnectRequest, Consolidated, EffectView, ErrorView, EventView, HistoryEntry, LoanView,
-    OracleRequest, OracleView, PeerView, PolicyTerms, ProofRequest, ProofView, QuoteRequest, QuoteView, RequestView,
-    SendRequest, Sent, Status,
+    OracleRequest, OracleView, PeerView, PolicyTerms, PreviewRequest, PreviewView, ProofRequest, ProofView,
+    QuoteRequest, QuoteView, RequestView, SendRequest, Sent, Status,
 };
 use crate::contract::repay::Source;
 use crate::loan::policy::Policy;
@@ -54,6 +54,13 @@ pub enum Command {
         request: SendRequest,
         /// The answer's place.
         reply: Reply<Sent>,
+    },
+    /// What would a command do?
+    Preview {
+        /// Which.
+        request: PreviewRequest,
+        /// The answer's place.
+        reply: Reply<PreviewView>,
     },
     /// Join the smallest free coins into one.
     Consolidate {
@@ -155,6 +162,8 @@ pub enum Command {
     },
     /// What waits for a person's word.
     Requests {
+        /// And what lately waited and became no loan?
+        ended: bool,
         /// The answer's place.
         reply: Reply<Vec<RequestView>>,
     },
@@ -278,6 +287,11 @@ impl Handle {
         self.ask(|reply| Command::Send { request, reply }).await
     }
 
+    /// `POST /v1/preview`.
+    pub async fn preview(&self, request: PreviewRequest) -> Result<PreviewView, ErrorView> {
+        self.ask(|reply| Command::Preview { request, reply }).await
+    }
+
     /// `POST /v1/wallet/consolidate`.
     pub async fn consolidate(&self) -> Result<Consolidated, ErrorView> {
         self.ask(|reply| Command::Consolidate { reply }).await
@@ -360,7 +374,12 @@ impl Handle {
 
     /// `GET /v1/requests`.
     pub async fn requests(&self) -> Result<Vec<RequestView>, ErrorView> {
-        self.ask(|reply| Command::Requests { reply }).await
+        self.ask(|reply| Command::Requests { ended: false, reply }).await
+    }
+
+    /// `GET /v1/requests?ended=true`.
+    pub async fn all_requests(&self) -> Result<Vec<RequestView>, ErrorView> {
+        self.ask(|reply| Command::Requests { ended: true, reply }).await
     }
 
     /// `POST /v1/requests/{id}/approve`.

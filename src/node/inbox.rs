@@ -7,6 +7,7 @@ use super::tools::{lock, Trouble};
 use crate::contract::Role;
 use crate::loan::policy::Approval;
 use crate::loan::terms::LoanId;
+use crate::protocol::ending::Ending;
 use crate::protocol::messages::{Borrow, Coin, Fallback, QuoteRequest, Refused};
 use crate::protocol::{ErrorCode, Input, LenderStep, Loan, Message, Stage};
 use crate::settlement::proposal;
@@ -272,7 +273,8 @@ impl Core {
             true => self.with_way_round(loan, reason),
             false => reason,
         };
-        self.tell(id, Input::Cancel { reason })
+        let cancel = self.cancel_for(loan, Ending::TheyRefused(&refusal.code), reason);
+        self.tell(id, cancel)
     }
 }
 

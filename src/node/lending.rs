@@ -11,7 +11,7 @@ use crate::loan::policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Cents;
 use crate::protocol::messages::{Borrow, Coin};
-use crate::protocol::{ErrorCode, Event, Input, Loan, Stage};
+use crate::protocol::{Doing, ErrorCode, Event, Input, Loan};
 use crate::settlement::deadline;
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
@@ -84,7 +84,30 @@ impl Core {
             self.supersede(&coins, given.peer, id)?;
         }
         let guarded = allowed.and_then(|()| self.guard(&coins, given.peer));
-        Ok(guarded.and_then(|()| self.can_begin(&given.terms, given.peer)))
+        let ask = |(code, text)| (code, format!("{text}; ask for a new one"));
+        let near = guarded.and_then(|()| self.is_near(&given.terms).map_err(ask));
+        Ok(near.and_then(|()| self.can_begin(&given.terms, given.peer)))
+    }
+
+    /// Whether a quote can be taken, as far as is known before its coins are: what would be refused then is not quoted.
+    pub(super) fn may_quote(&mut self, terms: &Terms, peer: PublicKey) -> Result<(), No> {
+        self.can_quote(terms, peer)?;
+        match self.policy.approval {
+            policy::Approval::Manual if !self.may_make_place() => self.has_place(peer),
+            _ => Ok(()),
+        }
+    }
+
+    /// Neither node signs at a price that has moved: that is said before anything is made for it.
+    pub(super) fn is_near(&self, terms: &Terms) -> Result<(), No> {
+        let spot = self.tools.watched_spot(&terms.oracles, usize::from(terms.threshold));
+        match spot {
+            Ok(spot) if !deadline::is_near(terms.reference_price, spot) => {
+                let text = format!("the price is {spot}, more than 0.5 % from the quote's {}", terms.reference_price);
+                Err((ErrorCode::PriceMoved, text))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// A negotiation takes megabytes before it is signed and paid for.
@@ -144,7 +167,7 @@ impl Core {
     /// What these coins were shown for that came to nothing, besides loan `id`: each costs us a transaction and a record.
     pub(super) fn coins_in_vain(&self, coins: &[OutPoint], id: LoanId) -> InVain {
         // What is not known any more came to nothing.
-        let idle = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Cancelled);
+        let idle = |loan: &Arc<Loan>| loan.is_in_vain();
         let over = |loan: &LoanId| self.loans.get(loan).is_none_or(idle) && self.requests.get(loan).is_none();
         self.shown.in_vain(coins, |loan| *loan != id && over(loan))
     }
@@ -162,7 +185,7 @@ impl Core {
         let earlier: Vec<LoanId> = self.shown_for(coins).filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();
         for id in earlier {
             let reason = "its coins were promised to another loan".to_string();
-            if self.input(id, Input::Cancel { reason })?.is_ok() {
+            if self.input(id, Input::Cancel { reason, by: Doing::Borrower })?.is_ok() {
                 let text = "its coins were promised to another loan of yours, which goes on in its place";
                 self.send(peer, &refused(id.0, ErrorCode::Superseded, text));
             }

@@ -23,6 +23,7 @@ impl Core {
             true => self.limits.negotiations.grew(id, loan.peer, &loan.terms, grown),
             false => self.limits.negotiations.ended(&id),
         }
+        self.mind_shown(id)?;
         if !loan.came_to_nothing() {
             return Ok(());
         }

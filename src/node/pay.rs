@@ -3,12 +3,12 @@
 use super::core::Core;
 use super::history::{note, Purpose};
 use super::tools::{error, lock, Tools, Trouble};
-use super::view::{Consolidated, ErrorView};
+use super::view::{Consolidated, ErrorView, PreviewView, SendRequest, Sent};
 use crate::chain::ChainEvent;
 use crate::loan::units::Time;
 use crate::protocol::ErrorCode;
-use crate::wallet::{Payment, MOST_INPUTS};
-use bitcoin::Txid;
+use crate::wallet::{Payment, Wallet, MOST_INPUTS};
+use bitcoin::{Address, Amount, Transaction, Txid};
 
 /// Brings out what the wallet has made and recorded; where nobody takes it, its coins are free again.
 pub async fn bring(tools: &Tools, payment: &Payment, now: Time) -> Result<Txid, ErrorView> {
@@ -22,6 +22,99 @@ pub async fn bring(tools: &Tools, payment: &Payment, now: Time) -> Result<Txid, 
         lock(&tools.wallet).apply(&gone, now).map_err(|e| error(ErrorCode::Internal, e))?;
     }
     sent.map_err(|e| error(ErrorCode::Unavailable, e))
+}
+
+/// Makes a payment out of the wallet. With everything, `keep` leaves the coin for the fees of exits.
+async fn payment<T>(
+    tools: &Tools,
+    request: &SendRequest,
+    keep: bool,
+    then: impl FnOnce(&mut Wallet, Payment) -> Result<T, ErrorView>,
+) -> Result<T, ErrorView> {
+    let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|e| {
+        error(
+            ErrorCode::BadRequest,
+            format!(
+                "address {:?} cannot be read ({e}); write one of the node's network, as `wallet address` shows them",
+                request.address
+            ),
+        )
+    })?;
+    let fee_rate = tools.chain.fee_rate().await.map_err(|e| Trouble::from(e).view())?;
+    let mut wallet = lock(&tools.wallet);
+    let paying = match request.sats {
+        Some(sats) => wallet.send(&address, Amount::from_sat(sats), fee_rate),
+        None if keep => wallet.send_all_but_reserve(&address, fee_rate),
+        None => wallet.send_all(&address, fee_rate),
+    };
+    let kept = wallet.reserve_wanted();
+    let payment = paying.map_err(|e| match keep && kept > Amount::ZERO {
+        true => error(
+            ErrorCode::Refused,
+            format!(
+                "{e}. While loans are open {} sats stay for the fees of exits; to send them too, say --with-fee-coin",
+                kept.to_sat()
+            ),
+        ),
+        false => error(ErrorCode::Refused, e),
+    })?;
+    then(&mut wallet, payment)
+}
+
+/// Pays somebody.
+pub async fn send(tools: &Tools, request: &SendRequest, keep: bool) -> Result<Sent, ErrorView> {
+    let now = tools.now().map_err(|trouble| trouble.view())?;
+    // Known to the wallet at once, so that nothing else chooses the same coins.
+    let record = |wallet: &mut Wallet, payment: Payment| {
+        wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
+        Ok(payment)
+    };
+    let payment = payment(tools, request, keep, record).await?;
+    note(&*tools.store, payment.transaction.compute_txid(), Purpose::Sent).map_err(|trouble| trouble.view())?;
+    let txid = bring(tools, &payment, now).await?;
+    Ok(Sent { txid, fee_sats: payment.fee.to_sat(), quotes_ended: 0 })
+}
+
+/// What that would pay and cost.
+pub async fn preview_send(tools: &Tools, request: &SendRequest, keep: bool) -> Result<PreviewView, ErrorView> {
+    let payment = payment(tools, request, keep, |_, payment| Ok(payment)).await?;
+    let keeps = if keep { lock(&tools.wallet).reserve_wanted().to_sat() } else { 0 };
+    let pays = payment.transaction.output.first().map_or(0, |output| output.value.to_sat());
+    Ok(PreviewView { pays_sats: pays, keeps_sats: keeps, ..of(&payment) })
+}
+
+/// What joining coins would cost.
+pub async fn preview_consolidate(tools: &Tools) -> Result<PreviewView, ErrorView> {
+    let fee_rate = tools.chain.fee_rate().await.map_err(|e| Trouble::from(e).view())?;
+    let (payment, left) = lock(&tools.wallet).consolidate(fee_rate).map_err(|e| error(ErrorCode::Refused, e))?;
+    let left = u64::try_from(left).unwrap_or(u64::MAX);
+    Ok(PreviewView { gets_sats: paid(&payment.transaction), left, ..of(&payment) })
+}
+
+fn of(payment: &Payment) -> PreviewView {
+    let fee = payment.fee.to_sat();
+    PreviewView {
+        fee_sats: Some(fee),
+        sat_per_vb: Some(rate_ceil(fee, &payment.transaction)),
+        coins: u64::try_from(payment.transaction.input.len()).unwrap_or(u64::MAX),
+        irrevocable: true,
+        ..PreviewView::default()
+    }
+}
+
+/// What a transaction pays for a virtual byte, sats, rounded up.
+pub(super) fn rate_ceil(fee: u64, transaction: &Transaction) -> u64 {
+    fee.div_ceil(u64::try_from(transaction.vsize()).unwrap_or(u64::MAX).max(1))
+}
+
+/// What a transaction pays in all, sats.
+pub(super) fn paid(transaction: &Transaction) -> u64 {
+    transaction.output.iter().map(|output| output.value.to_sat()).fold(0, u64::saturating_add)
+}
+
+/// What the coins of ours that a transaction spends are worth, sats.
+pub(super) fn spent(tools: &Tools, transaction: &Transaction) -> u64 {
+    lock(&tools.wallet).net_effect(transaction).spent.to_sat()
 }
 
 /// Joins the smallest free coins into one, as many as one transaction may spend.

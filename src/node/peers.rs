@@ -5,7 +5,7 @@
 use super::commands::PEERS;
 use super::core::Core;
 use super::present;
-use super::tools::error;
+use super::tools::{error, Tools};
 use super::unreached;
 use super::view::{ConnectRequest, ErrorView, PeerView};
 use crate::peer::PeerAddress;
@@ -35,6 +35,20 @@ impl Core {
         self.ask_again(address.key);
         let connected = self.tools.net.is_connected(address.key);
         Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected, problem: None })
+    }
+
+    /// What helps where a peer is not connected: one that was never dialled comes by itself or not at all.
+    pub(super) fn way_to(tools: &Tools, peer: PublicKey) -> String {
+        match tools.net.kept_address(peer) {
+            Some(address) => {
+                let place = address.place();
+                format!("it is dialled at {place} again and again; if it has moved, `peer connect {peer}@HOST:PORT`")
+            }
+            None => {
+                "it has no address here and dials this node by itself: wait until it is started again, or ask its owner"
+                    .into()
+            }
+        }
     }
 
     /// Writes down where a peer is reached, so that it is dialled again after a restart and after a restore.

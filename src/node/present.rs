@@ -358,7 +358,7 @@ fn sentence(loan: &Loan, event: &Event) -> String {
         Event::Withdrawn { transaction } => {
             format!("not funded: taking our coin back in {}", transaction.compute_txid())
         }
-        Event::Cancelled { reason } => format!("cancelled: {reason}"),
+        Event::Cancelled { reason, .. } => format!("cancelled: {reason}"),
         Event::Said { clause, attestation } => {
             let said = said(*clause, attestation);
             let price = said.price_cents.map(|price| format!(" at {}", Cents(price))).unwrap_or_default();
@@ -416,6 +416,11 @@ pub fn waits_for_peer(loan: &Loan) -> bool {
         Stage::Confirming | Stage::Active => loan.is_proposing(),
         _ => false,
     }
+}
+
+/// Did both sides sign it, whatever became of it?
+pub fn was_signed(loan: &Loan) -> bool {
+    loan.messages.sign.is_some() || matches!(loan.stage, Stage::Closed)
 }
 
 /// Whether the loan counts as negotiating, active or ended.

@@ -4,6 +4,7 @@
 //! decides, and never speaks to anybody.
 
 use super::jobs::Given;
+use super::view::{RequestEnd, RequestView};
 use crate::contract::offer::lender_coin_value;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::terms::{LoanId, Terms};
@@ -21,6 +22,10 @@ use std::sync::Arc;
 
 /// The document they are kept in.
 const REQUESTS: &str = "requests";
+/// The document of those that became no loan.
+const ENDED: &str = "requests-ended";
+/// So many of those, the latest.
+const MOST_ENDED: usize = 50;
 /// Requests that wait at once; of those strangers make fewer, so that a borrower with an open loan finds a place.
 const MOST: usize = 32;
 const STRANGERS: usize = 24;
@@ -42,46 +47,21 @@ pub struct Request {
     shown: Vec<(OutPoint, Amount)>,
     at: Time,
     until: Time,
-}
-
-/// One of `GET /v1/requests`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RequestView {
-    /// The loan it would be: approve or decline it by this.
-    pub loan_id: LoanId,
-    /// Who asks.
-    pub peer: PublicKey,
-    /// What would be lent, in sats.
-    pub principal_sats: u64,
-    /// The same in cents.
-    pub principal_cents: u64,
-    /// What is locked for it, in sats.
-    pub collateral_sats: u64,
-    /// The price it was quoted at, cents per bitcoin.
-    pub reference_price_cents: u64,
-    /// Loan to value at that price, basis points.
-    pub ltv_bp: u32,
-    /// Yearly rate, basis points.
-    pub apr_bp: u32,
-    /// Term in days.
-    pub days: u32,
-    /// Since when it waits, unix.
-    pub at: u32,
-    /// Until when it can be approved, unix. After that the borrower is told that nobody decided, and its coins are free.
-    pub until: u32,
-}
-
-/// `POST /v1/requests/{id}/decline`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct DeclineRequest {
-    /// What the borrower is told, at most 200 characters.
-    pub reason: Option<String>,
+    /// Most of its coins have waited before, and were not taken.
+    #[serde(default)]
+    again: bool,
 }
 
 impl Request {
-    /// A quote that was taken now, with proof of these coins; `None` where too little of its life is left.
-    pub fn new(given: &Given, borrow: &Borrow, shown: Vec<(OutPoint, Amount)>, now: Time) -> Option<Request> {
+    /// A quote that was taken now, with proof of these coins; `None` where too little of its life is left. `again` where the
+    /// coins have waited before.
+    pub fn new(
+        given: &Given,
+        borrow: &Borrow,
+        shown: Vec<(OutPoint, Amount)>,
+        again: bool,
+        now: Time,
+    ) -> Option<Request> {
         // The lender's coin takes its time after that.
         let until = Time(given.terms.expires.0.saturating_sub(COIN_PATIENCE));
         (until.since(now) >= LEAST).then(|| Request {
@@ -93,6 +73,7 @@ impl Request {
             shown,
             at: now,
             until,
+            again,
         })
     }
 
@@ -141,12 +122,16 @@ impl Request {
         Ok((Given { peer, terms, asked, key_index, coin: self.coin() }, borrow))
     }
 
-    /// For a person.
+    /// For a person; who asks is the node's to say.
     pub fn view(&self) -> RequestView {
         let terms = &self.terms;
+        let interest = |owed: Cents| owed.0.saturating_sub(terms.principal.0);
         RequestView {
             loan_id: self.id(),
             peer: self.peer,
+            address: None,
+            connected: false,
+            loans_with_it: 0,
             principal_sats: terms.principal_sats.to_sat(),
             principal_cents: terms.principal.0,
             collateral_sats: terms.collateral.to_sat(),
@@ -154,27 +139,32 @@ impl Request {
             ltv_bp: ltv_ceil(terms.principal, terms.collateral, terms.reference_price).map_or(0, |ltv| ltv.0),
             apr_bp: terms.apr.0,
             days: terms.days.0,
+            earns_cents: interest(terms.owed_at_due()),
+            earns_at_least_cents: interest(terms.repayment_at(terms.start)),
             at: self.at.0,
             until: self.until.0,
+            ended: None,
         }
     }
 
     /// In a sentence.
     pub fn sentence(&self) -> String {
         let terms = &self.terms;
-        let short: String = self.id().to_string().chars().take(8).collect();
+        let [short, peer] =
+            [self.id().to_string(), self.peer.to_string()].map(|id| id.chars().take(8).collect::<String>());
         format!(
-            "a borrower asks for {} against {} for {} and waits for your word until {}: \
+            "borrower {peer} asks for {} against {} for {} and waits for your word until {}: \
              `approve {short}`, or `decline {short}`",
             terms.principal, terms.collateral, terms.days, self.until
         )
     }
 }
 
-/// All that wait.
+/// All that wait, and the latest that wait no more.
 pub struct Requests {
     store: Arc<dyn Store>,
     waiting: BTreeMap<LoanId, Request>,
+    ended: Vec<RequestView>,
 }
 
 impl Requests {
@@ -183,11 +173,9 @@ impl Requests {
     /// # Errors
     /// When it cannot be read.
     pub fn open(store: Arc<dyn Store>) -> anyhow::Result<Requests> {
-        let kept: Vec<Request> = match store.get(REQUESTS)? {
-            Some(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("stored {REQUESTS}"))?,
-            None => Vec::new(),
-        };
-        Ok(Requests { store, waiting: kept.into_iter().map(|request| (request.id(), request)).collect() })
+        let kept: Vec<Request> = read(&*store, REQUESTS)?;
+        let ended = read(&*store, ENDED)?;
+        Ok(Requests { store, waiting: kept.into_iter().map(|request| (request.id(), request)).collect(), ended })
     }
 
     /// One of them.
@@ -206,6 +194,35 @@ impl Requests {
     pub fn has_room(&self, peer: &PublicKey, is_partner: bool) -> bool {
         let own = self.waiting.values().filter(|request| request.peer == *peer).count();
         own < EACH && self.waiting.len() < if is_partner { MOST } else { STRANGERS }
+    }
+
+    /// Which one gives its place to one that has not waited before: the latest of those that have, but for whom `stays`.
+    pub fn gives_way(&self, stays: impl Fn(&PublicKey) -> bool) -> Option<LoanId> {
+        let again = self.waiting.values().filter(|request| request.again && !stays(&request.peer));
+        again.max_by_key(|request| (request.at, request.id())).map(Request::id)
+    }
+
+    /// Have strangers as many places as they may?
+    pub fn is_full_for_strangers(&self) -> bool {
+        self.waiting.len() >= STRANGERS
+    }
+
+    /// The latest that wait no more and became no loan, the latest last.
+    pub fn ended(&self) -> &[RequestView] {
+        &self.ended
+    }
+
+    /// Remembers how one ended. On disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn end(&mut self, view: RequestView, end: RequestEnd) -> Result<(), StoreError> {
+        self.ended.retain(|one| one.loan_id != view.loan_id);
+        self.ended.push(RequestView { ended: Some(end), ..view });
+        let many = self.ended.len().saturating_sub(MOST_ENDED);
+        self.ended.drain(..many);
+        let bytes = serde_json::to_vec(&self.ended).unwrap_or_default();
+        tokio::task::block_in_place(|| self.store.put(ENDED, &bytes))
     }
 
     /// Keeps one. On disk when this returns.
@@ -237,6 +254,13 @@ impl Requests {
     }
 }
 
+fn read<T: serde::de::DeserializeOwned>(store: &dyn Store, name: &str) -> anyhow::Result<Vec<T>> {
+    match store.get(name)? {
+        Some(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("stored {name}")),
+        None => Ok(Vec::new()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -257,7 +281,7 @@ mod tests {
         let shown = (0..16).map(|vout| (outpoint(vout), Amount::MAX_MONEY)).collect();
         let coin = Amount::ONE_BTC;
         let given = Given { peer: key(peer), asked: terms.principal, terms, key_index: [0xff; 32], coin };
-        Request::new(&given, &borrow, shown, NOW).unwrap()
+        Request::new(&given, &borrow, shown, false, NOW).unwrap()
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -304,7 +328,7 @@ mod tests {
     fn a_quote_is_waited_with_only_as_long_as_the_lenders_coin_still_has_its_time() {
         let (given, borrow) = request(2, 1).taken().unwrap();
         assert_eq!(request(2, 1).until(), Time(NOW.0 + 3_600 - COIN_PATIENCE));
-        let late = |seconds: u32| Request::new(&given, &borrow, Vec::new(), NOW.plus(seconds).unwrap());
+        let late = |seconds: u32| Request::new(&given, &borrow, Vec::new(), false, NOW.plus(seconds).unwrap());
         assert!(late(3_600 - COIN_PATIENCE - LEAST).is_some());
         assert!(late(3_600 - COIN_PATIENCE - LEAST + 1).is_none());
     }

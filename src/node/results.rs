@@ -7,6 +7,7 @@ use super::tools::{lock, Trouble};
 use super::view::Sent;
 use crate::chain::ChainEvent;
 use crate::loan::units::Time;
+use crate::protocol::ending::Ending;
 use crate::protocol::{ErrorCode, Event, Input, Loan, Message};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
@@ -91,7 +92,7 @@ impl Core {
             }
             Outcome::Give(given, message) => {
                 if let (Some(peer), Message::Quote(quote)) = (peer, &message) {
-                    if let Err((code, text)) = self.can_quote(&given.terms, peer) {
+                    if let Err((code, text)) = self.may_quote(&given.terms, peer) {
                         tracing::debug!(%peer, "not quoted: {text}");
                         self.send(peer, &refused(quote.request, code, &text));
                         return Ok(());
@@ -205,13 +206,21 @@ impl Core {
                 self.send(peer, &refused(about, ErrorCode::Unavailable, text));
                 return Ok(());
             }
-            Trouble::Later(_) => return Ok(()),
+            Trouble::Later(_) => {
+                if let Key::Loan(id) = key {
+                    self.note_held_up(id);
+                }
+                return Ok(());
+            }
         };
         self.send(peer, &refused(about, code, &message));
         if let Key::Loan(id) = key {
             // Where nothing was signed that the other side could use, the loan ends here.
             let reason = format!("we refused: {message}");
-            self.tell(*id, Input::Cancel { reason })?;
+            if let Some(loan) = self.loans.get(id) {
+                let cancel = self.cancel_for(loan, Ending::WeRefused(code), reason);
+                self.tell(*id, cancel)?;
+            }
         }
         Ok(())
     }

@@ -40,6 +40,9 @@ pub struct Showing {
     /// How much of the coin was shown then, in thousandths.
     #[serde(default = "whole")]
     parts: u64,
+    /// It came to nothing, and not by the borrower's doing: it is remembered, and not held against the coin.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pardoned: bool,
 }
 
 fn whole() -> u64 {
@@ -139,10 +142,33 @@ impl ShownCoins {
     /// Of what these coins were shown for, what came to nothing.
     pub fn in_vain(&self, coins: &[OutPoint], is_vain: impl Fn(&LoanId) -> bool) -> InVain {
         let times = |coin: &OutPoint| {
-            let vain = self.of(coin).iter().filter(|showing| is_vain(&showing.loan));
+            let vain = self.of(coin).iter().filter(|showing| !showing.pardoned && is_vain(&showing.loan));
             vain.map(|showing| (showing.at, showing.parts)).collect()
         };
         InVain(coins.iter().map(|coin| (*coin, times(coin))).collect())
+    }
+
+    /// Was most of one of these shown for what then came to nothing without its borrower's doing?
+    pub fn was_pardoned(&self, coins: &[(OutPoint, Amount)]) -> bool {
+        coins.iter().flat_map(|(coin, _)| self.of(coin)).any(|showing| showing.pardoned && showing.is_most())
+    }
+
+    /// A loan came to nothing, and not by its borrower's doing. On disk when this returns.
+    ///
+    /// # Errors
+    /// When it cannot be kept.
+    pub fn pardon(&mut self, loan: &LoanId) -> Result<(), StoreError> {
+        let mut is_new = false;
+        for showing in self.coins.values_mut().flat_map(|coin| &mut coin.shown) {
+            if showing.loan == *loan && !showing.pardoned {
+                showing.pardoned = true;
+                is_new = true;
+            }
+        }
+        match is_new {
+            true => self.save(),
+            false => Ok(()),
+        }
     }
 
     /// These coins, worth so much, were proved for a loan. On disk when this returns.
@@ -154,7 +180,7 @@ impl ShownCoins {
             let mut coin =
                 self.coins.remove(outpoint).unwrap_or(Coin { sats: *sats, shown: Vec::new(), spent_by: None });
             coin.shown.retain(|showing| showing.loan != loan);
-            coin.shown.push(Showing { at, loan, parts: WHOLE });
+            coin.shown.push(Showing { at, loan, parts: WHOLE, pardoned: false });
             brief(&mut coin.shown);
             self.put(*outpoint, coin);
         }
@@ -212,14 +238,14 @@ impl ShownCoins {
     /// How much each output of a transaction was shown: of each showing the part that its coins are of all that is paid,
     /// rounded up; nothing where all of it is less than a thousandth of one showing.
     fn shown_by(&self, transaction: &Transaction) -> Vec<Showing> {
-        let (mut known, mut all, mut mixed) = (0u128, 0u128, BTreeMap::<LoanId, (Time, u128)>::new());
+        let (mut known, mut all, mut mixed) = (0u128, 0u128, BTreeMap::<LoanId, (Time, u128, bool)>::new());
         for coin in transaction.input.iter().filter_map(|input| self.coins.get(&input.previous_output)) {
             let sats = u128::from(coin.sats.to_sat());
             known = known.saturating_add(sats);
             for showing in &coin.shown {
                 let weight = sats.saturating_mul(showing.parts.into());
-                let (at, sum) = mixed.entry(showing.loan).or_insert((showing.at, 0));
-                (*at, *sum) = ((*at).max(showing.at), sum.saturating_add(weight));
+                let (at, sum, pardoned) = mixed.entry(showing.loan).or_insert((showing.at, 0, showing.pardoned));
+                (*at, *sum, *pardoned) = ((*at).max(showing.at), sum.saturating_add(weight), showing.pardoned);
                 all = all.saturating_add(weight);
             }
         }
@@ -228,8 +254,10 @@ impl ShownCoins {
             return Vec::new();
         }
         let part = |weight: u128| u64::try_from(weight.div_ceil(paid)).unwrap_or(u64::MAX);
-        let mut shown: Vec<Showing> =
-            mixed.into_iter().map(|(loan, (at, weight))| Showing { at, loan, parts: part(weight) }).collect();
+        let mut shown: Vec<Showing> = mixed
+            .into_iter()
+            .map(|(loan, (at, weight, pardoned))| Showing { at, loan, parts: part(weight), pardoned })
+            .collect();
         brief(&mut shown);
         shown
     }
@@ -269,6 +297,12 @@ impl ShownCoins {
 /// Puts the smallest two together until there are few enough: as the greater's loan, at the later time.
 fn brief(shown: &mut Vec<Showing>) {
     while shown.len() > TIMES {
+        // What is held against nobody goes first.
+        let oldest = shown.iter().enumerate().filter(|(_, showing)| showing.pardoned).min_by_key(|(_, one)| one.at);
+        if let Some((place, _)) = oldest {
+            shown.remove(place);
+            continue;
+        }
         shown.sort_unstable_by_key(|showing| std::cmp::Reverse((showing.parts, showing.at)));
         let (Some(least), Some(greater)) = (shown.pop(), shown.pop()) else { break };
         let parts = greater.parts.saturating_add(least.parts);
@@ -421,6 +455,31 @@ mod tests {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_not_the_borrowers_doing_is_held_against_neither_the_coin_nor_what_is_made_of_it() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let mut coins = ShownCoins::open(store.clone()).unwrap();
+        let worth = Amount::ONE_BTC;
+        show_five_times(&mut coins, coin(1), worth);
+        let sent = spends(&[coin(1)], &[99_990_000]);
+        coins.on_transaction(&sent, false).unwrap();
+        let both = [(coin(1), worth), (made(&sent, 0), worth)];
+        assert!(both.iter().all(|one| refusal(&coins, &[*one]).is_some()));
+        assert!(!coins.was_pardoned(&both));
+        coins.pardon(&loan(3)).unwrap();
+        // Over a restart.
+        let mut coins = ShownCoins::open(store).unwrap();
+        assert!(both.iter().all(|one| refusal(&coins, &[*one]).is_none()) && coins.was_pardoned(&both));
+        // What is pardoned makes no room for the rest to be forgotten in.
+        for round in 10..30 {
+            coins.show(&[(coin(1), worth)], loan(round), Time(NOW.0 + u32::from(round))).unwrap();
+            coins.pardon(&loan(round)).unwrap();
+        }
+        assert_eq!(refusal(&coins, &[(coin(1), worth)]), None);
+        coins.show(&[(coin(1), worth)], loan(30), Time(NOW.0 + 60)).unwrap();
+        assert!(refusal(&coins, &[(coin(1), worth)]).is_some(), "four and one are five");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
     async fn many_small_coins_push_no_greater_one_out() {
         let mut coins = coins();
         show_five_times(&mut coins, coin(1), Amount::from_sat(10_000_000));
@@ -472,7 +531,8 @@ mod tests {
         for number in 0..MOST as u32 + 100 {
             let outpoint = OutPoint { vout: u32::MAX, ..coin(number) };
             let at = Time(NOW.0 + number);
-            let shown = (0..TIMES as u8).map(|one| Showing { at, loan: loan(one), parts: 99_999 }).collect();
+            let shown =
+                (0..TIMES as u8).map(|one| Showing { at, loan: loan(one), parts: 99_999, pardoned: true }).collect();
             coins.put(outpoint, Coin { sats: Amount::MAX_MONEY, shown, spent_by: Some(outpoint.txid) });
         }
         coins.save().unwrap();

@@ -5,6 +5,7 @@ use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
 use super::disk::Disk;
+use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::exits::Exits;
 use super::fee_coin::FeeCoin;
@@ -190,6 +191,8 @@ fn new_core(
         loans: BTreeMap::new(),
         watched: HashMap::new(),
         moment: Moment { now, height: place.map_or(0, |place| place.height), ..Moment::default() },
+        runs_since: now,
+        held_up: HeldUp::default(),
         tip: place.map(|place| place.hash),
         policy,
         quotes: QuoteBook::default(),

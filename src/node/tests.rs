@@ -137,7 +137,7 @@ async fn events_keep_their_numbers_over_restarts_and_what_a_crash_left_untold_is
     let facts = core.events.after(0)[0].facts.clone();
     assert!(facts.principal_cents.is_some() && facts.due.is_some(), "{facts:?}");
     // On disk and not yet told when the power went.
-    let cancelled = Recorded { at: core.moment.now, event: Event::Cancelled { reason: "a test".into() } };
+    let cancelled = Recorded { at: core.moment.now, event: Event::Cancelled { reason: "a test".into(), by: None } };
     core.tools.store.append(id.0.into(), 1, &[serde_json::to_vec(&cancelled).unwrap()]).unwrap();
     drop((core, peers));
     for _ in 0..2 {
@@ -213,7 +213,7 @@ async fn negotiations_that_came_to_nothing_are_brief_on_disk_and_older_ones_beco
     let bench = Bench::new().await;
     let Opened { mut core, peers } = bench.core().await;
     let (id, event) = agreed();
-    let cancelled = || Event::Cancelled { reason: "a test".into() };
+    let cancelled = || Event::Cancelled { reason: "a test".into(), by: None };
     let stored = |core: &Core| {
         let records = core.tools.store.read(id.0.into()).unwrap();
         let bytes = records.iter().map(Vec::len).sum::<usize>();
@@ -262,7 +262,7 @@ async fn of_a_lenders_negotiations_that_came_to_nothing_the_latest_thousand_are_
         let agreed = Event::Agreed { role, peer, terms, announcements, key_index, coins, proven };
         core.record(id, vec![agreed]).unwrap().unwrap();
         core.moment.now = core.moment.now.plus(1).unwrap();
-        core.record(id, vec![Event::Cancelled { reason: "a test".into() }]).unwrap().unwrap();
+        core.record(id, vec![Event::Cancelled { reason: "a test".into(), by: None }]).unwrap().unwrap();
         ids.push(id);
     }
     let known = |core: &Core| ids.iter().map(|id| core.loans.contains_key(id)).collect::<Vec<_>>();
@@ -284,7 +284,7 @@ fn a_negotiation_that_came_to_nothing_leaves_its_terms_and_its_reason() {
     let (id, event) = agreed();
     let loan = Loan::begin(&Recorded { at, event }).unwrap();
     let before = format!("{loan:?}").len();
-    let cancelled = Event::Cancelled { reason: "a test".into() };
+    let cancelled = Event::Cancelled { reason: "a test".into(), by: None };
     let loan = loan.apply(&Recorded { at, event: cancelled }).unwrap();
     let after = format!("{loan:?}").len();
     println!("bound vain-memory {after} bytes of {before}, for a loan of one day");

@@ -123,11 +123,13 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
         Stage::Offered => (Who::Lender, "the lender checks the offer and signs".into(), since, expires),
         Stage::Accepted => (Who::Borrower, "the borrower checks the contract and signs".into(), since, expires),
         Stage::Signed if signed => {
-            let text = "the lender sends the funding transaction; after that our coin is taken back";
+            let text =
+                "the lender sends the funding transaction; if it is not out by then, this node takes its coin back";
             (Who::Lender, text.into(), since, patience)
         }
         Stage::Funded if signed => {
-            let text = "the mempool has to take the funding transaction; after that our coin is taken back";
+            let text =
+                "the mempool has to take the funding transaction; if it has not by then, this node takes its coin back";
             (Who::Chain, text.into(), since, patience)
         }
         Stage::Signed | Stage::Funded => {
@@ -155,11 +157,17 @@ fn repaying(loan: &Loan) -> Option<Step> {
     if loan.is_repayment_seen() {
         return Some((Who::Chain, "a block has to confirm the repayment".into(), open.at, None));
     }
-    let (who, other) = match open.proposer {
-        Role::Borrower => (Who::Lender, Role::Lender),
-        Role::Lender => (Who::Borrower, Role::Borrower),
+    let who = match open.proposer {
+        Role::Borrower => Who::Lender,
+        Role::Lender => Who::Borrower,
     };
-    let text = format!("the {other} completes the repayment; after that it is taken back");
+    let other = open.proposer.other();
+    let text = match open.proposer == loan.role {
+        true => format!("the {other} completes the repayment; if it has not by then, this node takes it back"),
+        false => {
+            format!("the {other} completes the repayment; if it has not by then, the {} takes it back", open.proposer)
+        }
+    };
     Some((who, text, open.at, open.at.plus(proposal::LIFE)))
 }
 

@@ -5,8 +5,9 @@ use super::limits::Task;
 use super::tools::lock;
 use crate::loan::terms::LoanId;
 use crate::peer::Frame;
+use crate::protocol::ending::Ending;
 use crate::protocol::messages::{about, MessageError, Refused, QUOTE, REFUSED};
-use crate::protocol::{ErrorCode, Input};
+use crate::protocol::ErrorCode;
 use bitcoin::secp256k1::PublicKey;
 use std::time::Instant;
 
@@ -31,9 +32,10 @@ impl Core {
         }
         self.send(peer, &refused(about.unwrap_or_default(), ErrorCode::Unreadable, &text));
         let id = LoanId(about.unwrap_or_default());
-        if self.loans.get(&id).is_some_and(|loan| loan.peer == peer) {
+        if let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) {
             // Where nothing was signed that the other side could use, the loan ends here.
-            return self.tell(id, Input::Cancel { reason: format!("we refused: {text}") });
+            let ending = Ending::WeRefused(ErrorCode::Unreadable);
+            return self.tell(id, self.cancel_for(loan, ending, format!("we refused: {text}")));
         }
         Ok(())
     }

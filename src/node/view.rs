@@ -1,17 +1,20 @@
 //! What a node tells people and programs: plain data, amounts in sats and cents, times in unix seconds.
 
 mod event;
+mod preview;
 mod quote;
+mod request;
 mod statement;
 
 pub use event::{EventFacts, EventView, Severity};
+pub use preview::{PreviewRequest, PreviewView};
 pub use quote::{FeeView, GapView, QuoteRequest, QuoteView, SpreadView};
+pub use request::{DeclineRequest, RequestEnd, RequestView};
 pub use statement::{StatementLine, StatementView};
 
 // What the views are made of, for those who read them and know no other room.
 pub use super::implied::PolicyTerms;
 pub use super::proofs::{ProofRequest, ProofView};
-pub use super::requests::{DeclineRequest, RequestView};
 pub use super::turn::{TurnView, WaitingView, Who};
 pub use crate::contract::repay::Source;
 pub use crate::contract::Role;
@@ -146,13 +149,16 @@ pub struct AddressView {
 }
 
 /// `POST /v1/wallet/send`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SendRequest {
     /// Where to.
     pub address: String,
     /// How much; everything free when absent.
     pub sats: Option<u64>,
+    /// With everything, also the coin kept for the fees of exits, while loans are open.
+    #[serde(default)]
+    pub with_fee_coin: bool,
 }
 
 /// Answer of `POST /v1/wallet/send`.
@@ -255,6 +261,9 @@ pub struct OracleView {
     /// Other keys of the same operator, as both keys signed: with this one they are one oracle.
     #[serde(default)]
     pub same_operator: Vec<XOnlyPublicKey>,
+    /// What its being added changes for this node's own loans, in the answer to that only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
 }
 
 /// The hand-over of an oracle to a new key, signed by both.

@@ -3,6 +3,8 @@
 //! The borrower's coins are set aside meanwhile, and the lender's. Each side counts by its own clock, so that a silent one
 //! holds nobody.
 
+use super::decide::cancelled;
+use super::ending::Ending;
 use super::event::Event;
 use super::state::{Loan, Stage};
 use super::Moment;
@@ -85,7 +87,7 @@ pub fn on_tick(loan: &Loan, moment: Moment) -> Option<Event> {
         }
         _ => format!("the lender's coin was not ready by {until}; ask for a new quote, or another lender"),
     };
-    Some(Event::Cancelled { reason })
+    Some(cancelled(loan, reason, Ending::CoinLate, moment))
 }
 
 #[cfg(test)]
@@ -108,7 +110,7 @@ mod tests {
     fn ends(loan: &Loan) -> (u32, String) {
         let ended = |seconds: &u32| decide(loan, Input::Tick, after(loan, *seconds)).unwrap().pop();
         let seconds = (0..4_000).find(|seconds| ended(seconds).is_some()).unwrap();
-        let Some(Event::Cancelled { reason }) = ended(&seconds) else { panic!("another event") };
+        let Some(Event::Cancelled { reason, .. }) = ended(&seconds) else { panic!("another event") };
         (seconds, reason)
     }
 

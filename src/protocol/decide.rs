@@ -1,6 +1,7 @@
 //! What may happen next: state and input to events, or a refusal that says why not.
 
 use super::awaiting::{self, LenderStep};
+use super::ending::{self, whose, Doing, Ending, Known};
 use super::event::{paid, Block, Event, Exit, Repayment};
 use super::repaying;
 use super::state::{name, Loan, SeenExit, Stage};
@@ -51,7 +52,7 @@ pub enum Input {
     /// The other side refuses our repayment, or to make one for us.
     RepaymentRefused { reason: String },
     /// Somebody ended the negotiation.
-    Cancel { reason: String },
+    Cancel { reason: String, by: Doing },
     /// A fresh price.
     Price(Cents),
     /// Time or height moved.
@@ -133,7 +134,7 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
                 _ => vec![Event::Withdrawn { transaction }],
             })
         }
-        Input::Cancel { reason } => cancel(loan, reason),
+        Input::Cancel { reason, by } => cancel(loan, reason, by),
         Input::Price(price) => {
             let repaying = repaying::on_price(loan, price, moment);
             Ok(margin(loan, price, moment).into_iter().chain(repaying).chain(unfunded::on_price(loan, price)).collect())
@@ -174,9 +175,9 @@ fn timely(loan: &Loan, moment: Moment, events: Vec<Event>) -> Result<Vec<Event>,
 }
 
 /// Before its signature is out each side can simply stop.
-fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
+fn cancel(loan: &Loan, reason: String, by: Doing) -> Result<Vec<Event>, Refusal> {
     match loan.stage {
-        _ if loan.is_negotiating() => Ok(vec![Event::Cancelled { reason }]),
+        _ if loan.is_negotiating() => Ok(vec![Event::Cancelled { reason, by: Some(by) }]),
         Stage::Signed | Stage::Funded | Stage::Confirming => Err(stage(
             loan,
             "giving up with a word",
@@ -184,6 +185,12 @@ fn cancel(loan: &Loan, reason: String) -> Result<Vec<Event>, Refusal> {
         )),
         _ => Err(stage(loan, "cancelling", "a loan still being negotiated")),
     }
+}
+
+/// Ended by the chain or by time.
+pub(super) fn cancelled(loan: &Loan, reason: String, ending: Ending, moment: Moment) -> Event {
+    let known = Known { now: moment.now, ..Known::default() };
+    Event::Cancelled { reason, by: Some(whose(loan, ending, &known)) }
 }
 
 /// One oracle's word: kept once, as long as it can matter.
@@ -237,13 +244,13 @@ fn spent(
     let txid = transaction.compute_txid();
     // A borrower that spends what it proved goes back on it: nothing is prepared for it any longer.
     if loan.is_negotiating() && loan.proven.contains(&outpoint) {
-        return vec![Event::Cancelled {
-            reason: format!("a coin that the borrower proved was spent elsewhere, in {txid}"),
-        }];
+        let reason = format!("a coin that the borrower proved was spent elsewhere, in {txid}");
+        return vec![cancelled(loan, reason, Ending::Spent { ours: false }, moment)];
     }
     if loan.is_negotiating() && loan.coins.contains(&outpoint) && block.is_some() {
         // No contract can be funded with it any more.
-        return vec![Event::Cancelled { reason: format!("our coin {outpoint} was spent elsewhere, in {txid}") }];
+        let reason = format!("our coin {outpoint} was spent elsewhere, in {txid}");
+        return vec![cancelled(loan, reason, Ending::Spent { ours: true }, moment)];
     }
     let Some(skeleton) = &loan.skeleton else { return Vec::new() };
     if outpoint == skeleton.funding {
@@ -260,7 +267,11 @@ fn spent(
         let funded = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some());
         return match funded || matches!(loan.stage, Stage::Cancelled) {
             true => Vec::new(),
-            false => vec![Event::Cancelled { reason: format!("a funding coin was spent elsewhere, in {txid}") }],
+            false => {
+                let ours = loan.coins.contains(&outpoint);
+                let reason = format!("a funding coin was spent elsewhere, in {txid}");
+                vec![cancelled(loan, reason, Ending::Spent { ours }, moment)]
+            }
         };
     }
     if block.is_none() {
@@ -371,7 +382,7 @@ fn tick(loan: &Loan, moment: Moment) -> Vec<Event> {
         Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted
             if deadline::has_expired(&loan.terms, moment.now) =>
         {
-            vec![Event::Cancelled { reason: format!("the terms expired at {}", loan.terms.expires) }]
+            vec![cancelled(loan, ending::expired(&loan.terms), Ending::Expired, moment)]
         }
         Stage::Agreed | Stage::Preparing => awaiting::on_tick(loan, moment).into_iter().collect(),
         Stage::Confirming => match loan.funding.as_ref().and_then(|seen| seen.block) {

@@ -1,6 +1,7 @@
 //! What happened to a loan. The log of these, in order, is the only truth about it.
 
 use super::awaiting::LenderStep;
+use super::ending::Doing;
 use crate::contract::clauses::{Announcements, Clause};
 use crate::contract::repay::Source;
 use crate::contract::OracleAttestation;
@@ -146,6 +147,9 @@ pub enum Event {
         /// A peer's own words are part of it: cleaned also where an earlier version wrote them down.
         #[serde(deserialize_with = "cleaned")]
         reason: String,
+        /// Whose doing it is. Logs were first written without it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<Doing>,
     },
     /// One of several oracles attested a clause; whether that settles it depends on the others.
     Said { clause: Clause, attestation: OracleAttestation },
@@ -249,7 +253,7 @@ mod tests {
         let wild = "the lender refused: a\u{1b}[2J\u{202e}b\nc".to_owned();
         let shown = "the lender refused: ab c".to_owned();
         for (written, read) in [
-            (Event::Cancelled { reason: wild.clone() }, Event::Cancelled { reason: shown.clone() }),
+            (Event::Cancelled { reason: wild.clone(), by: None }, Event::Cancelled { reason: shown.clone(), by: None }),
             (Event::RepaymentDropped { reason: wild }, Event::RepaymentDropped { reason: shown }),
         ] {
             let written = serde_json::to_string(&written).unwrap();

@@ -7,6 +7,7 @@ pub mod awaiting;
 pub mod brief;
 pub mod code;
 pub mod decide;
+pub mod ending;
 pub mod event;
 #[cfg(test)]
 pub mod fixtures;
@@ -22,6 +23,7 @@ pub mod unfunded;
 pub use awaiting::LenderStep;
 pub use code::ErrorCode;
 pub use decide::{decide, Input, Refusal};
+pub use ending::Doing;
 pub use event::{Block, Event, Exit, Recorded};
 pub use messages::Message;
 pub use state::{Loan, Stage};

@@ -1,6 +1,7 @@
 //! A loan at a moment: its events folded together.
 
 use super::awaiting::Awaited;
+use super::ending::Doing;
 use super::event::{Block, Event, Exit, Recorded, Repayment};
 use super::repaying::Standing;
 use super::said::Said;
@@ -174,6 +175,8 @@ pub struct Loan {
     pub since: Time,
     /// Why it never came to be, once it was cancelled.
     pub cancelled_because: Option<String>,
+    /// Whose doing that was, where it is known.
+    pub cancelled_by: Option<Doing>,
     /// When the terms were agreed.
     pub agreed_at: Time,
     /// Borrower: what the lender says it does before its coin is ready.
@@ -252,6 +255,7 @@ impl Loan {
             proven: proven.clone(),
             stage: Stage::Agreed,
             cancelled_because: None,
+            cancelled_by: None,
             since: recorded.at,
             agreed_at: recorded.at,
             lender_step: None,
@@ -337,11 +341,12 @@ impl Loan {
                 self.funding = Some(Seen { transaction, block: None });
                 self.stage = Stage::Funded;
             }
-            (stage, Event::Cancelled { reason }) if !matches!(stage, Stage::Closed) => {
+            (stage, Event::Cancelled { reason, by }) if !matches!(stage, Stage::Closed) => {
                 // What spends an output that never came to be is nothing.
                 self.exit = None;
                 self.stage = Stage::Cancelled;
                 self.cancelled_because = Some(reason);
+                self.cancelled_by = by;
                 self.shed();
             }
             (_, event) => return self.fold_living(event, recorded.at).ok_or(unexpected),
@@ -459,6 +464,12 @@ impl Loan {
     /// Is nothing left to do or to watch?
     pub fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Closed) || (matches!(self.stage, Stage::Cancelled) && self.messages.sign.is_none())
+    }
+
+    /// Did it come to nothing by its borrower's doing, so that its coins were shown in vain? Of one that an earlier version
+    /// ended nobody knows, and it counts.
+    pub fn is_in_vain(&self) -> bool {
+        matches!(self.stage, Stage::Cancelled) && matches!(self.cancelled_by, None | Some(Doing::Borrower))
     }
 
     /// Did it end before anything was signed that could be funded?

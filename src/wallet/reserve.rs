@@ -86,7 +86,7 @@ impl Wallet {
         }
     }
 
-    fn output_to_self(&mut self, value: Amount) -> Result<TxOut, Error> {
+    pub(super) fn output_to_self(&mut self, value: Amount) -> Result<TxOut, Error> {
         Ok(TxOut { value, script_pubkey: self.reveal(KeychainKind::Internal)?.script_pubkey() })
     }
 

@@ -88,19 +88,59 @@ impl Wallet {
     }
 
     /// Pays everything free to `address`, less the fee.
+    ///
+    /// # Errors
+    /// When nothing would be left to pay, or it takes more coins than one transaction may spend.
     pub fn send_all(&mut self, address: &Address<NetworkUnchecked>, fee_rate: FeeRate) -> Result<Payment, Error> {
         let script_pubkey = self.script_of(address)?;
         let coins = self.free_coins();
+        self.pay_rest(&coins, script_pubkey, Amount::ZERO, fee_rate)
+    }
+
+    /// The same, but for the coin that is kept for fees: it stays, or is made where only larger ones are there.
+    ///
+    /// # Errors
+    /// As [`Wallet::send_all`].
+    pub fn send_all_but_reserve(
+        &mut self,
+        address: &Address<NetworkUnchecked>,
+        fee_rate: FeeRate,
+    ) -> Result<Payment, Error> {
+        let script_pubkey = self.script_of(address)?;
+        let mut coins = self.free_coins();
+        let kept = self.coin_set_apart().map(|coin| coin.outpoint);
+        coins.retain(|coin| Some(coin.outpoint) != kept);
+        let made = if kept.is_some() { Amount::ZERO } else { self.reserve_wanted() };
+        self.pay_rest(&coins, script_pubkey, made, fee_rate)
+    }
+
+    /// Pays all of some coins to a script, less the fee and what comes back to us.
+    fn pay_rest(
+        &mut self,
+        coins: &[Coin],
+        script_pubkey: ScriptBuf,
+        back: Amount,
+        fee_rate: FeeRate,
+    ) -> Result<Payment, Error> {
         check_inputs(coins.len())?;
-        let total = sum(&coins)?;
-        let mut output = TxOut { value: Amount::ZERO, script_pubkey };
-        let fee = fee_ceil(fee_rate, signed_weight(coins.len(), std::slice::from_ref(&output)))?;
-        let least = output.script_pubkey.minimal_non_dust();
-        output.value = total
-            .checked_sub(fee)
-            .filter(|rest| *rest >= least)
-            .ok_or_else(|| self.insufficient(fee.checked_add(least).unwrap_or(fee), total))?;
-        self.finish(&coins, vec![output])
+        let total = sum(coins)?;
+        let least = script_pubkey.minimal_non_dust();
+        let mut outputs = vec![TxOut { value: Amount::ZERO, script_pubkey }];
+        if back > Amount::ZERO {
+            outputs.push(TxOut { value: back, script_pubkey: self.any_script() });
+        }
+        let fee = fee_ceil(fee_rate, signed_weight(coins.len(), &outputs))?;
+        let gone = fee.checked_add(back).unwrap_or(Amount::MAX_MONEY);
+        let rest = total.checked_sub(gone).filter(|rest| *rest >= least);
+        let rest = rest.ok_or_else(|| self.insufficient(gone.checked_add(least).unwrap_or(gone), total))?;
+        if let Some(first) = outputs.first_mut() {
+            first.value = rest;
+        }
+        if outputs.len() > 1 {
+            outputs.truncate(1);
+            outputs.push(self.output_to_self(back)?);
+        }
+        self.finish(coins, outputs)
     }
 
     /// Makes a coin of ours worth exactly `amount`, its output the first of the transaction.

@@ -19,6 +19,11 @@ fn said(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
+/// However its lines are broken.
+fn words(text: &str) -> String {
+    text.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// A quote taken, as the lender's people see it.
 async fn asked(theatre: &Theatre) -> LoanId {
     let quote = theatre.quote(400_000, BTC, 30).await.unwrap();
@@ -43,14 +48,21 @@ async fn a_request_is_approved_at_the_command_line_by_its_first_digits_and_anoth
     // Something needs a person: the line says what to type.
     let status = run(&theatre, true, &["status"]);
     assert_eq!(status.status.code(), Some(3));
-    assert!(String::from_utf8_lossy(&status.stdout).contains(&format!("`approve {short}`")), "{status:?}");
+    let told = words(&String::from_utf8_lossy(&status.stdout));
+    assert!(told.contains(&format!("`approve {short}`")), "{told}");
     let decides = || async {
         let show = said(&run(&theatre, false, &["loan", "show", short]));
         let told = show.contains("the other side's: the lender decides by hand") && show.contains("UTC at most");
         told.then_some(()).ok_or(show)
     };
     until("the borrower to see whose turn it is", PATIENCE, decides).await.unwrap();
-    let approved = said(&run(&theatre, true, &["approve", short]));
+    let unasked = run(&theatre, true, &["approve", short]);
+    let question = words(&String::from_utf8_lossy(&unasked.stderr));
+    assert!(
+        unasked.status.code() == Some(2) && question.contains("you lend") && question.contains("nothing was done"),
+        "{question}"
+    );
+    let approved = said(&run(&theatre, true, &["approve", short, "--yes"]));
     assert!(approved.starts_with("Approved; the borrower is told"), "{approved}");
     theatre.until_active(first).await.unwrap();
     let second = asked(&theatre).await;
@@ -64,7 +76,12 @@ async fn a_request_is_approved_at_the_command_line_by_its_first_digits_and_anoth
         told.then_some(()).ok_or_else(|| format!("{loan:?}"))
     };
     until("the borrower to be told", PATIENCE, told).await.unwrap();
-    let again = run(&theatre, true, &["approve", short]);
+    let again = run(&theatre, true, &["approve", short, "--yes"]);
     assert!(String::from_utf8_lossy(&again.stderr).contains("no request begins so"), "{again:?}");
+    // Both sides still find it by its name, and why it is over.
+    for lender in [true, false] {
+        let show = said(&run(&theatre, lender, &["loan", "show", short]));
+        assert!(words(&show).contains("one at a time"), "{show}");
+    }
     assert!(theatre.both(first).await.iter().all(|loan| loan.stage == Stage::Active));
 }

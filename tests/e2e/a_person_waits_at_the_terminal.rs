@@ -59,7 +59,7 @@ async fn a_person_waits_for_a_loan_and_for_its_repayment_and_is_told_each_step()
     let quote = theatre.quote(400_000, super::harness::BTC, 30).await.unwrap();
     let id = quote.loan_id.to_string();
     let data = theatre.borrower.data().to_path_buf();
-    let borrow = Typed::new(&data, &["borrow", &id, "--wait"]);
+    let borrow = Typed::new(&data, &["borrow", &id, "--yes", "--wait"]);
     borrow.says("prepares its own").await;
     // Its coin waits for a block.
     theatre.quiet().await.unwrap();
@@ -93,7 +93,7 @@ async fn a_borrower_whose_lender_refuses_is_told_so_and_not_that_the_quote_is_ta
     let mut policy = lender.policy().await.unwrap();
     policy.principal_max = policy.principal_min;
     lender.set_policy(&policy).await.unwrap();
-    let borrow = Typed::new(theatre.borrower.data(), &["borrow", &quote.loan_id.to_string()]);
+    let borrow = Typed::new(theatre.borrower.data(), &["borrow", &quote.loan_id.to_string(), "--yes"]);
     let (code, printed, said) = borrow.ends().await;
     assert_eq!((code, printed.as_str()), (Some(1), ""), "{said}");
     assert!(said.contains("the loan does not come to be: the lender refused: "), "{said}");

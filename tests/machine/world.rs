@@ -13,7 +13,9 @@ use hypothec::contract::{fallback, receipt, wire, OracleAttestation, Role};
 use hypothec::loan::units::{Cents, Time};
 use hypothec::node::present;
 use hypothec::protocol::event::Repayment;
-use hypothec::protocol::{decide, todo, Action, Block, Event, Exit, Input, Loan, Moment, Recorded, Refusal, Stage};
+use hypothec::protocol::{
+    decide, todo, Action, Block, Doing, Event, Exit, Input, Loan, Moment, Recorded, Refusal, Stage,
+};
 use hypothec_oracle::verify::fixing_digits;
 use proptest::prelude::*;
 use secp256k1_zkp::EcdsaAdaptorSignature;
@@ -440,7 +442,7 @@ impl World {
             }
             Step::Cancel(who) => {
                 let node = &mut self.nodes[usize::from(*who)];
-                let _ = node.tell(Input::Cancel { reason: "a mood".into() }, moment);
+                let _ = node.tell(Input::Cancel { reason: "a mood".into(), by: Doing::of(node.loan.role) }, moment);
                 // Signed, walking away takes the coin.
                 if let Some(coin) = node.loan.coins.first().copied() {
                     let _ = node.tell(Input::Withdrawn(spend(coin, 1)), moment);

@@ -117,6 +117,11 @@ impl Stranger {
         coins
     }
 
+    /// Who it is.
+    pub fn key(&self) -> PublicKey {
+        self.identity.public_key(SECP256K1)
+    }
+
     pub async fn catch_up(&mut self, world: &impl Ground) {
         loop {
             let events = self.follower.poll().await.unwrap();

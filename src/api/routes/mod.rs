@@ -20,6 +20,7 @@ mod oracles;
 mod peers;
 mod policy;
 mod policy_terms;
+mod preview;
 mod quote;
 mod quotes;
 mod receipt;
@@ -69,6 +70,7 @@ pub(super) fn router() -> Router<Shared> {
         .route("/v1/wallet/effect/{txid}", get(effect::effect))
         .route("/v1/wallet/consolidate", post(consolidate::consolidate))
         .route("/v1/wallet/send", post(send::send))
+        .route("/v1/preview", post(preview::preview))
         .route("/v1/peers", get(peers::peers).post(connect::connect))
         .route("/v1/peers/{node_id}", delete(remove_peer::remove_peer))
         .route("/v1/oracles", get(oracles::oracles).post(add_oracle::add_oracle))

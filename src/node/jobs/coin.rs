@@ -5,6 +5,7 @@ use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::wire::MAX_PREVIOUS;
 use crate::crash;
 use crate::loan::terms::DUST;
+use crate::node::refusals;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::wallet::{Error, Rival, LONGEST_PREVIOUS};
@@ -70,6 +71,9 @@ async fn take_back_funding(tools: &Tools, loan: &Loan) -> Result<Option<Input>, 
 
 /// The transaction that takes back the coin of an open repayment proposal.
 pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
+    if let Some(text) = refusals::not_withdrawn(loan) {
+        return Err(Trouble::refuse(ErrorCode::NoRepayment, text));
+    }
     if loan.repayment.as_ref().is_some_and(|repayment| repayment.proposer != loan.role) {
         return Err(Trouble::refuse(
             ErrorCode::Role,

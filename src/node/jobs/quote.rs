@@ -2,7 +2,7 @@
 
 use super::{backing, Given, Got, Outcome};
 use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
-use crate::contract::offer::{lender_coin_value, lender_shares};
+use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::acceptable::{self, Asked, QUOTE_LIFE};
 use crate::loan::fees::exit_fee_rate;
@@ -19,7 +19,7 @@ use crate::node::rotations::end_of;
 use crate::node::tools::{ask_all, lock, Tools, Trouble};
 use crate::node::unreached;
 use crate::node::vain::Vain;
-use crate::node::view::{self, QuoteView};
+use crate::node::view::{self, PreviewView, QuoteView};
 use crate::oracle_client::OracleClient;
 use crate::peer::{Frame, PeerAddress};
 use crate::protocol::messages::{quote_digest, Coin, Quote, QuoteRequest};
@@ -347,7 +347,7 @@ pub(super) async fn fetch(
 
 /// Borrower: takes a quote, with coins that cover collateral and fees.
 pub async fn take(tools: Arc<Tools>, vain: Vain, got: Got, reply: Reply<view::LoanView>) -> Result<Outcome, Trouble> {
-    match try_take(&tools, &vain, got).await {
+    match try_take(&tools, &vain, got) {
         Ok(event) => Ok(Outcome::Begin(Box::new(event), reply)),
         Err(trouble) => {
             let _ = reply.send(Err(trouble.view()));
@@ -356,8 +356,8 @@ pub async fn take(tools: Arc<Tools>, vain: Vain, got: Got, reply: Reply<view::Lo
     }
 }
 
-async fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble> {
-    let terms = &got.terms;
+/// The coins that a quote is taken with, where it can be taken.
+fn coins_for(tools: &Tools, vain: &Vain, terms: &Terms) -> Result<Vec<crate::wallet::Coin>, Trouble> {
     tools.require_usable(&terms.oracles, terms.due())?;
     if deadline::has_expired(terms, tools.now()?) {
         return Err(Trouble::refuse(
@@ -367,6 +367,28 @@ async fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble
     }
     let chosen = backing::choose(tools, terms, vain)?;
     backing::require_few(&chosen)?;
+    Ok(chosen)
+}
+
+/// Borrower: what taking a quote would set aside and cost.
+pub fn preview(tools: &Tools, vain: &Vain, terms: &Terms) -> Result<PreviewView, Trouble> {
+    let chosen = coins_for(tools, vain, terms)?;
+    let shares = borrower_shares(terms, chosen.len()).map_err(Trouble::later)?;
+    Ok(PreviewView {
+        fee_sats: Some(shares.required.to_sat().saturating_sub(terms.collateral.to_sat())),
+        sat_per_vb: Some(terms.fee_rate.0),
+        coins: u64::try_from(chosen.len()).unwrap_or(u64::MAX),
+        gets_sats: terms.principal_sats.to_sat(),
+        locks_sats: terms.collateral.to_sat(),
+        owed_cents: terms.owed_at_due().0,
+        price_cents: Some(terms.reference_price.0),
+        irrevocable: true,
+        ..PreviewView::default()
+    })
+}
+
+fn try_take(tools: &Tools, vain: &Vain, got: Got) -> Result<Event, Trouble> {
+    let chosen = coins_for(tools, vain, &got.terms)?;
     let key_index = tools.seed.loan_index(&got.terms.id().0)?;
     Ok(Event::Agreed {
         role: Role::Borrower,

@@ -5,15 +5,17 @@ use crate::contract::repay::{self, Proposal, RepayParts, Source};
 use crate::contract::{Role, Skeleton};
 use crate::loan::payout::repayment_ceil;
 use crate::loan::units::{Cents, Time};
+use crate::node::core::Core;
 use crate::node::handle::Reply;
+use crate::node::refusals as words;
 use crate::node::tools::{lock, Tools, Trouble};
-use crate::node::view::LoanView;
+use crate::node::view::{LoanView, PreviewView};
 use crate::protocol::event::Repayment;
 use crate::protocol::messages::Repay;
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, proposal};
 use crate::wallet::Coin;
-use bitcoin::{Amount, FeeRate, OutPoint, TxOut};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -56,13 +58,21 @@ pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<
 /// Borrower: the repayment of a loan now, signed on our side; `None` when we have no coin to propose with and the
 /// lender is to be asked.
 async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<Input>, Trouble> {
+    match may_propose(tools, loan, source)? {
+        true => sign_proposal(tools, loan, source).await.map(Some),
+        false => Ok(None),
+    }
+}
+
+/// Borrower: can it repay now, and does it propose that itself?
+fn may_propose(tools: &Tools, loan: &Loan, source: Source) -> Result<bool, Trouble> {
     if loan.role != Role::Borrower {
-        return Err(Trouble::refuse(ErrorCode::Role, "only the borrower repays; the lender can give a receipt"));
+        let text = "this node is the lender of this loan, and only the borrower repays; if you were paid outside the chain, give a \
+                    receipt with `loan receipt`";
+        return Err(Trouble::refuse(ErrorCode::Role, text));
     }
     if !loan.is_repayable() {
-        let text =
-            format!("the loan is {}; it can be repaid once its funding is in a block, until it ends", loan.stage);
-        return Err(Trouble::refuse(ErrorCode::Stage, text));
+        return Err(Trouble::refuse(ErrorCode::Stage, words::not_repayable(loan)));
     }
     if let Some(open) = &loan.repayment {
         let txid = open.transaction.compute_txid();
@@ -70,18 +80,53 @@ async fn propose(tools: &Tools, loan: &Loan, source: Source) -> Result<Option<In
         return Err(Trouble::refuse(ErrorCode::Repaying, message));
     }
     if !tools.net.is_connected(loan.peer) {
+        let way = Core::way_to(tools, loan.peer);
         let message = format!(
-            "the lender's node is not connected, and must sign too: try again when `peer list` shows it; if it has \
-             moved, `peer connect {}@host:port`",
-            loan.peer
+            "the lender's node is not connected, and must sign too: try again when `peer list` shows it; {way}"
         );
         return Err(Trouble::Later(message));
     }
     let without_coin = lock(&tools.wallet).free_coins().is_empty();
-    if source == Source::Collateral && without_coin {
-        return Ok(None);
+    Ok(source == Source::Wallet || !without_coin)
+}
+
+/// Borrower: what a repayment now would pay and cost.
+pub async fn preview(tools: &Tools, loan: &Loan, source: Source) -> Result<PreviewView, Trouble> {
+    let terms = &loan.terms;
+    if !may_propose(tools, loan, source)? {
+        let (at, price) = price_now(tools, loan).await?;
+        // The lender proposes a little against the borrower.
+        let price = proposal::price_offered(Role::Lender, price);
+        let owed = owed_sats(loan, at, price)?;
+        return Ok(PreviewView {
+            pays_sats: owed.to_sat(),
+            gets_sats: terms.collateral.to_sat().saturating_sub(owed.to_sat()),
+            owed_cents: terms.repayment_at(at).0,
+            price_cents: Some(price.0),
+            ..PreviewView::default()
+        });
     }
-    sign_proposal(tools, loan, source).await.map(Some)
+    let draft = draft(tools, loan, source).await?;
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    let fee = repay::fee(skeleton, &draft.unsigned, &draft.outputs()).unwrap_or(Amount::ZERO);
+    // What both paid ahead for an exit pays for this one.
+    let ahead = skeleton.funding_value.checked_sub(terms.total()).unwrap_or(Amount::ZERO);
+    let back = match source {
+        Source::Wallet => Some(terms.collateral),
+        Source::Collateral => terms.collateral.checked_sub(draft.owed),
+    };
+    Ok(PreviewView {
+        fee_sats: Some(fee.to_sat()),
+        ahead_sats: ahead.to_sat(),
+        sat_per_vb: Some(draft.fee_rate),
+        coins: u64::try_from(draft.chosen.len()).unwrap_or(u64::MAX),
+        pays_sats: draft.owed.to_sat(),
+        gets_sats: back.unwrap_or(Amount::ZERO).to_sat(),
+        owed_cents: terms.repayment_at(draft.at).0,
+        price_cents: Some(draft.price.0),
+        irrevocable: true,
+        ..PreviewView::default()
+    })
 }
 
 /// Lender: the repayment a borrower without a coin asked for, out of the collateral, with a coin of ours.
@@ -107,8 +152,28 @@ pub async fn propose_for_borrower(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<
     Ok(Outcome::Inputs(loan.id, vec![input]))
 }
 
-/// A repayment at a fresh price, its coins ours, signed on our side.
-async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Trouble> {
+/// A repayment as it would be, its change to no address yet.
+struct Draft {
+    price: Cents,
+    at: Time,
+    owed: Amount,
+    fee_rate: u64,
+    chosen: Vec<Coin>,
+    unsigned: Transaction,
+}
+
+impl Draft {
+    fn coins(&self) -> Vec<(OutPoint, TxOut)> {
+        self.chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect()
+    }
+
+    fn outputs(&self) -> Vec<TxOut> {
+        self.chosen.iter().map(|coin| coin.txout.clone()).collect()
+    }
+}
+
+/// A repayment at a fresh price, its coins ours.
+async fn draft(tools: &Tools, loan: &Loan, source: Source) -> Result<Draft, Trouble> {
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     let proposer = loan.role;
     let (at, spot) = price_now(tools, loan).await?;
@@ -128,17 +193,29 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
     };
     let chosen = lock(&tools.wallet).select(target, rate)?;
     require_few(&chosen, estimate)?;
-    let coins: Vec<(OutPoint, TxOut)> = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
-    let refuse = |e: crate::contract::ContractError| Trouble::refuse(ErrorCode::Repayment, e);
-    let paying = |change_script| {
-        let parts = RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate };
-        repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)
-    };
+    let change_script = lock(&tools.wallet).any_script();
+    let coins = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
+    let parts = RepayParts { proposer, source, owed, coins, change_script, fee_rate };
+    let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(not_repaid)?;
+    Ok(Draft { price, at, owed, fee_rate, chosen, unsigned })
+}
+
+fn not_repaid(e: crate::contract::ContractError) -> Trouble {
+    Trouble::refuse(ErrorCode::Repayment, e)
+}
+
+/// A repayment at a fresh price, its coins ours, signed on our side.
+async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Input, Trouble> {
+    let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+    let (proposer, refuse) = (loan.role, not_repaid);
     // The other side may ask as often as it likes: only what can be paid takes an address.
-    paying(lock(&tools.wallet).any_script())?;
-    let unsigned = paying(lock(&tools.wallet).new_address()?.script_pubkey())?;
+    let draft = draft(tools, loan, source).await?;
+    let (owed, fee_rate, coins) = (draft.owed, draft.fee_rate, draft.coins());
+    let change_script = lock(&tools.wallet).new_address()?.script_pubkey();
+    let parts = RepayParts { proposer, source, owed, coins: coins.clone(), change_script, fee_rate };
+    let unsigned = repay::transaction(&loan.terms, skeleton, &parts).map_err(refuse)?;
     let previous = |outpoint: &OutPoint| {
-        chosen.iter().find(|coin| coin.outpoint == *outpoint).map(|coin| (*coin.previous_tx).clone())
+        draft.chosen.iter().find(|coin| coin.outpoint == *outpoint).map(|coin| (*coin.previous_tx).clone())
     };
     let mut psbt = repay::psbt(&unsigned, skeleton, &coins, previous).map_err(refuse)?;
     lock(&tools.wallet).sign_inputs(&mut psbt)?;
@@ -148,9 +225,9 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
         proposer,
         transaction: proposal.transaction,
         half: proposal.half,
-        price,
-        at,
-        owed: loan.terms.repayment_at(at),
+        price: draft.price,
+        at: draft.at,
+        owed: loan.terms.repayment_at(draft.at),
         source,
     }))
 }

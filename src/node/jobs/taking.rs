@@ -2,14 +2,14 @@
 
 use super::quote::fetch;
 use super::{Given, Outcome};
-use crate::contract::offer::borrower_shares;
+use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::terms::Terms;
 use crate::node::approval::Begun;
 use crate::node::handle::Reply;
 use crate::node::shown::InVain;
-use crate::node::tools::{Tools, Trouble};
-use crate::node::view::LoanView;
+use crate::node::tools::{lock, Tools, Trouble};
+use crate::node::view::{LoanView, PreviewView};
 use crate::protocol::messages::Borrow;
 use crate::protocol::{ErrorCode, Event};
 use crate::settlement::deadline;
@@ -42,6 +42,32 @@ pub async fn approve(
     // How often they were shown was looked at before a person was asked.
     let looked = look(&tools, given, &message, &InVain::default()).await;
     Ok(Outcome::Approved(id, looked, reply))
+}
+
+/// Lender: what lending would take and cost.
+pub async fn preview(tools: &Tools, terms: &Terms) -> Result<PreviewView, Trouble> {
+    let (coin, shares) =
+        (lender_coin_value(terms).map_err(Trouble::later)?, lender_shares(terms).map_err(Trouble::later)?);
+    let rate = tools.chain.fee_rate().await?;
+    let making = {
+        let mut wallet = lock(&tools.wallet);
+        match wallet.exact_coin(coin) {
+            Some(_) => Amount::ZERO,
+            None => wallet.make_coin(coin, rate)?.fee,
+        }
+    };
+    let fee = shares.required.to_sat().saturating_sub(terms.stake.to_sat()).saturating_add(making.to_sat());
+    Ok(PreviewView {
+        fee_sats: Some(fee),
+        sat_per_vb: Some(terms.fee_rate.0),
+        coins: 1,
+        pays_sats: terms.principal_sats.to_sat(),
+        locks_sats: terms.stake.to_sat(),
+        owed_cents: terms.owed_at_due().0,
+        price_cents: Some(terms.reference_price.0),
+        irrevocable: true,
+        ..PreviewView::default()
+    })
 }
 
 async fn look(tools: &Tools, given: Given, message: &Borrow, vain: &InVain) -> Result<Begun, Trouble> {

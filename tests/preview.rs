@@ -1,0 +1,128 @@
+//! What a command would do is said before it is done, to the sat; and what would be refused is refused then.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::LoanId;
+use hypothec::node::view::{ErrorView, PreviewRequest, PreviewView, SendRequest, Source};
+use hypothec::node::Handle;
+use hypothec::protocol::Stage;
+use world::World;
+
+async fn of(handle: &Handle, request: PreviewRequest) -> PreviewView {
+    let view = handle.preview(request).await.unwrap();
+    assert!(view.irrevocable, "{view:?}");
+    view
+}
+
+fn send(address: &str, sats: Option<u64>, with_fee_coin: bool) -> (PreviewRequest, SendRequest) {
+    let address = address.to_owned();
+    (
+        PreviewRequest::Send { address: address.clone(), sats, with_fee_coin },
+        SendRequest { address, sats, with_fee_coin },
+    )
+}
+
+/// Everything a side may ask about a loan, and what it is told where it cannot be done.
+async fn refusals(handle: &Handle, loan_id: LoanId) -> [ErrorView; 4] {
+    let no = async |request| handle.preview(request).await.unwrap_err();
+    [
+        no(PreviewRequest::Repay { loan_id, from: Source::Wallet }).await,
+        no(PreviewRequest::Withdraw { loan_id }).await,
+        no(PreviewRequest::Receipt { loan_id }).await,
+        no(PreviewRequest::Cancel { loan_id }).await,
+    ]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_loan_costs_what_was_said_of_it_and_is_repaid_with_the_sats_that_were_named_without_the_stake() {
+    let world = World::new().await;
+    let handle = &world.borrower.handle;
+    let quote = world.quote(300_000, 2).await;
+    let id = quote.loan_id;
+    let before = handle.balance().await.unwrap().confirmed_sats;
+    let said = of(handle, PreviewRequest::Borrow { quote: id }).await;
+    assert_eq!((said.coins, said.locks_sats, said.gets_sats), (1, 100_000_000, quote.principal_sats));
+    assert_eq!(handle.loans().await.unwrap().len(), 0, "nothing was done");
+    handle.borrow(id).await.unwrap();
+    assert_eq!(world.open_taken(id).await, id);
+    // Taken before, it is nothing to be asked about.
+    assert!(!handle.preview(PreviewRequest::Borrow { quote: id }).await.unwrap().irrevocable);
+    let active = handle.balance().await.unwrap().confirmed_sats;
+    let gone = before - active;
+    let paid = said.locks_sats + said.fee_sats.unwrap() - said.gets_sats;
+    // Signatures are shorter than they are counted.
+    assert!((paid - 10..=paid).contains(&gone), "{gone} of {paid} said");
+    let no = handle.preview(PreviewRequest::Cancel { loan_id: id }).await.unwrap_err();
+    assert!(no.message.contains("in a block, and nobody can cancel it any more"), "{no:?}");
+    let no = handle.preview(PreviewRequest::Receipt { loan_id: id }).await.unwrap_err();
+    assert!(no.message.contains("only the lender gives a receipt"), "{no:?}");
+    let lender = &world.lender.handle;
+    let no = lender.preview(PreviewRequest::Repay { loan_id: id, from: Source::Wallet }).await.unwrap_err();
+    assert!(no.message.contains("only the borrower repays"), "{no:?}");
+    let freed = of(lender, PreviewRequest::Receipt { loan_id: id }).await;
+    assert_eq!(freed.pays_sats, 100_000_000);
+    // The same words before and after.
+    let said = of(handle, PreviewRequest::Repay { loan_id: id, from: Source::Wallet }).await;
+    handle.repay(id, Source::Wallet).await.unwrap();
+    let ended = world.closed(id).await;
+    let end = ended[1].ended.as_ref().unwrap();
+    assert_eq!(end.paid_to_lender_sats, said.pays_sats + 1_000, "with the stake, which is the lender's own");
+    let gone = active + said.gets_sats - handle.balance().await.unwrap().confirmed_sats;
+    let paid = said.pays_sats + said.fee_sats.unwrap() - said.ahead_sats;
+    assert!((paid - 10..=paid + 10).contains(&gone), "{gone} of {paid} said");
+    for (handle, role) in [(lender, "lender"), (handle, "borrower")] {
+        for no in refusals(handle, id).await {
+            let is_said =
+                no.message.starts_with("this loan has ended, repaid") || no.message.contains("of this loan, and only");
+            assert!(is_said, "{role}: {no:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_but_the_coin_for_fees_is_sent_while_a_loan_is_open_unless_it_is_named() {
+    let world = World::new().await;
+    let handle = &world.borrower.handle;
+    let id = world.open(300_000, 2).await;
+    let away = world.lender.handle.new_address().await.unwrap().address;
+    let (would, request) = send(&away, None, false);
+    let said = of(handle, would).await;
+    assert!(said.keeps_sats > 0, "{said:?}");
+    let free = handle.balance().await.unwrap().confirmed_sats;
+    let sent = handle.send(request).await.unwrap();
+    assert_eq!((Some(sent.fee_sats), free), (said.fee_sats, said.pays_sats + sent.fee_sats + said.keeps_sats));
+    world.mine(1).await;
+    assert_eq!(handle.balance().await.unwrap().confirmed_sats, said.keeps_sats);
+    let no = handle.preview(send(&away, None, false).0).await.unwrap_err();
+    assert!(no.message.contains("stay for the fees of exits") && no.message.contains("--with-fee-coin"), "{no:?}");
+    handle.send(send(&away, None, true).1).await.unwrap();
+    world.mine(1).await;
+    assert_eq!(handle.balance().await.unwrap().confirmed_sats, 0);
+    assert_eq!(handle.loan(id).await.unwrap().stage, Stage::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_cancelled_is_said_to_be_and_asks_nobody_anything() {
+    let world = World::new().await;
+    let handle = &world.borrower.handle;
+    let id = world.quote(300_000, 2).await.loan_id;
+    handle.borrow(id).await.unwrap();
+    // Nothing is lost by it yet.
+    assert!(!handle.preview(PreviewRequest::Cancel { loan_id: id }).await.unwrap().irrevocable);
+    handle.cancel(id).await.unwrap();
+    until("the lender to know", PATIENCE, || async {
+        let loans = world.lender.handle.loans().await.unwrap();
+        loans.iter().all(|loan| loan.stage == Stage::Cancelled).then_some(()).ok_or_else(|| format!("{loans:?}"))
+    })
+    .await
+    .unwrap();
+    for no in refusals(handle, id).await {
+        let is_said = no.message.starts_with("this loan was cancelled and never came to be");
+        assert!(is_said || no.message.contains("only the lender gives a receipt"), "{no:?}");
+    }
+    let no = handle.preview(PreviewRequest::Borrow { quote: id }).await.unwrap_err();
+    assert!(no.message.contains("ask for a new quote"), "{no:?}");
+}
