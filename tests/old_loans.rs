@@ -1,5 +1,6 @@
 //! A loan of terms version 1, as the release before version 2 wrote it down: it is read, named, settled and watched as
-//! it was. The data are that release's own, with a coarse curve so that they stay short.
+//! it was. The data are that release's own, with a coarse curve so that they stay short. And what was written later of one
+//! that is given up before a block has its funding.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -9,7 +10,7 @@ mod common;
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::hex::FromHex;
 use bitcoin::transaction::Version;
-use bitcoin::Transaction;
+use bitcoin::{Amount, Transaction};
 use common::{secret, Cast};
 use dlc_messages::CetAdaptorSignatures;
 use hypothec::contract::clauses::{Announcements, Clause, Payouts};
@@ -17,6 +18,7 @@ use hypothec::contract::settle::{place, settle, settle_without_keys, VerifiedAtt
 use hypothec::contract::{fallback, refund, watcher, wire, AcceptDlc, Role, SignDlc};
 use hypothec::loan::curve::{fixing_curve_within, Bounds};
 use hypothec::loan::Terms;
+use hypothec::protocol::unfunded::{away_until, must_stand};
 use hypothec::protocol::{Event, Loan, Recorded, Stage};
 use secp256k1_zkp::EcdsaAdaptorSignature;
 use serde_json::Value;
@@ -127,4 +129,39 @@ fn every_exit_of_a_loan_of_version_1_is_the_transaction_it_was_signed_for() {
         fallback::check_half("refund", &refunded, 0, &skeleton, key, &half).unwrap();
     }
     assert_eq!(skeleton.lender_key, secret(5).public_key(bitcoin::secp256k1::SECP256K1));
+}
+
+/// A log of that release, and what a later one wrote after it.
+fn given_up(role: &str, after: &str) -> (Vec<Recorded>, Value) {
+    let golden: Value = serde_json::from_str(include_str!("golden/loan_given_up.json")).unwrap();
+    let more: Vec<Recorded> = serde_json::from_value(golden[after].clone()).unwrap();
+    ([log(role), more].concat(), golden[after].clone())
+}
+
+#[test]
+fn what_was_given_up_before_it_was_written_what_is_at_stake_is_still_taken_back() {
+    let (log, _) = given_up("borrower", "first");
+    let loan = Loan::replay(&log).unwrap();
+    assert_eq!((&loan.stage, loan.unfunded.at_stake()), (&Stage::Signed, Amount::ZERO));
+    assert_eq!(loan.unfunded.given_up(), Some("the funding transaction was not out 60 s after the last signature"));
+    assert_eq!(loan.withdrawal.as_ref().map(|tx| tx.input[0].previous_output), Some(loan.coins[0]));
+}
+
+#[test]
+fn a_funding_that_was_displaced_came_back_and_was_given_up_reads_back_as_it_was_written() {
+    let (log, written) = given_up("lender", "displaced");
+    let at = |count: usize| Loan::replay(&log[..log.len() - 8 + count]).unwrap();
+    assert_eq!(at(1).stage, Stage::Confirming);
+    assert!(at(2).unfunded.away().is_some_and(|away| away.rival.is_none()));
+    assert_eq!(at(3).unfunded.away(), None);
+    let away = at(4).unfunded.away().unwrap();
+    assert_eq!((away.since.0, away.rival.unwrap().txid.to_string()), (1_583_934_220, "11".repeat(32)));
+    // Four seconds were gone before.
+    assert_eq!(away_until(&at(4)).map(|until| until.0), Some(1_583_934_220 + 56));
+    assert!(!must_stand(&at(6)) && must_stand(&at(7)));
+    let last = at(8);
+    assert_eq!((&last.stage, last.unfunded.at_stake()), (&Stage::Confirming, Amount::from_sat(956_480)));
+    let paid = last.withdrawal.unwrap().output[0].value;
+    assert!(paid < at(7).withdrawal.unwrap().output[0].value, "what pays more takes its place");
+    assert_eq!(serde_json::to_value(&log[log.len() - 8..]).unwrap(), written);
 }

@@ -105,6 +105,11 @@ impl Follower {
         self.mempool.len()
     }
 
+    /// Has this transaction been told to wait in the mempool, and neither to be mined nor to be gone?
+    pub fn is_waiting(&self, txid: &Txid) -> bool {
+        self.mempool.contains(txid)
+    }
+
     /// What has happened since the last poll; an empty list where nothing has. Two small calls when nothing changed.
     /// A long way behind, it returns a part: poll again until the list is empty.
     ///

@@ -27,7 +27,7 @@ use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
 use crate::loan::units::{Cents, Time};
 use crate::peer::{Frame, PeerEvent};
-use crate::protocol::{Block, ErrorCode, Input, Loan, Message, Moment};
+use crate::protocol::{Block, ErrorCode, Input, Loan, Message, Moment, Stage};
 use crate::settlement::spot::{agreed_by_operators_floor, NoSpot};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
@@ -191,6 +191,12 @@ impl Core {
                 for event in events {
                     self.on_chain(event)?;
                 }
+                if self.caught_up {
+                    // What left it while this node did not run is told by nobody.
+                    let waiting: HashSet<Txid> =
+                        self.out().map(|(_, txid)| txid).filter(|txid| self.follower.is_waiting(txid)).collect();
+                    self.fundings_gone(|txid| !waiting.contains(txid))?;
+                }
             }
             Err(e) => {
                 self.caught_up = false;
@@ -225,14 +231,27 @@ impl Core {
                 self.tried.retain(|_, (_, when)| when.elapsed() < AGAIN);
                 self.tick_all()?;
             }
-            ChainEvent::Mempool { new, .. } => {
+            ChainEvent::Mempool { new, evicted } => {
                 for transaction in new {
                     self.on_transaction(transaction, None)?;
                 }
+                self.fundings_gone(|txid| evicted.contains(txid))?;
             }
         }
         let now = self.moment.now;
         lock(&self.tools.wallet).apply(&event, now).context("tell the wallet of the chain")
+    }
+
+    /// The funding transactions that are out and in no block.
+    fn out(&self) -> impl Iterator<Item = (LoanId, Txid)> + '_ {
+        let out = self.loans.values().filter(|loan| loan.stage == Stage::Confirming && !loan.is_funded());
+        out.filter_map(|loan| Some((loan.id, loan.skeleton.as_ref()?.funding.txid)))
+    }
+
+    /// Tells the loans whose funding transaction the mempool has no more.
+    fn fundings_gone(&mut self, is_gone: impl Fn(&Txid) -> bool) -> anyhow::Result<()> {
+        let gone: Vec<LoanId> = self.out().filter(|(_, txid)| is_gone(txid)).map(|(id, _)| id).collect();
+        gone.into_iter().try_for_each(|id| self.tell(id, Input::FundingGone))
     }
 
     fn on_transaction(&mut self, transaction: &Transaction, block: Option<Block>) -> anyhow::Result<()> {

@@ -17,8 +17,9 @@ use crate::loan::quorum::Quorum;
 use crate::loan::risk;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::{Cents, Days, Time, WHOLE};
-use crate::protocol::event::paid;
+use crate::protocol::event::{paid, Spend};
 use crate::protocol::state::{name, SeenExit};
+use crate::protocol::unfunded::away_until;
 use crate::protocol::{Event, Exit, Loan, Moment, Recorded, Stage};
 use crate::settlement::{deadline, proposal};
 use bitcoin::secp256k1::PublicKey;
@@ -354,7 +355,16 @@ fn sentence(loan: &Loan, event: &Event) -> String {
         },
         Event::Activated => format!("the loan is active: its funding has {} confirmations", terms.confirmations),
         Event::FundingUnconfirmed => "a reorganisation took the funding transaction's confirmation back".into(),
-        Event::GivenUp { reason } => format!("our coin is taken back: {reason}"),
+        Event::FundingAway { rival } => {
+            let what = match rival {
+                Some(Spend { coin, txid }) => format!("displaced: its coin {coin} is spent by transaction {txid}"),
+                None => "out of the mempool, and in no block".into(),
+            };
+            let until = away_until(loan).map(|until| format!("; if it is not back by {until}, our coin is taken back"));
+            format!("the funding transaction is {what}{}", until.unwrap_or_default())
+        }
+        Event::FundingBack => "the funding transaction is in the mempool again".into(),
+        Event::GivenUp { reason, .. } => format!("our coin is taken back: {reason}"),
         Event::Withdrawn { transaction } => {
             format!("not funded: taking our coin back in {}", transaction.compute_txid())
         }

@@ -1,6 +1,7 @@
 //! Recording: one input of one loan to events, on disk before anything else, then into the state.
 
 use super::core::Core;
+use super::jobs::Key;
 use super::present;
 use super::tools::{error, lock};
 use super::view::{ErrorView, EventView, Severity};
@@ -80,6 +81,10 @@ impl Core {
         }
         self.adopt(loan);
         self.sent.remove(&id);
+        if recorded.iter().any(|one| matches!(one.event, Event::GivenUp { .. })) {
+            // What more is at stake than before is not to wait its turn.
+            self.tried.remove(&Key::Loan(id));
+        }
         self.owe_backup();
         for (record, view) in (before.saturating_add(1)..).zip(views) {
             self.show_record(view, record);

@@ -7,10 +7,11 @@
 use super::core::{Core, AGAIN};
 use super::jobs::{Key, Outcome};
 use super::tools::lock;
+use super::turn;
 use crate::chain::Health;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
-use crate::protocol::Loan;
+use crate::protocol::{Loan, Stage};
 use bitcoin::Txid;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -89,6 +90,25 @@ fn is_beside(loan: &Loan, txid: Txid) -> bool {
     [seen, open].into_iter().flatten().any(|transaction| transaction.compute_txid() == txid)
 }
 
+/// What keeps the funding transaction, or what takes our coin of it back, out of the mempool, in words; `None` where it is
+/// something else, or not known.
+fn in_the_way(key: &Key, loan: &Loan) -> Option<String> {
+    let Key::Broadcast(txid) = key else { return None };
+    let funding = loan.skeleton.as_ref()?.funding.txid;
+    if *txid == funding {
+        let displaced = turn::displaced(loan)?;
+        return Some(format!("it is the funding transaction, and has no place in the mempool: {displaced}"));
+    }
+    let withdraws = loan.withdrawal.as_ref().is_some_and(|made| made.compute_txid() == *txid);
+    let stands = withdraws && loan.stage == Stage::Confirming && !loan.is_funded() && loan.unfunded.away().is_none();
+    stands.then(|| {
+        format!(
+            "it takes our coin back, and the funding transaction {funding} may stand against it: it is raised as far as that \
+             is worth, and one of the two will be in a block"
+        )
+    })
+}
+
 impl Core {
     /// Notes what stands in the way, once.
     pub fn trouble(&mut self, about: &str, text: String) {
@@ -107,6 +127,8 @@ impl Core {
     /// A job came to nothing. The log hears of it once.
     pub(super) fn job_failed(&mut self, key: &Key, about: [u8; 32], text: &str) {
         let loan = self.loans.get(&LoanId(about));
+        let words = loan.and_then(|loan| in_the_way(key, loan));
+        let text = words.as_deref().unwrap_or(text);
         match about_job(key, loan.map(AsRef::as_ref)) {
             Some(about) => {
                 if self.troubles.put(&about, text.to_owned(), Some(Instant::now() + JOB_STANDS)) {

@@ -7,6 +7,7 @@ use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use crate::protocol::awaiting::coin_deadline;
 use crate::protocol::messages::Progress;
+use crate::protocol::unfunded;
 use crate::protocol::{Block, LenderStep, Loan, Message, Moment, Stage};
 use crate::settlement::proposal;
 use crate::settlement::unfunded::PATIENCE;
@@ -125,20 +126,35 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
         Stage::Signed if signed => {
             let text =
                 "the lender sends the funding transaction; if it is not out by then, this node takes its coin back";
-            (Who::Lender, text.into(), since, patience)
+            (Who::Lender, beside(loan, text), since, patience)
         }
         Stage::Funded if signed => {
             let text =
                 "the mempool has to take the funding transaction; if it has not by then, this node takes its coin back";
-            (Who::Chain, text.into(), since, patience)
+            (Who::Chain, beside(loan, text), since, patience)
         }
         Stage::Signed | Stage::Funded => {
             (Who::Chain, "a block has to confirm that our coin is taken back".into(), since, None)
         }
-        Stage::Confirming => {
+        Stage::Confirming if loan.is_funded() => {
             let block = loan.funding.as_ref().and_then(|seen| seen.block);
             (Who::Chain, depth(block, "the funding transaction", loan, moment), since, None)
         }
+        Stage::Confirming if !signed => {
+            let text = "a block has to confirm that our coin is taken back, or else the funding transaction";
+            (Who::Chain, text.into(), since, None)
+        }
+        Stage::Confirming => match (unfunded::away_until(loan), loan.unfunded.away()) {
+            (Some(until), Some(away)) => {
+                let text =
+                    "the funding transaction is sent again; if it is not back by then, this node takes its coin back";
+                (Who::Chain, beside(loan, text), away.since, Some(until))
+            }
+            (None, Some(away)) => {
+                (Who::Chain, beside(loan, "a block has to confirm the funding transaction"), away.since, None)
+            }
+            _ => (Who::Chain, depth(None, "the funding transaction", loan, moment), since, None),
+        },
         Stage::Active => return repaying(loan),
         Stage::Closing => {
             let block = loan.exit.as_ref().and_then(|exit| exit.seen.block);
@@ -146,6 +162,21 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
         }
         Stage::Closed | Stage::Cancelled => return None,
     })
+}
+
+/// These words, with what stands in the place of the funding transaction in front.
+fn beside(loan: &Loan, text: &str) -> String {
+    match displaced(loan) {
+        Some(displaced) => format!("{displaced}; {text}"),
+        None => text.to_owned(),
+    }
+}
+
+/// What stands in the place of the funding transaction, in words.
+pub(super) fn displaced(loan: &Loan) -> Option<String> {
+    let rival = loan.unfunded.away()?.rival?;
+    let whose = if loan.coins.contains(&rival.coin) { "our" } else { "the other side's" };
+    Some(format!("{whose} coin {} is spent by transaction {}, which waits for a block", rival.coin, rival.txid))
 }
 
 /// A repayment that is proposed and not seen complete waits for the side that did not propose it.

@@ -37,6 +37,8 @@ pub enum Input {
     Funded { sign: Vec<u8>, borrower_fallback: Signature, transaction: Transaction },
     /// A transaction spends a watched outpoint; `block` once confirmed.
     Spent { outpoint: OutPoint, transaction: Transaction, block: Option<Block> },
+    /// The mempool has the funding transaction no more, and no block has it.
+    FundingGone,
     /// Blocks above this height are no longer in the chain.
     Rollback { to_height: u32 },
     /// A verified attestation by one of several oracles.
@@ -117,6 +119,7 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
             timely(loan, moment, vec![Event::Funded { sign, borrower_fallback, transaction }])
         }
         Input::Spent { outpoint, transaction, block } => Ok(spent(loan, outpoint, transaction, block, moment)),
+        Input::FundingGone => Ok(unfunded::on_gone(loan).into_iter().collect()),
         Input::Rollback { to_height } => Ok(rollback(loan, to_height)),
         Input::Said { clause, attestation } => said(loan, clause, attestation),
         Input::Attested { clause, attestations, transaction } => attested(loan, clause, attestations, transaction),
@@ -128,16 +131,17 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
                 return Err(stage(loan, "a withdrawal", needs));
             }
             // Taken back once is enough: the first transaction is repeated until it confirms. Where the funding
-            // transaction has come out all the same, one that pays more takes its place.
+            // transaction stands against it, or would, one that pays more takes its place.
             Ok(match &loan.withdrawal {
-                Some(first) if loan.stage != Stage::Confirming || !pays_more(&transaction, first) => Vec::new(),
+                Some(first) if !pays_more(&transaction, first) => Vec::new(),
                 _ => vec![Event::Withdrawn { transaction }],
             })
         }
         Input::Cancel { reason, by } => cancel(loan, reason, by),
         Input::Price(price) => {
             let repaying = repaying::on_price(loan, price, moment);
-            Ok(margin(loan, price, moment).into_iter().chain(repaying).chain(unfunded::on_price(loan, price)).collect())
+            let unfunded = unfunded::on_price(loan, price, moment);
+            Ok(margin(loan, price, moment).into_iter().chain(repaying).chain(unfunded).collect())
         }
         Input::Tick => {
             let unfunded = unfunded::on_tick(loan, moment);
@@ -201,7 +205,12 @@ fn said(loan: &Loan, clause: Clause, attestation: OracleAttestation) -> Result<V
     let settled = (loan.is_attested() || loan.is_exit_confirmed()) && !loan.lacks_price();
     match settled || loan.has_said(clause, &attestation.oracle_public_key) {
         true => Ok(Vec::new()),
-        false => Ok(vec![Event::Said { clause, attestation }]),
+        false => {
+            // Where it makes enough of them, a borrower lets nothing be funded now.
+            let agreed = loan.stage == Stage::Signed && loan.would_agree(clause, &attestation);
+            let given_up = agreed.then(|| unfunded::on_agreed(loan, clause)).flatten();
+            Ok([Event::Said { clause, attestation }].into_iter().chain(given_up).collect())
+        }
     }
 }
 
@@ -216,7 +225,7 @@ fn attested(
     if loan.lacks_price() && clause == Clause::Fixing && loan.exit.as_ref().is_some_and(explains) {
         return Ok(vec![Event::Attested { clause, attestations, transaction }]);
     }
-    let given_up = unfunded::on_attested(loan);
+    let given_up = unfunded::on_attested(loan, &transaction);
     if loan.stage == Stage::Signed {
         // Nothing to settle yet, and nothing that a borrower would have funded now.
         return Ok(given_up.into_iter().collect());
@@ -261,7 +270,11 @@ fn spent(
         // Before it is seen once, anything is news; after that, only a block is, and a block it did not have.
         let known = loan.funding.as_ref().filter(|_| !matches!(loan.stage, Stage::Signed | Stage::Funded));
         let is_news = known.is_none_or(|seen| block.is_some() && seen.block != block);
-        return if is_news { vec![Event::FundingSeen { transaction, block }] } else { Vec::new() };
+        return match is_news {
+            true => vec![Event::FundingSeen { transaction, block }],
+            false if block.is_none() => unfunded::on_waiting(loan).into_iter().collect(),
+            false => Vec::new(),
+        };
     }
     if loan.funding_inputs.contains(&outpoint) && block.is_some() && !loan.is_over() && !loan.is_exit_confirmed() {
         let funded = loan.funding.as_ref().is_some_and(|seen| seen.block.is_some());
@@ -275,7 +288,8 @@ fn spent(
         };
     }
     if block.is_none() {
-        return repaying::on_waiting_spend(loan, outpoint, txid).into_iter().collect();
+        let rival = loan.funding_inputs.contains(&outpoint).then(|| unfunded::on_rival(loan, outpoint, txid)).flatten();
+        return rival.or_else(|| repaying::on_waiting_spend(loan, outpoint, txid)).into_iter().collect();
     }
     // A confirmed spend of a coin that a proposal, or an exit still waiting, needs.
     let dies = |rival: &Transaction| {

@@ -266,7 +266,7 @@ mod tests {
         }
         // The lender's node gives up what both signed and no mempool has.
         let mut unfunded = Unfunded::default();
-        unfunded.give_up("late".into());
+        unfunded.give_up("late".into(), bitcoin::Amount::ZERO);
         let given_up = Loan { unfunded: unfunded.clone(), ..at(Role::Lender, Stage::Funded) };
         assert_eq!(whose(&given_up, Spent { ours: true }, &after(65)), Doing::Borrower);
         // Once it is out, the price alone makes it do that.

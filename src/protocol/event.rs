@@ -24,6 +24,15 @@ pub struct Block {
     pub hash: BlockHash,
 }
 
+/// A transaction that spends a coin another needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Spend {
+    /// The coin.
+    pub coin: OutPoint,
+    /// The transaction.
+    pub txid: Txid,
+}
+
 /// How an active loan ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Exit {
@@ -138,8 +147,17 @@ pub enum Event {
     Activated,
     /// A reorganisation took its confirmation back.
     FundingUnconfirmed,
+    /// The funding transaction is out of the mempool again, or cannot get in: another, if one was seen, spends a coin of it.
+    FundingAway { rival: Option<Spend> },
+    /// It is in the mempool again.
+    FundingBack,
     /// What both signed is not wanted any more while its funding is in no block, and why: our coin is to be taken back.
-    GivenUp { reason: String },
+    GivenUp {
+        reason: String,
+        /// What would be lost if the loan came to be all the same, sats. Logs were first written without it.
+        #[serde(default)]
+        at_stake_sats: u64,
+    },
     /// Our funding coin is taken back.
     Withdrawn { transaction: Transaction },
     /// The negotiation ended without a loan.

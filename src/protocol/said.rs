@@ -37,14 +37,21 @@ impl Loan {
     pub(super) fn hear(&mut self, said: Said) {
         let clause = said.clause;
         self.said.push(said);
-        if !self.agreed.contains(&clause) && self.place_of(clause).is_some() {
+        if !self.agreed.contains(&clause) && self.place_of(clause, self.said_of(clause)).is_some() {
             self.agreed.push(clause);
         }
     }
 
+    /// Does one more word make enough of them agree?
+    pub(super) fn would_agree(&self, clause: Clause, attestation: &OracleAttestation) -> bool {
+        let mut words = self.said_of(clause);
+        words.push(attestation.clone());
+        self.place_of(clause, words).is_some()
+    }
+
     /// The signature and split the words on a clause lead to, once enough of them agree.
-    fn place_of(&self, clause: Clause) -> Option<settle::Place> {
-        let attested = VerifiedAttestation::check_all(&self.announcements, clause, self.said_of(clause)).ok()?;
+    fn place_of(&self, clause: Clause, words: Vec<OracleAttestation>) -> Option<settle::Place> {
+        let attested = VerifiedAttestation::check_all(&self.announcements, clause, words).ok()?;
         settle::place(&self.terms, &self.payouts, &attested).ok()
     }
 

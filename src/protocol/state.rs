@@ -16,7 +16,7 @@ use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::{Cents, Time};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{OutPoint, ScriptBuf, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut, Txid};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
@@ -135,11 +135,20 @@ impl Messages {
 
     /// The coins the funding transaction spends, both sides'.
     pub fn funding_inputs(&self) -> Vec<OutPoint> {
+        self.funding_coins().into_iter().map(|(outpoint, _)| outpoint).collect()
+    }
+
+    /// The same, with what they are worth.
+    pub fn funding_coins(&self) -> Vec<(OutPoint, TxOut)> {
         let (Some(offer), Some(accept)) = (self.read_offer(), self.read_accept()) else {
             return Vec::new();
         };
         let inputs = offer.funding_inputs.iter().chain(&accept.funding_inputs);
-        inputs.filter_map(|input| build::previous(input).ok().map(|(outpoint, _)| outpoint)).collect()
+        let coin = |(outpoint, previous): (OutPoint, Transaction)| {
+            let vout = usize::try_from(outpoint.vout).ok()?;
+            Some((outpoint, previous.output.get(vout)?.clone()))
+        };
+        inputs.filter_map(|input| build::previous(input).ok().and_then(coin)).collect()
     }
 
     /// The sign, read.
@@ -382,7 +391,9 @@ impl Loan {
                 self.is_deep = true;
                 self.stage = self.unspent_stage();
             }
-            Event::GivenUp { reason } => self.unfunded.give_up(reason),
+            Event::FundingAway { rival } => self.unfunded.left(rival, at),
+            Event::FundingBack => self.unfunded.came_back(at),
+            Event::GivenUp { reason, at_stake_sats } => self.unfunded.give_up(reason, Amount::from_sat(at_stake_sats)),
             Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),
             Event::Said { clause, attestation } => self.hear(Said { clause, attestation, at }),
             Event::Attested { clause, attestations, transaction } => {

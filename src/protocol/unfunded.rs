@@ -1,18 +1,37 @@
 //! What is signed and not in a block: when this side gives it up, and what it does then.
 
-use super::event::Event;
+use super::event::{Event, Spend};
 use super::state::{Loan, Stage};
 use super::todo::Action;
 use super::Moment;
+use crate::contract::clauses::Clause;
 use crate::contract::Role;
-use crate::loan::units::Cents;
-use crate::settlement::unfunded::{self, Funding};
+use crate::loan::units::{Cents, Time};
+use crate::settlement::unfunded::{self, Funding, Reason};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
+
+/// Rivals of one funding transaction that are written down: each pays more than the last, and the first says enough.
+const RIVALS_MOST: u32 = 16;
 
 /// Whether a loan that is not funded is still wanted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unfunded {
     given_up: Option<String>,
+    at_stake: Amount,
     was_in_block: bool,
+    away: Option<Away>,
+    /// Seconds for which the funding transaction was away before.
+    before: u32,
+    rivals: u32,
+}
+
+/// The funding transaction was in the mempool, or was to be, and is not there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Away {
+    /// Since when.
+    pub since: Time,
+    /// What spends one of its coins instead, if that was seen.
+    pub rival: Option<Spend>,
 }
 
 impl Unfunded {
@@ -21,58 +40,160 @@ impl Unfunded {
         self.given_up.as_deref()
     }
 
-    pub(super) fn give_up(&mut self, reason: String) {
+    /// What it would lose if the loan came to be all the same; zero where that is not known.
+    pub fn at_stake(&self) -> Amount {
+        self.at_stake
+    }
+
+    /// Since when the funding transaction is out of the mempool again, and what took its place.
+    pub fn away(&self) -> Option<Away> {
+        self.away
+    }
+
+    pub(super) fn give_up(&mut self, reason: String, at_stake: Amount) {
         self.given_up = Some(reason);
+        self.at_stake = self.at_stake.max(at_stake);
     }
 
     /// The funding transaction was seen: in a block it is too late to walk away, and should a reorganisation undo that the
     /// loan is wanted. Where it only waits, what was given up before anything was signed against it is looked at anew.
     pub(super) fn seen(&mut self, in_block: bool, withdrawing: bool) {
         self.was_in_block |= in_block;
+        self.away = None;
         if in_block || !withdrawing {
             self.given_up = None;
+            self.at_stake = Amount::ZERO;
         }
+    }
+
+    /// It left the mempool, or a rival of it is there.
+    pub(super) fn left(&mut self, rival: Option<Spend>, at: Time) {
+        let since = self.away.map_or(at, |away| away.since);
+        self.away = Some(Away { since, rival: rival.or(self.away.and_then(|away| away.rival)) });
+        self.rivals = self.rivals.saturating_add(u32::from(rival.is_some()));
+    }
+
+    /// It is in the mempool again.
+    pub(super) fn came_back(&mut self, at: Time) {
+        let away = self.away.take().map_or(0, |away| at.since(away.since));
+        self.before = self.before.saturating_add(away);
     }
 }
 
-/// Where the funding transaction of a loan is that this side may still walk away from.
-fn open(loan: &Loan) -> Option<Funding> {
-    let is_settled = loan.unfunded.was_in_block || loan.unfunded.given_up.is_some() || loan.withdrawal.is_some();
+/// Where the funding transaction of a loan is that no block has or had, and that is signed.
+fn place(loan: &Loan) -> Option<Funding> {
     match (loan.stage, loan.role) {
-        _ if is_settled || loan.is_funded() => None,
+        _ if loan.unfunded.was_in_block || loan.is_funded() => None,
         (Stage::Signed, Role::Borrower) | (Stage::Funded, Role::Lender) => Some(Funding::Held),
-        (Stage::Confirming, _) => Some(Funding::Out { inputs: u64::try_from(loan.funding_inputs.len()).unwrap_or(0) }),
+        (Stage::Confirming, _) if loan.unfunded.away.is_some() => Some(Funding::Away),
+        (Stage::Confirming, _) => Some(Funding::Out),
         _ => None,
     }
 }
 
+/// Does this side walk away already?
+fn leaves(loan: &Loan) -> bool {
+    loan.unfunded.given_up.is_some() || loan.withdrawal.is_some()
+}
+
+/// Must what takes the coin back pay above the funding transaction at once, wherever that is? Else it pays the market's rate
+/// until the funding transaction stands against it.
+pub fn must_stand(loan: &Loan) -> bool {
+    unfunded::must_stand(&loan.terms, loan.funding_inputs.len(), loan.unfunded.at_stake)
+}
+
+/// A reason to walk away: the first, or the first for which more is at stake than standing against the funding transaction
+/// costs.
+fn for_reason(loan: &Loan, Reason { text, at_stake }: Reason) -> Option<Event> {
+    let is_more = !must_stand(loan) && unfunded::must_stand(&loan.terms, loan.funding_inputs.len(), at_stake);
+    (!leaves(loan) || is_more).then_some(Event::GivenUp { reason: text, at_stake_sats: at_stake.to_sat() })
+}
+
 /// Time passed.
 pub(super) fn on_tick(loan: &Loan, moment: Moment) -> Option<Event> {
-    open(loan).filter(|funding| *funding == Funding::Held)?;
-    let reason = unfunded::why_late(&loan.terms, loan.since, moment.now)?;
-    Some(Event::GivenUp { reason })
+    let funding = place(loan)?;
+    // Where there is something to settle, that says it.
+    let agreed = loan.agreed.iter().filter(|_| funding == Funding::Held).find_map(|clause| on_agreed(loan, *clause));
+    if agreed.is_some() || leaves(loan) {
+        return agreed;
+    }
+    let reason = match (funding, loan.unfunded.away) {
+        (Funding::Held, _) => unfunded::why_late(&loan.terms, loan.since, moment.now)?,
+        (Funding::Away, Some(away)) => unfunded::why_away(&loan.terms, away.since, loan.unfunded.before, moment.now)?,
+        _ => return None,
+    };
+    Some(Event::GivenUp { reason, at_stake_sats: 0 })
+}
+
+/// When [`on_tick`] gives a funding transaction that is away up; `None` where it is not away, or is given up already.
+pub fn away_until(loan: &Loan) -> Option<Time> {
+    let away = loan.unfunded.away.filter(|_| place(loan) == Some(Funding::Away) && !leaves(loan))?;
+    unfunded::away_until(&loan.terms, away.since, loan.unfunded.before)
 }
 
 /// Spot moved.
-pub(super) fn on_price(loan: &Loan, spot: Cents) -> Option<Event> {
-    let reason = unfunded::why_at_price(loan.role, &loan.terms, open(loan)?, spot)?;
-    Some(Event::GivenUp { reason })
+pub(super) fn on_price(loan: &Loan, spot: Cents, moment: Moment) -> Option<Event> {
+    let place = (place(loan)?, loan.funding_inputs.len());
+    for_reason(loan, unfunded::why_at_price(loan.role, &loan.terms, place, spot, moment.now)?)
 }
 
 /// An exit is attested: a borrower does not let a loan be funded that is liquidated at once.
-pub(super) fn on_attested(loan: &Loan) -> Option<Event> {
-    open(loan).filter(|_| loan.role == Role::Borrower)?;
-    Some(Event::GivenUp { reason: "an exit is attested already, and the loan is not in a block yet".into() })
+pub(super) fn on_attested(loan: &Loan, exit: &Transaction) -> Option<Event> {
+    let skeleton = loan.skeleton.as_ref()?;
+    touched(loan, super::event::paid(skeleton, exit).1)
 }
 
-/// What is to be done about what is held: the coin taken back, or what brings the loan on.
+/// The same where several oracles have said it and there is nothing to settle yet.
+pub(super) fn on_agreed(loan: &Loan, clause: Clause) -> Option<Event> {
+    let Clause::Touch { index } = clause else { return None };
+    touched(loan, loan.payouts.touches.get(index)?.borrower)
+}
+
+/// The borrower would have the principal and this of its collateral.
+fn touched(loan: &Loan, left: Amount) -> Option<Event> {
+    place(loan).filter(|_| loan.role == Role::Borrower)?;
+    let has = left.checked_add(loan.terms.principal_sats).unwrap_or(Amount::MAX_MONEY);
+    let at_stake = loan.terms.collateral.checked_sub(has).unwrap_or(Amount::ZERO);
+    let text = "an exit is attested already, and the loan is not in a block yet".into();
+    for_reason(loan, Reason { text, at_stake })
+}
+
+/// Is its funding transaction signed, in no block, and wanted: does it matter where it is?
+fn minds(loan: &Loan) -> bool {
+    matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming)
+        && !loan.is_funded()
+        && loan.withdrawal.is_none()
+}
+
+/// The mempool has the funding transaction no more, and no block has it.
+pub(super) fn on_gone(loan: &Loan) -> Option<Event> {
+    let is_news = minds(loan) && loan.stage == Stage::Confirming && loan.unfunded.away.is_none();
+    is_news.then_some(Event::FundingAway { rival: None })
+}
+
+/// A transaction that waits spends a coin of the funding transaction.
+pub(super) fn on_rival(loan: &Loan, coin: OutPoint, txid: Txid) -> Option<Event> {
+    let known = loan.unfunded.away.and_then(|away| away.rival).is_some_and(|rival| rival.txid == txid);
+    let is_news = minds(loan) && !known && loan.unfunded.rivals < RIVALS_MOST;
+    is_news.then_some(Event::FundingAway { rival: Some(Spend { coin, txid }) })
+}
+
+/// The funding transaction that is known waits in the mempool.
+pub(super) fn on_waiting(loan: &Loan) -> Option<Event> {
+    (loan.stage == Stage::Confirming && loan.unfunded.away.is_some()).then_some(Event::FundingBack)
+}
+
+/// What is to be done about what is held: the coin taken back, or what brings the loan on. What becomes of the price matters
+/// in either case.
 pub(super) fn actions(loan: &Loan, wanted: Option<Action>, actions: &mut Vec<Action>) {
     match &loan.withdrawal {
-        Some(withdrawal) => actions.push(Action::Broadcast(Box::new(withdrawal.clone()))),
-        None if loan.unfunded.given_up.is_some() => actions.push(Action::Withdraw),
-        None => {
-            actions.extend(wanted);
-            actions.push(Action::WatchTouches);
+        Some(withdrawal) => {
+            actions.push(Action::Broadcast(Box::new(withdrawal.clone())));
+            // What was enough while nothing was at stake may be displaced.
+            actions.extend(must_stand(loan).then_some(Action::Withdraw));
         }
+        None if loan.unfunded.given_up.is_some() => actions.push(Action::Withdraw),
+        None => actions.extend(wanted),
     }
+    actions.push(Action::WatchTouches);
 }

@@ -28,6 +28,8 @@ fn few_honest_loans_fall_through_for_the_price_in_the_worst_month_and_hardly_any
     let of = |drift, seconds| [march, april].map(|prices| falls_through(prices, drift, seconds));
     assert_eq!(of(HELD_DRIFT, 15), [34, 0], "between the last signature and the broadcast");
     assert_eq!(of(OUT_DRIFT, 600), [364, 41], "between the broadcast and a block");
+    assert_eq!(of(HELD_DRIFT, 600), [1302, 166], "the same once the terms have expired");
+    assert_eq!(of(HELD_DRIFT, 60), [156, 0], "while it is displaced for a minute");
     // At the drift within which a proposal stands many more would.
     assert!(of(BasisPoints(20), 15)[0] > 500);
 }

@@ -10,6 +10,7 @@ mod common;
 mod jitter;
 #[path = "../common/plain.rs"]
 mod plain;
+mod unfunded;
 mod world;
 
 use bitcoin::Amount;
@@ -224,99 +225,6 @@ fn coins_are_taken_back_once_however_often_the_wallet_answers() {
     let coin = world.nodes[0].loan.coins[0];
     assert_eq!(world.nodes[0].tell(Input::Withdrawn(spend(coin, 77)), moment), Ok(vec![]));
     assert_eq!(world.nodes[0].loan.withdrawal.as_ref(), Some(&first));
-}
-
-/// What a side does about its own coin: takes it back, or brings the loan on.
-fn walks(world: &World, who: usize) -> bool {
-    todo(&world.nodes[who].loan, world.moment).contains(&Action::Withdraw)
-}
-
-fn says(world: &mut World, who: usize, input: Input) -> Vec<Event> {
-    let moment = world.moment;
-    world.nodes[who].tell(input, moment).unwrap()
-}
-
-#[test]
-fn a_borrower_whose_lender_keeps_the_last_signature_walks_away_when_the_price_falls_or_after_a_minute() {
-    let fallen = |bp: i64| moved(-bp);
-    let mut world = World::new();
-    assert_eq!(says(&mut world, 0, fallen(100)), [], "jitter between two signatures");
-    assert_eq!(says(&mut world, 0, moved(500)), [], "a rise is not against it");
-    let given_up = says(&mut world, 0, fallen(101));
-    assert!(matches!(given_up.as_slice(), [Event::GivenUp { .. }]), "{given_up:?}");
-    assert_eq!(says(&mut world, 0, fallen(300)), [], "once");
-    assert!(walks(&world, 0) && !todo(&world.nodes[0].loan, world.moment).iter().any(|a| matches!(a, Action::Send(_))));
-    world.check_replay();
-
-    let mut world = World::new();
-    world.step(&Step::Pass(49));
-    assert!(!walks(&world, 0));
-    world.step(&Step::Pass(1));
-    assert!(walks(&world, 0));
-    println!(
-        "bound held-sign {} s, or 1 % of the principal, whichever is first",
-        hypothec::settlement::unfunded::PATIENCE
-    );
-}
-
-#[test]
-fn a_lender_whose_funding_is_kept_out_walks_away_when_the_price_rises_or_after_a_minute() {
-    let mut world = World::new();
-    assert_eq!(says(&mut world, 1, moved(100)), []);
-    assert_eq!(says(&mut world, 1, moved(-500)), [], "a fall is not against it");
-    let given_up = says(&mut world, 1, moved(101));
-    assert!(matches!(given_up.as_slice(), [Event::GivenUp { .. }]), "{given_up:?}");
-    assert!(walks(&world, 1));
-    let mut world = World::new();
-    world.step(&Step::Pass(49));
-    assert!(!walks(&world, 1));
-    world.step(&Step::Pass(1));
-    assert!(walks(&world, 1));
-    println!("bound held-funding {} s, or 1 % of the principal", hypothec::settlement::unfunded::PATIENCE);
-}
-
-#[test]
-fn a_funding_transaction_that_waits_is_walked_away_from_by_whom_the_price_goes_against_and_never_after_a_block() {
-    for (who, against) in [(0, -201), (1, 201)] {
-        let mut world = World::new();
-        world.act(1, false);
-        world.step(&Step::Pass(600));
-        assert!(!walks(&world, 0) && !walks(&world, 1), "what is out may wait for its block");
-        assert_eq!(says(&mut world, who, moved(if who == 0 { -200 } else { 200 })), []);
-        assert_eq!(says(&mut world, 1 - who, moved(against)), [], "it is for the other side");
-        assert!(matches!(says(&mut world, who, moved(against)).as_slice(), [Event::GivenUp { .. }]));
-        assert!(walks(&world, who));
-        world.act(who, true);
-        world.act(who, true);
-        world.mine(u8::MAX);
-        world.check();
-        assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Cancelled));
-
-        let mut world = World::new();
-        world.act(1, false);
-        world.mine(u8::MAX);
-        world.reorganise(1, u8::MAX);
-        let events = says(&mut world, who, moved(against));
-        assert!(!events.iter().any(|event| matches!(event, Event::GivenUp { .. })), "it was in a block: {events:?}");
-    }
-}
-
-#[test]
-fn a_borrower_does_not_let_a_loan_be_funded_whose_touch_is_attested() {
-    for is_out in [false, true] {
-        let mut world = World::new();
-        if is_out {
-            world.act(1, false);
-        }
-        world.public.insert(0);
-        world.hear(0, &[0]);
-        assert!(walks(&world, 0), "out: {is_out}");
-        world.act(0, true);
-        world.act(0, true);
-        world.mine(u8::MAX);
-        world.check();
-        assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Cancelled), "out: {is_out}");
-    }
 }
 
 /// A world in which both have signed a repayment, which waits, and a touch is attested to both.

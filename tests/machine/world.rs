@@ -250,6 +250,17 @@ impl World {
     pub fn forget(&mut self, txid: Txid) {
         self.mempool
             .retain(|tx| tx.compute_txid() != txid && tx.input.iter().all(|input| input.previous_output.txid != txid));
+        self.tell_gone();
+    }
+
+    /// Both are told where the mempool has the funding transaction no more.
+    fn tell_gone(&mut self) {
+        let funding = scene().n.funding.compute_txid();
+        let known = self.confirmed().map(|(_, tx)| tx).chain(&self.mempool).any(|tx| tx.compute_txid() == funding);
+        let moment = self.moment;
+        for node in self.nodes.iter_mut().filter(|_| !known) {
+            node.tell(Input::FundingGone, moment).unwrap();
+        }
     }
 
     pub fn show(&mut self, transaction: &Transaction, block: Option<Block>) {
@@ -307,6 +318,7 @@ impl World {
                 self.submit(tx, false);
             }
         }
+        self.tell_gone();
     }
 
     pub fn tick(&mut self) {

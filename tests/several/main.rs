@@ -282,3 +282,47 @@ fn an_attestation_without_lows_counts_but_on_the_day_of_due_only_until_due() {
         assert_eq!(counts_without_lows(&terms, day, now), counts, "{:?} at {now}", day.day);
     }
 }
+
+#[test]
+fn a_borrower_lets_no_loan_be_funded_whose_touch_enough_oracles_attest() {
+    use hypothec::loan::units::Time;
+    use hypothec::protocol::{decide, Event, Input, Loan, Moment, Recorded};
+    let Scene { cast, n, .. } = scene();
+    let at = Time(n.terms.expires.0 - 1_000);
+    let moment = Moment { now: at, median_time: at, height: 100 };
+    let agreed = Event::Agreed {
+        role: Role::Borrower,
+        peer: n.terms.lender,
+        terms: Box::new(n.terms.clone()),
+        announcements: Box::new(n.announcements.clone()),
+        key_index: [1; 32],
+        coins: vec![cast.offer_parts(&n.terms).coins[0].outpoint()],
+        proven: vec![],
+    };
+    let (offer, accept, sign) = (wire::write(&n.offer), wire::write(&n.accepted.accept), wire::write(&n.signed.sign));
+    let (lender_fallback, fallback, skeleton) = (n.accepted.fallback, n.signed.fallback, Box::new(n.skeleton.clone()));
+    let signed = Event::Signed { accept, lender_fallback, sign, fallback, skeleton };
+    let record = |event| Recorded { at, event };
+    let mut log = [agreed, Event::Offered { offer }, signed].map(record).to_vec();
+    let say = |log: &mut Vec<Recorded>, oracle: usize, index: usize| {
+        let attestation = touch(cast.oracles()[oracle], n, index);
+        let input = Input::Said { clause: Clause::Touch { index }, attestation };
+        let events = decide(&Loan::replay(&*log).unwrap(), input, moment).unwrap();
+        log.extend(events.iter().cloned().map(record));
+        events
+    };
+    assert!(matches!(say(&mut log, 0, 0).as_slice(), [Event::Said { .. }]), "one of three");
+    assert!(matches!(say(&mut log, 1, 1).as_slice(), [Event::Said { .. }]), "of another day");
+    let given_up = say(&mut log, 2, 0);
+    assert!(
+        matches!(given_up.as_slice(), [Event::Said { .. }, Event::GivenUp { at_stake_sats: 1.., .. }]),
+        "{given_up:?}"
+    );
+    // A log in which nothing followed from it: the next moment says it.
+    let last = log.pop().unwrap();
+    let tick = decide(&Loan::replay(&log).unwrap(), Input::Tick, moment).unwrap();
+    assert_eq!(tick, std::slice::from_ref(&last.event));
+    log.push(last);
+    assert!(matches!(say(&mut log, 1, 0).as_slice(), [Event::Said { .. }]), "once");
+    assert_eq!(decide(&Loan::replay(&log).unwrap(), Input::Tick, moment), Ok(vec![]));
+}

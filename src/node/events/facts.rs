@@ -4,6 +4,7 @@ use super::super::view::{EventFacts, Severity};
 use crate::contract::clauses::Clause;
 use crate::loan::ltv::{ltv_ceil, MarginLine};
 use crate::protocol::event::paid;
+use crate::protocol::unfunded::away_until;
 use crate::protocol::{Event, Exit, Loan, Recorded};
 
 /// How much an event matters to whoever runs the node.
@@ -23,7 +24,8 @@ pub fn severity(loan: &Loan, event: &Event) -> Severity {
         Event::RepaymentDropped { .. } | Event::RepaymentGone if loan.exit.is_none() => Severity::Warning,
         Event::FundingUnconfirmed | Event::ExitUnconfirmed => Severity::Warning,
         Event::Withdrawn { .. } => Severity::Notice,
-        Event::GivenUp { .. } => Severity::Warning,
+        Event::GivenUp { .. } | Event::FundingAway { .. } => Severity::Warning,
+        Event::FundingBack => Severity::Notice,
         _ => Severity::Info,
     }
 }
@@ -96,6 +98,9 @@ pub fn facts(loan: &Loan, recorded: &Recorded) -> EventFacts {
             EventFacts { txid: Some(transaction.compute_txid()), height: block.map(|block| block.height), ..base }
         }
         Event::LenderStep { until, .. } => EventFacts { until: Some(until.0), ..base },
+        Event::FundingAway { rival } => {
+            EventFacts { txid: rival.map(|rival| rival.txid), until: away_until(loan).map(|until| until.0), ..base }
+        }
         Event::RepaymentRival { txid } => EventFacts { txid: Some(*txid), ..base },
         _ => base,
     }

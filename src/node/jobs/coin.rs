@@ -7,6 +7,7 @@ use crate::crash;
 use crate::loan::terms::DUST;
 use crate::node::refusals;
 use crate::node::tools::{lock, Tools, Trouble};
+use crate::protocol::unfunded::must_stand;
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::wallet::{Error, Rival, LONGEST_PREVIOUS};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
@@ -56,17 +57,32 @@ pub async fn walk_away(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
     made.or_else(known).ok_or_else(|| Trouble::later("the coin is being taken back"))
 }
 
-/// Takes our funding coin back at the market's rate; `None` where that is done already. Only against a funding
-/// transaction that has come out, and what hangs on it, it pays more.
+/// Takes our funding coin back at the market's rate; `None` where that is done already. It pays more against a funding
+/// transaction that stands in the mempool, with what hangs on it; and at once where so much is at stake that none may take
+/// its place.
 async fn take_back_funding(tools: &Tools, loan: &Loan) -> Result<Option<Input>, Trouble> {
     let coin = loan.coins.first().copied().ok_or_else(|| Trouble::later("the loan has no coin"))?;
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     let family = tools.chain.family_fee(skeleton.funding.txid).await?;
-    if loan.withdrawal.is_some() && family.is_none() {
-        return Ok(None);
+    let rival = match family {
+        Some(family) => Some(funding_rival(loan, family)?),
+        None => must_stand(loan).then(|| funding_as_signed(loan)).transpose()?,
+    };
+    if let Some(made) = loan.withdrawal.as_ref().filter(|_| family.is_none()) {
+        let pays = withdrawal_fee(loan, made);
+        if rival.as_ref().is_none_or(|rival| pays.is_some_and(|pays| pays > rival.fee)) {
+            return Ok(None);
+        }
     }
-    let rival = family.map(|family| funding_rival(loan, family)).transpose()?;
     Ok(Some(Input::Withdrawn(take_back(tools, coin, rival.as_ref()).await?)))
+}
+
+/// What a withdrawal of ours pays.
+fn withdrawal_fee(loan: &Loan, made: &Transaction) -> Option<Amount> {
+    let spent = made.input.first()?.previous_output;
+    let (_, coin) = loan.messages.funding_coins().into_iter().find(|(outpoint, _)| *outpoint == spent)?;
+    let paid = made.output.iter().map(|output| output.value).try_fold(Amount::ZERO, Amount::checked_add)?;
+    coin.value.checked_sub(paid)
 }
 
 /// The transaction that takes back the coin of an open repayment proposal.
@@ -99,25 +115,36 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
 }
 
 /// The funding transaction in the mempool as the rival of a withdrawal: with the transactions that spend its outputs, which
-/// are displaced with it and cost whoever hung them there nothing. So there is a limit to what is paid against them.
+/// are displaced with it and cost whoever hung them there nothing. So there is a limit to what is paid against them; and
+/// where what is at stake is known, that is one too.
 fn funding_rival(loan: &Loan, family: Amount) -> Result<Rival, Trouble> {
+    let signed = funding_as_signed(loan)?;
+    let part = Amount::from_sat(loan.terms.collateral.to_sat() / WALK_AWAY_PARTS);
+    let (most, what) = match loan.unfunded.given_up() {
+        Some(_) if loan.unfunded.at_stake() < part => (loan.unfunded.at_stake().max(signed.fee), "what is at stake"),
+        _ => (part.max(signed.fee), "a hundredth of the collateral"),
+    };
+    if family > most {
+        let text = format!(
+            "the coin is not taken back: the funding transaction pays {family} with what hangs on it, and more than {most}, \
+             {what}, is not paid against that; it is about to confirm"
+        );
+        return Err(Trouble::Later(text));
+    }
+    Ok(Rival { fee: family.max(signed.fee), ..signed })
+}
+
+/// The funding transaction as the rival of a withdrawal that it could replace, should it come out.
+fn funding_as_signed(loan: &Loan) -> Result<Rival, Trouble> {
     let inputs = loan.funding_inputs.len().saturating_sub(1).max(1);
     let theirs = lender_shares(&loan.terms).map_err(Trouble::later)?.funding_fee;
     let ours = borrower_shares(&loan.terms, inputs).map_err(Trouble::later)?.funding_fee;
     // Change too small for an output is fee as well.
-    let signed = theirs.to_sat().saturating_add(ours.to_sat()).saturating_add(DUST.to_sat());
-    let most = loan.terms.collateral.to_sat() / WALK_AWAY_PARTS;
-    if family.to_sat() > signed.max(most) {
-        let text = format!(
-            "the coin is not taken back: the funding transaction pays {family} with what hangs on it, and more than {most} \
-             sats, a hundredth of the collateral, is not paid against that; it is about to confirm"
-        );
-        return Err(Trouble::Later(text));
-    }
+    let fee = theirs.to_sat().saturating_add(ours.to_sat()).saturating_add(DUST.to_sat());
     // Signatures are a little shorter than the fee was computed for.
     let rate = loan.terms.fee_rate.0.saturating_mul(21).div_ceil(20);
     let fee_rate = FeeRate::from_sat_per_vb(rate).unwrap_or(FeeRate::MAX);
-    Ok(Rival { fee: family.max(Amount::from_sat(signed)), fee_rate })
+    Ok(Rival { fee: Amount::from_sat(fee), fee_rate })
 }
 
 /// The completed repayment as the rival of a withdrawal.
