@@ -12,7 +12,7 @@ use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
 use hypothec::node::view::{EventView, LoanView};
 use hypothec::node::Running;
-use hypothec::protocol::Stage;
+use hypothec::protocol::{Message, Stage};
 use hypothec_oracle::clock::Clock;
 use std::time::Duration;
 use world::lender::FalseLender;
@@ -197,4 +197,43 @@ async fn a_lender_that_keeps_the_sign_over_a_fall_cannot_displace_what_takes_the
     .await
     .unwrap();
     println!("bound funded-after-the-fall {} sats at 25 sat/vB", ours.to_sat());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_that_spends_its_coin_and_signs_all_the_same_is_refused_once_and_nothing_is_tried() {
+    let world = World::new().await;
+    let mut borrower = Stranger::new(&world, "borrower").await;
+    let coins = borrower.coins(&world, 1).await;
+    let negotiated = borrower.negotiate(&world, 300_000, TWO_DAYS, coins[0]).await;
+    let id = negotiated.terms.id();
+    let gone = spend(&mut borrower, &coins, 20_000);
+    borrower.chain.broadcast(&gone).await.unwrap();
+    negotiated.messages.iter().for_each(|message| borrower.say(message));
+    let refused = borrower.refusal(id.0).await;
+    assert!(["coins", "coin"].contains(&refused.code.as_str()), "{refused:?}");
+    // Whatever was being done about it is done, and another word of the lender's comes after it.
+    until("the lender to be idle", PATIENCE, || async {
+        let status = world.lender.handle.status().await.unwrap();
+        status.idle.then_some(()).ok_or(format!("{status:#?}"))
+    })
+    .await
+    .unwrap();
+    let request = borrower.request(300_000, TWO_DAYS);
+    let about = request.request;
+    borrower.say(&Message::QuoteRequest(request));
+    let mut more = Vec::new();
+    borrower
+        .message("an answer", |message| match message {
+            Message::Quote(quote) if quote.request == about => Some(()),
+            Message::Refused(refused) if refused.about == about => Some(()),
+            Message::Refused(refused) => {
+                more.push(refused);
+                None
+            }
+            _ => None,
+        })
+        .await;
+    assert_eq!(more, [], "{refused:?} was said already");
+    let loan = has(&world.lender, id, "the end", |loan| loan.stage == Stage::Cancelled).await;
+    assert!(loan.cancelled_because.unwrap().contains("spent elsewhere") || refused.code == "coin");
 }

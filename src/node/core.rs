@@ -39,7 +39,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 /// How often the loop looks at clock, chain and loans when nothing happens.
 const BEAT: Duration = Duration::from_millis(100);
@@ -99,6 +99,8 @@ pub struct Core {
     pub running: HashSet<Key>,
     /// Which job a task does, to give its key free should it panic.
     pub started: HashMap<tokio::task::Id, Key>,
+    /// The job of each loan that answers its peer.
+    pub steps: HashMap<LoanId, AbortHandle>,
     /// Coins that borrowers proved lately.
     pub shown: ShownCoins,
     /// Which peer was told of which oracle's proof on its present connection.
@@ -331,7 +333,17 @@ impl Core {
         }
         let task = self.jobs.spawn(async move { Done { key, peer, about, result: work.await } });
         self.started.insert(task.id(), key);
+        if let (Key::Loan(id), Some(_)) = (key, peer) {
+            self.steps.insert(id, task);
+        }
         true
+    }
+
+    /// A loan is cancelled: what is being answered its peer goes no further.
+    pub(super) fn stop_step(&mut self, id: LoanId) {
+        if let Some(step) = self.steps.remove(&id) {
+            step.abort();
+        }
     }
 
     /// A key for a job on behalf of a person; any number may run.

@@ -85,6 +85,9 @@ impl Core {
             // What more is at stake than before is not to wait its turn.
             self.tried.remove(&Key::Loan(id));
         }
+        if recorded.iter().any(|one| matches!(one.event, Event::Cancelled { .. })) {
+            self.stop_step(id);
+        }
         self.owe_backup();
         for (record, view) in (before.saturating_add(1)..).zip(views) {
             self.show_record(view, record);

@@ -6,9 +6,10 @@ use super::rotations;
 use super::tools::{lock, Trouble};
 use super::view::Sent;
 use crate::chain::ChainEvent;
+use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use crate::protocol::ending::Ending;
-use crate::protocol::{ErrorCode, Event, Input, Loan, Message};
+use crate::protocol::{ErrorCode, Event, Input, Loan, Message, Stage};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
@@ -22,6 +23,9 @@ impl Core {
         self.turns += 1;
         let Some(key) = self.started.remove(&failed.id()) else { return };
         self.running.remove(&key);
+        if failed.is_cancelled() {
+            return;
+        }
         // A watch that was cut off waits its turn like one that was answered.
         if let Key::Watch(oracle) = key {
             self.looked.insert(oracle, Looked { at: Time(0), when: Instant::now() });
@@ -38,6 +42,9 @@ impl Core {
     pub(super) fn on_done(&mut self, done: Done) -> anyhow::Result<()> {
         self.turns += 1;
         self.running.remove(&done.key);
+        if let Key::Loan(id) = done.key {
+            self.steps.remove(&id);
+        }
         match done.result {
             Ok(outcome) => {
                 self.job_done(&done.key, done.about);
@@ -198,6 +205,11 @@ impl Core {
             (trouble, _) => self.job_failed(key, about, trouble.message()),
         }
         let Some(peer) = peer else { return Ok(()) };
+        // The negotiation ended meanwhile: the other side was told why, once.
+        let ended = |id: &LoanId| self.loans.get(id).is_some_and(|loan| loan.stage == Stage::Cancelled);
+        if matches!(key, Key::Loan(id) if ended(id)) {
+            return Ok(());
+        }
         let (code, message) = match trouble {
             Trouble::Refuse { code, message } => (code, message),
             // Who asks for a quote waits for a word; what is wrong here in detail is not the asker's.

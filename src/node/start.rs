@@ -212,6 +212,7 @@ fn new_core(
         jobs: tokio::task::JoinSet::new(),
         running: HashSet::new(),
         started: HashMap::new(),
+        steps: HashMap::new(),
         shown,
         told: HashSet::new(),
         asked: 0,

@@ -113,6 +113,8 @@ pub async fn answer_sign(
 ) -> Result<Outcome, Trouble> {
     may_sign(&tools, &loan).await?;
     let id = loan.id;
+    // A coin that was spent meanwhile says so itself; nothing is made or tried for it.
+    coins_exist(&tools, &loan.messages.funding_coins()).await?;
     let unread = || Trouble::later("our own messages cannot be read");
     let offer = loan.messages.read_offer().ok_or_else(unread)?;
     let accept = loan.messages.read_accept().ok_or_else(unread)?;
