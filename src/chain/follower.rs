@@ -8,11 +8,18 @@ use serde::Deserialize;
 use serde_json::json;
 use std::collections::{HashSet, VecDeque};
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 /// At most so many blocks per poll, so that the caller can save its state in between.
 const BLOCKS_PER_POLL: usize = 200;
-/// At most so many new mempool transactions per poll.
-const MEMPOOL_PER_POLL: usize = 2_000;
+/// At most so many new mempool transactions per poll: each is asked for by itself, and the caller does nothing meanwhile.
+const MEMPOOL_PER_POLL: usize = 200;
+/// The mempool's list is left alone for so long per transaction in it: reading it takes bitcoind a thirtieth of that or less.
+const MEMPOOL_PAUSE_EACH: Duration = Duration::from_micros(30);
+/// A shorter list costs nothing worth a pause.
+const MEMPOOL_SHORT: usize = 1_000;
+/// Never left alone for longer, lest an exit of the other side's is seen late.
+const MEMPOOL_PAUSE_MOST: Duration = Duration::from_secs(10);
 /// Blocks remembered to find the fork by; a deeper reorganisation starts over from genesis.
 const REMEMBERED: usize = 4_032;
 
@@ -65,6 +72,8 @@ pub struct Follower {
     /// Transactions of blocks rolled back, neither mined nor seen in the mempool since.
     orphans: HashSet<Txid>,
     pending: Vec<ChainEvent>,
+    /// The list of the mempool is not asked for before, where the tip stays.
+    next_list: Option<Instant>,
 }
 
 #[derive(Deserialize)]
@@ -81,6 +90,15 @@ struct BlockTxids {
     tx: Vec<Txid>,
 }
 
+/// How long a mempool of so many transactions is left alone after its list was read, where the tip stays.
+fn pause(length: usize) -> Duration {
+    if length < MEMPOOL_SHORT {
+        return Duration::ZERO;
+    }
+    let each = u32::try_from(length).ok().and_then(|length| MEMPOOL_PAUSE_EACH.checked_mul(length));
+    each.map_or(MEMPOOL_PAUSE_MOST, |wanted| wanted.min(MEMPOOL_PAUSE_MOST))
+}
+
 impl Follower {
     pub(super) fn new(rpc: Rpc, known: &[BlockRef], unconfirmed: impl IntoIterator<Item = Txid>) -> Follower {
         let mut told: Vec<BlockRef> = known.to_vec();
@@ -92,6 +110,7 @@ impl Follower {
             mempool: unconfirmed.into_iter().collect(),
             orphans: HashSet::new(),
             pending: Vec::new(),
+            next_list: None,
         }
     }
 
@@ -126,8 +145,12 @@ impl Follower {
         while self.pending.len() < BLOCKS_PER_POLL {
             let best: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
             if self.position().is_some_and(|last| last.hash == best) {
+                if self.orphans.is_empty() && self.next_list.is_some_and(|next| Instant::now() < next) {
+                    return Ok(());
+                }
                 // The list must belong to this tip, or a transaction just mined would look evicted.
                 let list: Vec<Txid> = self.rpc.call("getrawmempool", vec![]).await?;
+                self.next_list = Instant::now().checked_add(pause(list.len()));
                 let same = list.len() == self.mempool.len() && list.iter().all(|txid| self.mempool.contains(txid));
                 if same && self.orphans.is_empty() {
                     return Ok(());
@@ -136,6 +159,7 @@ impl Follower {
                 if still == best {
                     return self.take_mempool(list).await;
                 }
+                self.next_list = None;
                 continue;
             }
             let fork = self.roll_back().await?;
@@ -197,6 +221,7 @@ impl Follower {
     }
 
     fn tell(&mut self, height: u32, hash: BlockHash, block: Block, median_time: Time) {
+        self.next_list = None;
         for transaction in &block.txdata {
             let txid = transaction.compute_txid();
             self.mempool.remove(&txid);
@@ -213,6 +238,7 @@ impl Follower {
         let mut new: Vec<Arc<Transaction>> = Vec::new();
         for txid in list.iter().filter(|txid| !self.mempool.contains(*txid)) {
             if new.len() >= MEMPOOL_PER_POLL {
+                self.next_list = None;
                 break;
             }
             // Gone again already: the next poll tells.
@@ -234,5 +260,81 @@ impl Follower {
 
     async fn header(&self, hash: BlockHash) -> Result<Option<Header>, Error> {
         self.rpc.find("getblockheader", vec![json!(hash), json!(true)]).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chain::{Auth, Config};
+    use bitcoin::hashes::Hash;
+    use serde_json::Value;
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// Answers as a bitcoind with this tip and this mempool, and counts how often its list is read.
+    fn bitcoind(tip: BlockHash, mempool: Vec<Txid>) -> (Rpc, Arc<AtomicUsize>) {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
+        let config = Config::new(format!("http://{}", listener.local_addr().unwrap()), auth, bitcoin::Network::Regtest);
+        let lists = Arc::new(AtomicUsize::new(0));
+        let counted = Arc::clone(&lists);
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let (mut stream, mempool, lists) = (stream.unwrap(), mempool.clone(), Arc::clone(&counted));
+                std::thread::spawn(move || {
+                    let mut reader = BufReader::new(stream.try_clone().unwrap());
+                    loop {
+                        let (mut line, mut length) = (String::new(), 0);
+                        while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                            if let Some(value) = line.to_lowercase().strip_prefix("content-length:") {
+                                length = value.trim().parse().unwrap();
+                            }
+                            line.clear();
+                        }
+                        let mut body = vec![0; length];
+                        if length == 0 || reader.read_exact(&mut body).is_err() {
+                            return;
+                        }
+                        let asked: Value = serde_json::from_slice(&body).unwrap();
+                        let result = match asked["method"].as_str().unwrap() {
+                            "getbestblockhash" => json!(tip),
+                            "getrawmempool" => {
+                                lists.fetch_add(1, Ordering::SeqCst);
+                                json!(mempool)
+                            }
+                            other => panic!("nobody should ask for {other}"),
+                        };
+                        let body = json!({ "result": result, "error": null, "id": asked["id"] }).to_string();
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                        stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
+                    }
+                });
+            }
+        });
+        (Rpc::new(&config), lists)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_long_mempool_is_not_read_again_at_once_and_a_short_one_is() {
+        let tip = BlockRef { height: 1, hash: BlockHash::from_byte_array([7; 32]) };
+        for (length, read) in [(999u32, 20), (300_000, 1)] {
+            let txid = |number: u32| Txid::from_byte_array(std::array::from_fn(|at| number.to_be_bytes()[at % 4]));
+            let mempool: Vec<Txid> = (0..length).map(txid).collect();
+            let (rpc, lists) = bitcoind(tip.hash, mempool.clone());
+            let mut follower = Follower::new(rpc, &[tip], mempool);
+            for _ in 0..20 {
+                assert_eq!(follower.poll().await.unwrap(), Vec::new());
+            }
+            assert_eq!(lists.load(Ordering::SeqCst), read, "{length} transactions");
+        }
+    }
+
+    #[test]
+    fn the_pause_follows_the_mempool_and_ends() {
+        assert_eq!([0, 999].map(pause), [Duration::ZERO; 2]);
+        assert_eq!([1_000, 100_000].map(pause), [Duration::from_millis(30), Duration::from_secs(3)]);
+        assert_eq!([333_334, usize::MAX].map(pause), [MEMPOOL_PAUSE_MOST; 2]);
+        println!("bound mempool-look {} s", MEMPOOL_PAUSE_MOST.as_secs());
     }
 }

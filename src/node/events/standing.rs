@@ -40,13 +40,13 @@ impl Standing {
     /// # Errors
     /// When the store fails: then nothing is to be told.
     pub fn look(&mut self, now: Instant, standing: &[&str]) -> Result<Vec<usize>, StoreError> {
-        self.since.retain(|about, _| standing.contains(&about.as_str()));
-        self.gone.retain(|about, _| !standing.contains(&about.as_str()));
+        let stands: BTreeSet<&str> = standing.iter().copied().collect();
+        self.since.retain(|about, _| stands.contains(about.as_str()));
+        self.gone.retain(|about, _| !stands.contains(about.as_str()));
         let before = self.told.len();
         let gone = &mut self.gone;
         self.told.retain(|about| {
-            let stands = standing.contains(&about.as_str());
-            stands || now.duration_since(*gone.entry(about.clone()).or_insert(now)) < FORGOTTEN
+            stands.contains(about.as_str()) || now.duration_since(*gone.entry(about.clone()).or_insert(now)) < FORGOTTEN
         });
         let forgot = self.told.len() != before;
         let mut news = Vec::new();

@@ -18,6 +18,9 @@ use std::time::Instant;
 /// Files that one peer is given.
 const EACH: Pace = Pace { burst: 8, per_minute: 1 };
 
+/// Loans that one sentence names.
+const MOST_NAMED: usize = 5;
+
 /// What was given to whom.
 #[derive(Debug, Default)]
 pub struct Giving {
@@ -44,6 +47,10 @@ impl Core {
         let with = self.loans.values().filter(|loan| loan.peer == peer && loan.can_be_given_back());
         let (known, lost): (Vec<_>, Vec<_>) = with.cloned().partition(|loan| known.contains(&loan.id));
         self.tell_lost(peer, &known, &lost);
+        // Files are megabytes: none is made that may not go out.
+        if !lost.is_empty() && !self.recovery.giving.may_give(peer, now) {
+            return;
+        }
         let file =
             |loan: &Arc<Loan>| Some((loan.id, loan.file()?.to_tlv())).filter(|(_, file)| file.len() <= MOST_BYTES);
         let Some((loan, file)) = lost.iter().find_map(file) else {
@@ -51,9 +58,6 @@ impl Core {
             self.send(peer, &Message::LoanOfYours(end));
             return;
         };
-        if !self.recovery.giving.may_give(peer, now) {
-            return;
-        }
         for message in parts(loan, &file) {
             if !self.send(peer, &Message::LoanOfYours(message)) {
                 return;
@@ -71,12 +75,11 @@ impl Core {
         if lost.is_empty() {
             return self.troubles.remove(&about);
         }
-        let names: Vec<String> = lost.iter().map(|loan| loan.id.to_string()).collect();
         let text = format!(
             "it was restored and does not know {}. This node gives it back; both sides' exits go on from here whether \
              or not it comes back there. Keep this node running; should it last, ask the peer whether its node runs and is \
              connected",
-            names.join(", ")
+            named(lost)
         );
         self.trouble(&about, text);
         for loan in lost {
@@ -88,6 +91,15 @@ impl Core {
                 self.show_of(Some(loan.id), "peer_lost_loan", Severity::Warning, text);
             }
         }
+    }
+}
+
+/// The first loans by id, and how many more there are.
+fn named(loans: &[Arc<Loan>]) -> String {
+    let ids = loans.iter().take(MOST_NAMED).map(|loan| loan.id.to_string()).collect::<Vec<_>>().join(", ");
+    match loans.len().saturating_sub(MOST_NAMED) {
+        0 => ids,
+        more => format!("{ids} and {more} more loans"),
     }
 }
 
