@@ -18,7 +18,7 @@ use crate::loan::risk;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::{Cents, Days, Time, WHOLE};
 use crate::protocol::event::{paid, Spend};
-use crate::protocol::state::{name, SeenExit};
+use crate::protocol::state::SeenExit;
 use crate::protocol::unfunded::away_until;
 use crate::protocol::{Event, Exit, Loan, Moment, Recorded, Stage};
 use crate::settlement::{deadline, proposal};
@@ -327,7 +327,7 @@ pub fn event(loan: &Loan, recorded: &Recorded) -> EventView {
         number: 0,
         at: recorded.at.0,
         loan_id: Some(loan.id),
-        event: name(&recorded.event),
+        event: recorded.event.name().into(),
         severity: severity(loan, &recorded.event),
         text: sentence(loan, &recorded.event),
         facts: facts(loan, recorded),

@@ -7,7 +7,7 @@ use super::tools::{error, lock};
 use super::view::{ErrorView, EventView, Severity};
 use crate::crash;
 use crate::loan::terms::LoanId;
-use crate::protocol::state::{name, StateError};
+use crate::protocol::state::StateError;
 use crate::protocol::{decide, ErrorCode, Event, Input, Loan, Recorded};
 use anyhow::Context;
 use bitcoin::OutPoint;
@@ -69,12 +69,12 @@ impl Core {
         let before = self.loans.get(&id).map(|loan| loan.length).unwrap_or(0);
         let bytes = recorded.iter().map(serde_json::to_vec).collect::<Result<Vec<_>, _>>().context("write an event")?;
         for one in &recorded {
-            crash::point(&format!("before-append-{}", name(&one.event)));
+            crash::point(&format!("before-append-{}", one.event.name()));
         }
         let store = self.tools.store.clone();
         tokio::task::block_in_place(|| store.append(id.0.into(), before, &bytes)).context("put an event on disk")?;
         for one in &recorded {
-            crash::point(&format!("after-append-{}", name(&one.event)));
+            crash::point(&format!("after-append-{}", one.event.name()));
         }
         if let Some(old) = self.loans.get(&id).cloned() {
             self.unwatch(&old);

@@ -4,7 +4,7 @@ use super::awaiting::{self, LenderStep};
 use super::ending::{self, whose, Doing, Ending, Known};
 use super::event::{paid, Block, Event, Exit, Repayment};
 use super::repaying;
-use super::state::{name, Loan, SeenExit, Stage};
+use super::state::{Loan, SeenExit, Stage};
 use super::unfunded;
 use super::Moment;
 use crate::contract::clauses::Clause;
@@ -450,5 +450,5 @@ fn due(loan: &Loan, moment: Moment) -> Option<Event> {
 
 /// For a log line: what an input would record.
 pub fn names(events: &[Event]) -> String {
-    events.iter().map(name).collect::<Vec<_>>().join(", ")
+    events.iter().map(Event::name).collect::<Vec<_>>().join(", ")
 }

@@ -210,6 +210,56 @@ pub enum Event {
     /// Due in so many days or less. Said once for each of seven, three and one.
     DueSoon { days: u32 },
 }
+/// Writes [`Event::name`] and, for its test, the list of all names.
+macro_rules! names {
+    ($($variant:ident $name:literal,)*) => {
+        impl Event {
+            /// Its name in logs, answers and messages: the tag under which it is written. Costs nothing, whatever it holds.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Event::$variant { .. } => $name,)*
+                }
+            }
+        }
+
+        #[cfg(test)]
+        const NAMES: &[(&str, &str)] = &[$((stringify!($variant), $name),)*];
+    };
+}
+
+names! {
+    Agreed "agreed",
+    CoinMade "coin_made",
+    LenderStep "lender_step",
+    Ready "ready",
+    Offered "offered",
+    Accepted "accepted",
+    Signed "signed",
+    Funded "funded",
+    FundingSeen "funding_seen",
+    Activated "activated",
+    FundingUnconfirmed "funding_unconfirmed",
+    FundingAway "funding_away",
+    FundingBack "funding_back",
+    GivenUp "given_up",
+    Withdrawn "withdrawn",
+    Cancelled "cancelled",
+    Said "said",
+    Attested "attested",
+    Due "due",
+    Repaying "repaying",
+    RepaymentCompleted "repayment_completed",
+    RepaymentRival "repayment_rival",
+    RepaymentDropped "repayment_dropped",
+    RepaymentWithdrawn "repayment_withdrawn",
+    RepaymentGone "repayment_gone",
+    ExitSeen "exit_seen",
+    ExitUnconfirmed "exit_unconfirmed",
+    ExitGone "exit_gone",
+    Closed "closed",
+    Margin "margin",
+    DueSoon "due_soon",
+}
 
 /// An event and when it was recorded.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -277,5 +327,16 @@ mod tests {
             let written = serde_json::to_string(&written).unwrap();
             assert_eq!(serde_json::from_str::<Event>(&written).unwrap(), read);
         }
+    }
+
+    #[test]
+    fn an_event_has_the_name_under_which_it_is_written() {
+        let error = serde_json::from_str::<Event>(r#"{"event":"none_of_them"}"#).unwrap_err().to_string();
+        let written: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert_eq!(NAMES.iter().map(|(_, name)| *name).collect::<Vec<_>>(), written);
+        for (variant, name) in NAMES {
+            assert_eq!(variant.to_lowercase(), name.replace('_', ""));
+        }
+        assert_eq!(Event::FundingUnconfirmed.name(), "funding_unconfirmed");
     }
 }

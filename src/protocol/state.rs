@@ -250,7 +250,7 @@ impl Loan {
     /// The loan after its first event.
     pub fn begin(recorded: &Recorded) -> Result<Loan, StateError> {
         let Event::Agreed { role, peer, terms, announcements, key_index, coins, proven } = &recorded.event else {
-            return Err(StateError::NotBegun(name(&recorded.event)));
+            return Err(StateError::NotBegun(recorded.event.name().into()));
         };
         Ok(Loan {
             id: terms.id(),
@@ -310,7 +310,7 @@ impl Loan {
     }
 
     fn fold(&mut self, recorded: &Recorded) -> Result<(), StateError> {
-        let unexpected = StateError::Unexpected { stage: self.stage, event: name(&recorded.event) };
+        let unexpected = StateError::Unexpected { stage: self.stage, event: recorded.event.name().into() };
         match (&self.stage, recorded.event.clone()) {
             (Stage::Agreed, Event::CoinMade { transaction }) => {
                 self.coin_made = Some(transaction);
@@ -577,12 +577,4 @@ impl Loan {
             Clause::Receipt => None,
         }
     }
-}
-
-/// An event's name, for messages.
-pub fn name(event: &Event) -> String {
-    serde_json::to_value(event)
-        .ok()
-        .and_then(|value| value.get("event").and_then(|name| name.as_str().map(str::to_owned)))
-        .unwrap_or_else(|| "an event".into())
 }
