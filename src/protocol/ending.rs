@@ -102,13 +102,7 @@ pub fn whose(loan: &Loan, ending: Ending, known: &Known) -> Doing {
     match ending {
         Ending::ByHand => us,
         Ending::Superseded => Doing::Borrower,
-        // A lender whose node takes its coin back because nobody's mempool has what both signed: a borrower that spends its
-        // own coin for a moment brings that about.
-        Ending::Spent { ours: true }
-            if loan.role == Role::Lender && loan.stage == Stage::Funded && loan.unfunded.given_up().is_some() =>
-        {
-            Doing::Borrower
-        }
+        Ending::Spent { ours: true } if is_driven_out(loan) => Doing::Borrower,
         Ending::Spent { ours } => {
             if ours {
                 us
@@ -124,6 +118,14 @@ pub fn whose(loan: &Loan, ending: Ending, known: &Known) -> Doing {
             Role::Borrower => lender_refused(loan, ErrorCode::of(word), known),
         },
     }
+}
+
+/// Does a lender's node take its coin back because nobody's mempool has what both signed, or because the borrower has taken
+/// it out of there? A borrower that spends its own coin for a moment brings both about.
+fn is_driven_out(loan: &Loan) -> bool {
+    let never_out = loan.stage == Stage::Funded;
+    let given_up = loan.role == Role::Lender && loan.unfunded.given_up().is_some();
+    given_up && (never_out || loan.unfunded.was_displaced_by_them())
 }
 
 /// Who let the time pass.
@@ -189,8 +191,11 @@ fn lender_refused(loan: &Loan, code: Option<ErrorCode>, known: &Known) -> Doing 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::event::Spend;
     use crate::protocol::fixtures::taken;
     use crate::protocol::unfunded::Unfunded;
+    use bitcoin::hashes::Hash;
+    use bitcoin::{Amount, OutPoint, Txid};
 
     /// The moment a stage began in these tests, and the start of the node long before.
     const SINCE: u32 = 1_000_000;
@@ -199,6 +204,10 @@ mod tests {
         let mut loan = taken(role);
         loan.terms.expires = Time(SINCE + 3_000);
         Loan { stage, since: Time(SINCE), agreed_at: Time(SINCE), ..loan }
+    }
+
+    fn outpoint(vout: u32) -> OutPoint {
+        OutPoint { txid: Txid::all_zeros(), vout }
     }
 
     /// So many seconds after the stage began.
@@ -272,6 +281,21 @@ mod tests {
         // Once it is out, the price alone makes it do that.
         let out = Loan { unfunded, ..at(Role::Lender, Stage::Confirming) };
         assert_eq!(whose(&out, Spent { ours: true }, &after(65)), Doing::Lender);
+    }
+
+    #[test]
+    fn a_lender_whose_funding_the_borrower_displaced_holds_its_own_withdrawal_against_the_borrowers_coins() {
+        let doing = |coin: Option<OutPoint>| {
+            let coins = vec![outpoint(1)];
+            let mut loan = Loan { coins, ..at(Role::Lender, Stage::Confirming) };
+            let rival = coin.map(|coin| Spend { coin, txid: Txid::all_zeros() });
+            loan.unfunded.left(rival, &[outpoint(1)], Time(SINCE));
+            loan.unfunded.give_up("a minute away".into(), Amount::ZERO);
+            whose(&loan, Ending::Spent { ours: true }, &after(61))
+        };
+        assert_eq!(doing(Some(outpoint(2))), Doing::Borrower, "its coin was spent elsewhere");
+        assert_eq!(doing(Some(outpoint(1))), Doing::Lender, "the lender's was");
+        assert_eq!(doing(None), Doing::Lender, "it left the mempool by itself");
     }
 
     #[test]

@@ -391,7 +391,7 @@ impl Loan {
                 self.is_deep = true;
                 self.stage = self.unspent_stage();
             }
-            Event::FundingAway { rival } => self.unfunded.left(rival, at),
+            Event::FundingAway { rival } => self.unfunded.left(rival, &self.coins, at),
             Event::FundingBack => self.unfunded.came_back(at),
             Event::GivenUp { reason, at_stake_sats } => self.unfunded.give_up(reason, Amount::from_sat(at_stake_sats)),
             Event::Withdrawn { transaction } => self.withdrawal = Some(transaction),

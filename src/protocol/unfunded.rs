@@ -23,6 +23,8 @@ pub struct Unfunded {
     /// Seconds for which the funding transaction was away before.
     before: u32,
     rivals: u32,
+    /// Did a rival spend a coin of the other side's?
+    by_them: bool,
 }
 
 /// The funding transaction was in the mempool, or was to be, and is not there.
@@ -50,6 +52,11 @@ impl Unfunded {
         self.away
     }
 
+    /// Has the other side displaced it by spending a coin of its own elsewhere?
+    pub fn was_displaced_by_them(&self) -> bool {
+        self.by_them
+    }
+
     pub(super) fn give_up(&mut self, reason: String, at_stake: Amount) {
         self.given_up = Some(reason);
         self.at_stake = self.at_stake.max(at_stake);
@@ -66,8 +73,9 @@ impl Unfunded {
         }
     }
 
-    /// It left the mempool, or a rival of it is there.
-    pub(super) fn left(&mut self, rival: Option<Spend>, at: Time) {
+    /// It left the mempool, or a rival of it is there, which spends one of `ours` or a coin of the other side's.
+    pub(super) fn left(&mut self, rival: Option<Spend>, ours: &[OutPoint], at: Time) {
+        self.by_them |= rival.is_some_and(|rival| !ours.contains(&rival.coin));
         let since = self.away.map_or(at, |away| away.since);
         self.away = Some(Away { since, rival: rival.or(self.away.and_then(|away| away.rival)) });
         self.rivals = self.rivals.saturating_add(u32::from(rival.is_some()));
