@@ -74,6 +74,8 @@ pub struct Follower {
     pending: Vec<ChainEvent>,
     /// The list of the mempool is not asked for before, where the tip stays.
     next_list: Option<Instant>,
+    /// What the last list named and nobody has looked at yet.
+    unread: VecDeque<Txid>,
 }
 
 #[derive(Deserialize)]
@@ -111,6 +113,7 @@ impl Follower {
             orphans: HashSet::new(),
             pending: Vec::new(),
             next_list: None,
+            unread: VecDeque::new(),
         }
     }
 
@@ -145,6 +148,9 @@ impl Follower {
         while self.pending.len() < BLOCKS_PER_POLL {
             let best: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
             if self.position().is_some_and(|last| last.hash == best) {
+                if !self.unread.is_empty() {
+                    return self.take_unread().await;
+                }
                 if self.orphans.is_empty() && self.next_list.is_some_and(|next| Instant::now() < next) {
                     return Ok(());
                 }
@@ -222,6 +228,7 @@ impl Follower {
 
     fn tell(&mut self, height: u32, hash: BlockHash, block: Block, median_time: Time) {
         self.next_list = None;
+        self.unread.clear();
         for transaction in &block.txdata {
             let txid = transaction.compute_txid();
             self.mempool.remove(&txid);
@@ -235,27 +242,41 @@ impl Follower {
     }
 
     async fn take_mempool(&mut self, list: Vec<Txid>) -> Result<(), Error> {
-        let mut new: Vec<Arc<Transaction>> = Vec::new();
-        for txid in list.iter().filter(|txid| !self.mempool.contains(*txid)) {
-            if new.len() >= MEMPOOL_PER_POLL {
-                self.next_list = None;
-                break;
-            }
-            // Gone again already: the next poll tells.
-            let Some(hex) = self.rpc.find::<String>("getrawtransaction", vec![json!(txid)]).await? else { continue };
-            let transaction: Transaction = deserialize_hex(&hex)
-                .map_err(|e| Error::Answer { method: "getrawtransaction", reason: e.to_string() })?;
-            new.push(Arc::new(transaction));
-        }
+        self.unread = list.iter().filter(|txid| !self.mempool.contains(*txid)).copied().collect();
         let present: HashSet<Txid> = list.into_iter().collect();
         let known: HashSet<Txid> = self.mempool.drain().chain(self.orphans.drain()).collect();
         let (kept, evicted): (Vec<Txid>, Vec<Txid>) = known.into_iter().partition(|txid| present.contains(txid));
-        let came: HashSet<Txid> = new.iter().map(|t| t.compute_txid()).collect();
-        self.mempool = kept.into_iter().chain(came).collect();
-        if !new.is_empty() || !evicted.is_empty() {
-            self.pending.push(ChainEvent::Mempool { new, evicted });
+        self.mempool = kept.into_iter().collect();
+        if !evicted.is_empty() {
+            self.pending.push(ChainEvent::Mempool { new: Vec::new(), evicted });
+        }
+        self.take_unread().await
+    }
+
+    /// Looks at some of what the last list named; the list is not read again before all of it is. Nothing is kept across an
+    /// await: dropped half-way, what was found is told by the next poll.
+    async fn take_unread(&mut self) -> Result<(), Error> {
+        let mut found = 0;
+        while let Some(txid) = self.unread.front().copied().filter(|_| found < MEMPOOL_PER_POLL) {
+            let hex = self.rpc.find::<String>("getrawtransaction", vec![json!(txid)]).await?;
+            self.unread.pop_front();
+            // Gone again already: the next list tells.
+            let Some(hex) = hex else { continue };
+            let transaction: Transaction = deserialize_hex(&hex)
+                .map_err(|e| Error::Answer { method: "getrawtransaction", reason: e.to_string() })?;
+            self.mempool.insert(txid);
+            self.tell_new(Arc::new(transaction));
+            found += 1;
         }
         Ok(())
+    }
+
+    /// Together with what else is told of the mempool now.
+    fn tell_new(&mut self, transaction: Arc<Transaction>) {
+        match self.pending.last_mut() {
+            Some(ChainEvent::Mempool { new, .. }) => new.push(transaction),
+            _ => self.pending.push(ChainEvent::Mempool { new: vec![transaction], evicted: Vec::new() }),
+        }
     }
 
     async fn header(&self, hash: BlockHash) -> Result<Option<Header>, Error> {

@@ -10,6 +10,7 @@ use crate::loan::ltv::ltv_ceil;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::tlv::Bytes;
 use crate::loan::units::{Cents, Time};
+use crate::protocol::ending::FAIR;
 use crate::protocol::messages::Borrow;
 use crate::settlement::deadline::COIN_PATIENCE;
 use crate::store::{Store, StoreError};
@@ -31,8 +32,9 @@ const MOST: usize = 32;
 const STRANGERS: usize = 24;
 /// Of one peer.
 const EACH: usize = 4;
-/// A request that would wait for less than this is none: nobody could answer it, seconds.
-const LEAST: u32 = 60;
+/// A request that would wait for less than this is none, seconds: nobody could answer it, and as nothing of it counts
+/// against the coins it shows, it must not come every minute.
+const LEAST: u32 = FAIR;
 
 /// One that waits.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -27,6 +27,9 @@ const SMALL: Amount = Amount::from_sat(25_000);
 const WHOLE: u64 = 1_000;
 /// Loans that may come to nothing in a day before their coins are refused.
 const MOST_IN_VAIN: u64 = 5;
+/// Loans that may come to nothing in a day without the borrower's doing. Each costs the lender something too, and there is
+/// always a way to bring one about: so they are bounded, more widely.
+const MOST_PARDONED: u64 = 16;
 /// A tenth of a showing: what others mixed in hinders nobody.
 const LEEWAY: u64 = WHOLE / 10;
 
@@ -75,40 +78,60 @@ impl Coin {
     }
 }
 
-/// When each of some coins was shown in vain, and how much of it, in thousandths.
+/// When each of some coins was shown, and how much of it, in thousandths.
+type Times = BTreeMap<OutPoint, Vec<(Time, u64)>>;
+
+/// When some coins were shown for loans that came to nothing.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InVain(BTreeMap<OutPoint, Vec<(Time, u64)>>);
+pub struct InVain {
+    by_borrower: Times,
+    pardoned: Times,
+}
 
 impl InVain {
     /// Why these coins, worth so much, do not back another loan today, if they do not: they count together, each by what
     /// it is worth.
     pub fn refusal(&self, coins: &[(OutPoint, Amount)]) -> Option<String> {
-        let worth = coins.iter().map(|(_, sats)| u128::from(sats.to_sat())).sum::<u128>();
-        let limit = worth.saturating_mul(((MOST_IN_VAIN - 1) * WHOLE + LEEWAY).into());
-        let mut all: Vec<(Time, u128)> = Vec::new();
-        let mut most: (u128, Option<OutPoint>) = (0, None);
-        for (coin, sats) in coins {
-            let times = self.0.get(coin).map(Vec::as_slice).unwrap_or_default();
-            let times = times.iter().map(|(at, parts)| (*at, u128::from(*parts).saturating_mul(sats.to_sat().into())));
-            most = most.max((times.clone().map(|(_, weight)| weight).sum(), Some(*coin)));
-            all.extend(times);
-        }
-        all.sort_unstable();
-        let mut sum = all.iter().map(|(_, weight)| weight).sum::<u128>();
-        let mut again = None;
-        for (at, weight) in &all {
-            if sum <= limit {
-                break;
-            }
-            sum = sum.saturating_sub(*weight);
-            again = Some(at.plus(DAY).unwrap_or(*at));
-        }
-        let (again, coin) = (again?, most.1?);
-        Some(format!(
-            "coin {coin}, or what it was made from, was shown for {MOST_IN_VAIN} loans within a day that came to nothing; \
-             show another, or this one after {again}"
-        ))
+        let by_borrower = too_often(&self.by_borrower, MOST_IN_VAIN, coins).map(|(coin, again)| {
+            format!(
+                "coin {coin}, or what it was made from, was shown for {MOST_IN_VAIN} loans within a day that came to \
+                 nothing; show another, or this one after {again}"
+            )
+        });
+        by_borrower.or_else(|| {
+            too_often(&self.pardoned, MOST_PARDONED, coins).map(|(coin, again)| {
+                format!(
+                    "coin {coin}, or what it was made from, was shown for {MOST_PARDONED} loans within a day that came to \
+                     nothing, though not by its borrower's doing; show another, or this one after {again}"
+                )
+            })
+        })
     }
+}
+
+/// The coin that was shown most of some that were shown so often together, or more, and from when on they do again.
+fn too_often(shown: &Times, most: u64, coins: &[(OutPoint, Amount)]) -> Option<(OutPoint, Time)> {
+    let worth = coins.iter().map(|(_, sats)| u128::from(sats.to_sat())).sum::<u128>();
+    let limit = worth.saturating_mul(((most - 1) * WHOLE + LEEWAY).into());
+    let mut all: Vec<(Time, u128)> = Vec::new();
+    let mut dearest: (u128, Option<OutPoint>) = (0, None);
+    for (coin, sats) in coins {
+        let times = shown.get(coin).map(Vec::as_slice).unwrap_or_default();
+        let times = times.iter().map(|(at, parts)| (*at, u128::from(*parts).saturating_mul(sats.to_sat().into())));
+        dearest = dearest.max((times.clone().map(|(_, weight)| weight).sum(), Some(*coin)));
+        all.extend(times);
+    }
+    all.sort_unstable();
+    let mut sum = all.iter().map(|(_, weight)| weight).sum::<u128>();
+    let mut again = None;
+    for (at, weight) in &all {
+        if sum <= limit {
+            break;
+        }
+        sum = sum.saturating_sub(*weight);
+        again = Some(at.plus(DAY).unwrap_or(*at));
+    }
+    dearest.1.zip(again)
 }
 
 /// All shown coins.
@@ -141,11 +164,17 @@ impl ShownCoins {
 
     /// Of what these coins were shown for, what came to nothing.
     pub fn in_vain(&self, coins: &[OutPoint], is_vain: impl Fn(&LoanId) -> bool) -> InVain {
-        let times = |coin: &OutPoint| {
-            let vain = self.of(coin).iter().filter(|showing| !showing.pardoned && is_vain(&showing.loan));
-            vain.map(|showing| (showing.at, showing.parts)).collect()
+        let times = |is_one: &dyn Fn(&Showing) -> bool| -> Times {
+            let of = |coin: &OutPoint| {
+                let ones = self.of(coin).iter().filter(|showing| is_one(showing));
+                (*coin, ones.map(|showing| (showing.at, showing.parts)).collect())
+            };
+            coins.iter().map(of).collect()
         };
-        InVain(coins.iter().map(|coin| (*coin, times(coin))).collect())
+        InVain {
+            by_borrower: times(&|showing| !showing.pardoned && is_vain(&showing.loan)),
+            pardoned: times(&|showing| showing.pardoned),
+        }
     }
 
     /// Was most of one of these shown for what then came to nothing without its borrower's doing?
@@ -294,16 +323,12 @@ impl ShownCoins {
     }
 }
 
-/// Puts the smallest two together until there are few enough: as the greater's loan, at the later time.
+/// Puts the smallest two together until there are few enough: as the greater's loan, at the later time. What is held against
+/// nobody goes together first, and never with what is.
 fn brief(shown: &mut Vec<Showing>) {
     while shown.len() > TIMES {
-        // What is held against nobody goes first.
-        let oldest = shown.iter().enumerate().filter(|(_, showing)| showing.pardoned).min_by_key(|(_, one)| one.at);
-        if let Some((place, _)) = oldest {
-            shown.remove(place);
-            continue;
-        }
-        shown.sort_unstable_by_key(|showing| std::cmp::Reverse((showing.parts, showing.at)));
+        let apart = shown.iter().filter(|showing| showing.pardoned).count() > 1;
+        shown.sort_unstable_by_key(|one| std::cmp::Reverse((one.pardoned != apart, one.parts, one.at)));
         let (Some(least), Some(greater)) = (shown.pop(), shown.pop()) else { break };
         let parts = greater.parts.saturating_add(least.parts);
         shown.push(Showing { at: greater.at.max(least.at), parts, ..greater });
@@ -470,13 +495,34 @@ mod tests {
         let mut coins = ShownCoins::open(store).unwrap();
         assert!(both.iter().all(|one| refusal(&coins, &[*one]).is_none()) && coins.was_pardoned(&both));
         // What is pardoned makes no room for the rest to be forgotten in.
-        for round in 10..30 {
+        for round in 10..24 {
             coins.show(&[(coin(1), worth)], loan(round), Time(NOW.0 + u32::from(round))).unwrap();
             coins.pardon(&loan(round)).unwrap();
         }
         assert_eq!(refusal(&coins, &[(coin(1), worth)]), None);
         coins.show(&[(coin(1), worth)], loan(30), Time(NOW.0 + 60)).unwrap();
         assert!(refusal(&coins, &[(coin(1), worth)]).is_some(), "four and one are five");
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_nobody_is_held_to_is_bounded_too_whatever_brings_it_about() {
+        let mut coins = coins();
+        let worth = Amount::ONE_BTC;
+        let mut taken = 0u8;
+        while refusal(&coins, &[(coin(1), worth)]).is_none() && taken < 100 {
+            coins.show(&[(coin(1), worth)], loan(taken), Time(NOW.0 + u32::from(taken))).unwrap();
+            coins.pardon(&loan(taken)).unwrap();
+            taken += 1;
+        }
+        println!("bound pardoned {taken} a day");
+        assert_eq!(u64::from(taken), MOST_PARDONED);
+        let said = refusal(&coins, &[(coin(1), worth)]).unwrap();
+        assert!(said.contains("not by its borrower's doing"), "{said}");
+        // What is made of it has been shown as often, and twice the money half as often.
+        let sent = spends(&[coin(1)], &[99_990_000]);
+        coins.on_transaction(&sent, false).unwrap();
+        assert!(refusal(&coins, &[(made(&sent, 0), worth)]).is_some());
+        assert_eq!(refusal(&coins, &[(coin(1), worth), (coin(2), worth)]), None);
     }
 
     #[tokio::test(flavor = "multi_thread")]

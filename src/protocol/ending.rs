@@ -10,6 +10,7 @@ use super::ErrorCode;
 use crate::contract::Role;
 use crate::loan::terms::Terms;
 use crate::loan::units::Time;
+use crate::settlement::deadline::COIN_PATIENCE;
 use serde::{Deserialize, Serialize};
 
 /// Who answers within this time kept nobody waiting, seconds: its node is there, and does its part by itself.
@@ -87,7 +88,10 @@ impl Known {
     fn is_to_blame(&self, loan: &Loan) -> bool {
         let since = self.since(loan);
         let held = |(first, last): (Time, Time)| first.since(since) <= PROMPT && self.now.since(last) <= PROMPT;
-        self.held_up.is_some_and(held) || self.now.since(since) < FAIR
+        // Whoever had this node's answer kept it waiting before that: only what began here anew, or late for this side's sake,
+        // was given too little time.
+        let began_late = loan.stage != Stage::Accepted || self.runs_since > loan.since;
+        self.held_up.is_some_and(held) || began_late && self.now.since(since) < FAIR
     }
 }
 
@@ -128,10 +132,17 @@ fn is_driven_out(loan: &Loan) -> bool {
     given_up && (never_out || loan.unfunded.was_displaced_by_them())
 }
 
+/// Did the borrower take the quote when less was left of it than the lender's coin may need? Then it has brought it about
+/// that the time is over, and a lender that quotes freely would make coins for it without end.
+fn was_taken_late(loan: &Loan) -> bool {
+    loan.agreed_at.plus(COIN_PATIENCE).is_none_or(|ready| ready > loan.terms.expires)
+}
+
 /// Who let the time pass.
 fn lapsed(loan: &Loan, known: &Known) -> Doing {
     let (us, them) = (Doing::of(loan.role), Doing::of(loan.role.other()));
     match (loan.stage, loan.role) {
+        _ if was_taken_late(loan) => Doing::Borrower,
         (Stage::Agreed | Stage::Preparing, _) => Doing::Lender,
         _ if known.is_to_blame(loan) => us,
         _ => them,
@@ -156,6 +167,7 @@ fn borrower_refused(loan: &Loan, code: Option<ErrorCode>, known: &Known) -> Doin
     match code {
         Some(ErrorCode::PriceMoved) if known.is_near == Some(false) && known.was_prompt(loan) => Doing::Nobody,
         Some(ErrorCode::Expired) => match coin_deadline(loan) {
+            _ if was_taken_late(loan) => Doing::Borrower,
             // The two clocks differ a little.
             Some(until) if known.now >= Time(until.0.saturating_sub(PROMPT)) => Doing::Lender,
             Some(_) => Doing::Borrower,
@@ -265,6 +277,8 @@ mod tests {
             ("the borrower came when it was silent",        Stage::Ready,     Expired, held_up(2_900, 2_990, 3_001), true),
             ("the lender was shut down",                    Stage::Ready,     Expired, restarted(3_001, 599), false),
             ("the lender came back and waited",             Stage::Ready,     Expired, restarted(3_001, 600), true),
+            ("it offered at the last moment, and no sign",  Stage::Accepted,  Expired, after(551), true),
+            ("the lender was shut down when it had signed", Stage::Accepted,  Expired, restarted(3_001, 599), false),
             ("the coin was ready at the last moment",       Stage::Ready,     Expired, after(599), false),
             ("the lender's coin was never ready",           Stage::Preparing, Expired, after(3_001), false),
         ];
@@ -296,6 +310,25 @@ mod tests {
         assert_eq!(doing(Some(outpoint(2))), Doing::Borrower, "its coin was spent elsewhere");
         assert_eq!(doing(Some(outpoint(1))), Doing::Lender, "the lender's was");
         assert_eq!(doing(None), Doing::Lender, "it left the mempool by itself");
+    }
+
+    #[test]
+    fn a_quote_that_is_taken_when_the_lenders_coin_has_no_time_left_is_its_borrowers_to_lose() {
+        let left = |seconds: u32, stage: Stage| {
+            let loan = at(Role::Lender, stage);
+            Loan { agreed_at: Time(loan.terms.expires.0 - seconds), since: Time(loan.terms.expires.0 - 5), ..loan }
+        };
+        let over = Known { now: Time(SINCE + 3_001), ..after(0) };
+        for stage in [Stage::Agreed, Stage::Preparing, Stage::Ready] {
+            for (seconds, doing) in [(COIN_PATIENCE, Doing::Lender), (COIN_PATIENCE - 1, Doing::Borrower)] {
+                let loan = left(seconds, stage);
+                assert_eq!(whose(&loan, Ending::Expired, &over), doing, "{stage:?}, {seconds} s left");
+                let said = whose(&loan, Ending::TheyRefused("expired"), &over);
+                assert_eq!(said, doing, "{stage:?}, {seconds} s left, and the borrower says so");
+            }
+        }
+        let own = whose(&left(10, Stage::Agreed), Ending::ByHand, &over);
+        assert_eq!(own, Doing::Lender, "what the lender ends by hand stays its own");
     }
 
     #[test]
