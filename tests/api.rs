@@ -108,6 +108,21 @@ fn answer(command: Command) -> Option<Command> {
     None
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_arrives_after_whoever_asked_has_given_up_is_not_done() {
+    let served = Served::start().await;
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    for (until, is_late) in [(now - 1_000, true), (now + 60_000, false)] {
+        let request = served.http.get(format!("{}/v1/status", served.base)).bearer_auth(served.token.secret());
+        let answer = request.header(hypothec::api::UNTIL, until.to_string()).send().await.unwrap();
+        assert_eq!(answer.status() == StatusCode::GATEWAY_TIMEOUT, is_late);
+        if is_late {
+            assert!(answer.text().await.unwrap().contains("nothing was done"));
+        }
+    }
+    assert_eq!(served.end().await.len(), 1, "the node heard of the second alone");
+}
+
 #[tokio::test]
 async fn only_the_bearer_of_the_token_is_heard_whatever_it_asks() {
     let served = Served::start().await;

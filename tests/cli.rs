@@ -349,8 +349,9 @@ fn a_node_that_stands_still_is_told_by_every_command_in_seconds_with_what_to_do(
     let signal = |signal| rustix::process::kill_process(rustix::process::Pid::from_child(&process), signal).unwrap();
     signal(rustix::process::Signal::STOP);
     let began = std::time::Instant::now();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["status"],
+        &["wallet", "consolidate", "--yes"],
         &["wallet", "balance"],
         &["peer", "list"],
         &["oracle", "list"],
@@ -371,6 +372,8 @@ fn a_node_that_stands_still_is_told_by_every_command_in_seconds_with_what_to_do(
     for said in &said {
         assert!(said.contains("stands still") && said.contains(&format!("`kill -CONT {id}`")), "{said}");
     }
+    let look = "may have been done all the same: look at `wallet history`";
+    assert!(!said[0].contains("all the same") && said[1].replace('\n', " ").contains(look), "{}", said[1]);
     signal(rustix::process::Signal::KILL);
     process.wait().unwrap();
     let said = bad(&["status", "--json", "--data", &data]);

@@ -13,4 +13,4 @@ mod serve;
 mod words;
 
 pub use crate::node::view as views;
-pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME};
+pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME, UNTIL};

@@ -11,7 +11,7 @@ use axum::response::Response;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
@@ -23,6 +23,10 @@ pub const REQUEST_TIME: Duration = Duration::from_secs(90);
 pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(60);
 /// How long requests under way have to end once the node stops.
 const GRACE: Duration = Duration::from_secs(5);
+
+/// The header in which whoever asks says until when it waits for its request to be taken up, milliseconds since 1970. What comes
+/// later is refused: a node that stood still must not do in the evening what it was asked, and had refused, in the morning.
+pub const UNTIL: &str = "hypothec-until";
 
 /// What every route can use.
 #[derive(Clone)]
@@ -76,6 +80,7 @@ pub async fn serve(
         .with_state(Shared { node, stopping: stopping.clone() })
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn(limit_time))
+        .layer(from_fn(refuse_late))
         .layer(from_fn_with_state(Arc::new(token), auth::check));
     let told = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
@@ -98,6 +103,18 @@ async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> 
             format!("the node did not answer in {seconds} s; it may still do what was asked: look before asking again");
         ApiError::new(ErrorCode::TimedOut, text)
     })
+}
+
+async fn refuse_late(request: Request, next: Next) -> Result<Response, ApiError> {
+    let until = request.headers().get(UNTIL).and_then(|until| until.to_str().ok()?.parse::<u128>().ok());
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    match until {
+        Some(until) if until < now => {
+            let text = "this was asked long ago, and whoever asked has given up since: nothing was done";
+            Err(ApiError::new(ErrorCode::TimedOut, text.to_owned()))
+        }
+        _ => Ok(next.run(request).await),
+    }
 }
 
 /// The routes' state, as an extractor.

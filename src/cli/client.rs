@@ -1,6 +1,7 @@
 //! The one way to a running node: HTTP to the address and with the token that its data folder holds.
 
 use crate::api::views::{ErrorCode, ErrorView};
+use crate::api::UNTIL;
 use crate::node::data::DataFolder;
 use crate::node::last_words;
 use crate::node::unlock::{holder, Holder};
@@ -9,7 +10,7 @@ use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// The longest time to an answer that waits for others: more than the node takes to give up by itself.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -73,16 +74,26 @@ impl Client {
     /// `POST path` with `body`, for an answer that is not JSON.
     pub async fn post_for_bytes(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Vec<u8>> {
         let response = self.send(self.request(Method::POST, path).json(body)).await?;
-        Ok(response.bytes().await.map_err(|error| self.lost(&error))?.to_vec())
+        Ok(response.bytes().await.map_err(|error| self.lost(&error, true))?.to_vec())
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token)
+        let acts = method != Method::GET;
+        let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
+        // A question that comes late hurts nobody.
+        if !acts {
+            return request;
+        }
+        let until = SystemTime::now().checked_add(GLANCE + ALIVE).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        match until {
+            Some(until) => request.header(UNTIL, until.as_millis().to_string()),
+            None => request,
+        }
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = self.send(request).await?;
-        let bytes = response.bytes().await.map_err(|error| self.lost(&error))?;
+        let bytes = response.bytes().await.map_err(|error| self.lost(&error, true))?;
         let read = serde_json::from_slice(&bytes).and_then(|mut value| {
             // The node cleans what strangers say where it hears it; nothing it missed reaches the terminal either.
             printable_json(&mut value);
@@ -95,7 +106,9 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let mut answer = std::pin::pin!(request.send());
+        let request = request.build()?;
+        let acts = *request.method() != Method::GET;
+        let mut answer = std::pin::pin!(self.http.execute(request));
         let response = match tokio::time::timeout(GLANCE, &mut answer).await {
             Ok(answered) => answered,
             // What waits for others may take longer. A node that is stopped answers nothing, this neither.
@@ -103,11 +116,11 @@ impl Client {
                 let alive = self.request(Method::GET, "/v1/status").timeout(ALIVE);
                 tokio::select! {
                     answered = &mut answer => answered,
-                    Err(error) = alive.send() => return Err(self.lost(&error)),
+                    Err(error) = alive.send() => return Err(self.lost(&error, acts)),
                 }
             }
         };
-        let response = response.map_err(|error| self.lost(&error))?;
+        let response = response.map_err(|error| self.lost(&error, acts))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -119,17 +132,20 @@ impl Client {
         }))
     }
 
-    fn lost(&self, error: &reqwest::Error) -> anyhow::Error {
+    /// `acts`: what was asked may have been done all the same.
+    fn lost(&self, error: &reqwest::Error, acts: bool) -> anyhow::Error {
         if error.is_connect() {
             return not_running(&self.data);
         }
-        match error.is_timeout() {
-            true => refused(ErrorCode::TimedOut, silent(&self.data)),
-            false => refused(
+        let (code, said) = match error.is_timeout() {
+            true => (ErrorCode::TimedOut, silent(&self.data)),
+            false => (
                 ErrorCode::Unavailable,
                 format!("the node on {} broke off its answer; look at what it writes", self.data.display()),
             ),
-        }
+        };
+        let look = "What was asked may have been done all the same: look at `wallet history` and `loan list` before you ask again";
+        refused(code, if acts { format!("{said}. {look}") } else { said })
     }
 }
 

@@ -22,7 +22,7 @@ fn filled(place: &Path) -> Vec<Item> {
 
 /// The rows of a tree, for a test to spoil while no store is open.
 fn tree(place: &Path, name: &str) -> (sled::Db, sled::Tree) {
-    let db = sled::Config::new().path(place).flush_every_ms(None).open().unwrap();
+    let db = super::disk::open_patiently(&sled::Config::new().path(place).flush_every_ms(None)).unwrap();
     let tree = db.open_tree(name).unwrap();
     (db, tree)
 }
@@ -125,6 +125,19 @@ fn a_lost_tail_is_refused() {
     drop((db, tree));
     let said = refusal(folder.path());
     assert!(said.contains("rows of records were written, only"), "{said}");
+}
+
+#[test]
+fn what_a_full_disk_left_of_a_summary_of_the_log_is_no_damage() {
+    let folder = TempDir::new().unwrap();
+    let items = filled(folder.path());
+    for left in [Vec::new(), vec![0; 4_096]] {
+        let unfinished = folder.path().join("snap.0000000000000000.generating");
+        fs::write(&unfinished, &left).unwrap();
+        let store = Sled::open(folder.path()).unwrap();
+        assert_eq!(store.export().unwrap().collect::<Result<Vec<_>, _>>().unwrap(), items);
+        assert!(!unfinished.exists());
+    }
 }
 
 #[test]

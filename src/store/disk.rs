@@ -223,6 +223,7 @@ impl Inner {
     fn open(folder: &Path) -> Result<Inner, StoreError> {
         let fail = |fault: Fault| fault_error(folder, "open", fault);
         let config = sled::Config::new().path(folder).cache_capacity(CACHE_BYTES).flush_every_ms(None);
+        forget_unfinished_snapshots(folder).map_err(|error| io_error(folder, "clean up its files", &error))?;
         let db = open_patiently(&config).map_err(|error| open_error(folder, error))?;
         let (mut index, mut documents) = (BTreeMap::<StreamId, Held>::new(), BTreeMap::new());
         let (mut dead, mut markers) = (Vec::new(), Vec::new());
@@ -417,9 +418,23 @@ fn fault_error(folder: &Path, doing: &'static str, fault: Fault) -> StoreError {
     }
 }
 
+/// sled sums its log up in a file that it writes under another name first, and takes a cut one, as a full disk leaves it, for
+/// the store's own data, which it then calls corrupted. It can always be made anew from the log.
+fn forget_unfinished_snapshots(folder: &Path) -> std::io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with("snap.") && name.ends_with(".generating") {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 /// Opens the database. sled gives its lock back a moment after it was dropped, when its own threads have ended: a
 /// store opened again at once waits for that.
-fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
+pub(super) fn open_patiently(config: &sled::Config) -> sled::Result<sled::Db> {
     let began = std::time::Instant::now();
     loop {
         match config.open() {

@@ -35,7 +35,7 @@ fn brief() -> Vec<Vec<u8>> {
 
 /// The rows of the log, for a test to look at or spoil while no store is open.
 fn log(place: &Path) -> (sled::Db, sled::Tree) {
-    let db = sled::Config::new().path(place).flush_every_ms(None).open().unwrap();
+    let db = super::disk::open_patiently(&sled::Config::new().path(place).flush_every_ms(None)).unwrap();
     let tree = db.open_tree("log").unwrap();
     (db, tree)
 }
