@@ -9,6 +9,7 @@ use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
 use bitcoin::{Amount, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut, Txid};
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::units::{sats_for_cents_ceil, Cents};
 use hypothec::loan::LoanId;
 use hypothec::node::view::{EventView, LoanView};
 use hypothec::node::Running;
@@ -197,6 +198,80 @@ async fn a_lender_that_keeps_the_sign_over_a_fall_cannot_displace_what_takes_the
     .await
     .unwrap();
     println!("bound funded-after-the-fall {} sats at 25 sat/vB", ours.to_sat());
+}
+
+/// What the oracle says now, once it says anything.
+async fn spot(stranger: &Stranger) -> Cents {
+    until("a price of now", PATIENCE, || async {
+        stranger.oracle.spot().await.map(|spot| spot.cents).map_err(|error| error.to_string())
+    })
+    .await
+    .unwrap()
+}
+
+/// A transaction that spends what the borrower gets of the loan, at this fee, and is no smaller than it must be.
+fn child(stranger: &mut Stranger, funding: &Transaction, vout: usize, fee: u64) -> Transaction {
+    let coin = funding.output[vout].clone();
+    let previous_output = OutPoint { txid: funding.compute_txid(), vout: u32::try_from(vout).unwrap() };
+    let input = vec![TxIn { previous_output, sequence: Sequence::ENABLE_RBF_NO_LOCKTIME, ..TxIn::default() }];
+    let output = vec![TxOut { value: coin.value - Amount::from_sat(fee), script_pubkey: stranger.script() }];
+    let tx = Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output };
+    let mut psbt = Psbt::from_unsigned_tx(tx).unwrap();
+    psbt.inputs[0].witness_utxo = Some(coin);
+    assert_eq!(stranger.wallet.sign_inputs(&mut psbt).unwrap(), 1);
+    psbt.extract_tx_unchecked_fee_rate()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_worth_what_was_at_stake_half_an_hour_ago_does_not_hold_the_lender_in_a_loan_it_loses_more_by() {
+    let mut world = World::new().await;
+    // 13 March 2020, 08:30: within a quarter of an hour spot rises by more than two percent, within three by ten.
+    let start = START.plus(104 * HOUR + 1_830).unwrap();
+    for day in 1..=4 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    world.advance(start).await;
+    let mut borrower = Stranger::new(&world, "borrower").await;
+    let coin = borrower.coins(&world, 1).await[0];
+    world.settle().await;
+    let negotiated = borrower.negotiate(&world, 100_000, TWO_DAYS, coin).await;
+    negotiated.messages.iter().for_each(|message| borrower.say(message));
+    let (id, txid) = (negotiated.terms.id(), negotiated.skeleton.funding.txid);
+    has(&world.lender, id, "the funding to be out", |loan| loan.stage == Stage::Confirming).await;
+    let funding = borrower.chain.transaction(txid).await.unwrap().unwrap().transaction;
+    borrower.catch_up(&world).await;
+
+    pass(&mut world, 900).await;
+    until("the coin to be taken back", PATIENCE, || stands(&borrower, &funding, &[])).await.unwrap();
+    let terms = &negotiated.terms;
+    let lost = |spot: Cents| terms.principal_sats - sats_for_cents_ceil(terms.principal, spot).unwrap();
+    let first = lost(spot(&borrower).await);
+    let part = terms.collateral / 100;
+    let fee = first.to_sat() * 5 / 4;
+    assert!(fee < part.to_sat(), "{fee} sats: what is at stake is the limit, and not {part}");
+
+    pass(&mut world, 1_800).await;
+    assert!(lost(spot(&borrower).await) > part);
+    until("more to be at stake", PATIENCE, || async {
+        let given_up = told(&world.lender, "given_up").await;
+        (given_up.len() >= 2).then_some(()).ok_or(format!("{given_up:#?}"))
+    })
+    .await
+    .unwrap();
+    let vout = funding.output.iter().position(|out| out.script_pubkey == terms.principal_script).unwrap();
+    let child = child(&mut borrower, &funding, vout, fee);
+    borrower.chain.submit_package(&funding, &child).await.unwrap();
+    let ours = until("the coin to be taken back for more", PATIENCE, || async {
+        stands(&borrower, &funding, &[]).await.map_err(|e| format!("{e}: a child of {fee} sats holds it"))
+    })
+    .await
+    .unwrap();
+    let paid = borrower.chain.family_fee(ours.compute_txid()).await.unwrap().unwrap();
+    assert!(paid.to_sat() > fee && paid <= part, "{paid} against {fee} sats");
+    println!("bound pinned-while-the-price-moves {} sats against {fee}", paid.to_sat());
+    world.bitcoind.mine(1).await.unwrap();
+    let end = has(&world.lender, id, "the end", |loan| loan.stage == Stage::Cancelled).await;
+    assert_eq!(end.funding_height, None);
 }
 
 #[tokio::test(flavor = "multi_thread")]

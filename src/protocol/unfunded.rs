@@ -110,10 +110,9 @@ pub fn must_stand(loan: &Loan) -> bool {
     unfunded::must_stand(&loan.terms, loan.funding_inputs.len(), loan.unfunded.at_stake)
 }
 
-/// A reason to walk away: the first, or the first for which more is at stake than standing against the funding transaction
-/// costs.
+/// A reason to walk away: the first, or one for which so much more is at stake that it is counted anew.
 fn for_reason(loan: &Loan, Reason { text, at_stake }: Reason) -> Option<Event> {
-    let is_more = !must_stand(loan) && unfunded::must_stand(&loan.terms, loan.funding_inputs.len(), at_stake);
+    let is_more = unfunded::is_counted_anew(&loan.terms, loan.funding_inputs.len(), loan.unfunded.at_stake, at_stake);
     (!leaves(loan) || is_more).then_some(Event::GivenUp { reason: text, at_stake_sats: at_stake.to_sat() })
 }
 
@@ -139,9 +138,11 @@ pub fn away_until(loan: &Loan) -> Option<Time> {
     unfunded::away_until(&loan.terms, away.since, loan.unfunded.before)
 }
 
-/// Spot moved.
+/// Spot moved. What is given up already waits for no block: what is at stake then is counted as for what is held, wherever
+/// the funding transaction is.
 pub(super) fn on_price(loan: &Loan, spot: Cents, moment: Moment) -> Option<Event> {
-    let place = (place(loan)?, loan.funding_inputs.len());
+    let place = place(loan).map(|place| if leaves(loan) { Funding::Held } else { place })?;
+    let place = (place, loan.funding_inputs.len());
     for_reason(loan, unfunded::why_at_price(loan.role, &loan.terms, place, spot, moment.now)?)
 }
 

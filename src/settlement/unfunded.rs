@@ -21,6 +21,8 @@ pub const HELD_DRIFT: BasisPoints = BasisPoints(100);
 pub const OUT_DRIFT: BasisPoints = BasisPoints(200);
 /// What a transaction that takes one coin back weighs, virtual bytes.
 const WITHDRAWAL: u64 = 110;
+/// Taking a funding coin back costs at most this part of the collateral, however much hangs on the funding transaction.
+const WALK_AWAY_PARTS: u64 = 100;
 
 /// Where the funding transaction is that no block has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +60,21 @@ pub fn standing_cost_ceil(terms: &Terms, inputs: usize) -> Option<Amount> {
 /// Is so much at stake that a withdrawal pays above the funding transaction's fee at once, seen or not?
 pub fn must_stand(terms: &Terms, inputs: usize, at_stake: Amount) -> bool {
     standing_cost_ceil(terms, inputs).is_some_and(|cost| at_stake > cost)
+}
+
+/// What is paid at most against a funding transaction and what hangs on it, where more than that may be at stake; rounded
+/// down.
+pub fn walk_away_most_floor(terms: &Terms) -> Amount {
+    Amount::from_sat(terms.collateral.to_sat() / WALK_AWAY_PARTS)
+}
+
+/// Is what is at stake written down anew, `known` being what was? For the first time where a withdrawal must stand; then each
+/// time a quarter more is at stake, as it is the limit to what is paid against a funding transaction; and no more once
+/// another limit holds. So seldom: 23 times for one bitcoin of collateral at 25 sat/vB.
+pub fn is_counted_anew(terms: &Terms, inputs: usize, known: Amount, at_stake: Amount) -> bool {
+    let has_grown = u128::from(at_stake.to_sat()) * 4 >= u128::from(known.to_sat()) * 5;
+    let is_limit = known < walk_away_most_floor(terms);
+    must_stand(terms, inputs, at_stake) && (!must_stand(terms, inputs, known) || has_grown && is_limit)
 }
 
 /// What a side loses by a loan at the reference price while spot is another: a borrower the sats it owes above those it
@@ -188,6 +205,24 @@ mod tests {
         assert!(!walks(HELD, 9_750_000) && walks(HELD, 9_700_000));
         let stands = |sats| must_stand(&small, 2, Amount::from_sat(sats));
         assert!(!stands(0) && !stands(9_025) && stands(9_026), "no more is paid than is at stake");
+    }
+
+    #[test]
+    fn what_is_at_stake_is_written_down_a_bounded_number_of_times_however_slowly_it_grows() {
+        let terms = reference();
+        let anew = |known, sats| is_counted_anew(&terms, 2, Amount::from_sat(known), Amount::from_sat(sats));
+        assert!(!anew(0, 9_025) && anew(0, 9_026) && anew(9_025, 9_026), "what must stand");
+        assert!(!anew(10_000, 12_499) && anew(10_000, 12_500) && !anew(12_500, 10_000));
+        let most = walk_away_most_floor(&terms).to_sat();
+        assert!(anew(most - 1, 2 * most) && !anew(most, 2 * most), "another limit holds");
+        assert!(anew(0, u64::MAX) && !anew(u64::MAX, u64::MAX));
+        let (mut known, mut told) = (0, 0);
+        for sats in 0..2 * most {
+            if anew(known, sats) {
+                (known, told) = (sats, told + 1);
+            }
+        }
+        assert_eq!((most, told), (1_000_000, 23));
     }
 
     #[test]

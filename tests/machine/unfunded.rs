@@ -1,6 +1,7 @@
 //! What is signed and in no block, to both sides: held, out, displaced, and given up.
 
-use super::{moved, scene, spend, todo, Action, Event, Input, Stage, Step, World};
+use super::{moved, scene, spend, todo, Action, Cents, Event, Input, Stage, Step, World};
+use hypothec::loan::units::sats_for_cents_ceil;
 use hypothec::settlement::unfunded::PATIENCE;
 
 /// What a side does about its own coin: takes it back, or brings the loan on.
@@ -21,7 +22,7 @@ fn a_borrower_whose_lender_keeps_the_last_signature_walks_away_when_the_price_fa
     assert_eq!(says(&mut world, 0, moved(500)), [], "a rise is not against it");
     let given_up = says(&mut world, 0, fallen(101));
     assert!(matches!(given_up.as_slice(), [Event::GivenUp { .. }]), "{given_up:?}");
-    assert_eq!(says(&mut world, 0, fallen(300)), [], "once");
+    assert_eq!(says(&mut world, 0, fallen(102)), [], "once");
     assert!(walks(&world, 0) && !todo(&world.nodes[0].loan, world.moment).iter().any(|a| matches!(a, Action::Send(_))));
     world.check_replay();
 
@@ -163,11 +164,76 @@ fn what_was_given_up_for_a_minute_is_taken_back_for_more_once_the_price_goes_aga
         let more = says(&mut world, who, moved(sign * 101));
         assert!(matches!(more.as_slice(), [Event::GivenUp { at_stake_sats: 1.., .. }]), "{more:?}");
         assert!(walks(&world, who), "a funding transaction that comes out may not displace it");
-        assert_eq!(says(&mut world, who, moved(sign * 900)), [], "once");
+        assert_eq!(says(&mut world, who, moved(sign * 102)), [], "as good as the same");
         // What pays more takes its place, wherever the funding transaction is.
         let coin = world.nodes[who].loan.coins[0];
         let raised = spend(coin, 0);
         assert_eq!(says(&mut world, who, Input::Withdrawn(raised.clone())), [Event::Withdrawn { transaction: raised }]);
+        world.check_replay();
+    }
+}
+
+/// What a side would lose at a spot of so many basis points above the reference price, sats.
+fn lost(world: &World, who: usize, bp: i64) -> u64 {
+    let terms = &world.nodes[who].loan.terms;
+    let spot = Cents(u64::try_from(10_000_000 + 1_000 * bp).unwrap());
+    terms.principal_sats.to_sat().abs_diff(sats_for_cents_ceil(terms.principal, spot).unwrap().to_sat())
+}
+
+#[test]
+fn what_is_at_stake_is_counted_again_whenever_it_has_grown_by_a_quarter_and_seldom() {
+    let held = |_: usize| World::new();
+    let out = |_: usize| {
+        let mut world = World::new();
+        world.act(1, false);
+        world
+    };
+    let away = |who: usize| displaced(1 - who);
+    let late = |who: usize| {
+        let mut world = World::new();
+        world.step(&Step::Pass(60));
+        world.act(who, false);
+        world
+    };
+    let places: [&dyn Fn(usize) -> World; 4] = [&held, &out, &away, &late];
+    for (place, world) in places.iter().enumerate() {
+        for (who, sign) in [(0, -1), (1, 1)] {
+            let mut world = world(who);
+            let most = world.nodes[who].loan.terms.collateral.to_sat() / 100;
+            let mut told = 0;
+            for bp in 1..2_000 {
+                told += says(&mut world, who, moved(sign * bp)).len();
+                let known = world.nodes[who].loan.unfunded.at_stake().to_sat();
+                let lost = lost(&world, who, sign * bp);
+                let is_counted = known.min(most) * 5 >= lost.min(most) * 4;
+                assert!(told == 0 || is_counted, "{place} {who} {bp}: {known} of {lost}");
+            }
+            // Two percent of the principal are a hundredth of the collateral here: for what is out that is said once.
+            assert!(told <= 5 && told >= if place == 1 { 1 } else { 2 }, "{place} {who}: {told} times");
+            assert_eq!(says(&mut world, who, moved(sign * 150)), [], "the price comes back");
+            world.check_replay();
+        }
+    }
+}
+
+#[test]
+fn what_was_given_up_while_it_was_held_is_counted_again_by_the_same_rule_once_it_is_out() {
+    for (who, sign) in [(0, -1), (1, 1)] {
+        let mut world = World::new();
+        assert!(matches!(says(&mut world, who, moved(sign * 101)).as_slice(), [Event::GivenUp { .. }]));
+        world.act(who, false);
+        assert!(world.nodes[who].loan.withdrawal.is_some());
+        // A child that pays for both brings the funding transaction in, in the withdrawal's place.
+        world.mempool.clear();
+        assert!(world.submit(scene().n.funding.clone(), true));
+        assert_eq!(world.nodes[who].loan.stage, Stage::Confirming);
+        assert!(walks(&world, who));
+        let more = says(&mut world, who, moved(sign * 190));
+        let lost = lost(&world, who, sign * 190);
+        assert!(
+            matches!(more.as_slice(), [Event::GivenUp { at_stake_sats, .. }] if *at_stake_sats == lost),
+            "{more:?}"
+        );
         world.check_replay();
     }
 }

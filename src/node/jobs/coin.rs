@@ -9,15 +9,13 @@ use crate::node::refusals;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::unfunded::must_stand;
 use crate::protocol::{ErrorCode, Input, Loan};
+use crate::settlement::unfunded::walk_away_most_floor;
 use crate::wallet::{Error, Rival, LONGEST_PREVIOUS};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
 use std::sync::Arc;
 
 // A coin that is chosen for a contract is one that any lender or borrower reads.
 const _: () = assert!(LONGEST_PREVIOUS <= MAX_PREVIOUS);
-
-/// Taking a funding coin back costs at most this part of the collateral, however much hangs on the funding transaction.
-const WALK_AWAY_PARTS: u64 = 100;
 
 /// Finds the lender's exact coin, or makes it.
 pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
@@ -119,7 +117,7 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
 /// where what is at stake is known, that is one too.
 fn funding_rival(loan: &Loan, family: Amount) -> Result<Rival, Trouble> {
     let signed = funding_as_signed(loan)?;
-    let part = Amount::from_sat(loan.terms.collateral.to_sat() / WALK_AWAY_PARTS);
+    let part = walk_away_most_floor(&loan.terms);
     let (most, what) = match loan.unfunded.given_up() {
         Some(_) if loan.unfunded.at_stake() < part => (loan.unfunded.at_stake().max(signed.fee), "what is at stake"),
         _ => (part.max(signed.fee), "a hundredth of the collateral"),
