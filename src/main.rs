@@ -2,7 +2,6 @@
 
 use std::process::ExitCode;
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    hypothec::cli::main().await
+fn main() -> ExitCode {
+    hypothec::cli::to_its_end(hypothec::cli::main())
 }

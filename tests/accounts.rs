@@ -68,7 +68,7 @@ async fn a_quote_says_before_it_is_taken_that_the_coins_are_too_many_or_not_enou
     let refused = world.borrower.handle.borrow(quote.loan_id).await.unwrap_err();
     assert_eq!(refused.message, note);
     // The remedy is one, for the same quote.
-    world.borrower.handle.consolidate().await.unwrap();
+    world.borrower.handle.consolidate(false).await.unwrap();
     world.mine(1).await;
     let again = world.borrower.handle.quotes().await.unwrap().remove(0);
     assert_eq!((again.loan_id, again.coins, again.coins_note), (quote.loan_id, Some(1), None));
@@ -110,7 +110,7 @@ async fn the_history_of_a_wallet_explains_every_sat_the_fee_coins_own_transactio
     let made = events.iter().find(|one| one.event == "fee_coin_made").unwrap();
     world.borrower.handle.repay(id, Source::Wallet).await.unwrap();
     world.closed(id).await;
-    world.borrower.handle.consolidate().await.unwrap();
+    world.borrower.handle.consolidate(false).await.unwrap();
     world.mine(1).await;
     let address = world.lender.handle.new_address().await.unwrap().address;
     let sent =

@@ -1039,8 +1039,13 @@ fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
         (vec!["loan", "receipt", "d01e"], loan("receipt"), vec!["whole collateral", "62,739,738 sat", debt]),
         (
             vec!["wallet", "consolidate"],
-            json!({ "what": "consolidate" }),
-            vec!["3 coins become one of 100,000,000 sat"],
+            json!({ "what": "consolidate", "with_fee_coin": false }),
+            vec![
+                "3 coins become one of 100,000,000 sat",
+                "20,000 sat stay for the fees",
+                "2 open quotes count on 5 sat",
+                "until then who takes one may be refused",
+            ],
         ),
         (
             vec!["wallet", "send", "bcrt1q", "0.5"],
@@ -1072,7 +1077,10 @@ fn with_preview(answer: Value) -> Stand {
         ("POST /v1/preview", answer),
         ("GET /v1/loans", json!([loan()])),
         ("GET /v1/requests", json!([request()])),
-        ("GET /v1/wallet/balance", json!({ "confirmed_sats": 7, "unconfirmed_sats": 0, "reserved_sats": 0 })),
+        (
+            "GET /v1/wallet/balance",
+            json!({ "confirmed_sats": 7, "unconfirmed_sats": 0, "reserved_sats": 0, "open_quotes": 2, "quoted_sats": 5 }),
+        ),
         ("GET /v1/oracles", oracles),
     ])
 }

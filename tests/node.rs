@@ -282,7 +282,7 @@ async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
             .await
             .unwrap_err(),
         again.handle.repay(id, Source::Wallet).await.unwrap_err(),
-        again.handle.consolidate().await.unwrap_err(),
+        again.handle.consolidate(false).await.unwrap_err(),
     ] {
         assert!(refused.message.contains("was restored") && refused.code == "unavailable", "{}", refused.message);
     }
@@ -370,6 +370,27 @@ async fn a_backup_whose_disk_is_gone_is_not_written_to_the_mount_point_and_statu
     .await
     .unwrap();
     assert_eq!(std::fs::read_dir(&away).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_where_the_backups_note_belongs_is_told_and_keeps_no_node_from_its_end() {
+    let mut world = World::new().await;
+    let file = world.dir.path().join("node.backup");
+    let made = std::process::Command::new("mkfifo").arg(world.dir.path().join("node.backup.place")).status();
+    assert!(made.unwrap().success());
+    let mut config = Config::load(&world.dir.path().join("borrower"), Some(world.dir.path().join("clock"))).unwrap();
+    config.backup = Some(BackupTo { file: file.clone(), same_disk: true });
+    world.borrower.stop().await.unwrap();
+    world.borrower = node::start(config).await.unwrap();
+    until("the trouble to be told", PATIENCE, || async {
+        let said = world.borrower.handle.status().await.map_err(|error| error.message)?.troubles.join("; ");
+        said.contains("node.backup.place is no file").then_some(()).ok_or(said)
+    })
+    .await
+    .unwrap();
+    assert!(!file.exists());
+    let World { borrower, .. } = world;
+    tokio::time::timeout(PATIENCE, borrower.stop()).await.unwrap().unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -105,6 +105,33 @@ async fn everything_but_the_coin_for_fees_is_sent_while_a_loan_is_open_unless_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn joining_coins_leaves_the_one_for_fees_alone_while_a_loan_is_open_unless_it_is_named() {
+    let world = World::new().await;
+    let handle = &world.borrower.handle;
+    world.open(300_000, 2).await;
+    // Two more coins of its own, beside the one for fees.
+    for _ in 0..2 {
+        let own = handle.new_address().await.unwrap().address;
+        handle.send(send(&own, Some(100_000), false).1).await.unwrap();
+        world.mine(1).await;
+    }
+    let kept = handle.balance().await.unwrap().fee_reserve_sats;
+    assert!(kept > 0);
+    let would = |with_fee_coin| PreviewRequest::Consolidate { with_fee_coin };
+    let (without, with) = (of(handle, would(false)).await, of(handle, would(true)).await);
+    assert_eq!((without.keeps_sats, with.keeps_sats, with.coins), (kept, 0, without.coins + 1));
+    let joined = handle.consolidate(false).await.unwrap();
+    assert_eq!((joined.joined, joined.left), (without.coins, 2));
+    world.mine(1).await;
+    assert_eq!(handle.balance().await.unwrap().fee_reserve_sats, kept);
+    let no = handle.preview(would(false)).await.unwrap_err();
+    assert!(no.message.contains("stay for the fees of exits") && no.message.contains("--with-fee-coin"), "{no:?}");
+    assert_eq!(handle.consolidate(true).await.unwrap().joined, 2);
+    world.mine(1).await;
+    assert_eq!(handle.balance().await.unwrap().fee_reserve_sats, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_cancelled_is_said_to_be_and_asks_nobody_anything() {
     let world = World::new().await;
     let handle = &world.borrower.handle;

@@ -489,14 +489,14 @@ async fn a_wallet_of_many_coins_pays_after_joining_them_in_steps() {
     }
     let mut fees = sat(0);
     for (joined, then_left) in [(400, 601), (400, 202), (202, 1)] {
-        let (payment, left) = alice.wallet.consolidate(FEE).unwrap();
+        let (payment, left) = alice.wallet.consolidate(FEE, false).unwrap();
         assert_eq!((payment.transaction.input.len(), left), (joined, then_left));
         // A peer is shown all of it.
         assert!(bitcoin::consensus::serialize(&payment.transaction).len() < MAX_PREVIOUS);
         fees += payment.fee;
         confirm(&world, &mut alice, &payment.transaction).await;
     }
-    assert!(matches!(alice.wallet.consolidate(FEE), Err(Error::NothingToJoin { coins: 1 })));
+    assert!(matches!(alice.wallet.consolidate(FEE, false), Err(Error::NothingToJoin { coins: 1 })));
     assert_eq!(alice.wallet.balance().confirmed + fees, sat(20_000_000));
     println!("bound many-coins 400 coins a transaction");
     alice.wallet.send(&to, sat(19_000_000), FEE).unwrap();

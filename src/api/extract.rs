@@ -19,21 +19,44 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
 
     async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
-        let bytes = Bytes::from_request(request, state).await.map_err(|error| match error.status() {
-            StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
-                ErrorCode::TooLarge,
-                format!("the body is longer than this route takes, {BODY_MAX} bytes for most; send less"),
-            ),
-            _ => ApiError::new(ErrorCode::BadRequest, format!("the body could not be read: {error}")),
-        })?;
+        let bytes = bytes_of(request, state).await?;
         if bytes.is_empty() {
             return Err(ApiError::new(ErrorCode::BadRequest, "the body is empty; send the request as JSON"));
         }
-        // axum's own reader names the field that is wrong.
-        Json::<T>::from_bytes(&bytes)
-            .map(|Json(body)| Body(body))
-            .map_err(|error| ApiError::new(ErrorCode::BadRequest, in_words(&error.body_text())))
+        read(&bytes).map(Body)
     }
+}
+
+/// The body, where there may be none: that says what an empty one would.
+pub(super) struct OrNothing<T>(pub T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OrNothing<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = bytes_of(request, state).await?;
+        match bytes.is_empty() {
+            true => Ok(OrNothing(T::default())),
+            false => read(&bytes).map(OrNothing),
+        }
+    }
+}
+
+async fn bytes_of<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|error| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => ApiError::new(
+            ErrorCode::TooLarge,
+            format!("the body is longer than this route takes, {BODY_MAX} bytes for most; send less"),
+        ),
+        _ => ApiError::new(ErrorCode::BadRequest, format!("the body could not be read: {error}")),
+    })
+}
+
+fn read<T: DeserializeOwned>(bytes: &Bytes) -> Result<T, ApiError> {
+    // axum's own reader names the field that is wrong.
+    Json::<T>::from_bytes(bytes)
+        .map(|Json(body)| body)
+        .map_err(|error| ApiError::new(ErrorCode::BadRequest, in_words(&error.body_text())))
 }
 
 /// The loan in the path.

@@ -186,10 +186,7 @@ pub(super) mod consequence {
     /// A payment out of the wallet: so many sats, or everything that is free.
     pub(in crate::cli) fn of_sending(is_all: bool, address: &str, price: Option<u64>, view: &PreviewView) -> String {
         let all = if is_all { "everything free, " } else { "" };
-        let kept = match view.keeps_sats {
-            0 => String::new(),
-            kept => format!("\n  {} stay for the fees of exits, since loans are open.", sats(kept)),
-        };
+        let kept = kept(view);
         format!(
             "You send {all}{}, to\n  {address}\n  The fee is {}, from {}.{kept}\n  It cannot be taken back.",
             worth(view.pays_sats, price),
@@ -198,15 +195,33 @@ pub(super) mod consequence {
         )
     }
 
-    /// Coins joined.
-    pub(in crate::cli) fn of_joining(view: &PreviewView) -> String {
+    /// Coins joined; the lender's open quotes count on free coins, and the new one is free with its block.
+    pub(in crate::cli) fn of_joining(view: &PreviewView, balance: &Balance) -> String {
+        let quotes = match balance.open_quotes {
+            0 => String::new(),
+            1 => format!("\n  1 open quote counts on {} of your coins: until then", both(balance.quoted_sats)),
+            many => format!("\n  {many} open quotes count on {} of your coins: until then", both(balance.quoted_sats)),
+        };
+        let quotes = match quotes.is_empty() {
+            true => quotes,
+            false => format!("{quotes} who takes one may be refused."),
+        };
         format!(
             "{} become one of {}, by a transaction that everybody sees and that shows that they are one owner's.\n  The fee is \
-             {}.\n  It cannot be taken back.",
+             {}.{}\n  The new coin can be used once a block has it.{quotes}\n  It cannot be taken back.",
             count(view.coins, "coin"),
             both(view.gets_sats),
             fee(view),
+            kept(view),
         )
+    }
+
+    /// What stays behind for the fees of exits.
+    fn kept(view: &PreviewView) -> String {
+        match view.keeps_sats {
+            0 => String::new(),
+            kept => format!("\n  {} stay for the fees of exits, since loans are open.", sats(kept)),
+        }
     }
 
     /// A quote taken.

@@ -21,6 +21,7 @@ mod oracle;
 mod out;
 mod peer;
 mod policy;
+mod process;
 mod quote;
 mod requests;
 mod restore;
@@ -33,4 +34,5 @@ mod wallet;
 mod which;
 
 pub use line::main;
+pub use process::to_its_end;
 pub(crate) use table::{folded, Look};

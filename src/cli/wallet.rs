@@ -8,7 +8,8 @@ use super::confirm::{consequence, Sure};
 use super::line::Place;
 use super::out::{both, count, grouped, moment, print, print_text, sats, signed, Grid};
 use crate::api::views::{
-    AddressView, Balance, Consolidated, HistoryEntry, OracleView, PreviewRequest, PreviewView, SendRequest, Sent,
+    AddressView, Balance, ConsolidateRequest, Consolidated, HistoryEntry, OracleView, PreviewRequest, PreviewView,
+    SendRequest, Sent,
 };
 use crate::node::data::DataFolder;
 use crate::node::unlock::lock_folder;
@@ -58,6 +59,9 @@ pub(super) enum Wallet {
         after_help = "Examples:\n  hypothec wallet consolidate\n  hypothec wallet consolidate --yes       without asking, for programs"
     )]
     Consolidate {
+        /// Also what is kept for the fees of exits while loans are open
+        #[arg(long)]
+        with_fee_coin: bool,
         #[command(flatten)]
         sure: Sure,
     },
@@ -85,9 +89,15 @@ impl Wallet {
         let client = place.client()?;
         match self {
             Wallet::Encrypt { .. } => Ok(()),
-            Wallet::Consolidate { sure } => {
-                sure.ask(&client, &PreviewRequest::Consolidate {}, consequence::of_joining).await?;
-                let done: Consolidated = client.act("/v1/wallet/consolidate").await?;
+            Wallet::Consolidate { with_fee_coin, sure } => {
+                let balance = match sure.is_said() {
+                    true => Balance::default(),
+                    false => client.get("/v1/wallet/balance").await?,
+                };
+                let text = |view: &PreviewView| consequence::of_joining(view, &balance);
+                sure.ask(&client, &PreviewRequest::Consolidate { with_fee_coin }, text).await?;
+                let request = ConsolidateRequest { with_fee_coin };
+                let done: Consolidated = client.post("/v1/wallet/consolidate", &request).await?;
                 place.out().say(&done, |done| {
                     let again = place.again();
                     let next = match done.left {

@@ -44,6 +44,9 @@ pub struct LoanFacts {
     pub ending: Option<Exit>,
     /// For how long it has been, seconds.
     pub waits: u32,
+    /// For how long its funding transaction has waited for a block, seconds; nothing where one has it, or where our coin is
+    /// taken back.
+    pub unfunded: Option<u32>,
     /// Its oracles that this node does not know.
     pub unknown: Vec<XOnlyPublicKey>,
     /// Does the last backup hold its signatures?
@@ -143,6 +146,14 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
             );
         }
     }
+    if let Some(waits) = loan.unfunded.filter(|waits| *waits >= STUCK) {
+        let text = format!(
+            "its funding transaction has waited for a block for {} minutes; `loan cancel` takes our coin back, where that is \
+             wanted",
+            waits / 60
+        );
+        say("funding", Severity::Warning, text);
+    }
     for oracle in &loan.unknown {
         let text = format!("its oracle {oracle} is not known here, so nothing it says settles the loan: `oracle add URL --pubkey {oracle}`");
         say(&format!("oracle {oracle} of"), Severity::Warning, text);
@@ -184,6 +195,7 @@ impl Core {
         let is_active = loan.is_repayable() || loan.stage == Stage::Active;
         let unconfirmed = loan.exit.as_ref().filter(|exit| exit.seen.block.is_none());
         let pending = loan.pending.as_ref().filter(|_| loan.exit.is_none()).map(|pending| pending.exit);
+        let is_unfunded = loan.stage == Stage::Confirming && !loan.is_funded() && loan.withdrawal.is_none();
         let ending = unconfirmed.and_then(|seen| seen.exit).or(pending);
         LoanFacts {
             id: loan.id,
@@ -195,6 +207,7 @@ impl Core {
             due: terms.due(),
             ending,
             waits: now.since(loan.since),
+            unfunded: is_unfunded.then(|| now.since(loan.since)),
             unknown,
             is_backed_up: backed_up.contains(&loan.id),
         }
@@ -262,6 +275,7 @@ mod tests {
             due: Time(1_584_003_600),
             ending: None,
             waits: 0,
+            unfunded: None,
             unknown: Vec::new(),
             is_backed_up: true,
         }
@@ -283,6 +297,7 @@ mod tests {
             (LoanFacts { due_in: Some(3), ..quiet() }, Severity::Warning, "due within 3 days"),
             (LoanFacts { ending: Some(Exit::Liquidated), ..quiet() }, Severity::Urgent, "being liquidated"),
             (LoanFacts { ending: Some(Exit::Matured), waits: STUCK, ..quiet() }, Severity::Warning, "for 60 minutes"),
+            (LoanFacts { unfunded: Some(STUCK), ..quiet() }, Severity::Warning, "waited for a block for 60 minutes"),
             (LoanFacts { unknown: vec![oracle], ..quiet() }, Severity::Warning, "oracle add"),
             (LoanFacts { is_backed_up: false, ..quiet() }, Severity::Warning, "no backup"),
         ] {

@@ -63,9 +63,9 @@ impl Core {
                 let tools = self.tools.clone();
                 self.ask(async move { answer(reply, effect(&tools, txid).await) });
             }
-            Command::Consolidate { reply } => {
-                let tools = self.tools.clone();
-                self.ask(async move { answer(reply, pay::consolidate(&tools).await) });
+            Command::Consolidate { with_fee_coin, reply } => {
+                let (tools, keep) = (self.tools.clone(), !with_fee_coin && self.has_unended_loans());
+                self.ask(async move { answer(reply, pay::consolidate(&tools, keep).await) });
             }
             Command::Send { request, reply } => {
                 let (tools, keep, key) = (self.tools.clone(), self.keeps_fee_coin(&request), self.ask_key());

@@ -64,6 +64,8 @@ pub enum Command {
     },
     /// Join the smallest free coins into one.
     Consolidate {
+        /// Also the coin kept for the fees of exits?
+        with_fee_coin: bool,
         /// The answer's place.
         reply: Reply<Consolidated>,
     },
@@ -293,8 +295,8 @@ impl Handle {
     }
 
     /// `POST /v1/wallet/consolidate`.
-    pub async fn consolidate(&self) -> Result<Consolidated, ErrorView> {
-        self.ask(|reply| Command::Consolidate { reply }).await
+    pub async fn consolidate(&self, with_fee_coin: bool) -> Result<Consolidated, ErrorView> {
+        self.ask(|reply| Command::Consolidate { with_fee_coin, reply }).await
     }
 
     /// `GET /v1/peers`.

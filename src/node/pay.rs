@@ -8,7 +8,7 @@ use crate::chain::ChainEvent;
 use crate::loan::units::Time;
 use crate::protocol::ErrorCode;
 use crate::wallet::{Payment, Wallet, MOST_INPUTS};
-use bitcoin::{Address, Amount, Transaction, Txid};
+use bitcoin::{Address, Amount, FeeRate, Transaction, Txid};
 
 /// Brings out what the wallet has made and recorded; where nobody takes it, its coins are free again.
 pub async fn bring(tools: &Tools, payment: &Payment, now: Time) -> Result<Txid, ErrorView> {
@@ -84,11 +84,27 @@ pub async fn preview_send(tools: &Tools, request: &SendRequest, keep: bool) -> R
 }
 
 /// What joining coins would cost.
-pub async fn preview_consolidate(tools: &Tools) -> Result<PreviewView, ErrorView> {
+pub async fn preview_consolidate(tools: &Tools, keep: bool) -> Result<PreviewView, ErrorView> {
     let fee_rate = tools.chain.fee_rate().await.map_err(|e| Trouble::from(e).view())?;
-    let (payment, left) = lock(&tools.wallet).consolidate(fee_rate).map_err(|e| error(ErrorCode::Refused, e))?;
+    let mut wallet = lock(&tools.wallet);
+    let (payment, left) = join(&mut wallet, fee_rate, keep)?;
     let left = u64::try_from(left).unwrap_or(u64::MAX);
-    Ok(PreviewView { gets_sats: paid(&payment.transaction), left, ..of(&payment) })
+    let keeps_sats = wallet.coin_set_apart().filter(|_| keep).map_or(0, |coin| coin.txout.value.to_sat());
+    Ok(PreviewView { gets_sats: paid(&payment.transaction), left, keeps_sats, ..of(&payment) })
+}
+
+/// Joins the smallest free coins; `keep` leaves the coin for the fees of exits.
+fn join(wallet: &mut Wallet, fee_rate: FeeRate, keep: bool) -> Result<(Payment, usize), ErrorView> {
+    let kept = wallet.coin_set_apart().filter(|_| keep).map(|coin| coin.txout.value.to_sat());
+    wallet.consolidate(fee_rate, keep).map_err(|e| match kept {
+        Some(kept) => error(
+            ErrorCode::Refused,
+            format!(
+                "{e}. While loans are open {kept} sats stay for the fees of exits; to join them too, say --with-fee-coin"
+            ),
+        ),
+        None => error(ErrorCode::Refused, e),
+    })
 }
 
 fn of(payment: &Payment) -> PreviewView {
@@ -117,14 +133,14 @@ pub(super) fn spent(tools: &Tools, transaction: &Transaction) -> u64 {
     lock(&tools.wallet).net_effect(transaction).spent.to_sat()
 }
 
-/// Joins the smallest free coins into one, as many as one transaction may spend.
-pub async fn consolidate(tools: &Tools) -> Result<Consolidated, ErrorView> {
+/// Joins the smallest free coins into one, as many as one transaction may spend; `keep` leaves the coin for the fees of exits.
+pub async fn consolidate(tools: &Tools, keep: bool) -> Result<Consolidated, ErrorView> {
     let unavailable = |e: Trouble| e.view();
     let fee_rate = tools.chain.fee_rate().await.map_err(|e| unavailable(e.into()))?;
     let now = tools.now().map_err(unavailable)?;
     let (payment, left) = {
         let mut wallet = lock(&tools.wallet);
-        let (payment, left) = wallet.consolidate(fee_rate).map_err(|e| error(ErrorCode::Refused, e))?;
+        let (payment, left) = join(&mut wallet, fee_rate, keep)?;
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         (payment, left)
     };

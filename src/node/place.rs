@@ -11,10 +11,11 @@ use crate::store::Store;
 use anyhow::{bail, Context};
 use bitcoin::hex::DisplayHex;
 use rand::RngCore;
+use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File};
+use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -162,10 +163,13 @@ impl Place {
     fn note(&self, mark: &str) -> anyhow::Result<Note> {
         let path = self.note_path();
         let reading = || format!("read {}", path.display());
-        let file = match File::open(&path) {
+        let file = match open(&path) {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Note::Missing),
             other => other.with_context(reading)?,
         };
+        if !file.metadata().with_context(reading)?.is_file() {
+            bail!("{} is no file that can be read to its end: a pipe or a folder, say. Remove it", path.display());
+        }
         let mut bytes = Vec::new();
         file.take(LARGEST).read_to_end(&mut bytes).with_context(reading)?;
         let text = String::from_utf8_lossy(&bytes);
@@ -213,6 +217,12 @@ impl Place {
     fn keep(&self, remembered: &Remembered) -> anyhow::Result<()> {
         Ok(self.store.put(DOCUMENT, &serde_json::to_vec(remembered)?)?)
     }
+}
+
+/// Opens what lies there and waits for nobody: a pipe that no one writes to would hold the reader for ever.
+fn open(path: &Path) -> std::io::Result<File> {
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    OpenOptions::new().read(true).custom_flags(flags).open(path)
 }
 
 /// The disk that holds it, by the number the system gives it while it is mounted.
@@ -280,6 +290,17 @@ mod tests {
         place.still().unwrap();
         fs::write(disks.at("away/node.backup.place"), "junk").unwrap();
         assert!(place.enter().is_err());
+    }
+
+    #[test]
+    fn a_note_that_is_a_pipe_or_a_folder_is_refused_at_once_and_nobody_waits_for_it() {
+        for made in ["mkfifo", "mkdir"] {
+            let disks = Disks::new();
+            let note = disks.at("away/node.backup.place");
+            assert!(std::process::Command::new(made).arg(&note).status().unwrap().success());
+            let said = disks.place(true).enter().unwrap_err().to_string();
+            assert!(said.contains("node.backup.place is no file") && said.ends_with("Remove it"), "{said}");
+        }
     }
 
     #[test]

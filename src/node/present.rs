@@ -232,9 +232,12 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     // At the price that would be proposed, which is a little against the borrower.
     let offered = price.map(|price| proposal::price_offered(Role::Borrower, price));
     let repaid = offered.and_then(|price| payout::repayment_from_collateral(terms, moment.now, price));
-    let wallet = "now, if the lender's node answers (from the wallet: the collateral comes back whole)";
-    exits.push(open(Exit::Repaid, wallet.into(), repaid));
-    exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
+    // Both are refused while no block has the funding, or while our coin is taken back.
+    if loan.is_repayable() {
+        let wallet = "now, if the lender's node answers (from the wallet: the collateral comes back whole)";
+        exits.push(open(Exit::Repaid, wallet.into(), repaid));
+        exits.push(open(Exit::Receipt, "when the lender says it was paid".into(), Some(payout::receipt(terms))));
+    }
     if let Some(day) = terms.touch_day(moment.now.day()) {
         let end = day.day.end().unwrap_or(terms.due()).min(terms.due());
         // On its first day a loan counts from its first hour: what was before touches it never.

@@ -25,8 +25,9 @@ impl Core {
                 let keep = self.keeps_fee_coin(&request);
                 self.ask(async move { answer(reply, pay::preview_send(&tools, &request, keep).await) });
             }
-            PreviewRequest::Consolidate {} => {
-                self.ask(async move { answer(reply, pay::preview_consolidate(&tools).await) });
+            PreviewRequest::Consolidate { with_fee_coin } => {
+                let keep = !with_fee_coin && self.has_unended_loans();
+                self.ask(async move { answer(reply, pay::preview_consolidate(&tools, keep).await) });
             }
             PreviewRequest::Borrow { quote } => answer(reply, self.preview_borrow(quote)),
             PreviewRequest::Approve { loan_id } => match self.check_request(loan_id) {
@@ -93,8 +94,13 @@ impl Core {
 
     /// Does a payment of everything leave the coin for the fees of exits where it is?
     pub(super) fn keeps_fee_coin(&self, request: &SendRequest) -> bool {
+        request.sats.is_none() && !request.with_fee_coin && self.has_unended_loans()
+    }
+
+    /// Is there a loan that may still need the coin for the fees of its exit?
+    pub(super) fn has_unended_loans(&self) -> bool {
         let is_open = |loan: &Arc<Loan>| !loan.is_over() && !matches!(loan.stage, Stage::Cancelled);
-        request.sats.is_none() && !request.with_fee_coin && self.loans.values().any(is_open)
+        self.loans.values().any(is_open)
     }
 }
 

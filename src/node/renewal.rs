@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const TROUBLE: &str = "backup";
 /// How soon one that failed is tried again: a disk may have been away.
 const AGAIN: Duration = Duration::from_secs(30);
+/// One that is under way for so long hangs: a disk in the network may be away, and whoever asks it waits for ever.
+const HANGS: Duration = Duration::from_secs(30);
 
 /// Where the backup is kept, and whether it is as new as the store.
 #[derive(Debug, Default)]
@@ -29,13 +31,27 @@ pub struct Renewal {
     place: Option<Place>,
     due: bool,
     failed: Option<Instant>,
+    /// Since when it is being written.
+    began: Option<Instant>,
 }
 
 impl Renewal {
     /// Due at once: what was recorded before a crash is not in the file.
     pub fn at(to: Option<BackupTo>, data: &Path, store: &Arc<dyn Store>) -> Renewal {
         let place = to.map(|to| Place::new(to, data.to_path_buf(), store.clone()));
-        Renewal { due: place.is_some(), place, failed: None }
+        Renewal { due: place.is_some(), place, failed: None, began: None }
+    }
+
+    /// What people are told of one that is under way for too long.
+    fn hangs(&self, now: Instant) -> Option<String> {
+        let since = now.duration_since(self.began?);
+        let file = self.place.as_ref()?.file().display();
+        (since >= HANGS).then(|| {
+            format!(
+                "the backup file is not renewed (writing {file} hangs: its disk does not answer); what was signed since \
+                 is only on this disk. Mount it anew, or name another file and start the node again"
+            )
+        })
     }
 }
 
@@ -47,6 +63,9 @@ impl Core {
 
     /// Writes the file anew, where that is owed.
     pub(super) fn renew_backup(&mut self) {
+        if let Some(why) = self.renewal.hangs(Instant::now()) {
+            self.trouble(TROUBLE, why);
+        }
         let Some(place) = self.renewal.place.clone().filter(|_| self.renewal.due) else { return };
         let waits = self.renewal.failed.is_some_and(|failed| failed.elapsed() < AGAIN);
         if waits || self.running.contains(&Key::Renew) {
@@ -63,6 +82,7 @@ impl Core {
             Ok(doubt)
         };
         self.renewal.due = false;
+        self.renewal.began = Some(Instant::now());
         self.spawn(Key::Renew, None, [0; 32], async move {
             let done = tokio::task::spawn_blocking(write).await.map_err(anyhow::Error::from).and_then(|done| done);
             Ok(Outcome::Renewed(done.map_err(|error| format!("{error:#}"))))
@@ -70,6 +90,7 @@ impl Core {
     }
 
     pub(super) fn on_renewed(&mut self, done: Result<Option<String>, String>) {
+        self.renewal.began = None;
         match done {
             Ok(doubt) => {
                 self.renewal.failed = None;
@@ -105,4 +126,23 @@ fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     fs::rename(&beside, path).with_context(|| format!("write {}", path.display()))?;
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     File::open(parent).and_then(|parent| parent.sync_all()).with_context(|| format!("sync {}", parent.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[test]
+    fn a_backup_whose_disk_does_not_answer_is_told_after_half_a_minute_and_a_slow_one_before_is_not() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let to = BackupTo { file: "/mnt/away/node.backup".into(), same_disk: false };
+        let mut renewal = Renewal::at(Some(to), Path::new("/data"), &store);
+        let now = Instant::now();
+        assert_eq!(renewal.hangs(now + HANGS), None, "nothing is being written");
+        renewal.began = Some(now);
+        assert_eq!(renewal.hangs(now + HANGS - Duration::from_millis(1)), None);
+        let said = renewal.hangs(now + HANGS).unwrap();
+        assert!(said.contains("/mnt/away/node.backup hangs") && said.contains("only on this disk"), "{said}");
+    }
 }

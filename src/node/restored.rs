@@ -92,7 +92,7 @@ impl Core {
         let Err(why) = self.check_moved() else { return Some(command) };
         match command {
             Command::Send { reply, .. } => gone(reply.send(Err(why))),
-            Command::Consolidate { reply } => gone(reply.send(Err(why))),
+            Command::Consolidate { reply, .. } => gone(reply.send(Err(why))),
             Command::Quote { reply, .. } => gone(reply.send(Err(why))),
             Command::Borrow { reply, .. }
             | Command::Approve { reply, .. }

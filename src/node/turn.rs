@@ -9,8 +9,8 @@ use crate::protocol::awaiting::coin_deadline;
 use crate::protocol::messages::Progress;
 use crate::protocol::unfunded;
 use crate::protocol::{Block, LenderStep, Loan, Message, Moment, Stage};
-use crate::settlement::proposal;
 use crate::settlement::unfunded::PATIENCE;
+use crate::settlement::{deadline, proposal};
 use bitcoin::secp256k1::PublicKey;
 use serde::{Deserialize, Serialize};
 use std::sync::Arc;
@@ -150,10 +150,8 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
                     "the funding transaction is sent again; if it is not back by then, this node takes its coin back";
                 (Who::Chain, beside(loan, text), away.since, Some(until))
             }
-            (None, Some(away)) => {
-                (Who::Chain, beside(loan, "a block has to confirm the funding transaction"), away.since, None)
-            }
-            _ => (Who::Chain, depth(None, "the funding transaction", loan, moment), since, None),
+            (None, Some(away)) => (Who::Chain, beside(loan, &unfunded_text(loan, moment)), away.since, None),
+            _ => (Who::Chain, unfunded_text(loan, moment), since, None),
         },
         Stage::Active => return repaying(loan),
         Stage::Closing => {
@@ -162,6 +160,18 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
         }
         Stage::Closed | Stage::Cancelled => return None,
     })
+}
+
+/// That the funding transaction waits for its block, and what its terms' expiry means for it.
+fn unfunded_text(loan: &Loan, moment: Moment) -> String {
+    let expires = loan.terms.expires;
+    let waits = "a block has to confirm the funding transaction";
+    match deadline::has_expired(&loan.terms, moment.now) {
+        true => {
+            format!("{waits}; the terms expired at {expires}: `loan cancel` takes our coin back, where that is wanted")
+        }
+        false => format!("{waits}; the terms hold until {expires}"),
+    }
 }
 
 /// These words, with what stands in the place of the funding transaction in front.
@@ -255,6 +265,16 @@ mod tests {
         for stage in [Stage::Active, Stage::Closed, Stage::Cancelled] {
             assert_eq!(shown(&Loan { stage, ..borrower.clone() }, true), None, "it waits for nothing but its own end");
         }
+    }
+
+    #[test]
+    fn of_a_funding_that_waits_it_is_said_until_when_the_terms_hold_and_that_they_have_expired() {
+        let loan = Loan { stage: Stage::Confirming, ..taken(Role::Lender) };
+        let at = |now| of(&loan, Moment { now, height: 700, ..Moment::default() }, true).unwrap().text;
+        let expires = loan.terms.expires;
+        assert!(at(expires).ends_with(&format!("; the terms hold until {expires}")), "{}", at(expires));
+        let late = at(expires.plus(1).unwrap());
+        assert!(late.contains(&format!("the terms expired at {expires}: `loan cancel`")), "{late}");
     }
 
     #[test]

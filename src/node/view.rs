@@ -173,6 +173,15 @@ pub struct Sent {
     pub quotes_ended: u32,
 }
 
+/// `POST /v1/wallet/consolidate`; no body says the same as an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ConsolidateRequest {
+    /// Also the coin kept for the fees of exits, while loans are open.
+    #[serde(default)]
+    pub with_fee_coin: bool,
+}
+
 /// Answer of `POST /v1/wallet/consolidate`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Consolidated {

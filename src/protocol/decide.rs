@@ -282,7 +282,10 @@ fn spent(
             true => Vec::new(),
             false => {
                 let ours = loan.coins.contains(&outpoint);
-                let reason = format!("a funding coin was spent elsewhere, in {txid}");
+                let reason = match unfunded::takes_back(loan, &transaction) {
+                    true => format!("not funded: our coin was taken back, in {txid}"),
+                    false => format!("a funding coin was spent elsewhere, in {txid}"),
+                };
                 vec![cancelled(loan, reason, Ending::Spent { ours }, moment)]
             }
         };

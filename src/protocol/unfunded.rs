@@ -167,6 +167,14 @@ fn touched(loan: &Loan, left: Amount) -> Option<Event> {
     for_reason(loan, Reason { text, at_stake })
 }
 
+/// Is it what takes our funding coin back, or what did before more had to be paid: the same coin to the same place?
+pub fn takes_back(loan: &Loan, transaction: &Transaction) -> bool {
+    let coins = |one: &Transaction| one.input.iter().map(|input| input.previous_output).collect::<Vec<_>>();
+    let places = |one: &Transaction| one.output.iter().map(|output| output.script_pubkey.clone()).collect::<Vec<_>>();
+    let same = |made: &Transaction| coins(made) == coins(transaction) && places(made) == places(transaction);
+    loan.withdrawal.as_ref().is_some_and(same)
+}
+
 /// Is its funding transaction signed, in no block, and wanted: does it matter where it is?
 fn minds(loan: &Loan) -> bool {
     matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming)

@@ -51,15 +51,17 @@ impl Wallet {
         self.finish(&coins, vec![output])
     }
 
-    /// Makes one coin of the smallest free ones, of [`MOST_INPUTS`] at most, and says how many free coins there will be.
+    /// Makes one coin of the smallest free ones, of [`MOST_INPUTS`] at most, and says how many free coins there will be. With
+    /// `keep`, the coin that is set apart for the fees of exits stays what it is.
     ///
     /// # Errors
     /// [`Error::NothingToJoin`] where there are fewer than two that are worth more than it costs to move them.
-    pub fn consolidate(&mut self, fee_rate: FeeRate) -> Result<(Payment, usize), Error> {
+    pub fn consolidate(&mut self, fee_rate: FeeRate, keep: bool) -> Result<(Payment, usize), Error> {
         let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
         let mut free = self.free_coins();
         let all = free.len();
-        free.retain(|coin| coin.txout.value > input_fee);
+        let kept = self.coin_set_apart().filter(|_| keep).map(|coin| coin.outpoint);
+        free.retain(|coin| coin.txout.value > input_fee && Some(coin.outpoint) != kept);
         free.sort_by_key(|coin| (coin.txout.value, coin.outpoint));
         free.truncate(MOST_INPUTS);
         if free.len() < 2 {

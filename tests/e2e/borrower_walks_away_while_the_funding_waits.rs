@@ -2,7 +2,8 @@
 //! the loan has never been. It costs a fee and nothing more.
 
 use crate::harness::{Theatre, BTC};
-use hypothec::protocol::Stage;
+use hypothec::contract::Role;
+use hypothec::protocol::{Exit, Stage};
 
 /// Blocks a negotiation may take: the lender's coin has to confirm.
 const MOST_BLOCKS: usize = 10;
@@ -25,6 +26,14 @@ async fn a_borrower_takes_its_collateral_out_from_under_a_funding_transaction_th
     let waiting = theatre.both(id).await;
     assert_eq!(waiting.each_ref().map(|view| view.stage), [Stage::Confirming, Stage::Confirming]);
     assert!(waiting.iter().all(|view| view.funding_height.is_none() && !view.exits.is_empty()));
+    for view in &waiting {
+        assert!(view.exits.iter().all(|open| !matches!(open.exit, Exit::Repaid | Exit::Receipt)), "{:?}", view.exits);
+        assert!(
+            view.turn.as_ref().is_some_and(|turn| turn.text.contains("; the terms hold until ")),
+            "{:?}",
+            view.turn
+        );
+    }
 
     let client = theatre.borrower.client().unwrap();
     assert_eq!(client.cancel(id).await.unwrap().stage, Stage::Confirming, "only a block settles it");
@@ -32,6 +41,11 @@ async fn a_borrower_takes_its_collateral_out_from_under_a_funding_transaction_th
     theatre.mine(1).await.unwrap();
     for view in theatre.both(id).await {
         assert!(matches!(view.stage, Stage::Cancelled), "the {}: {:?}", view.role, view.stage);
+    }
+    let why = theatre.both(id).await.map(|view| (view.role, view.cancelled_because.unwrap_or_default()));
+    for (role, why) in why {
+        let said = if role == Role::Borrower { "our coin was taken back, in " } else { "spent elsewhere, in " };
+        assert!(why.contains(said), "the {role}: {why}");
     }
     for node in [&theatre.borrower, &theatre.lender] {
         let balance = node.client().unwrap().balance().await.unwrap();

@@ -44,7 +44,7 @@ use axum::Router;
 /// What every endpoint's file needs.
 mod prelude {
     pub(super) use crate::api::error::ApiError;
-    pub(super) use crate::api::extract::{Asked, Body, Id, Key};
+    pub(super) use crate::api::extract::{Asked, Body, Id, Key, OrNothing};
     pub(super) use crate::api::serve::Node;
     pub(super) use crate::api::views::ErrorCode;
     pub(super) use axum::extract::State;

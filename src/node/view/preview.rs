@@ -17,8 +17,12 @@ pub enum PreviewRequest {
         #[serde(default)]
         with_fee_coin: bool,
     },
-    /// `POST /v1/wallet/consolidate`.
-    Consolidate {},
+    /// `POST /v1/wallet/consolidate`, with its field.
+    Consolidate {
+        /// Also the coin kept for the fees of exits?
+        #[serde(default)]
+        with_fee_coin: bool,
+    },
     /// `POST /v1/loans`.
     Borrow {
         /// The quote's loan id.
