@@ -24,7 +24,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 const TODAY: Day = Day(18_333);
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 fn written(url: impl ToString) -> String {
     url.to_string().trim_end_matches('/').to_owned()
