@@ -5,7 +5,7 @@
 #[allow(dead_code, reason = "other tests use the rest")]
 mod common;
 
-use common::{hour, World, CSV};
+use common::{hour, Running, World, CSV};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
@@ -32,6 +32,29 @@ fn size(png: &Path) -> (u32, u32) {
     assert_eq!(&bytes[..8], b"\x89PNG\r\n\x1a\n");
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap());
     (number(16), number(20))
+}
+
+/// What does not fit into a page of so many pixels across, as a browser lays it out. A headless window has its own least
+/// width, so the page is laid out in a frame; letters of the chart are held against the chart itself.
+fn cut_at(running: &Running, width: u32) -> String {
+    let style = format!("<style>{}</style>", running.get("/style.css"));
+    let page = running.get("/").replace("<link rel=\"stylesheet\" href=\"/style.css\">", &style);
+    assert!(page.contains("<style>"), "the page's link to its style is spelled otherwise");
+    let held = page.replace('&', "&amp;").replace('"', "&quot;");
+    let measure = "onload=\"let page = this.contentDocument, cut = [];\
+        let name = one => one.tagName + ' ' + one.textContent.trim().slice(0, 40);\
+        for (let chart of page.querySelectorAll('svg')) { let room = chart.getBoundingClientRect();\
+            for (let one of chart.querySelectorAll('text')) { let box = one.getBoundingClientRect();\
+                if (box.left < room.left - 1 || box.right > room.right + 1) cut.push(name(one)); } }\
+        let across = page.documentElement.scrollWidth;\
+        if (across > this.clientWidth) cut.push('the page is ' + across + ' wide');\
+        document.body.textContent = 'cut[' + cut.join('; ') + ']';\"";
+    let wrapper = pictures().join(format!("wrapper-{width}.html"));
+    let frame = format!("<iframe width={width} height=4000 style=\"border:0\" srcdoc=\"{held}\" {measure}></iframe>");
+    std::fs::write(&wrapper, format!("<!doctype html><body>{frame}</body>")).unwrap();
+    let dom = String::from_utf8(chromium(&format!("file://{}", wrapper.display()), &["--dump-dom"]).stdout).unwrap();
+    let found = dom.rsplit_once("cut[").and_then(|(_, rest)| rest.split_once(']')).map(|(found, _)| found.to_owned());
+    found.unwrap_or_else(|| panic!("nothing was measured: {}", dom.chars().take(2_000).collect::<String>()))
 }
 
 #[test]
@@ -64,6 +87,9 @@ fn a_browser_shows_the_page_and_has_nothing_to_complain_about() {
         taken.push(std::fs::read(&picture).unwrap());
         println!("{}", picture.display());
     }
+    let telephone = cut_at(&running, 390);
+    assert_eq!(telephone, "", "what a telephone of 390 pixels cuts off");
+    assert!(!cut_at(&running, 60).is_empty(), "and at 60 something is, so the measure measures");
     assert!(taken.iter().all(|picture| picture.len() > 20_000), "an empty page makes a small picture");
     assert_ne!(taken[0], taken[1], "dark is not light");
 }

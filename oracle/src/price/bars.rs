@@ -3,10 +3,13 @@
 //! | format | what it is |
 //! |---|---|
 //! | `own` | `unix,open,high,low,close`, seconds, ascending |
-//! | `kraken` | Kraken's downloadable OHLCVT: no header; unix seconds, open, high, low, close, volume, trades |
+//! | `kraken` | Kraken's downloadable OHLCVT: no header, or `timestamp,open,…`; unix seconds, open, high, low, close, volume, trades; hours without a trade are missing |
 //! | `binance` | Binance's klines: with or without a header; open time in milliseconds, since 2025 in microseconds, and eleven more |
 //! | `coingecko` | CoinGecko's export: `snapped_at,price,market_cap,total_volume`; a price of a moment, so a bar lasts from one to the next |
 //! | `cryptodatadownload` | CryptoDataDownload's: a line with their address, a header with `unix` or `Unix Timestamp`, seconds or milliseconds, the newest first |
+//!
+//! Where somebody else's has an hour twice, as CryptoDataDownload's do that were written within it, the bar that holds the
+//! other one is taken.
 //!
 //! Only our own is taken as it stands, by the replay feed and by default; what else is recognised is named, with the way to
 //! convert it.
@@ -85,7 +88,10 @@ pub fn read(text: &str, format: Format) -> Result<Vec<Bar>, BarsError> {
     }
     let bars = match format {
         Format::Own => own(text)?,
-        Format::Kraken => rows(text, 0, |fields| bar(fields, [0, 1, 2, 3, 4], 7))?,
+        Format::Kraken => {
+            let skip = usize::from(text.starts_with("timestamp,open,"));
+            rows(text, skip, |fields| bar(fields, [0, 1, 2, 3, 4], 7))?
+        }
         Format::Binance => {
             let skip = usize::from(text.starts_with("open_time"));
             rows(text, skip, |fields| bar(fields, [0, 1, 2, 3, 4], 11))?
@@ -161,6 +167,9 @@ fn guess(text: &str) -> Option<Format> {
     }
     if first.starts_with("open_time,open,high,low,close") {
         return Some(Format::Binance);
+    }
+    if first.starts_with("timestamp,open,high,low,close,volume,trades") {
+        return Some(Format::Kraken);
     }
     let numbers = first.split(',').filter(|field| field.parse::<f64>().is_ok()).count();
     match numbers {
@@ -281,20 +290,47 @@ fn coingecko(text: &str) -> Result<Vec<Numbered>, BarsError> {
 
 /// The bars in their order, or the sentence about it. Other people's are turned where they run backwards.
 fn ascending(mut bars: Vec<Numbered>, format: Format) -> Result<Vec<Bar>, BarsError> {
-    let falls = |bars: &[Numbered]| bars.iter().zip(bars.iter().skip(1)).all(|((_, a), (_, b))| a.at > b.at);
-    if bars.len() > 1 && falls(&bars) {
-        match format {
-            Format::Own => return Err(BarsError::Descending),
-            _ => bars.reverse(),
+    let is_turned = |bars: &[Numbered]| bars.iter().zip(bars.iter().skip(1)).all(|((_, a), (_, b))| a.at >= b.at);
+    let falls = bars.first().zip(bars.last()).is_some_and(|((_, a), (_, b))| a.at > b.at) && is_turned(&bars);
+    match format {
+        Format::Own if falls => return Err(BarsError::Descending),
+        Format::Own => {}
+        _ => {
+            if falls {
+                bars.reverse();
+            }
+            bars = once(bars);
         }
     }
     for ((_, before), (line, bar)) in bars.iter().zip(bars.iter().skip(1)) {
+        if bar.at == before.at && format != Format::Own {
+            let why = format!("{} has two bars, and neither holds the other; take one away", bar.at.0);
+            return Err(BarsError::Row { line: *line, text: bar.at.to_string(), why });
+        }
         if bar.at <= before.at {
             let why = format!("{} does not come after the line before", bar.at.0);
             return Err(BarsError::Row { line: *line, text: bar.at.to_string(), why });
         }
     }
     Ok(bars.into_iter().map(|(_, bar)| bar).collect())
+}
+
+/// Of two bars of one hour, where one was written before the hour's end, the whole one.
+fn once(bars: Vec<Numbered>) -> Vec<Numbered> {
+    let mut kept: Vec<Numbered> = Vec::with_capacity(bars.len());
+    for one in bars {
+        match kept.last_mut() {
+            Some(last) if last.1.at == one.1.at && holds(&one.1, &last.1) => *last = one,
+            Some(last) if last.1.at == one.1.at && holds(&last.1, &one.1) => {}
+            _ => kept.push(one),
+        }
+    }
+    kept
+}
+
+/// Does the first bar hold the second, which began with it?
+fn holds(whole: &Bar, part: &Bar) -> bool {
+    whole.open == part.open && whole.low <= part.low && whole.high >= part.high
 }
 
 /// Dollars as decimal text, in whole cents; what is below a cent is dropped.

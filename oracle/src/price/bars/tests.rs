@@ -94,6 +94,60 @@ fn what_was_expected_is_said_with_the_way_to_it() {
     assert!(said.contains("5 fields, and at least 7"), "{said}");
 }
 
+/// Lines as they stand in files that people published; each says where.
+#[test]
+fn files_that_other_peoples_tools_wrote_are_read() {
+    // aironav/bitcoin, XBTUSD_60.csv: Kraken's of 2013 to 2020; hours without a trade are missing, a volume has an exponent.
+    let kraken = "1381921200,145.38,145.38,145.38,145.38,0.19,1\n1381935600,146.14,146.14,142.28538,142.28538,1E+1,6\n\
+        1601506800,10746.3,10779.0,10746.3,10774.9,75.81171593,325\n";
+    let bars = [
+        bar_of(1_381_921_200, [14_538, 14_538, 14_538, 14_538]),
+        bar_of(1_381_935_600, [14_614, 14_614, 14_228, 14_228]),
+        bar_of(1_601_506_800, [1_074_630, 1_077_900, 1_074_630, 1_077_490]),
+    ];
+    assert_eq!(read(kraken, Format::Kraken).as_deref(), Ok(bars.as_slice()));
+    assert!(read(kraken, Format::Own).unwrap_err().to_string().contains("--format kraken"));
+    // chlohs/udacity-ds-project4, data/XBTUSD_1440.csv: days, rewritten with a comma at the end and counts with a point.
+    let days = "1381017600,122.0,122.0,122.0,122.0,0.1,1.0,\n1381104000,123.61,123.61,123.61,123.61,0.1,1.0,\n";
+    assert_eq!(read(days, Format::Kraken).map(|bars| bars.len()), Ok(2));
+    // victorgbanica/btc-ml-swing-trading, data/XBTUSD_60.csv: a header, and a row without a price.
+    let empty = "timestamp,open,high,low,close,volume,trades\n1768867200,0,0,0,0,0,0";
+    let said = read(empty, Format::Kraken).unwrap_err().to_string();
+    assert!(said.contains("line 2") && said.contains("open is not a price"), "{said}");
+    assert!(read(empty, Format::Own).unwrap_err().to_string().contains("--format kraken"));
+    // ginghong/backtest_jup, data/BTCUSDT-1h-2025-01.csv: Binance's in microseconds.
+    let binance = "1737867600000000,105174.28000000,105200.00000000,105013.60000000,105094.12000000,304.64182000,\
+        1737871199999999,32016928.31729960,44196,150.90479000,15860486.82084440,0\n";
+    let bars = [bar_of(1_737_867_600, [10_517_428, 10_520_000, 10_501_360, 10_509_412])];
+    assert_eq!(read(binance, Format::Binance).as_deref(), Ok(bars.as_slice()));
+    // mactepluke/chartologist-back, data/Bitstamp_BTCUSD_1h.csv: CryptoDataDownload's, with one hour twice.
+    let twice = "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD\n\
+        1674090000,2023-01-19 01:00:00,BTC/USD,20696,20771,20684,20710,19.70758865,408144.16094150004\n\
+        1674086400.0,2023-01-19 00:00:00,BTC/USD,20678,20720,20678,20690,6.20606228,128403.4285732\n\
+        1674086400,2023-01-19 00:00:00,BTC/USD,20678,20756,20678,20696,17.88360788,370119.14868448\n\
+        1674082800,2023-01-18 23:00:00,BTC/USD,20799,20811,20647,20670,88.14529803,1821963.3102801002\n";
+    let bars = [
+        bar_of(1_674_082_800, [2_079_900, 2_081_100, 2_064_700, 2_067_000]),
+        bar_of(1_674_086_400, [2_067_800, 2_075_600, 2_067_800, 2_069_600]),
+        bar_of(1_674_090_000, [2_069_600, 2_077_100, 2_068_400, 2_071_000]),
+    ];
+    assert_eq!(read(twice, Format::Cryptodatadownload).as_deref(), Ok(bars.as_slice()));
+}
+
+#[test]
+fn an_hour_twice_that_cannot_be_told_apart_is_refused_with_its_line() {
+    let two = "1381935600,100,120,90,110,1,1\n1381935600,101,121,95,110,1,1\n";
+    let said = read(two, Format::Kraken).unwrap_err().to_string();
+    assert!(said.contains("line 2") && said.contains("two bars"), "{said}");
+    let own = format!("{HEADER}\n1381935600,100,120,90,110\n1381935600,100,110,95,105\n");
+    assert!(
+        read(&own, Format::Own).unwrap_err().to_string().contains("does not come after"),
+        "ours has each hour once"
+    );
+    let mixed = "1381935600,1,1,1,1,1,1\n1381928400,1,1,1,1,1,1\n1381932000,1,1,1,1,1,1\n";
+    assert!(read(mixed, Format::Kraken).unwrap_err().to_string().contains("does not come after"));
+}
+
 proptest! {
     #[test]
     fn any_text_is_bars_or_a_sentence(text in "\\PC{0,200}", rows in "([0-9.,-]{0,40}\n){0,6}") {
