@@ -123,6 +123,45 @@ async fn what_arrives_after_whoever_asked_has_given_up_is_not_done() {
     assert_eq!(served.end().await.len(), 1, "the node heard of the second alone");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_busy_node_takes_up_after_whoever_asked_has_given_up_is_refused_and_never_done() {
+    let (handle, mut commands) = Handle::new();
+    let listener = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
+    let base = format!("http://{}/v1/loans/{LOAN}/cancel", listener.local_addr().unwrap());
+    let (token, (stop, told)) = (Token::random(), oneshot::channel::<()>());
+    let server = tokio::spawn(serve(listener, handle.clone(), token.clone(), async {
+        let _ = told.await;
+    }));
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = |until: std::time::SystemTime| {
+        let until = until.duration_since(std::time::UNIX_EPOCH).unwrap().as_millis().to_string();
+        let request = http.post(&base).bearer_auth(token.secret()).header(hypothec::api::UNTIL, until);
+        tokio::spawn(request.send())
+    };
+    let now = std::time::SystemTime::now();
+    let first = now + Duration::from_secs(2);
+    let late = post(first);
+    // What waits for a node that is busy; it takes nothing up before the first's time is over.
+    let waits = post(now + Duration::from_secs(600));
+    hypothec::demo::wait::until("the first's time", hypothec::demo::wait::PATIENCE, || async {
+        (std::time::SystemTime::now() > first).then_some(()).ok_or("not over".to_owned())
+    })
+    .await
+    .unwrap();
+    let Some(Command::Cancel { reply, .. }) = commands.recv().await else { panic!("the one that still waits") };
+    let no = ErrorView { code: "refused".into(), message: "taken up".into() };
+    reply.send(Err(no)).unwrap();
+    // The late one may be behind the other.
+    let rest = tokio::spawn(async move { commands.recv().await.is_none() });
+    let (late, waits) = (late.await.unwrap().unwrap(), waits.await.unwrap().unwrap());
+    assert_eq!(waits.json::<ErrorView>().await.unwrap().message, "taken up");
+    drop((stop, handle));
+    assert!(rest.await.unwrap(), "the late one is never done");
+    assert_eq!(late.status(), StatusCode::GATEWAY_TIMEOUT);
+    assert!(late.text().await.unwrap().contains("nothing was done"));
+    server.await.unwrap().unwrap();
+}
+
 #[tokio::test]
 async fn only_the_bearer_of_the_token_is_heard_whatever_it_asks() {
     let served = Served::start().await;

@@ -4,7 +4,7 @@ use super::error::ApiError;
 use super::views::ErrorCode;
 use super::{auth, routes};
 use crate::node::data::Token;
-use crate::node::handle::Handle;
+use crate::node::handle::{came_late, until, Handle};
 use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::middleware::{from_fn, from_fn_with_state, Next};
 use axum::response::Response;
@@ -25,7 +25,8 @@ pub const EVENTS_WAIT_MAX: Duration = Duration::from_secs(60);
 const GRACE: Duration = Duration::from_secs(5);
 
 /// The header in which whoever asks says until when it waits for its request to be taken up, milliseconds since 1970. What comes
-/// later is refused: a node that stood still must not do in the evening what it was asked, and had refused, in the morning.
+/// later is refused, here and once more where the node takes it up: a node that stood still or was busy must not do in the
+/// evening what it was asked, and whoever asked gave up, in the morning.
 pub const UNTIL: &str = "hypothec-until";
 
 /// What every route can use.
@@ -106,14 +107,11 @@ async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> 
 }
 
 async fn refuse_late(request: Request, next: Next) -> Result<Response, ApiError> {
-    let until = request.headers().get(UNTIL).and_then(|until| until.to_str().ok()?.parse::<u128>().ok());
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    match until {
-        Some(until) if until < now => {
-            let text = "this was asked long ago, and whoever asked has given up since: nothing was done";
-            Err(ApiError::new(ErrorCode::TimedOut, text.to_owned()))
-        }
-        _ => Ok(next.run(request).await),
+    let said = request.headers().get(UNTIL).and_then(|until| until.to_str().ok()?.parse().ok());
+    let waits = said.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
+    match waits {
+        Some(waits) if waits < SystemTime::now() => Err(came_late().into()),
+        waits => Ok(until(waits, next.run(request)).await),
     }
 }
 

@@ -73,6 +73,7 @@ fn values(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::routes::BackupRequest;
     use crate::api::views;
     use axum::Json;
     use hypothec_oracle::daemon::usage::library_words;
@@ -125,6 +126,24 @@ mod tests {
         spoil::<views::OracleRequest>(json!({ "url": "http://h", "mirrors": ["http://m"], "pubkey": KEY }));
         spoil::<views::SendRequest>(json!({ "address": "a", "sats": 1 }));
         spoil::<views::RepayRequest>(json!({ "from": "wallet" }));
+        let loan = "1a".repeat(32);
+        spoil::<views::BorrowRequest>(json!({ "quote": loan }));
+        spoil::<views::DeclineRequest>(json!({ "reason": "no" }));
+        spoil::<views::ConsolidateRequest>(json!({ "with_fee_coin": true }));
+        spoil::<views::ProofRequest>(json!({ "proof": "00" }));
+        spoil::<BackupRequest>(json!({ "passphrase": "a passphrase" }));
+        for would in [
+            json!({ "what": "send", "address": "a", "sats": 1, "with_fee_coin": true }),
+            json!({ "what": "consolidate", "with_fee_coin": true }),
+            json!({ "what": "borrow", "quote": loan }),
+            json!({ "what": "approve", "loan_id": loan }),
+            json!({ "what": "cancel", "loan_id": loan }),
+            json!({ "what": "repay", "loan_id": loan, "from": "wallet" }),
+            json!({ "what": "withdraw", "loan_id": loan }),
+            json!({ "what": "receipt", "loan_id": loan }),
+        ] {
+            spoil::<views::PreviewRequest>(would);
+        }
         spoil::<views::PolicyView>(serde_json::to_value(crate::loan::policy::Policy::default()).unwrap());
         let number = said::<views::SendRequest>("{\"address\":\"a\",\"sats\":\"x\"}").unwrap();
         assert_eq!(number, "sats: \"x\" is not right; write a whole number, 0 or more");

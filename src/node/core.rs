@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
-use super::handle::{Command, Reply};
+use super::handle::{Commands, Reply};
 use super::inventory::Inventory;
 use super::jobs::{self, Done, Got, Key, Outcome};
 use super::limits::Limits;
@@ -131,7 +131,7 @@ impl Core {
     /// Runs until the commands end or the store fails.
     pub async fn run(
         mut self,
-        mut commands: mpsc::Receiver<Command>,
+        mut commands: Commands,
         mut peers: mpsc::Receiver<PeerEvent>,
         mut stop: tokio::sync::watch::Receiver<bool>,
     ) -> anyhow::Result<()> {

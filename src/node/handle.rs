@@ -12,8 +12,14 @@ use crate::protocol::ErrorCode;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
 use hypothec_oracle::sealed::SecretString;
-use std::time::Duration;
+use std::future::Future;
+use std::time::{Duration, SystemTime};
 use tokio::sync::{mpsc, oneshot};
+
+tokio::task_local! {
+    /// Until when whoever asks waits for its request to be taken up.
+    static UNTIL: SystemTime;
+}
 
 /// Where the node puts the answer to a command. The asker may have gone: sending then does nothing.
 pub type Reply<T> = oneshot::Sender<Result<T, ErrorView>>;
@@ -236,17 +242,64 @@ pub enum Command {
 /// Speaks to a running node. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    commands: mpsc::Sender<Command>,
+    commands: mpsc::Sender<Asked>,
+}
+
+/// The end at which the node takes commands, those alone that whoever asked still waits for.
+#[derive(Debug)]
+pub struct Commands {
+    asked: mpsc::Receiver<Asked>,
+}
+
+/// A command on its way.
+#[derive(Debug)]
+struct Asked {
+    command: Command,
+    until: Option<SystemTime>,
+    /// Told when it came too late.
+    late: oneshot::Sender<()>,
 }
 
 /// Commands that may wait for the node before an asker has to.
 const QUEUE: usize = 64;
 
+impl Commands {
+    /// The next one. A node that was busy for minutes must not do then what it was asked before, and whoever asked has given
+    /// up: that is refused here, and never done. `None` when nobody can ask any more.
+    pub async fn recv(&mut self) -> Option<Command> {
+        loop {
+            let Asked { command, until, late } = self.asked.recv().await?;
+            if until.is_none_or(|until| SystemTime::now() <= until) {
+                return Some(command);
+            }
+            tracing::warn!("a command came too late and is not done: whoever asked has given up");
+            // Whoever asked may have gone.
+            let _ = late.send(());
+        }
+    }
+}
+
+/// What is asked of a node meanwhile is refused once this moment is over, unless it is taken up before.
+pub async fn until<T>(until: Option<SystemTime>, asked: impl Future<Output = T>) -> T {
+    match until {
+        Some(until) => UNTIL.scope(until, asked).await,
+        None => asked.await,
+    }
+}
+
+/// That what was asked is not done, since whoever asked has given up.
+pub fn came_late() -> ErrorView {
+    ErrorView {
+        code: ErrorCode::TimedOut.word().into(),
+        message: "this was asked long ago, and whoever asked has given up since: nothing was done".into(),
+    }
+}
+
 impl Handle {
     /// A handle, and the end at which the node takes the commands.
-    pub fn new() -> (Handle, mpsc::Receiver<Command>) {
-        let (commands, taken) = mpsc::channel(QUEUE);
-        (Handle { commands }, taken)
+    pub fn new() -> (Handle, Commands) {
+        let (commands, asked) = mpsc::channel(QUEUE);
+        (Handle { commands }, Commands { asked })
     }
 
     async fn ask<T>(&self, command: impl FnOnce(Reply<T>) -> Command) -> Result<T, ErrorView> {
@@ -255,8 +308,10 @@ impl Handle {
             code: ErrorCode::Unavailable.word().into(),
             message: "the node is stopping and takes no more requests: start it again and ask once more".into(),
         };
-        self.commands.send(command(reply)).await.map_err(|_| gone())?;
-        answer.await.map_err(|_| gone())?
+        let (late, mut was_late) = oneshot::channel();
+        let asked = Asked { command: command(reply), until: UNTIL.try_get().ok(), late };
+        self.commands.send(asked).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| if was_late.try_recv().is_ok() { came_late() } else { gone() })?
     }
 
     /// `GET /v1/status`.

@@ -6,7 +6,7 @@ use super::commands::POLICY;
 use super::config::{Choices, Config};
 use super::core::Core;
 use super::data::{new_words, DataFolder};
-use super::handle::{Command, Handle};
+use super::handle::{Commands, Handle};
 use super::jobs::{Key, Outcome};
 use super::start::{self, Opened};
 use crate::contract::clauses::{Announcements, OracleAnnouncements};
@@ -67,7 +67,7 @@ struct Run {
 }
 
 fn run(core: Core, peers: mpsc::Receiver<crate::peer::PeerEvent>) -> Run {
-    let (handle, commands): (Handle, mpsc::Receiver<Command>) = Handle::new();
+    let (handle, commands): (Handle, Commands) = Handle::new();
     let (stop, stopped) = tokio::sync::watch::channel(false);
     let ended = tokio::spawn(core.run(commands, peers, stopped));
     Run { handle, stop, ended }

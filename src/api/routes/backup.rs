@@ -8,7 +8,7 @@ use serde::Deserialize;
 /// What the file is encrypted with.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct BackupRequest {
+pub(in crate::api) struct BackupRequest {
     passphrase: String,
 }
 

@@ -33,6 +33,9 @@ mod set_policy;
 mod status;
 mod withdraw;
 
+#[cfg(test)]
+pub(super) use backup::BackupRequest;
+
 use super::error::ApiError;
 use super::serve::Shared;
 use super::views::ErrorCode;
