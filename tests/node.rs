@@ -377,6 +377,46 @@ async fn a_pipe_where_the_backups_note_belongs_is_told_and_keeps_no_node_from_it
     let mut world = World::new().await;
     let file = world.dir.path().join("node.backup");
     let made = std::process::Command::new("mkfifo").arg(world.dir.path().join("node.backup.place")).status();
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_backup_disks_in_turn_the_one_that_is_back_is_written_anew_although_nothing_is_recorded() {
+    let mut world = World::new().await;
+    let at = |name: &str| world.dir.path().join(name);
+    let [mount, first, second] = ["away", "first", "second"].map(at);
+    std::fs::create_dir(&mount).unwrap();
+    std::fs::create_dir(&second).unwrap();
+    std::fs::write(second.join("node.backup.place"), "").unwrap();
+    let mut config = Config::load(&at("borrower"), Some(at("clock"))).unwrap();
+    config.backup = Some(BackupTo { file: mount.join("node.backup"), same_disk: true });
+    world.borrower.stop().await.unwrap();
+    world.borrower = node::start(config).await.unwrap();
+    let file = mount.join("node.backup");
+    until("the first backup", PATIENCE, async || file.exists().then_some(()).ok_or("not yet".to_owned()))
+        .await
+        .unwrap();
+    let quiet = async || {
+        let status = world.borrower.handle.status().await.map_err(|error| error.message)?;
+        let said = status.troubles.join("; ");
+        (status.idle && !said.contains("backup")).then_some(()).ok_or(said)
+    };
+    until("the first backup's note", PATIENCE, quiet).await.unwrap();
+    std::fs::rename(&mount, &first).unwrap();
+    std::fs::rename(&second, &mount).unwrap();
+    world.open(300_000, 30).await;
+    until("the second backup", PATIENCE, async || file.exists().then_some(()).ok_or("not yet".to_owned()))
+        .await
+        .unwrap();
+    until("the second backup's note", PATIENCE, quiet).await.unwrap();
+    let older = std::fs::read(first.join("node.backup")).unwrap();
+    std::fs::rename(&mount, &second).unwrap();
+    std::fs::rename(&first, &mount).unwrap();
+    until("the first disk's backup to be written anew", PATIENCE, async || {
+        let now = std::fs::read(&file).map_err(|error| error.to_string())?;
+        (now != older).then_some(()).ok_or(format!("{} bytes as before", now.len()))
+    })
+    .await
+    .unwrap();
+}
+
     assert!(made.unwrap().success());
     let mut config = Config::load(&world.dir.path().join("borrower"), Some(world.dir.path().join("clock"))).unwrap();
     config.backup = Some(BackupTo { file: file.clone(), same_disk: true });

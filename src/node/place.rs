@@ -4,9 +4,13 @@
 //! note beside the file, and writes it anew only where it finds that note. The first time there is none: then it takes the
 //! place, unless it is on the data folder's disk, where a backup helps little and a missing mount is likely. A person
 //! accepts another place with an empty note.
+//!
+//! The note also says which writing of the file is beside it, by a number that grows with each. So where two disks are used
+//! in turn the one that is back is known to be behind, and is written anew; and one that is ahead of what this node ever
+//! wrote, since the node was restored from an older backup, is not written over.
 
 use super::config::BackupTo;
-use super::data::write_private;
+use super::renewal::replace;
 use crate::store::Store;
 use anyhow::{bail, Context};
 use bitcoin::hex::DisplayHex;
@@ -23,6 +27,8 @@ use std::sync::Arc;
 const DOCUMENT: &str = "backup-place";
 /// What a note begins with.
 const FIRST: &str = "hypothec backup place 1 ";
+/// What the line with the number of the writing beside it begins with.
+const NUMBER: &str = "writing ";
 /// Largest note read, in bytes.
 const LARGEST: u64 = 4_096;
 /// The most places remembered; the oldest goes.
@@ -47,6 +53,9 @@ impl std::fmt::Debug for Place {
 struct Remembered {
     mark: String,
     files: Vec<PathBuf>,
+    /// Of the newest writing, wherever it was put; in the backup itself too. 0 before the first that was counted.
+    #[serde(default)]
+    number: u64,
 }
 
 /// What lies beside the file.
@@ -56,8 +65,8 @@ enum Note {
     Missing,
     /// An empty file: a person says that this is the place.
     Empty,
-    /// This node's.
-    Ours,
+    /// This node's, beside the writing of this number; 0 of one that says none.
+    Ours(u64),
     /// Another node's, or none that can be read.
     Foreign,
 }
@@ -75,12 +84,15 @@ enum Verdict {
     Away,
     /// It is the place of another node.
     Others,
+    /// It holds a later backup than this node ever wrote.
+    Ahead,
 }
 
-/// `was` says whether the file was put in this place before.
-fn judge(note: Note, was: bool, is_doubtful: bool) -> Verdict {
+/// `was` says whether the file was put in this place before, `newest` is the number of the last writing anywhere.
+fn judge(note: Note, was: bool, newest: u64, is_doubtful: bool) -> Verdict {
     match (note, was) {
-        (Note::Ours, _) => Verdict::Known,
+        (Note::Ours(number), _) if number > newest => Verdict::Ahead,
+        (Note::Ours(_), _) => Verdict::Known,
         (Note::Empty, _) => Verdict::Take,
         (Note::Foreign, _) => Verdict::Others,
         (Note::Missing, true) => Verdict::Away,
@@ -99,11 +111,46 @@ impl Place {
         &self.to.file
     }
 
+    /// What is written there, with its number on disk before: what it holds says how new it is. Gives back what a person
+    /// should know of the place all the same.
+    ///
+    /// # Errors
+    /// When the place is another, with what to do; or it cannot be written.
+    pub(super) fn renew(&self, seal: impl FnOnce() -> anyhow::Result<Vec<u8>>) -> anyhow::Result<Option<String>> {
+        let doubt = self.enter()?;
+        let mut remembered = self.remembered()?;
+        remembered.number = remembered.number.saturating_add(1);
+        self.keep(&remembered)?;
+        replace(self.file(), &seal()?)?;
+        self.still()?;
+        // Without a note nobody knows the place again.
+        if remembered.files.contains(&self.to.file) {
+            self.leave(&remembered.mark, remembered.number)?;
+        }
+        Ok(doubt)
+    }
+
+    /// What a person is told where the file lies on a disk that is there and is not the newest: a disk that was away
+    /// meanwhile is back, or somebody removed the file.
+    ///
+    /// # Errors
+    /// When it cannot be looked at.
+    pub(super) fn behind(&self) -> anyhow::Result<Option<String>> {
+        let remembered = self.remembered()?;
+        let Note::Ours(number) = self.note(&remembered.mark)? else { return Ok(None) };
+        let (file, newest) = (self.file().display(), remembered.number);
+        Ok(match number < newest {
+            true => Some(format!("{file} is behind, its disk was away: it is writing {number} of {newest}")),
+            false if !self.file().exists() => Some(format!("{file} is gone, and the note of its place is there")),
+            false => None,
+        })
+    }
+
     /// Makes sure that the file's folder is the one it is to be in; what a person should know of it all the same.
     ///
     /// # Errors
     /// When it is another, with what to do.
-    pub(super) fn enter(&self) -> anyhow::Result<Option<String>> {
+    fn enter(&self) -> anyhow::Result<Option<String>> {
         let folder = self.folder();
         if !folder.is_dir() {
             bail!("there is no folder {}: mount its disk, or correct `backup.file`", folder.display());
@@ -112,11 +159,11 @@ impl Place {
         let note = self.note(&remembered.mark)?;
         let doubtful = !self.to.same_disk && device(folder)? == device(&self.data)?;
         let was = remembered.files.contains(&self.to.file);
-        match judge(note, was, doubtful) {
+        match judge(note, was, remembered.number, doubtful) {
             Verdict::Known if was => {}
             Verdict::Known => self.remember(&mut remembered)?,
             Verdict::Take => {
-                self.leave(&remembered.mark)?;
+                self.leave(&remembered.mark, 0)?;
                 self.remember(&mut remembered)?;
                 tracing::info!("the backup's place is {} from now on", folder.display());
             }
@@ -131,6 +178,11 @@ impl Place {
                  this node does not know. Name another file, or move both away",
                 self.note_path().display()
             ),
+            Verdict::Ahead => bail!(
+                "{} is of a later backup than this node was restored from: the file there may hold loans that this node does \
+                 not know. Restore that one; or name another file, or move both away",
+                self.note_path().display()
+            ),
         }
         Ok(doubtful.then(|| {
             format!(
@@ -142,11 +194,13 @@ impl Place {
     }
 
     /// Is it still what it was when it was entered? A disk may have gone meanwhile.
-    pub(super) fn still(&self) -> anyhow::Result<()> {
+    fn still(&self) -> anyhow::Result<()> {
         let remembered = self.remembered()?;
-        match remembered.files.contains(&self.to.file) && self.note(&remembered.mark)? != Note::Ours {
-            true => bail!("the disk of {} went while it was written", self.to.file.display()),
-            false => Ok(()),
+        let is_there =
+            !remembered.files.contains(&self.to.file) || matches!(self.note(&remembered.mark)?, Note::Ours(_));
+        match is_there {
+            false => bail!("the disk of {} went while it was written", self.to.file.display()),
+            true => Ok(()),
         }
     }
 
@@ -174,24 +228,19 @@ impl Place {
         file.take(LARGEST).read_to_end(&mut bytes).with_context(reading)?;
         let text = String::from_utf8_lossy(&bytes);
         let found = text.lines().next().and_then(|line| line.strip_prefix(FIRST));
+        let number = text.lines().find_map(|line| line.strip_prefix(NUMBER)?.parse().ok());
         Ok(match found {
-            Some(found) if found == mark => Note::Ours,
+            Some(found) if found == mark => Note::Ours(number.unwrap_or(0)),
             None if text.trim().is_empty() => Note::Empty,
             _ => Note::Foreign,
         })
     }
 
-    fn leave(&self, mark: &str) -> anyhow::Result<()> {
-        let path = self.note_path();
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != ErrorKind::NotFound => {
-                return Err(error).with_context(|| format!("write {}", path.display()))
-            }
-            _ => (),
-        }
-        let text =
-            format!("{FIRST}{mark}\nBy this file the node knows that its backup's disk is mounted. Leave it here.\n");
-        write_private(&path, text.as_bytes())
+    fn leave(&self, mark: &str, number: u64) -> anyhow::Result<()> {
+        let text = format!(
+            "{FIRST}{mark}\nBy this file the node knows that its backup's disk is mounted. Leave it here.\n{NUMBER}{number}\n"
+        );
+        replace(&self.note_path(), text.as_bytes())
     }
 
     /// What the store holds; the mark is made before the first note is.
@@ -201,7 +250,7 @@ impl Place {
         }
         let mut mark = [0; 16];
         rand::rngs::OsRng.fill_bytes(&mut mark);
-        let remembered = Remembered { mark: mark.to_lower_hex_string(), files: Vec::new() };
+        let remembered = Remembered { mark: mark.to_lower_hex_string(), ..Remembered::default() };
         self.keep(&remembered)?;
         Ok(remembered)
     }
@@ -290,6 +339,58 @@ mod tests {
         place.still().unwrap();
         fs::write(disks.at("away/node.backup.place"), "junk").unwrap();
         assert!(place.enter().is_err());
+    }
+
+    #[test]
+    fn of_two_disks_in_turn_the_one_that_is_back_is_known_to_be_behind_until_it_is_written_anew() {
+        let disks = Disks::new();
+        let place = disks.place(true);
+        let write = || place.renew(|| Ok(b"sealed".to_vec())).unwrap();
+        assert_eq!(place.behind().unwrap(), None, "nothing was put there");
+        write();
+        assert_eq!(place.behind().unwrap(), None);
+        disks.unmount();
+        assert_eq!(place.behind().unwrap(), None, "it is away, and nothing was recorded since");
+        // The second disk, accepted and written.
+        fs::write(disks.at("away/node.backup.place"), "").unwrap();
+        write();
+        write();
+        assert_eq!(place.behind().unwrap(), None);
+        fs::rename(disks.at("away"), disks.at("second")).unwrap();
+        fs::rename(disks.at("disk"), disks.at("away")).unwrap();
+        let said = place.behind().unwrap().unwrap();
+        assert!(said.ends_with("is behind, its disk was away: it is writing 1 of 3"), "{said}");
+        write();
+        assert_eq!(place.behind().unwrap(), None);
+        // The number is in what is written: who restores it goes on beside it.
+        let sealed = disks.store.get(DOCUMENT).unwrap().unwrap();
+        place.renew(|| Ok(disks.store.get(DOCUMENT)?.unwrap_or_default())).unwrap();
+        let newest = fs::read(disks.at("away/node.backup")).unwrap();
+        disks.store.put(DOCUMENT, &newest).unwrap();
+        assert_eq!((place.behind().unwrap(), place.enter().unwrap()), (None, None));
+        // One that was restored from an older backup does not write over the newer.
+        disks.store.put(DOCUMENT, &sealed).unwrap();
+        assert_eq!(place.behind().unwrap(), None);
+        let said = place.renew(|| Ok(b"older".to_vec())).unwrap_err().to_string();
+        assert!(said.contains("of a later backup than this node was restored from"), "{said}");
+        assert_eq!(fs::read(disks.at("away/node.backup")).unwrap(), newest);
+    }
+
+    #[test]
+    fn a_file_that_somebody_removed_and_a_note_of_before_there_were_numbers_are_behind() {
+        let disks = Disks::new();
+        let place = disks.place(true);
+        place.renew(|| Ok(b"sealed".to_vec())).unwrap();
+        let note = disks.at("away/node.backup.place");
+        let text = fs::read_to_string(&note).unwrap();
+        let before: String =
+            text.lines().filter(|line| !line.starts_with(NUMBER)).map(|line| format!("{line}\n")).collect();
+        fs::write(&note, before).unwrap();
+        assert!(place.behind().unwrap().unwrap().ends_with("it is writing 0 of 1"));
+        fs::write(&note, text).unwrap();
+        assert_eq!(place.behind().unwrap(), None);
+        fs::remove_file(disks.at("away/node.backup")).unwrap();
+        assert!(place.behind().unwrap().unwrap().contains("is gone"));
     }
 
     #[test]

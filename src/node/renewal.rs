@@ -22,6 +22,8 @@ use std::time::{Duration, Instant};
 const TROUBLE: &str = "backup";
 /// How soon one that failed is tried again: a disk may have been away.
 const AGAIN: Duration = Duration::from_secs(30);
+/// How often the place is looked at while nothing is owed: a disk that was away may be back, and behind.
+const LOOKS: Duration = Duration::from_secs(10);
 /// One that is under way for so long hangs: a disk in the network may be away, and whoever asks it waits for ever.
 const HANGS: Duration = Duration::from_secs(30);
 
@@ -31,15 +33,19 @@ pub struct Renewal {
     place: Option<Place>,
     due: bool,
     failed: Option<Instant>,
-    /// Since when it is being written.
+    /// Since when it is being written, or looked at.
     began: Option<Instant>,
+    /// When it was last written or looked at.
+    looked: Option<Instant>,
+    /// What a person should know of the place.
+    doubt: Option<String>,
 }
 
 impl Renewal {
     /// Due at once: what was recorded before a crash is not in the file.
     pub fn at(to: Option<BackupTo>, data: &Path, store: &Arc<dyn Store>) -> Renewal {
         let place = to.map(|to| Place::new(to, data.to_path_buf(), store.clone()));
-        Renewal { due: place.is_some(), place, failed: None, began: None }
+        Renewal { due: place.is_some(), place, ..Renewal::default() }
     }
 
     /// What people are told of one that is under way for too long.
@@ -48,7 +54,7 @@ impl Renewal {
         let file = self.place.as_ref()?.file().display();
         (since >= HANGS).then(|| {
             format!(
-                "the backup file is not renewed (writing {file} hangs: its disk does not answer); what was signed since \
+                "the backup file is not renewed ({file} hangs: its disk does not answer); what was signed since \
                  is only on this disk. Mount it anew, or name another file and start the node again"
             )
         })
@@ -66,18 +72,18 @@ impl Core {
         if let Some(why) = self.renewal.hangs(Instant::now()) {
             self.trouble(TROUBLE, why);
         }
-        let Some(place) = self.renewal.place.clone().filter(|_| self.renewal.due) else { return };
+        let Some(place) = self.renewal.place.clone() else { return };
         let waits = self.renewal.failed.is_some_and(|failed| failed.elapsed() < AGAIN);
         if waits || self.running.contains(&Key::Renew) {
             return;
         }
+        if !self.renewal.due {
+            return self.look_at_backup(place);
+        }
         let (words, config) = (self.unlocked.words().clone(), self.unlocked.config().to_owned());
         let (store, holds) = (self.tools.store.clone(), self.loans_for_backup());
         let write = move || -> anyhow::Result<Option<String>> {
-            let doubt = place.enter()?;
-            let sealed = backup::seal_to_words(&words, &config, &*store)?;
-            replace(place.file(), &sealed)?;
-            place.still()?;
+            let doubt = place.renew(|| Ok(backup::seal_to_words(&words, &config, &*store)?))?;
             attention::note_backup(&*store, &holds)?;
             Ok(doubt)
         };
@@ -89,15 +95,51 @@ impl Core {
         });
     }
 
+    /// Looks whether the file on the disk that is there is the newest.
+    fn look_at_backup(&mut self, place: Place) {
+        let now = Instant::now();
+        if self.renewal.looked.is_some_and(|looked| now.duration_since(looked) < LOOKS) {
+            return;
+        }
+        (self.renewal.began, self.renewal.looked) = (Some(now), Some(now));
+        self.spawn(Key::Renew, None, [0; 32], async move {
+            let behind = tokio::task::spawn_blocking(move || place.behind()).await;
+            // What cannot be read is told when it is to be written.
+            let behind = behind.map_err(anyhow::Error::from).and_then(|behind| behind).unwrap_or_else(|error| {
+                tracing::debug!("the backup's place: {error:#}");
+                None
+            });
+            Ok(Outcome::BackupSeen(behind))
+        });
+    }
+
+    /// The backup's place was looked at: one that is behind is written at once.
+    pub(super) fn on_backup_seen(&mut self, behind: Option<String>) {
+        self.renewal.began = None;
+        match behind {
+            Some(behind) => {
+                self.renewal.due = true;
+                self.trouble(TROUBLE, format!("{behind}; it is being written anew, keep the disk there"));
+            }
+            None => self.say_doubt(),
+        }
+    }
+
+    /// What is to be known of a place that is as it should be.
+    fn say_doubt(&mut self) {
+        match self.renewal.doubt.clone() {
+            None => self.troubles.remove(TROUBLE),
+            Some(doubt) => self.trouble(TROUBLE, doubt),
+        }
+    }
+
     pub(super) fn on_renewed(&mut self, done: Result<Option<String>, String>) {
         self.renewal.began = None;
+        self.renewal.looked = Some(Instant::now());
         match done {
             Ok(doubt) => {
-                self.renewal.failed = None;
-                match doubt {
-                    None => self.troubles.remove(TROUBLE),
-                    Some(doubt) => self.trouble(TROUBLE, doubt),
-                }
+                (self.renewal.failed, self.renewal.doubt) = (None, doubt);
+                self.say_doubt();
             }
             Err(why) => {
                 self.renewal.failed = Some(Instant::now());
@@ -112,7 +154,7 @@ impl Core {
 }
 
 /// Puts a file in the place of another, on disk as a whole or not at all.
-fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
+pub(super) fn replace(path: &Path, bytes: &[u8]) -> anyhow::Result<()> {
     let mut name = path.file_name().with_context(|| format!("{}: name a file", path.display()))?.to_owned();
     name.push(".next");
     let beside = path.with_file_name(name);

@@ -59,6 +59,7 @@ impl Core {
             Outcome::Nothing => {}
             Outcome::Moved(step) => self.on_moved(*step)?,
             Outcome::Renewed(done) => self.on_renewed(done),
+            Outcome::BackupSeen(behind) => self.on_backup_seen(behind),
             Outcome::Recovered(candidate, found) => self.on_recovered(&candidate, *found)?,
             Outcome::FeeCoin(minded) => self.on_fee_coin(&minded),
             Outcome::Sent(sent, reply) => {
