@@ -734,6 +734,27 @@ fn a_loan_that_ended_says_how() {
     cancelled["stage"] = json!("cancelled");
     cancelled["cancelled_because"] = json!("the lender went away");
     cancelled["loan_id"] = json!(TXID);
+#[test]
+fn a_withdrawal_says_what_it_did_and_what_still_waits_until_when() {
+    let post = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/withdraw";
+    let text = |answer: Value| Stand::new(vec![(post, answer)]).good(&["loan", "withdraw", LOAN, "--yes"]);
+    let gone = text(loan());
+    assert!(gone.starts_with("No repayment waits any more; the loan goes on as before."), "{gone}");
+    let mut waits = loan();
+    waits["repayment"] = json!(KEY[2..]);
+    waits["turn"] =
+        json!({ "who": "lender", "ours": false, "text": "", "since": 1_584_007_200, "until": 1_584_007_260 });
+    let still = text(waits.clone());
+    let part =
+        format!("Repayment {} still waits, since 2020-03-12 10:00 UTC, to 2020-03-12 10:01 UTC at most", &KEY[2..]);
+    assert!(still.starts_with(&part) && still.contains("nothing that takes it back is made yet"), "{still}");
+    waits["taken_back"] = json!(TXID);
+    let taken = text(waits);
+    for part in ["is taken back by a transaction of yours", TXID, "Until then it still waits, and the lender can"] {
+        assert!(taken.contains(part), "{part} in {taken}");
+    }
+}
+
     let stand = Stand::new(vec![
         ("GET /v1/loans", json!([ended, cancelled])),
         ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", ended),

@@ -7,7 +7,7 @@ use super::follow::{follow, repaying, End, Goal, Patience, NO_ANSWER};
 use super::line::{Ends, Place};
 use super::out::{moment, sats, usd, Grid};
 use super::which::{Either, Which};
-use super::{requests, show};
+use super::{requests, show, turn};
 use crate::api::views::{LoanView, PreviewRequest, RepayRequest, Source, Stage};
 use crate::loan::units::BasisPoints;
 use clap::{Args, Subcommand, ValueEnum};
@@ -170,13 +170,17 @@ fn given_up(loan: &LoanView) -> String {
 
 /// What is going on after `withdraw`.
 fn withdrawn(loan: &LoanView) -> String {
-    match loan.taken_back {
-        Some(txid) => format!(
+    match (loan.taken_back, loan.repayment) {
+        (Some(txid), _) => format!(
             "The repayment is taken back by a transaction of yours, sent to the network now:\n  {txid}\nOnce it is in a block the \
-             repayment can never be, its coins are free and the loan goes on as before. Until then the lender can still \
-             complete it.\n\n"
+             repayment can never be, its coins are free and the loan goes on as before. Until then it still waits, and the \
+             lender can still complete it.\n\n"
         ),
-        None => "No repayment waits any more; the loan goes on as before.\n\n".to_owned(),
+        (None, Some(repayment)) => format!(
+            "Repayment {repayment} still waits{}: nothing that takes it back is made yet. Ask again in a minute.\n\n",
+            loan.turn.as_ref().map_or(String::new(), |turn| format!(", {}", turn::when(turn)))
+        ),
+        (None, None) => "No repayment waits any more; the loan goes on as before.\n\n".to_owned(),
     }
 }
 

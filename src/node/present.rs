@@ -308,6 +308,8 @@ fn paid_split(loan: &Loan, split: &Payout) -> bool {
 fn taken_back(loan: &Loan) -> Option<Txid> {
     let made = match loan.stage {
         Stage::Signed | Stage::Funded | Stage::Confirming => loan.withdrawal.as_ref(),
+        // With the funding in a block nothing but a repayment is taken back, however deep that block is.
+        Stage::Confirming if loan.is_funded() => loan.repayment_withdrawal.as_ref(),
         Stage::Active => loan.repayment_withdrawal.as_ref(),
         _ => None,
     };

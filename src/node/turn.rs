@@ -136,6 +136,7 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
         Stage::Signed | Stage::Funded => {
             (Who::Chain, "a block has to confirm that our coin is taken back".into(), since, None)
         }
+        Stage::Confirming if loan.is_repayable() && loan.repayment.is_some() => return repaying(loan),
         Stage::Confirming if loan.is_funded() => {
             let block = loan.funding.as_ref().and_then(|seen| seen.block);
             (Who::Chain, depth(block, "the funding transaction", loan, moment), since, None)
@@ -275,6 +276,40 @@ mod tests {
         assert!(at(expires).ends_with(&format!("; the terms hold until {expires}")), "{}", at(expires));
         let late = at(expires.plus(1).unwrap());
         assert!(late.contains(&format!("the terms expired at {expires}: `loan cancel`")), "{late}");
+    }
+
+    #[test]
+    fn a_repayment_that_is_taken_back_before_the_loan_is_confirmed_is_said_to_be_and_is_waited_for() {
+        use crate::contract::repay::Source;
+        use crate::node::present;
+        use crate::protocol::event::Repayment;
+        use crate::protocol::state::Seen;
+        use bitcoin::hashes::Hash;
+        let transaction = |time| bitcoin::Transaction {
+            version: bitcoin::transaction::Version(3),
+            lock_time: bitcoin::absolute::LockTime::from_consensus(time),
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let mut loan = Loan { stage: Stage::Confirming, ..taken(Role::Borrower) };
+        let block = Some(Block { height: 700, hash: bitcoin::BlockHash::all_zeros() });
+        loan.funding = Some(Seen { transaction: transaction(1), block });
+        loan.repayment = Some(Repayment {
+            proposer: Role::Borrower,
+            transaction: transaction(2),
+            half: bitcoin::secp256k1::ecdsa::Signature::from_compact(&[1; 64]).unwrap(),
+            price: crate::loan::units::Cents(1),
+            at: loan.agreed_at,
+            owed: crate::loan::units::Cents(1),
+            source: Source::Wallet,
+        });
+        let waits = shown(&loan, true).unwrap();
+        assert!(waits.text.starts_with("the lender completes the repayment") && waits.until.is_some(), "{waits:?}");
+        loan.repayment_withdrawal = Some(transaction(3));
+        let taken = shown(&loan, true).unwrap();
+        assert_eq!(taken.text, "a block has to confirm that the repayment is taken back");
+        let view = present::loan(&loan, Moment { height: 700, ..Moment::default() }, None);
+        assert_eq!(view.taken_back, Some(transaction(3).compute_txid()));
     }
 
     #[test]
