@@ -95,6 +95,12 @@ async fn explains_every_sat(node: &Handle) -> Vec<HistoryEntry> {
     for (id, change) in of_loans {
         let statement = node.loan(id).await.unwrap().statement.unwrap();
         assert_eq!(statement.change_sats, Some(change), "{statement:#?}");
+        // The part of each fee that is ours, also where both sides put in coins.
+        for line in statement.transactions {
+            if let Some(one) = history.iter().find(|one| one.txid == line.txid) {
+                assert!(one.fee_sats.is_some() && one.fee_sats == line.ours_sats, "{line:?} {one:?}");
+            }
+        }
     }
     history
 }
@@ -122,12 +128,12 @@ async fn the_history_of_a_wallet_explains_every_sat_the_fee_coins_own_transactio
     let of = |what: &str| history.iter().filter(|one| one.what.as_deref() == Some(what)).collect::<Vec<_>>();
     let [coin] = of("coin set apart for fees")[..] else { panic!("{history:#?}") };
     assert_eq!((Some(coin.txid), coin.loan_id), (made.facts.txid, None));
-    assert_eq!(coin.fee_sats.map(|fee| -(fee as i64)), Some(coin.change_sats));
+    assert_eq!(coin.fee_sats.map(|fee| -fee), Some(coin.change_sats));
     assert!(made.text.contains(&format!("its own fee is {} sats", coin.fee_sats.unwrap())), "{}", made.text);
     let [joined] = of("coins joined")[..] else { panic!("{history:#?}") };
-    assert_eq!(joined.fee_sats.map(|fee| -(fee as i64)), Some(joined.change_sats));
+    assert_eq!(joined.fee_sats.map(|fee| -fee), Some(joined.change_sats));
     let [paid] = of("sent")[..] else { panic!("{history:#?}") };
-    assert_eq!((paid.txid, paid.fee_sats), (sent.txid, Some(sent.fee_sats)));
+    assert_eq!((paid.txid, paid.fee_sats), (sent.txid, Some(sent.fee_sats as i64)));
     assert_eq!(paid.change_sats, -(1_000_000 + sent.fee_sats as i64));
     for what in ["received", "funding", "repaid"] {
         assert_eq!(of(what).len(), 1, "{what} {history:#?}");

@@ -531,13 +531,14 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
     urgent["margin"] = json!("urgent");
     let policy = serde_json::to_value(hypothec::loan::policy::Policy::default()).unwrap();
     let balance = json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 1 });
-    let entry = |what: Value, change: i64| {
+    let entry = |what: Value, fee: Value, change: i64| {
         json!({
-            "txid": TXID, "height": 140, "at": 1_584_107_200, "what": what, "loan_id": LOAN, "fee_sats": null, "spent_sats": 1,
+            "txid": TXID, "height": 140, "at": 1_584_107_200, "what": what, "loan_id": LOAN, "fee_sats": fee, "spent_sats": 1,
             "received_sats": 2, "change_sats": change,
         })
     };
-    let history = json!([entry(json!("coin set apart for fees"), -703), entry(json!(null), 5_000)]);
+    let history =
+        json!([entry(json!("coin set apart for fees"), json!(-25), -703), entry(json!(null), json!(null), 5_000)]);
     let stand = Stand::new(vec![
         ("GET /v1/loans", json!([loan(), urgent, ended])),
         ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", loan()),
@@ -624,9 +625,10 @@ fn every_table_fits_its_screen_without_breaking_a_word() {
         assert!(statement.contains(part), "{part}\n{statement}");
     }
     let history = out(&run_at(&["wallet", "history", "--data", &stand.data], "", 80));
-    for part in ["coin set apart for fees", "−703", "not known here", "shared", "All together: 4,297 sat"] {
+    for part in ["coin set apart for fees", "−703", "not known here", "this is our part", "All together: 4,297 sat"] {
         assert!(history.contains(part), "{part}\n{history}");
     }
+    assert!(stand.good(&["wallet", "history"]).contains("−25"), "a part of a fee that came back");
 }
 
 #[test]

@@ -6,7 +6,7 @@ use super::ask;
 use super::client::Client;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{both, count, grouped, moment, print, print_text, sats, signed, Grid};
+use super::out::{both, count, moment, print, print_text, sats, signed, Grid};
 use crate::api::views::{
     AddressView, Balance, ConsolidateRequest, Consolidated, HistoryEntry, OracleView, PreviewRequest, PreviewView,
     SendRequest, Sent,
@@ -214,14 +214,14 @@ fn history_text(history: &[HistoryEntry], again: &str) -> String {
             one.at.map_or("waits".to_owned(), moment),
             one.what.clone().unwrap_or("not known here".to_owned()),
             one.loan_id.map_or("–".to_owned(), |id| short(&id.to_string())),
-            one.fee_sats.map_or("shared".to_owned(), grouped),
+            one.fee_sats.map_or("–".to_owned(), signed),
             signed(one.change_sats),
             one.txid.to_string(),
         ]);
     }
     let sum = history.iter().map(|one| one.change_sats).fold(0, i64::saturating_add);
     format!(
-        "{}All together: {} sat, which is what the wallet holds. A shared fee is in the loan's statement: {again} loan show LOAN\n",
+        "{}All together: {} sat, which is what the wallet holds. Of a fee that both sides of a loan pay this is our part; all of it: {again} loan show LOAN\n",
         grid.right(&[3, 4]).spare(&[5, 3]).text(),
         signed(sum),
     )

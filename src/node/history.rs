@@ -3,7 +3,7 @@
 //! What a transaction was for is in the record of its loan, or was written down before it left. Of what neither says, only
 //! what the transaction itself shows is told; the rest is not known here.
 
-use super::statement;
+use super::statement::{self, OfLoan};
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, HistoryEntry};
 use crate::loan::terms::LoanId;
@@ -54,17 +54,22 @@ pub fn note(store: &dyn Store, txid: Txid, purpose: Purpose) -> Result<(), Troub
 /// # Errors
 /// When the store cannot be read.
 pub fn of(tools: &Tools, loans: &[Arc<Loan>]) -> Result<Vec<HistoryEntry>, ErrorView> {
-    let mut of_loans: BTreeMap<Txid, (LoanId, String)> = BTreeMap::new();
+    let mut of_loans: BTreeMap<Txid, (LoanId, OfLoan)> = BTreeMap::new();
     for loan in loans {
-        of_loans.extend(statement::named(tools, loan).into_iter().map(|(what, txid)| (txid, (loan.id, what))));
+        of_loans.extend(statement::named(tools, loan).into_iter().map(|one| (one.txid, (loan.id, one))));
     }
     let passages = lock(&tools.wallet).history();
     let entry = |passage: Passage| {
-        let (loan_id, what) = match of_loans.get(&passage.txid) {
-            Some((id, what)) => (Some(*id), Some(what.clone())),
-            None => (None, noted(&*tools.store, passage.txid)?.or_else(|| shown(&passage))),
-        };
-        Ok(entry(passage, loan_id, what))
+        Ok(match of_loans.get(&passage.txid) {
+            Some((id, one)) => {
+                let ours = one.our_fee(passage.spent.to_sat(), passage.received.to_sat());
+                entry(passage, Some(*id), Some(one.what.clone()), ours)
+            }
+            None => {
+                let what = noted(&*tools.store, passage.txid)?.or_else(|| shown(&passage));
+                entry(passage, None, what, None)
+            }
+        })
     };
     passages.into_iter().map(entry).collect()
 }
@@ -86,7 +91,8 @@ fn shown(passage: &Passage) -> Option<String> {
     Some(what.to_owned())
 }
 
-fn entry(passage: Passage, loan_id: Option<LoanId>, what: Option<String>) -> HistoryEntry {
+/// `ours` is this side's part of a fee that both sides of a loan pay, where it is known.
+fn entry(passage: Passage, loan_id: Option<LoanId>, what: Option<String>, ours: Option<i64>) -> HistoryEntry {
     let (spent, received) = (passage.spent.to_sat(), passage.received.to_sat());
     let change = i128::from(received) - i128::from(spent);
     HistoryEntry {
@@ -95,7 +101,7 @@ fn entry(passage: Passage, loan_id: Option<LoanId>, what: Option<String>) -> His
         at: passage.block.map(|(_, time)| time.0),
         what,
         loan_id,
-        fee_sats: passage.fee().map(|fee| fee.to_sat()),
+        fee_sats: passage.fee().and_then(|fee| i64::try_from(fee.to_sat()).ok()).or(ours),
         spent_sats: spent,
         received_sats: received,
         change_sats: i64::try_from(change).unwrap_or(i64::MAX),
@@ -133,13 +139,14 @@ mod tests {
     fn what_nobody_wrote_down_is_told_as_far_as_the_transaction_shows_it() {
         let told = |ins, outs| {
             let one = passage(ins, outs);
-            (shown(&one), entry(one, None, None).fee_sats)
+            (shown(&one), entry(one, None, None, None).fee_sats)
         };
         assert_eq!(told((2, 0), (3, 1)), (Some("received".into()), None));
         assert_eq!(told((1, 1), (1, 1)), (Some("moved within the wallet".into()), Some(100)));
         assert_eq!(told((2, 2), (2, 1)), (Some("sent".into()), Some(200)));
         assert_eq!(told((2, 1), (2, 1)), (None, None), "a contract that is not known here");
-        let one = entry(passage((2, 2), (2, 1)), None, None);
+        assert_eq!(entry(passage((2, 1), (2, 1)), None, None, Some(-7)).fee_sats, Some(-7), "of a loan that is");
+        let one = entry(passage((2, 2), (2, 1)), None, None, None);
         assert_eq!((one.change_sats, one.height, one.at), (500 - 1_200, Some(7), Some(9)));
     }
 }

@@ -261,7 +261,7 @@ fn open_exits(loan: &Loan, moment: Moment, price: Option<Cents>) -> Vec<OpenExit
     exits
 }
 
-fn ended(loan: &Loan) -> Option<ExitView> {
+pub(super) fn ended(loan: &Loan) -> Option<ExitView> {
     let (exit, skeleton) = (loan.exit.as_ref()?, loan.skeleton.as_ref()?);
     let (to_lender, to_borrower) = paid(skeleton, &exit.seen.transaction);
     Some(ExitView {

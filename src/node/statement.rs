@@ -4,6 +4,7 @@
 //! stake nor what was paid ahead is fee; so every sat is in exactly one place, and the parts of both sides are the whole.
 
 use super::events::recorded;
+use super::present;
 use super::tools::{error, lock, Tools};
 use super::view::{ErrorView, ExitView, StatementLine, StatementView};
 use crate::contract::offer::{borrower_shares, lender_shares};
@@ -58,6 +59,7 @@ struct There {
 }
 
 /// What the fees are told from.
+#[derive(Clone, Copy)]
 struct Sums {
     role: Role,
     collateral: u64,
@@ -99,10 +101,47 @@ pub(super) async fn of(tools: &Tools, loan: &Loan, ended: Option<&ExitView>) -> 
     made(loan, ended, &log, &found)
 }
 
+/// A transaction of a loan: what it was for, and how this side's part of its fee is told.
+pub(super) struct OfLoan {
+    pub what: String,
+    pub txid: Txid,
+    part: Part,
+    sums: Option<Sums>,
+}
+
+impl OfLoan {
+    /// This side's part of its fee, by what it did to the wallet, sats; below zero where what was paid ahead comes back.
+    /// `None` of a spend that nobody can name.
+    pub fn our_fee(&self, spent: u64, received: u64) -> Option<i64> {
+        self.sums.as_ref()?.part_of(self.part, &There { block: None, fee: 0, spent, received })
+    }
+}
+
 /// The loan's transactions, each by what it was for.
-pub(super) fn named(tools: &Tools, loan: &Loan) -> Vec<(String, Txid)> {
-    let exit = loan.exit.as_ref().and_then(|exit| exit.exit);
-    parts(tools, loan).into_iter().map(|named| (what(named.part, exit), named.txid)).collect()
+pub(super) fn named(tools: &Tools, loan: &Loan) -> Vec<OfLoan> {
+    let ended = present::ended(loan);
+    let exit = ended.as_ref().and_then(|ended| ended.exit);
+    let sums = sums(loan, ended.as_ref()).ok();
+    let of_loan = |Named { part, txid, .. }| OfLoan { what: what(part, exit), txid, part, sums };
+    parts(tools, loan).into_iter().map(of_loan).collect()
+}
+
+fn sums(loan: &Loan, ended: Option<&ExitView>) -> Result<Sums, ErrorView> {
+    let terms = &loan.terms;
+    let shares = match loan.role {
+        Role::Borrower => borrower_shares(terms, 1),
+        Role::Lender => lender_shares(terms),
+    };
+    let stake = terms.stake.to_sat();
+    let paid = |ended: &ExitView| ended.exit.map(|_| ended.paid_to_lender_sats.saturating_sub(stake));
+    Ok(Sums {
+        role: loan.role,
+        collateral: terms.collateral.to_sat(),
+        principal: terms.principal_sats.to_sat(),
+        stake,
+        ahead: shares.map_err(|e| error(ErrorCode::Internal, e))?.exit_fee.to_sat(),
+        paid: ended.map_or(Some(0), paid),
+    })
 }
 
 /// The transactions of a loan in the order in which they can have been.
@@ -155,21 +194,7 @@ async fn look(tools: &Tools, named: Named) -> Result<Option<Found>, ErrorView> {
 
 fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]) -> Result<StatementView, ErrorView> {
     let terms = &loan.terms;
-    let shares = match loan.role {
-        Role::Borrower => borrower_shares(terms, 1),
-        Role::Lender => lender_shares(terms),
-    };
-    let ahead = shares.map_err(|e| error(ErrorCode::Internal, e))?.exit_fee.to_sat();
-    let stake = terms.stake.to_sat();
-    let paid = |ended: &ExitView| ended.exit.map(|_| ended.paid_to_lender_sats.saturating_sub(stake));
-    let sums = Sums {
-        role: loan.role,
-        collateral: terms.collateral.to_sat(),
-        principal: terms.principal_sats.to_sat(),
-        stake,
-        ahead,
-        paid: ended.map_or(Some(0), paid),
-    };
+    let sums = sums(loan, ended)?;
     let exit = ended.and_then(|ended| ended.exit);
     let transactions: Vec<StatementLine> = found.iter().map(|found| line(found, &sums, exit)).collect();
     let fees =

@@ -131,8 +131,10 @@ pub struct HistoryEntry {
     pub what: Option<String>,
     /// The loan it was for, where it was for one that is known here.
     pub loan_id: Option<LoanId>,
-    /// Its whole fee, sats; absent where others put in coins: whose part it was is in the loan's statement.
-    pub fee_sats: Option<u64>,
+    /// This side's part of its fee, sats: the whole fee where every coin in it is ours; of what both sides of a loan put coins
+    /// into the part that its statement names, below zero where what was paid ahead comes back. Absent where whose part it
+    /// was is not known here: of what others paid us, of a contract that no loan here explains, of a spend nobody can name.
+    pub fee_sats: Option<i64>,
     /// Our coins among its inputs, sats.
     pub spent_sats: u64,
     /// Its outputs that are ours, sats.
