@@ -2,8 +2,9 @@
 
 use super::Wallet;
 use bdk_wallet::chain::ChainPosition;
-use bitcoin::{Amount, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use hypothec_oracle::units::Time;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 /// One transaction that spent coins of ours or made some. All of them together are what the wallet holds.
@@ -33,7 +34,25 @@ impl Passage {
     }
 }
 
+/// Whether coins of ours and of others made an output under a script hash, as a contract is funded, and nothing that the
+/// wallet knows of spends it.
+fn has_open_contract(all: &[Passage]) -> bool {
+    let spent: HashSet<OutPoint> =
+        all.iter().flat_map(|one| one.transaction.input.iter().map(|input| input.previous_output)).collect();
+    let is_shared = |one: &&Passage| one.inputs > 0 && one.inputs < one.transaction.input.len();
+    all.iter().filter(is_shared).any(|one| {
+        let made = (0u32..).zip(&one.transaction.output).filter(|(_, out)| out.script_pubkey.is_p2wsh());
+        made.map(|(vout, _)| OutPoint { txid: one.txid, vout }).any(|out| !spent.contains(&out))
+    })
+}
+
 impl Wallet {
+    /// May coins of ours lie in a contract that was funded with another's, by the chain alone? What ended without paying us
+    /// is not known to have ended.
+    pub fn has_open_contract(&self) -> bool {
+        has_open_contract(&self.history())
+    }
+
     /// Every transaction of ours that is in a block or waits for one, the oldest first; what waits is last.
     pub fn history(&self) -> Vec<Passage> {
         let mut all: Vec<Passage> = self
@@ -59,5 +78,43 @@ impl Wallet {
             .collect();
         all.sort_by_key(|one| (one.block.is_none(), one.block, one.txid));
         all
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bitcoin::hashes::Hash;
+    use bitcoin::{absolute, transaction, ScriptBuf, TxIn, TxOut};
+
+    /// A transaction that spends these, so many of them ours, and pays these scripts.
+    fn passage(spends: &[OutPoint], ours: usize, pays: &[ScriptBuf]) -> Passage {
+        let transaction = Transaction {
+            version: transaction::Version(3),
+            lock_time: absolute::LockTime::ZERO,
+            input: spends.iter().map(|coin| TxIn { previous_output: *coin, ..TxIn::default() }).collect(),
+            output: pays
+                .iter()
+                .map(|script| TxOut { value: Amount::from_sat(9), script_pubkey: script.clone() })
+                .collect(),
+        };
+        let (txid, zero) = (transaction.compute_txid(), Amount::ZERO);
+        let transaction = Arc::new(transaction);
+        Passage { txid, transaction, block: None, spent: zero, received: zero, inputs: ours, outputs: 0 }
+    }
+
+    #[test]
+    fn a_contract_is_open_by_the_chain_from_its_funding_until_the_wallet_sees_it_spent() {
+        let coin = |vout| OutPoint { txid: Txid::all_zeros(), vout };
+        let own = ScriptBuf::new_p2wpkh(&bitcoin::WPubkeyHash::all_zeros());
+        let contract = ScriptBuf::new_p2wsh(&bitcoin::WScriptHash::all_zeros());
+        let received = passage(&[coin(0)], 0, &[own.clone(), contract.clone()]);
+        let sent = passage(&[coin(1)], 1, std::slice::from_ref(&contract));
+        assert!(!has_open_contract(&[received, sent]), "neither is shared");
+        let funding = passage(&[coin(2), coin(3)], 1, &[own.clone(), contract]);
+        assert!(has_open_contract(std::slice::from_ref(&funding)));
+        let funded = OutPoint { txid: funding.txid, vout: 1 };
+        let repaid = passage(&[funded, coin(4)], 1, &[own.clone(), own]);
+        assert!(!has_open_contract(&[funding, repaid]));
     }
 }

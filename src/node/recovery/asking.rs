@@ -3,6 +3,7 @@
 use super::super::commands::PEERS;
 use super::super::core::Core;
 use super::super::jobs::{checks, recover, Key};
+use super::super::tools::lock;
 use super::super::view::{EventView, Severity};
 use super::files::{Candidate, Files, Taken};
 use super::junk::Junk;
@@ -58,6 +59,8 @@ pub struct Asking {
     store: Arc<dyn Store>,
     kept: Option<Kept>,
     looked: Option<Instant>,
+    /// At which tip it was looked whether the chain shows a contract that may be lost, and whether it does.
+    traces: Option<(BlockHash, bool)>,
     asked: HashMap<PublicKey, Asked>,
     files: Files,
     /// Whole files, the one that is looked at first.
@@ -101,6 +104,7 @@ impl Asking {
             store,
             kept,
             looked: None,
+            traces: None,
             asked: HashMap::new(),
             files: Files::default(),
             candidates: VecDeque::new(),
@@ -162,7 +166,8 @@ impl Core {
     /// Asks the peers that are there, once the chain has been read to its tip, and looks at what came.
     pub(in crate::node) fn mind_lost_loans(&mut self) {
         let Some(kept) = self.recovery.asking.kept else { return };
-        if kept.words_only && !kept.answered {
+        // A wallet without a trace of a contract has lost none: nobody is sent to look for it.
+        if kept.words_only && !kept.answered && self.has_traces() {
             let text = "this node was restored from words alone, and the loans opened before are not in it. Connect to each \
                         peer you had one with, `peer connect KEY@HOST:PORT`: it gives the loan back. Peers that know this \
                         node's address come by themselves";
@@ -193,6 +198,25 @@ impl Core {
         let unasked: Vec<PublicKey> = here.into_iter().filter(|peer| !asked.contains_key(peer)).collect();
         for peer in unasked {
             self.ask_for_loans(peer, now);
+        }
+    }
+
+    /// Does the chain show a contract of this wallet's that may be open? Nothing before the chain has been read.
+    fn has_traces(&mut self) -> bool {
+        let known = self.recovery.asking.traces;
+        let Some(tip) = self.tip.filter(|_| self.at_tip && self.caught_up) else {
+            return known.is_some_and(|(_, is)| is);
+        };
+        match known {
+            Some((at, is)) if at == tip => is,
+            _ => {
+                let is = lock(&self.tools.wallet).has_open_contract();
+                self.recovery.asking.traces = Some((tip, is));
+                if !is {
+                    self.troubles.remove(TROUBLE);
+                }
+                is
+            }
         }
     }
 
