@@ -10,7 +10,7 @@ use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::backup;
 use hypothec::node::config::{BackupTo, Config};
 use hypothec::node::data::DataFolder;
-use hypothec::node::view::{Balance, ConnectRequest, OracleRequest, SendRequest};
+use hypothec::node::view::{Balance, ConnectRequest, OracleRequest, PreviewRequest, SendRequest};
 use hypothec::node::words::Keep;
 use hypothec::node::{self};
 use hypothec::protocol::{Exit, Stage};
@@ -286,6 +286,11 @@ async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
     ] {
         assert!(refused.message.contains("was restored") && refused.code == "unavailable", "{}", refused.message);
     }
+    // What would be refused is refused before anybody is asked, and no other trouble is made of it.
+    let would = PreviewRequest::Repay { loan_id: id, from: Source::Collateral };
+    let refused = again.handle.preview(would).await.unwrap_err();
+    assert!(refused.message.contains("was restored") && refused.code == "unavailable", "{refused:?}");
+    assert!(!troubles().await.contains("fee coin"), "{}", troubles().await);
     bitcoind.mine(1).await.unwrap();
     until("the coins to have moved", PATIENCE, || async {
         let said = troubles().await;

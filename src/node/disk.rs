@@ -6,6 +6,7 @@ use super::core::{Core, AGAIN};
 use super::handle::Command;
 use super::lending::No;
 use super::tools::error;
+use super::view::PreviewRequest;
 use crate::protocol::ErrorCode;
 use hypothec_oracle::room::{Free, Room, LEAST, LOW};
 use std::time::Instant;
@@ -80,6 +81,10 @@ impl Core {
         match command {
             Command::Quote { reply, .. } => drop(reply.send(Err(why()))),
             Command::Borrow { reply, .. } | Command::Approve { reply, .. } => drop(reply.send(Err(why()))),
+            // Whoever would be refused is not asked first.
+            Command::Preview { request: PreviewRequest::Borrow { .. } | PreviewRequest::Approve { .. }, reply } => {
+                drop(reply.send(Err(why())));
+            }
             harmless => return Some(harmless),
         }
         None

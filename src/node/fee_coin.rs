@@ -77,7 +77,8 @@ impl Core {
 
     /// What people are told while a loan is open: that there is no such coin, or that it is too small.
     pub(super) fn fee_coin_trouble(&self) -> Option<String> {
-        if !self.has_open_loans() {
+        // While a restored node moves its coins none is free, and that is told.
+        if !self.has_open_loans() || self.restored.is_some() {
             return None;
         }
         let wallet = lock(&self.tools.wallet);

@@ -100,6 +100,8 @@ impl Core {
             | Command::Repay { reply, .. }
             | Command::Withdraw { reply, .. }
             | Command::Receipt { reply, .. } => gone(reply.send(Err(why))),
+            // Whoever would be refused is not asked first.
+            Command::Preview { reply, .. } => gone(reply.send(Err(why))),
             harmless => return Some(harmless),
         }
         None
