@@ -989,6 +989,22 @@ fn status_shows_the_address_that_others_dial() {
         Stand::new(vec![("GET /v1/status", status)]).good(&["status"])
     };
     let text = status("0.0.0.0:9810", json!("lender.example.org:9810"));
+#[test]
+fn a_known_peer_that_is_not_where_it_was_looked_for_is_not_said_to_be_connected_there() {
+    let mut peer = json!({ "node_id": KEY, "address": format!("{KEY}@127.0.0.1:9810"), "connected": true });
+    let typed = format!("{KEY}@127.0.0.1:1");
+    peer["wanted"] = json!(typed);
+    let mut tried = peer.clone();
+    tried["wanted_problem"] = json!({ "code": "not_listening", "message": "connection refused" });
+    let stand = Stand::new(vec![("POST /v1/peers", peer), ("GET /v1/peers", json!([tried]))]);
+    let said = stand.good(&["peer", "connect", &typed]);
+    for part in ["Not reached at 127.0.0.1:1: connection refused.", "It is connected", "stays 127.0.0.1:9810 until"] {
+        assert!(said.contains(part), "{part} in {said}");
+    }
+    let list = stand.good(&["peer", "list"]);
+    assert!(list.contains("Tried elsewhere:") && list.contains("127.0.0.1:1: connection refused"), "{list}");
+}
+
     assert!(text.contains(&format!("{KEY}@lender.example.org:9810")) && !text.contains("0.0.0.0"), "{text}");
     let text = status("0.0.0.0:9810", Value::Null);
     assert!(text.contains("@0.0.0.0:9810") && text.contains("say which address in `[peers] announce`"), "{text}");

@@ -473,7 +473,20 @@ async fn a_peer_and_an_oracle_are_forgotten_for_good_once_nothing_open_rests_on_
 async fn a_quote_that_fails_says_which_way_it_failed() {
     let world = World::new().await;
     let right = world.lender_address();
-    let place = right.split_once('@').unwrap().1;
+    let (key, place) = right.split_once('@').unwrap();
+    // A known peer at a wrong port: it is there, and not where it was looked for.
+    let typed = format!("{key}@127.0.0.1:1");
+    let seen = world.borrower.handle.connect(ConnectRequest { address: typed.clone() }).await.unwrap();
+    assert_eq!((seen.connected, seen.address, seen.wanted), (true, Some(right.clone()), Some(typed)));
+    until("the wrong port to be told", PATIENCE, || async {
+        let peers = world.borrower.handle.peers().await.unwrap();
+        let why = peers[0].wanted_problem.clone().ok_or_else(|| format!("{peers:?}"))?;
+        (peers[0].connected && why.code == "not_listening").then_some(()).ok_or_else(|| format!("{peers:?}"))
+    })
+    .await
+    .unwrap();
+    let back = world.borrower.handle.connect(ConnectRequest { address: right.clone() }).await.unwrap();
+    assert_eq!((back.connected, back.wanted), (true, None));
     // A key of nobody's, and a place where a web server answers.
     let nobody = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
     let web = world.oracle.as_ref().unwrap().url().trim_start_matches("http://").to_owned();

@@ -44,6 +44,14 @@ async fn a_bitcoind_in_its_initial_download_or_away_is_told_until_it_is_there() 
     until_troubles(&world.borrower, "the lost blocks", |told| told.contains("bitcoind: it is at block 39")).await;
     world.bitcoind.reconsider(gone).await.unwrap();
     until_troubles(&world.borrower, "their return", |told| !told.contains("bitcoind: ")).await;
+    // Another chain, which has none of the blocks that this node knows: which block was expected is named.
+    let (height, tip) = (world.bitcoind.height().await.unwrap(), world.bitcoind.block_hash(1).await.unwrap());
+    let known = world.bitcoind.block_hash(height).await.unwrap();
+    world.bitcoind.invalidate(tip).await.unwrap();
+    let named = format!("of which block {height} is {known}: it has no block of that above 0.");
+    until_troubles(&world.borrower, "the other chain", |told| told.contains(&named)).await;
+    world.bitcoind.reconsider(tip).await.unwrap();
+    until_troubles(&world.borrower, "the known chain", |told| !told.contains("another chain")).await;
     let World { bitcoind, borrower, lender, oracle, .. } = world;
     bitcoind.stop().await.unwrap();
     until_troubles(&borrower, "bitcoind to be missed", |told| told.starts_with("chain: ")).await;
@@ -142,4 +150,10 @@ async fn a_borrower_who_put_in_all_is_told_that_nothing_is_left_for_the_fees_of_
     println!("bound fee-coin {fee} sats, once a day");
     assert_eq!((kept(balance), fee < 2_000), (20_000, true), "{fee}");
     assert_eq!(loan(&world.borrower.handle, id).await.stage, Stage::Active);
+    // A lender that is not where it was is told with the reason.
+    let World { bitcoind: _bitcoind, borrower, lender, oracle: _oracle, .. } = world;
+    lender.stop().await.unwrap();
+    let gone =
+        |told: &str| told.contains("again and again (connection refused, nothing listens there: see that its node");
+    until_troubles(&borrower, "the lender's place", gone).await;
 }

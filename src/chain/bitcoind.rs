@@ -58,8 +58,10 @@ impl Chain {
     /// How far it is.
     pub async fn health(&self) -> Result<Health, Error> {
         let Chain::Bitcoind(node) = self;
-        let BlockchainInfo { blocks, headers, initial: is_initial, .. } = node.info().await?;
-        Ok(Health { blocks, headers, is_initial })
+        let BlockchainInfo { blocks, headers, initial: is_initial, chain, .. } = node.info().await?;
+        let configured = node.config.network.to_core_arg().to_string();
+        let other = (chain != configured).then(|| (clean(&chain), configured));
+        Ok(Health { blocks, headers, is_initial, other })
     }
 
     /// Whether the mempool would take this transaction now; nothing is sent. One that is already there passes.

@@ -17,7 +17,7 @@ pub struct Tip {
 }
 
 /// How far bitcoind is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Health {
     /// Blocks it has.
     pub blocks: u32,
@@ -25,6 +25,8 @@ pub struct Health {
     pub headers: u32,
     /// Is it in its initial download, or is its newest block old?
     pub is_initial: bool,
+    /// The network it is on, where that is another than the configured one: both names, found and configured.
+    pub other: Option<(String, String)>,
 }
 
 /// An unspent output.

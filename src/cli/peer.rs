@@ -47,6 +47,7 @@ impl Peer {
                 let seen: PeerView = client.post("/v1/peers", &ConnectRequest { address }).await?;
                 let seen = settle(&client, seen).await?;
                 place.out().say(&seen, |seen| match seen.connected {
+                    _ if seen.wanted.is_some() => elsewhere(seen, &place.again()),
                     true => format!("Connected with {}.\n\nNext: {} quote --help", seen.node_id, place.again()),
                     false => not_there(seen, &place.again()),
                 })
@@ -85,10 +86,25 @@ fn not_there(seen: &PeerView, again: &str) -> String {
     )
 }
 
+/// One that is known at another place, and does not answer at the one that was typed.
+fn elsewhere(seen: &PeerView, again: &str) -> String {
+    let (id, wanted) = (short(&seen.node_id.to_string()), seen.wanted.as_deref().unwrap_or_default());
+    let typed = wanted.split_once('@').map_or(wanted, |(_, at)| at);
+    let kept = seen.address.as_deref().and_then(|address| address.split_once('@')).map_or("it dials us", |(_, at)| at);
+    let is = if seen.connected { "is connected" } else { "is not connected either" };
+    let why = seen.wanted_problem.as_ref().map_or("no answer yet".to_owned(), |why| why.message.clone());
+    format!(
+        "Not reached at {typed}: {why}.\nIt {is}; the address that is kept stays {kept} until it answers at the new one, which is \
+         tried again and again.\nIf it was mistyped, name the old one again: {again} peer connect {}\n\nNext: {again} peer list",
+        seen.address.clone().unwrap_or(id)
+    )
+}
+
 /// The peer as it is once it is there, or after some seconds.
 async fn settle(client: &Client, mut seen: PeerView) -> anyhow::Result<PeerView> {
     for _ in 0..LOOKS {
-        if seen.connected {
+        // Known at another place, it is there and not where it was looked for.
+        if seen.connected && (seen.wanted.is_none() || seen.wanted_problem.is_some()) {
             break;
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
@@ -109,7 +125,13 @@ fn list(peers: &[PeerView], again: &str) -> String {
     }
     let why =
         |peer: &PeerView| Some(format!("{}: {}", short(&peer.node_id.to_string()), peer.problem.as_ref()?.message));
+    let moved = |peer: &PeerView| {
+        let why = peer.wanted_problem.as_ref().map_or("no answer yet", |why| &why.message);
+        Some(format!("{}: not at {}: {why}", short(&peer.node_id.to_string()), peer.wanted.as_ref()?))
+    };
+    let moved: String = peers.iter().filter_map(moved).map(|one| item(&one)).collect();
+    let moved = if moved.is_empty() { moved } else { format!("\nTried elsewhere:\n{moved}") };
     let away: String = peers.iter().filter(|peer| !peer.connected).filter_map(why).map(|why| item(&why)).collect();
     let away = if away.is_empty() { away } else { format!("\nNot there:\n{away}") };
-    format!("{}{away}", grid.text())
+    format!("{}{away}{moved}", grid.text())
 }

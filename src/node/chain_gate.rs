@@ -4,6 +4,7 @@
 
 use super::core::Core;
 use anyhow::Context;
+use bitcoin::BlockHash;
 use std::time::{Duration, Instant};
 
 /// How often a bitcoind that is away is asked again.
@@ -14,6 +15,17 @@ const AGAIN: Duration = Duration::from_secs(1);
 pub struct ChainGate {
     open: bool,
     asked: Option<Instant>,
+    /// Where the chain was before bitcoind left it, until it is past that.
+    pub(super) left: Option<Left>,
+}
+
+/// A tip that bitcoind went back from.
+#[derive(Debug)]
+pub(super) struct Left {
+    pub height: u32,
+    pub block: BlockHash,
+    /// Was a person told of it?
+    pub is_told: bool,
 }
 
 impl Core {

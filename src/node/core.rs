@@ -214,6 +214,7 @@ impl Core {
         // Loans first, the wallet last: the wallet's place in the chain is where we go on after a restart.
         match &event {
             ChainEvent::Rollback { to_height } => {
+                self.mind_rollback(*to_height);
                 self.moment.height = *to_height;
                 // Where blocks follow at once, the follower is further already, and they say it.
                 self.tip = self.follower.position().filter(|at| at.height == *to_height).map(|at| at.hash);
@@ -229,6 +230,7 @@ impl Core {
                 self.moment.height = *height;
                 self.moment.median_time = *median_time;
                 self.tip = Some(*hash);
+                self.mind_block(*height, *hash);
                 self.broadcast.clear();
                 self.tried.retain(|_, (_, when)| when.elapsed() < AGAIN);
                 self.tick_all()?;

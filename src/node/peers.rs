@@ -8,7 +8,7 @@ use super::present;
 use super::tools::{error, Tools};
 use super::unreached;
 use super::view::{ConnectRequest, ErrorView, PeerView};
-use crate::peer::PeerAddress;
+use crate::peer::{PeerAddress, Unreached};
 use crate::protocol::ErrorCode;
 use crate::store::StoreError;
 use bitcoin::secp256k1::PublicKey;
@@ -16,12 +16,15 @@ use bitcoin::secp256k1::PublicKey;
 impl Core {
     pub(super) fn peers(&self) -> Vec<PeerView> {
         let peers = self.tools.net.peers().into_iter();
+        let view = |why: &Unreached| unreached::view(why, self.tools.network);
         peers
             .map(|peer| PeerView {
                 node_id: peer.key,
                 address: peer.address.map(|address| address.to_string()),
                 connected: peer.connected,
-                problem: peer.last_problem.as_ref().filter(|_| !peer.connected).map(unreached::view),
+                wanted_problem: peer.wanted.as_ref().and_then(|(_, why)| why.as_ref().map(view)),
+                wanted: peer.wanted.map(|(address, _)| address.to_string()),
+                problem: peer.last_problem.as_ref().filter(|_| !peer.connected).map(view),
             })
             .collect()
     }
@@ -33,8 +36,8 @@ impl Core {
         self.tools.net.connect(address.clone()).map_err(|e| error(ErrorCode::BadRequest, e))?;
         self.remember(address.key)?;
         self.ask_again(address.key);
-        let connected = self.tools.net.is_connected(address.key);
-        Ok(PeerView { node_id: address.key, address: Some(address.to_string()), connected, problem: None })
+        let known = self.peers().into_iter().find(|peer| peer.node_id == address.key);
+        known.ok_or_else(|| error(ErrorCode::Internal, format!("peer {} is not dialled: try again", address.key)))
     }
 
     /// What helps where a peer is not connected: one that was never dialled comes by itself or not at all.
@@ -42,7 +45,12 @@ impl Core {
         match tools.net.kept_address(peer) {
             Some(address) => {
                 let place = address.place();
-                format!("it is dialled at {place} again and again; if it has moved, `peer connect {peer}@HOST:PORT`")
+                let known = tools.net.peers().into_iter().find(|known| known.key == peer);
+                let why = known.and_then(|known| known.last_problem);
+                let why = why.map_or(String::new(), |why| format!(" ({})", unreached::text(&why, tools.network)));
+                format!(
+                    "it is dialled at {place} again and again{why}; if it has moved, `peer connect {peer}@HOST:PORT`"
+                )
             }
             None => {
                 "it has no address here and dials this node by itself: wait until it is started again, or ask its owner"

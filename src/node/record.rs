@@ -8,7 +8,7 @@ use super::view::{ErrorView, EventView, Severity};
 use crate::crash;
 use crate::loan::terms::LoanId;
 use crate::protocol::state::StateError;
-use crate::protocol::{decide, ErrorCode, Event, Input, Loan, Recorded};
+use crate::protocol::{decide, ErrorCode, Event, Input, Loan, Recorded, Stage};
 use anyhow::Context;
 use bitcoin::OutPoint;
 use std::collections::HashSet;
@@ -78,6 +78,9 @@ impl Core {
         }
         if let Some(old) = self.loans.get(&id).cloned() {
             self.unwatch(&old);
+        }
+        if matches!(loan.stage, Stage::Cancelled | Stage::Closed) {
+            self.troubles.forget_loan(id);
         }
         self.adopt(loan);
         self.sent.remove(&id);

@@ -4,6 +4,7 @@
 //! is tried again every few seconds as long as it is needed: its trouble ends with the next one that succeeds, or when
 //! none comes any more.
 
+use super::chain_gate::Left;
 use super::core::{Core, AGAIN};
 use super::jobs::{Key, Outcome};
 use super::tools::lock;
@@ -12,7 +13,7 @@ use crate::chain::Health;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use crate::protocol::{Loan, Stage};
-use bitcoin::Txid;
+use bitcoin::{BlockHash, Txid};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -26,6 +27,12 @@ const FAR_BELOW: u32 = 6;
 const CLOCK_BEHIND: u32 = 7_200;
 /// How bitcoind's own state is filed.
 const BITCOIND: &str = "bitcoind";
+/// How it is filed that bitcoind is away.
+pub(super) const CHAIN: &str = "chain";
+/// How it is filed that bitcoind follows another chain than before.
+const OTHER_CHAIN: &str = "another chain";
+/// A chain that parts from the known one so many blocks back is another one: coins of a block's own are spent by then.
+const ANOTHER: u32 = 100;
 
 /// All that stands.
 #[derive(Debug, Default)]
@@ -57,15 +64,40 @@ impl Troubles {
         self.standing.remove(about);
     }
 
-    /// One sentence each.
+    /// One sentence each. What a job could not do since bitcoind or an oracle is away is not said beside that.
     pub fn sentences(&self) -> impl Iterator<Item = String> + '_ {
-        self.standing.iter().map(|(about, standing)| format!("{about}: {}", standing.text))
+        let away: Vec<&str> = self.standing.iter().filter(|(about, _)| is_outside(about)).flat_map(places).collect();
+        let no_chain = self.standing.contains_key(CHAIN);
+        let is_news = move |about: &str, standing: &Standing| match standing.until {
+            Some(_) => !away.iter().any(|place| standing.text.contains(place)),
+            // How it was before it went away.
+            None => !(no_chain && about == BITCOIND),
+        };
+        let told = self.standing.iter().filter(move |(about, standing)| is_news(about, standing));
+        told.map(|(about, standing)| format!("{about}: {}", standing.text))
+    }
+
+    /// The loan is over: nothing that was tried for it is tried again.
+    pub fn forget_loan(&mut self, id: LoanId) {
+        let id = id.to_string();
+        self.standing.retain(|about, standing| standing.until.is_none() || !about.contains(&id));
     }
 
     /// Ends those of jobs that nobody tries any more.
     fn forget(&mut self, now: Instant) {
         self.standing.retain(|_, standing| standing.until.is_none_or(|until| until > now));
     }
+}
+
+/// Is it about what this node needs from outside?
+fn is_outside(about: &str) -> bool {
+    about == CHAIN || about.starts_with("oracle ")
+}
+
+/// The places on the web that a trouble names.
+fn places<'a>((_, standing): (&String, &'a Standing)) -> impl Iterator<Item = &'a str> {
+    let words = standing.text.split([' ', ',', ';', '(', ')']).map(|word| word.trim_end_matches(':'));
+    words.filter(|word| word.starts_with("http://") || word.starts_with("https://"))
 }
 
 /// What a job's failure is filed under; `None` where somebody else tells it.
@@ -129,7 +161,8 @@ impl Core {
         let loan = self.loans.get(&LoanId(about));
         let words = loan.and_then(|loan| in_the_way(key, loan));
         let text = words.as_deref().unwrap_or(text);
-        match about_job(key, loan.map(AsRef::as_ref)) {
+        let is_over = loan.is_some_and(|loan| loan.is_over() || loan.stage == Stage::Cancelled);
+        match about_job(key, loan.map(AsRef::as_ref)).filter(|_| !is_over) {
             Some(about) => {
                 if self.troubles.put(&about, text.to_owned(), Some(Instant::now() + JOB_STANDS)) {
                     tracing::warn!("{about}: {text}");
@@ -160,10 +193,36 @@ impl Core {
         }
     }
 
+    /// The chain goes back so far: a person is told where that is no reorganisation. A bitcoind may go back step by step.
+    pub(super) fn mind_rollback(&mut self, to_height: u32) {
+        let was = self.moment.height;
+        let Some(tip) = self.tip else { return };
+        let left = self.chain_gate.left.get_or_insert(Left { height: was, block: tip, is_told: false });
+        if left.height.saturating_sub(to_height) < ANOTHER {
+            return;
+        }
+        left.is_told = true;
+        let text = format!(
+            "bitcoind has left the chain that this node knew, of which block {} is {}: it has no block of that above \
+             {to_height}. See `bitcoind.url`, and on which data folder that bitcoind runs; until the known chain is back \
+             nothing that is said of a loan holds",
+            left.height, left.block
+        );
+        self.trouble(OTHER_CHAIN, text);
+    }
+
+    /// A block of the chain: the known one may be back, or a reorganisation be over.
+    pub(super) fn mind_block(&mut self, height: u32, hash: BlockHash) {
+        let is_over = |left: &mut Left| left.block == hash || (!left.is_told && height > left.height);
+        if self.chain_gate.left.take_if(is_over).is_some() {
+            self.troubles.remove(OTHER_CHAIN);
+        }
+    }
+
     /// bitcoind said how it is.
     pub(super) fn on_health(&mut self, health: Health) {
         let known = lock(&self.tools.wallet).known_height();
-        match why_behind(health, known) {
+        match why_behind(&health, known) {
             Some(text) => self.trouble(BITCOIND, text),
             None => self.troubles.remove(BITCOIND),
         }
@@ -182,8 +241,14 @@ pub(super) fn why_clock(now: Time, median: Time, is_file: bool) -> Option<String
 }
 
 /// What is wrong with a bitcoind that is not where it should be; `known` is the highest block this node has seen.
-fn why_behind(health: Health, known: u32) -> Option<String> {
-    let Health { blocks, headers, is_initial } = health;
+fn why_behind(health: &Health, known: u32) -> Option<String> {
+    let Health { blocks, headers, is_initial, other } = health;
+    if let Some((found, configured)) = other {
+        return Some(format!(
+            "it is on `{found}`, and this node is for `{configured}`: correct `bitcoind.url`, or start the right one there"
+        ));
+    }
+    let (blocks, headers, is_initial) = (*blocks, *headers, *is_initial);
     let advice = "no loan is settled by what it does not know; wait until it has caught up";
     if headers > blocks.saturating_add(FAR_BELOW) {
         return Some(format!("it is at block {blocks} of {headers}: {advice}"));
@@ -201,7 +266,12 @@ mod tests {
 
     #[test]
     fn a_bitcoind_far_behind_is_told_and_one_a_block_behind_is_not() {
-        let why = |blocks, headers, is_initial, known| why_behind(Health { blocks, headers, is_initial }, known);
+        let why = |blocks, headers, is_initial, known| {
+            why_behind(&Health { blocks, headers, is_initial, other: None }, known)
+        };
+        let other = Some(("signet".to_owned(), "regtest".to_owned()));
+        let swapped = why_behind(&Health { blocks: 1, headers: 1, is_initial: true, other }, 0).unwrap();
+        assert!(swapped.starts_with("it is on `signet`, and this node is for `regtest`"), "{swapped}");
         assert_eq!(why(100, 101, false, 103), None);
         assert!(why(100, 900_000, true, 0).unwrap().contains("block 100 of 900000"));
         assert!(why(100, 107, false, 0).is_some());
@@ -236,5 +306,26 @@ mod tests {
         assert_eq!(troubles.sentences().collect::<Vec<_>>(), ["chain: far"]);
         troubles.remove("chain");
         assert_eq!(troubles.sentences().count(), 0);
+    }
+
+    #[test]
+    fn one_outage_is_told_once_and_a_loan_that_is_over_is_told_no_more() {
+        let mut troubles = Troubles::default();
+        let soon = Some(Instant::now() + JOB_STANDS);
+        let (id, node) = (LoanId([7; 32]), "bitcoind at http://127.0.0.1:18443");
+        let job = format!("{node} did not answer `testmempoolaccept` within 30 s");
+        troubles.put(&format!("loan {id}: transaction 1a"), job, soon);
+        troubles.note(BITCOIND, "it is at block 39, and this node has seen block 102".into());
+        assert_eq!(troubles.sentences().count(), 2, "each by itself is news");
+        troubles.note(CHAIN, format!("waiting for bitcoind: {node} cannot be reached (refused): start bitcoind"));
+        troubles.note("oracle 1a", "http://127.0.0.1:9800: no answer; look whether it runs".into());
+        troubles.put(&format!("settling loan {id}"), "oracle http://127.0.0.1:9800 is silent".into(), soon);
+        let told: Vec<String> = troubles.sentences().collect();
+        assert!(told.len() == 2 && told[0].starts_with("chain: ") && told[1].starts_with("oracle 1a: "), "{told:?}");
+        troubles.remove(CHAIN);
+        troubles.remove("oracle 1a");
+        assert_eq!(troubles.sentences().count(), 3);
+        troubles.forget_loan(id);
+        assert_eq!(troubles.sentences().collect::<Vec<_>>().len(), 1);
     }
 }

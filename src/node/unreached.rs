@@ -5,6 +5,7 @@ use super::view::ErrorView;
 use crate::peer::{PeerAddress, Unreached};
 use crate::protocol::messages::Refused;
 use crate::protocol::ErrorCode;
+use bitcoin::Network;
 
 /// How long a borrower waits for a lender's answer, in seconds.
 pub const PATIENCE: u64 = 20;
@@ -23,9 +24,17 @@ pub fn code(why: &Unreached) -> ErrorCode {
     }
 }
 
+/// The reason in words; where the two networks may differ, with this node's.
+pub fn text(why: &Unreached, network: Network) -> String {
+    match why {
+        Unreached::TurnedAway => format!("{why}; this node is on `{network}`"),
+        _ => why.to_string(),
+    }
+}
+
 /// Why a peer that is dialled is not there.
-pub fn view(why: &Unreached) -> ErrorView {
-    error(code(why), why)
+pub fn view(why: &Unreached, network: Network) -> ErrorView {
+    error(code(why), text(why, network))
 }
 
 /// Does a second try at once lead nowhere else?
@@ -34,12 +43,19 @@ pub fn is_final(why: &Unreached) -> bool {
 }
 
 /// A lender that was not reached.
-pub fn lender(address: &PeerAddress, why: &Unreached) -> Trouble {
-    Trouble::refuse(code(why), format!("the lender at {} is not reached: {why}", address.place()))
+pub fn lender(address: &PeerAddress, why: &Unreached, network: Network) -> Trouble {
+    let text = text(why, network);
+    Trouble::refuse(code(why), format!("the lender at {} is not reached: {text}", address.place()))
 }
 
 /// A lender that did not answer in time: since when nothing of it is known, or what it said last.
-pub fn late(address: &PeerAddress, why: Option<&Unreached>, is_there: bool, was_busy: bool) -> Trouble {
+pub fn late(
+    address: &PeerAddress,
+    network: Network,
+    why: Option<&Unreached>,
+    is_there: bool,
+    was_busy: bool,
+) -> Trouble {
     match (why, is_there, was_busy) {
         (_, _, true) => {
             let text = format!("the lender answers that it is busy, for {PATIENCE} s now: ask again in a minute");
@@ -52,8 +68,8 @@ pub fn late(address: &PeerAddress, why: Option<&Unreached>, is_there: bool, was_
             );
             Trouble::refuse(ErrorCode::NoAnswer, text)
         }
-        (Some(why), ..) => lender(address, why),
-        (None, ..) => lender(address, &Unreached::Silent),
+        (Some(why), ..) => lender(address, why, network),
+        (None, ..) => lender(address, &Unreached::Silent, network),
     }
 }
 
@@ -92,7 +108,7 @@ mod tests {
         ];
         let key = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
         let address: PeerAddress = format!("{key}@127.0.0.1:9").parse().unwrap();
-        let said: Vec<ErrorView> = reasons.iter().map(|why| lender(&address, why).view()).collect();
+        let said: Vec<ErrorView> = reasons.iter().map(|why| lender(&address, why, Network::Regtest).view()).collect();
         let codes: BTreeSet<&str> = said.iter().map(|view| view.code.as_str()).collect();
         assert_eq!(codes.len(), reasons.len(), "{codes:?}");
         for view in &said {
@@ -100,6 +116,8 @@ mod tests {
             // What is wrong, and after the colon what to do.
             assert!(view.message.starts_with("the lender at 127.0.0.1:9 is not reached: "), "{view:?}");
             assert!(view.message.matches(": ").count() >= 2, "{view:?}");
+            let names_network = view.message.ends_with("; this node is on `regtest`");
+            assert_eq!(names_network, view.code == code(&Unreached::TurnedAway).word(), "{view:?}");
         }
     }
 
@@ -107,7 +125,8 @@ mod tests {
     fn a_lender_that_is_late_is_busy_silent_or_not_there() {
         let key = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
         let address: PeerAddress = format!("{key}@127.0.0.1:9").parse().unwrap();
-        let code = |why: Option<&Unreached>, there, busy| late(&address, why, there, busy).view().code;
+        let code =
+            |why: Option<&Unreached>, there, busy| late(&address, Network::Regtest, why, there, busy).view().code;
         assert_eq!(code(None, true, true), "busy");
         assert_eq!(code(None, true, false), "no_answer");
         assert_eq!(code(Some(&Unreached::NotListening), false, false), "not_listening");

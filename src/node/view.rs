@@ -226,6 +226,12 @@ pub struct PeerView {
     /// Why it is not, or why it was not when it was last dialled.
     #[serde(default)]
     pub problem: Option<ErrorView>,
+    /// Another address that a person named: tried until the peer proves its key there, and kept then.
+    #[serde(default)]
+    pub wanted: Option<String>,
+    /// Why the last try there failed.
+    #[serde(default)]
+    pub wanted_problem: Option<ErrorView>,
 }
 
 /// `POST /v1/oracles`.

@@ -95,6 +95,11 @@ impl Dial {
         state.kept.clone().or_else(|| state.tried.as_ref().map(|(address, _)| address.clone()))
     }
 
+    /// The address that is tried instead, until the peer proves its key there.
+    pub(super) fn wanted(&self) -> Option<PeerAddress> {
+        self.state().wanted.clone()
+    }
+
     /// Has the task nothing left to dial?
     pub(super) fn is_over(&self) -> bool {
         self.state().over

@@ -44,6 +44,8 @@ pub struct PeerStatus {
     pub key: PublicKey,
     /// Where this node dials it, if it does.
     pub address: Option<PeerAddress>,
+    /// Where it is tried instead, until it proves its key there, and why the last try of all ended if it was there.
+    pub wanted: Option<(PeerAddress, Option<Unreached>)>,
     pub connected: bool,
     /// True when the peer opened the present connection.
     pub inbound: bool,

@@ -163,14 +163,25 @@ impl PeerNet {
 
     /// Every peer that is connected or remembered, in the order of their keys.
     pub fn peers(&self) -> Vec<PeerStatus> {
-        let absent =
-            |key| PeerStatus { key, address: None, connected: false, inbound: false, remote: None, last_problem: None };
+        let absent = |key| PeerStatus {
+            key,
+            address: None,
+            wanted: None,
+            connected: false,
+            inbound: false,
+            remote: None,
+            last_problem: None,
+        };
         let mut peers: HashMap<PublicKey, PeerStatus> = HashMap::new();
         let mut dials = self.dials();
         dials.retain(|_, (dial, _)| !dial.is_over());
         for (key, (dial, _)) in dials.iter() {
             let status = peers.entry(*key).or_insert_with(|| absent(*key));
             status.address = dial.address();
+            status.wanted = dial.wanted().map(|wanted| {
+                let problem = dial.problem_at(&wanted.place());
+                (wanted, problem)
+            });
             status.last_problem = dial.problem();
         }
         drop(dials);

@@ -239,7 +239,7 @@ async fn exchange(
                 let why = tools.net.problem_at(address);
                 let is_late = started.elapsed() >= LISTENS_SOON;
                 if let Some(why) = why.filter(|why| unreached::is_final(why) || is_late) {
-                    return Err(unreached::lender(address, &why));
+                    return Err(unreached::lender(address, &why, tools.network));
                 }
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -257,7 +257,7 @@ async fn exchange(
     match answer {
         Err(_) => {
             let is_there = tools.net.is_connected(lender);
-            Err(unreached::late(address, tools.net.problem_at(address).as_ref(), is_there, was_busy))
+            Err(unreached::late(address, tools.network, tools.net.problem_at(address).as_ref(), is_there, was_busy))
         }
         Ok(Err(unreached)) => Err(unreached),
         Ok(Ok(Err(_))) => Err(Trouble::later("the node is stopping")),
