@@ -186,7 +186,7 @@ fn quote() -> Value {
             { "below_bp": 500, "proceeds_cents": 5_001_370, "shortfall_cents": 0 },
         ],
         "fees": [{ "transaction": "touch", "sats": 4_275, "paid_by": "both, paid ahead at funding" }],
-        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
+        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "missing_sats": 0, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
         "warnings": ["What you receive is bitcoin worth dollars."],
     })
 }
@@ -472,6 +472,17 @@ fn a_quote_says_everything_before_commitment() {
         let text = Stand::new(vec![("POST /v1/quotes", many.clone())]).good(args);
         let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
         assert!(text.contains(&format!("Your coins do not do for it now: {why}.")), "{text}");
+        assert!(
+            text.contains("Next: hypothec --data") && text.contains("wallet consolidate and with its block"),
+            "{text}"
+        );
+    }
+    let mut poor = quote();
+    (poor["coins"], poor["coins_note"], poor["missing_sats"]) = (json!(null), json!("not enough"), json!(12_345));
+    let text = Stand::new(vec![("POST /v1/quotes", poor)]).good(&args);
+    for part in ["You lack 12,345 sat (0.00012345 BTC).", "wallet address\nand with its block, before the quote ends:"]
+    {
+        assert!(text.contains(part), "{part} in {text}");
     }
 }
 
@@ -1068,7 +1079,16 @@ fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
         ),
         (vec!["approve", "d01e"], loan("approve"), vec!["you lend", "stake", debt]),
         (vec!["loan", "cancel", "d01e"], loan("cancel"), vec!["both have signed", "can never be"]),
-        (vec!["loan", "repay", "d01e"], repay("wallet"), vec!["from the wallet", paid, "You get back 100,000,000 sat"]),
+        (
+            vec!["loan", "repay", "d01e"],
+            repay("wallet"),
+            vec![
+                "from the wallet",
+                paid,
+                "at $80,000.00: the oracle's price, moved a little",
+                "You get back 100,000,000 sat",
+            ],
+        ),
         (vec!["loan", "repay", "d01e", "--from", "collateral"], repay("collateral"), vec!["from the collateral", paid]),
         (
             vec!["loan", "withdraw", "d01e"],

@@ -115,8 +115,15 @@ pub(super) mod consequence {
             Source::Wallet => "the wallet",
             Source::Collateral => "the collateral",
         };
+        let price = view.price_cents.map_or(String::new(), |price| {
+            format!(
+                "\n  It counts a bitcoin at {}: the oracle's price, moved a little against who proposes, so that the other side \
+                 still takes it when the price has moved.",
+                usd(price)
+            )
+        });
         format!(
-            "Loan {}: you repay {}, that is {} from {from}.\n  The fee is {}.{}\n  \
+            "Loan {}: you repay {}, that is {} from {from}.{price}\n  The fee is {}.{}\n  \
              You get back {} of collateral.\n  Once the lender has signed too it cannot be taken back.",
             named(id),
             usd(view.owed_cents),

@@ -134,7 +134,18 @@ fn whole(quote: &QuoteView, again: &str) -> String {
 }
 
 fn next(quote: &QuoteView, again: &str) -> String {
-    format!("Next: {again} borrow {}", short(&quote.loan_id.to_string()))
+    let borrow = format!("{again} borrow {}", short(&quote.loan_id.to_string()));
+    match (&quote.coins_note, quote.missing_sats) {
+        (None, _) => format!("Next: {borrow}"),
+        (Some(_), 0) => {
+            format!("Next: {again} wallet consolidate\nand with its block, before the quote ends:\n      {borrow}")
+        }
+        (Some(_), missing) => format!(
+            "You lack {}. Send as much, and a little for fees, to an address of\nNext: {again} wallet address\n\
+             and with its block, before the quote ends:\n      {borrow}",
+            both(missing)
+        ),
+    }
 }
 
 fn summary(quote: &QuoteView) -> Grid {

@@ -3,7 +3,7 @@
 use super::amount::short;
 use super::out::{both, grouped, moment, signed, usd, Grid};
 use super::show;
-use crate::api::views::{ExitView, LoanView, Role, Stage, StatementLine, StatementView};
+use crate::api::views::{Exit, ExitView, LoanView, Role, Stage, StatementLine, StatementView};
 
 /// The text; nothing for a loan that goes on.
 pub fn text(loan: &LoanView) -> Option<String> {
@@ -57,6 +57,9 @@ fn ending(loan: &LoanView) -> String {
     row("in block", in_block(loan, ended));
     if let Some(price) = ended.price_cents {
         row("at a price of", usd(price));
+        if ended.exit == Some(Exit::Repaid) {
+            row("", "the oracle's then, a little against who proposed it".to_owned());
+        }
     }
     row("owed then", owed(loan, ended));
     row("lender got", both(ended.paid_to_lender_sats));

@@ -86,6 +86,7 @@ pub fn quote(terms: &Terms, lender: PublicKey, asked: Cents) -> Result<QuoteView
         needs_sats: needs.to_sat(),
         coins: None,
         coins_note: None,
+        missing_sats: 0,
         oracles: terms.oracles.clone(),
         threshold: terms.threshold,
         spread: spread(terms),
@@ -307,9 +308,9 @@ fn paid_split(loan: &Loan, split: &Payout) -> bool {
 /// What takes a coin of ours back and is in no block yet: with its block the loan is cancelled, or the proposal is gone.
 fn taken_back(loan: &Loan) -> Option<Txid> {
     let made = match loan.stage {
-        Stage::Signed | Stage::Funded | Stage::Confirming => loan.withdrawal.as_ref(),
         // With the funding in a block nothing but a repayment is taken back, however deep that block is.
         Stage::Confirming if loan.is_funded() => loan.repayment_withdrawal.as_ref(),
+        Stage::Signed | Stage::Funded | Stage::Confirming => loan.withdrawal.as_ref(),
         Stage::Active => loan.repayment_withdrawal.as_ref(),
         _ => None,
     };

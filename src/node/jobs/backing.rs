@@ -68,11 +68,16 @@ pub fn count(tools: &Tools, terms: &Terms, vain: &Vain, quote: &mut QuoteView) -
             quote.coins = u32::try_from(coins.len()).ok();
             quote.coins_note = require_few(&coins).err().map(|trouble| trouble.view().message);
             quote.needs_sats = cost.needed.to_sat();
+            quote.missing_sats = 0;
             if let Some(funding) = quote.fees.first_mut() {
                 funding.sats = cost.funding_fee.to_sat();
             }
         }
         Err(trouble) => {
+            let needs = borrower_shares(terms, 1).map_err(Trouble::later)?.required.to_sat();
+            let free = lock(&tools.wallet).free_coins();
+            let free = free.iter().map(|coin| coin.txout.value.to_sat()).fold(0, u64::saturating_add);
+            (quote.needs_sats, quote.missing_sats) = (needs, needs.saturating_sub(free));
             quote.coins = None;
             quote.coins_note = Some(trouble.view().message);
         }
