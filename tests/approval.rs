@@ -9,7 +9,7 @@ use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::policy::{Approval, Policy};
 use hypothec::loan::units::Time;
 use hypothec::loan::LoanId;
-use hypothec::node::view::{ConnectRequest, PreviewRequest, RequestView, Severity, Who};
+use hypothec::node::view::{ConnectRequest, PreviewRequest, RequestView, Severity, Source, Who};
 use hypothec::protocol::messages::Refused;
 use hypothec::protocol::Message;
 use std::time::Duration;
@@ -109,8 +109,31 @@ async fn what_a_person_declines_or_nobody_decides_ends_with_a_word_and_frees_the
     let mut world = by_hand().await;
     let declined = taken(&world).await;
     waits(&world, declined).await;
-    let reason = Some("no more\u{1b}[2J this week".to_owned());
+    let reason = Some("no more this week".to_owned());
+    // What the borrower would be told otherwise than it was typed is not told at all.
+    let long = "x".repeat(201);
+    for wrong in ["not today\u{1b}[2J", "two\nlines", &long] {
+        let no = world.lender.handle.decline(declined, Some(wrong.to_owned())).await.unwrap_err();
+        assert_eq!(no.code, "bad_request", "{no:?}");
+        assert!(no.message.starts_with("reason: ") && no.message.ends_with("nothing was declined"), "{no:?}");
+    }
+    assert!(world.lender.handle.requests().await.unwrap().iter().any(|one| one.loan_id == declined));
+    // It is no loan yet, and what is asked of one says so.
+    let said = async |text: &str| {
+        let lender = &world.lender.handle;
+        for no in [
+            lender.preview(PreviewRequest::Receipt { loan_id: declined }).await.unwrap_err(),
+            lender.preview(PreviewRequest::Cancel { loan_id: declined }).await.unwrap_err(),
+            lender.receipt(declined).await.unwrap_err(),
+            lender.repay(declined, Source::Wallet).await.unwrap_err(),
+            lender.loan(declined).await.unwrap_err(),
+        ] {
+            assert!(no.message.contains(text), "{no:?}");
+        }
+    };
+    said("it is a request that waits for your word").await;
     world.lender.handle.decline(declined, reason).await.unwrap();
+    said("came to be: request").await;
     let said = freed(&world, declined).await;
     assert_eq!(said, "the lender refused: the lender declined: no more this week");
     // Not to be approved after all.
@@ -272,8 +295,16 @@ async fn what_is_approved_and_cannot_be_lent_any_more_leaves_the_list_and_the_bo
     world.wait_until(Time(START.0 + 1_000)).await;
     let why = world.lender.handle.approve(id).await.unwrap_err();
     assert!(why.message.contains("approve it when the price is back"), "{why:?}");
+    // Who decides sees that before trying, and the borrower waits on.
+    let note = waits(&world, id).await.price_note.unwrap();
+    assert!(note.contains("more than 0.5 % from the quote's"), "{note}");
+    let status = world.lender.handle.status().await.unwrap();
+    let said = status.attention.iter().find(|one| one.loan_id == Some(id)).unwrap();
+    assert!(said.text.contains("Not now: the price is ") && said.text.ends_with("when the price is back"), "{said:?}");
+    assert_eq!(world.borrower.handle.loan(id).await.unwrap().stage, hypothec::protocol::Stage::Agreed);
     world.wait_until(Time(START.0 + 1_800)).await;
     assert_eq!(world.lender.handle.requests().await.unwrap().len(), 1);
+    assert_eq!(waits(&world, id).await.price_note, None);
     world.lender.handle.approve(id).await.unwrap();
     assert_eq!(world.open_taken(id).await, id);
 }

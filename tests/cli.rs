@@ -736,18 +736,6 @@ fn a_repayment_that_did_not_go_ahead_says_why_and_what_comes_next() {
 }
 
 #[test]
-fn a_loan_that_ended_says_how() {
-    let mut ended = loan();
-    ended["stage"] = json!("closed");
-    ended["ended"] = json!({
-        "exit": "Liquidated", "txid": TXID, "height": 140, "price_cents": 6_420_000, "owed_cents": 5_001_370,
-        "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 18_200_000,
-    });
-    let mut cancelled = loan();
-    cancelled["stage"] = json!("cancelled");
-    cancelled["cancelled_because"] = json!("the lender went away");
-    cancelled["loan_id"] = json!(TXID);
-#[test]
 fn a_withdrawal_says_what_it_did_and_what_still_waits_until_when() {
     let post = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/withdraw";
     let text = |answer: Value| Stand::new(vec![(post, answer)]).good(&["loan", "withdraw", LOAN, "--yes"]);
@@ -768,6 +756,18 @@ fn a_withdrawal_says_what_it_did_and_what_still_waits_until_when() {
     }
 }
 
+#[test]
+fn a_loan_that_ended_says_how() {
+    let mut ended = loan();
+    ended["stage"] = json!("closed");
+    ended["ended"] = json!({
+        "exit": "Liquidated", "txid": TXID, "height": 140, "price_cents": 6_420_000, "owed_cents": 5_001_370,
+        "paid_to_lender_sats": 81_801_000, "returned_to_borrower_sats": 18_200_000,
+    });
+    let mut cancelled = loan();
+    cancelled["stage"] = json!("cancelled");
+    cancelled["cancelled_because"] = json!("the lender went away");
+    cancelled["loan_id"] = json!(TXID);
     let stand = Stand::new(vec![
         ("GET /v1/loans", json!([ended, cancelled])),
         ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", ended),
@@ -990,17 +990,6 @@ fn a_peer_and_an_oracle_are_removed_by_the_short_form_that_lists_print() {
 }
 
 #[test]
-fn status_shows_the_address_that_others_dial() {
-    let status = |listen: &str, announce: Value| {
-        let status = json!({
-            "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": listen, "announce": announce, "clock": 1,
-            "height": 1, "tip": "", "median_time": 1, "mempool": 0, "idle": true, "turns": 1,
-            "loans": { "negotiating": 0, "active": 0, "ended": 0 }, "peers_connected": 0, "troubles": [], "attention": [],
-        });
-        Stand::new(vec![("GET /v1/status", status)]).good(&["status"])
-    };
-    let text = status("0.0.0.0:9810", json!("lender.example.org:9810"));
-#[test]
 fn a_known_peer_that_is_not_where_it_was_looked_for_is_not_said_to_be_connected_there() {
     let mut peer = json!({ "node_id": KEY, "address": format!("{KEY}@127.0.0.1:9810"), "connected": true });
     let typed = format!("{KEY}@127.0.0.1:1");
@@ -1016,6 +1005,17 @@ fn a_known_peer_that_is_not_where_it_was_looked_for_is_not_said_to_be_connected_
     assert!(list.contains("Tried elsewhere:") && list.contains("127.0.0.1:1: connection refused"), "{list}");
 }
 
+#[test]
+fn status_shows_the_address_that_others_dial() {
+    let status = |listen: &str, announce: Value| {
+        let status = json!({
+            "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": listen, "announce": announce, "clock": 1,
+            "height": 1, "tip": "", "median_time": 1, "mempool": 0, "idle": true, "turns": 1,
+            "loans": { "negotiating": 0, "active": 0, "ended": 0 }, "peers_connected": 0, "troubles": [], "attention": [],
+        });
+        Stand::new(vec![("GET /v1/status", status)]).good(&["status"])
+    };
+    let text = status("0.0.0.0:9810", json!("lender.example.org:9810"));
     assert!(text.contains(&format!("{KEY}@lender.example.org:9810")) && !text.contains("0.0.0.0"), "{text}");
     let text = status("0.0.0.0:9810", Value::Null);
     assert!(text.contains("@0.0.0.0:9810") && text.contains("say which address in `[peers] announce`"), "{text}");
@@ -1199,6 +1199,21 @@ fn a_request_to_a_lender_is_shown_by_its_id_as_a_loan_is_also_when_it_is_over() 
         let text = stand.good(&["loan", "show", "d01e"]);
         assert!(text.contains(part), "{part} in {text}");
     }
+}
+
+#[test]
+fn what_is_asked_of_a_loan_that_is_only_a_request_yet_is_asked_of_the_node_which_says_so() {
+    let no = json!({ "code": "not_found", "message": format!("no loan {LOAN} yet: it is a request that waits") });
+    let stand = Stand::new(vec![
+        ("GET /v1/loans", json!([])),
+        ("GET /v1/requests?ended=true", json!([request()])),
+        ("POST /v1/preview", no),
+    ]);
+    for what in ["receipt", "repay", "cancel", "withdraw"] {
+        let said = stand.bad(&["loan", what, "d01e"]);
+        assert!(said.contains("yet: it is a request that waits"), "{what}: {said}");
+    }
+    assert!(stand.bad(&["loan", "repay", "ffff"]).contains("no loan begins so"));
 }
 
 #[test]

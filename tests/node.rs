@@ -378,11 +378,6 @@ async fn a_backup_whose_disk_is_gone_is_not_written_to_the_mount_point_and_statu
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_pipe_where_the_backups_note_belongs_is_told_and_keeps_no_node_from_its_end() {
-    let mut world = World::new().await;
-    let file = world.dir.path().join("node.backup");
-    let made = std::process::Command::new("mkfifo").arg(world.dir.path().join("node.backup.place")).status();
-#[tokio::test(flavor = "multi_thread")]
 async fn of_two_backup_disks_in_turn_the_one_that_is_back_is_written_anew_although_nothing_is_recorded() {
     let mut world = World::new().await;
     let at = |name: &str| world.dir.path().join(name);
@@ -422,6 +417,11 @@ async fn of_two_backup_disks_in_turn_the_one_that_is_back_is_written_anew_althou
     .unwrap();
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pipe_where_the_backups_note_belongs_is_told_and_keeps_no_node_from_its_end() {
+    let mut world = World::new().await;
+    let file = world.dir.path().join("node.backup");
+    let made = std::process::Command::new("mkfifo").arg(world.dir.path().join("node.backup.place")).status();
     assert!(made.unwrap().success());
     let mut config = Config::load(&world.dir.path().join("borrower"), Some(world.dir.path().join("clock"))).unwrap();
     config.backup = Some(BackupTo { file: file.clone(), same_disk: true });

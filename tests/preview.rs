@@ -83,6 +83,29 @@ async fn a_loan_costs_what_was_said_of_it_and_is_repaid_with_the_sats_that_were_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repayment_of_more_coins_than_it_may_spend_is_refused_before_anybody_is_asked() {
+    let world = World::new().await;
+    let handle = &world.borrower.handle;
+    let id = world.open(300_000, 30).await;
+    // Everything goes away but six coins, of which five and more would be needed.
+    let owed = of(handle, PreviewRequest::Repay { loan_id: id, from: Source::Wallet }).await.pays_sats;
+    let own = handle.new_address().await.unwrap().address;
+    for _ in 0..6 {
+        handle.send(send(&own, Some(owed / 5), true).1).await.unwrap();
+        world.mine(1).await;
+    }
+    let free = handle.balance().await.unwrap();
+    let away = world.lender.handle.new_address().await.unwrap().address;
+    let rest = free.confirmed_sats - 6 * (owed / 5) - 5_000;
+    handle.send(send(&away, Some(rest), true).1).await.unwrap();
+    world.mine(1).await;
+    let would = handle.preview(PreviewRequest::Repay { loan_id: id, from: Source::Wallet }).await.unwrap_err();
+    assert!(would.message.contains("coins of yours, and it may spend 4"), "{would:?}");
+    let done = handle.repay(id, Source::Wallet).await.unwrap_err();
+    assert_eq!(would, done, "the same words before and after");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn everything_but_the_coin_for_fees_is_sent_while_a_loan_is_open_unless_it_is_named() {
     let world = World::new().await;
     let handle = &world.borrower.handle;

@@ -64,16 +64,22 @@ impl Named {
         }
     }
 
-    /// The loan that is meant.
+    /// The loan that is meant; where none is, the request to this lender, of which the node says that it is no loan.
     ///
     /// # Errors
-    /// When none is, or several could be.
+    /// When neither is, or several could be.
     pub(super) async fn loan(&self, place: &Place) -> anyhow::Result<LoanId> {
         if let Ok(id) = self.begin.parse() {
             return Ok(id);
         }
-        let loans: Vec<LoanView> = place.client()?.get("/v1/loans").await?;
-        self.one_of("loan", loans.iter().map(|loan| loan.loan_id), &format!("{} loan list", place.again()))
+        let (client, see) = (place.client()?, format!("{} loan list", place.again()));
+        let loans: Vec<LoanView> = client.get("/v1/loans").await?;
+        let mut ids: Vec<LoanId> = loans.iter().map(|loan| loan.loan_id).collect();
+        if !ids.iter().any(|id| self.fits(&id.to_string())) {
+            let requests: Vec<RequestView> = client.get("/v1/requests?ended=true").await.unwrap_or_default();
+            ids = requests.iter().map(|one| one.loan_id).collect();
+        }
+        self.one_of("loan", ids, &see)
     }
 
     /// The request that is meant, of those that wait.

@@ -215,12 +215,27 @@ impl Core {
     }
 
     /// A request, and who asks.
+    /// What waits, in a sentence; and that it cannot be approved at the price now, where that is so.
+    pub(super) fn asks(&self, request: &Request) -> String {
+        match self.is_near(request.terms()) {
+            Err((ErrorCode::PriceMoved, text)) => {
+                format!("{}. Not now: {text}; it can be approved when the price is back", request.sentence())
+            }
+            _ => request.sentence(),
+        }
+    }
+
     fn request_view(&self, request: &Request) -> RequestView {
         let peer = request.peer();
         let was_signed = |loan: &&Arc<Loan>| loan.peer == peer && present::was_signed(loan);
         RequestView {
             address: self.tools.net.kept_address(peer).map(|address| address.to_string()),
             connected: self.tools.net.is_connected(peer),
+            price_note: self
+                .is_near(request.terms())
+                .err()
+                .filter(|(code, _)| *code == ErrorCode::PriceMoved)
+                .map(|(_, text)| text),
             loans_with_it: u32::try_from(self.loans.values().filter(was_signed).count()).unwrap_or(u32::MAX),
             ..request.view()
         }
@@ -330,7 +345,15 @@ impl Core {
         let Some(request) = self.requests.get(&id).map(|request| self.request_view(request)) else {
             return Ok(Err(self.no_request(id)));
         };
-        let reason = clean_to(reason.unwrap_or_default().trim(), REASON);
+        let said = reason.unwrap_or_default().trim();
+        let reason = clean_to(said, REASON);
+        // What the borrower is told is what was typed, or nothing is done.
+        if reason != said {
+            let text = format!(
+                "reason: write one line of at most {REASON} characters, without control characters; nothing was declined"
+            );
+            return Ok(Err(error(ErrorCode::BadRequest, text)));
+        }
         let because = if reason.is_empty() { String::new() } else { format!(": {reason}") };
         let no = Some((ErrorCode::Declined, format!("the lender declined{because}")));
         let text = format!("declined by hand{because}");
@@ -339,6 +362,20 @@ impl Core {
     }
 
     /// Why there is nothing to decide.
+    /// That there is no such loan; where a borrower asks for it, or has asked, that too.
+    pub(super) fn no_loan(&self, id: LoanId) -> ErrorView {
+        let was = self.requests.ended().iter().any(|one| one.loan_id == id);
+        let text = match self.requests.get(&id) {
+            Some(request) => format!(
+                "no loan {id} yet: it is a request that waits for your word until {}; `approve` or `decline` it",
+                request.until()
+            ),
+            None if was => format!("no loan {id} came to be: {}", self.no_request(id).message),
+            None => format!("no loan {id}: see `loan list`"),
+        };
+        error(ErrorCode::NotFound, text)
+    }
+
     fn no_request(&self, id: LoanId) -> ErrorView {
         let over = self.requests.ended().iter().find(|one| one.loan_id == id).and_then(|one| one.ended.as_ref());
         let text = match over {

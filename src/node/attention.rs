@@ -184,7 +184,7 @@ impl Core {
             loans,
             troubles: self.what_stands(),
             unknown: missing(&self.policy.oracles),
-            requests: self.requests.all().into_iter().map(|one| (one.id(), one.sentence())).collect(),
+            requests: self.requests.all().into_iter().map(|one| (one.id(), self.asks(one))).collect(),
             lends_without_coins: self.lends_without_coins(),
         }
     }

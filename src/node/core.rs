@@ -17,7 +17,7 @@ use super::renewal::Renewal;
 use super::requests::Requests;
 use super::restored::Restored;
 use super::shown::ShownCoins;
-use super::tools::{error, lock, Tools, Trouble};
+use super::tools::{lock, Tools, Trouble};
 use super::troubles::{self, Troubles};
 use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
@@ -372,8 +372,7 @@ impl Core {
 
     /// A loan for a person.
     pub fn view(&self, id: LoanId) -> Result<LoanView, ErrorView> {
-        let loan =
-            self.loans.get(&id).ok_or_else(|| error(ErrorCode::NotFound, format!("no loan {id}: see `loan list`")))?;
+        let loan = self.loans.get(&id).ok_or_else(|| self.no_loan(id))?;
         let (price, oracles) = (self.price_of(loan), &loan.terms.oracles);
         let mut warnings = Vec::new();
         if !loan.is_over() {

@@ -60,8 +60,7 @@ impl Core {
 
     /// The loan that is meant.
     pub(super) fn one(&self, id: LoanId) -> Result<Arc<Loan>, ErrorView> {
-        let none = || error(ErrorCode::NotFound, format!("no loan {id}: see `loan list`"));
-        self.loans.get(&id).cloned().ok_or_else(none)
+        self.loans.get(&id).cloned().ok_or_else(|| self.no_loan(id))
     }
 
     /// The loan, where its side can still walk away.

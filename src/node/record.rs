@@ -18,7 +18,7 @@ impl Core {
     /// Decides about one input of one loan and records what follows. `Err` only when the store fails.
     pub fn input(&mut self, id: LoanId, input: Input) -> anyhow::Result<Result<(), ErrorView>> {
         let Some(loan) = self.loans.get(&id) else {
-            return Ok(Err(error(ErrorCode::NotFound, format!("no loan {id}: see `loan list`"))));
+            return Ok(Err(self.no_loan(id)));
         };
         if let Some(refusal) = self.clash(&input, id) {
             return Ok(Err(refusal));

@@ -145,6 +145,7 @@ impl Request {
             earns_at_least_cents: interest(terms.repayment_at(terms.start)),
             at: self.at.0,
             until: self.until.0,
+            price_note: None,
             ended: None,
         }
     }

@@ -44,6 +44,9 @@ pub struct RequestView {
     pub at: u32,
     /// Until when it can be approved, unix. After that the borrower is told that nobody decided, and its coins are free.
     pub until: u32,
+    /// Why it cannot be approved at the price now, in a sentence: it can again once the price is back, before `until`.
+    #[serde(default)]
+    pub price_note: Option<String>,
     /// How it ended, of one that waits no more: only where those are asked for.
     #[serde(default)]
     pub ended: Option<RequestEnd>,
