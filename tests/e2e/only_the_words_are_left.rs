@@ -92,6 +92,25 @@ async fn settles_alone(theatre: &mut Theatre, lost: Role, id: LoanId) -> LoanVie
 }
 
 #[tokio::test]
+async fn a_node_of_words_alone_that_never_had_a_loan_needs_nobody_once_its_coins_have_moved() {
+    let mut theatre = Theatre::at_rest().await;
+    theatre.borrower.stop().await.unwrap();
+    restore_from_words(&theatre.borrower, true);
+    theatre.borrower.start(&[]).await.unwrap();
+    theatre.quiet().await.unwrap();
+    let told = attention(&theatre.borrower).await;
+    assert!(told.contains("its coins move") && !told.contains("restored from words alone"), "{told}");
+    theatre.mine(1).await.unwrap();
+    let borrower = &theatre.borrower;
+    until("nothing to look at", PATIENCE, || async move {
+        let told = attention(borrower).await;
+        told.is_empty().then_some(()).ok_or(told)
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
 async fn a_borrower_with_only_its_words_has_its_loan_back_from_the_lender_and_settles_it_alone() {
     let mut theatre = Theatre::at_rest().await;
     let id = theatre.lent(4_500, 1).await;
