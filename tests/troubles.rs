@@ -12,7 +12,7 @@ use hypothec::node::view::SendRequest;
 use hypothec::node::Running;
 use hypothec::protocol::Stage;
 use hypothec::wallet::{Seed, Wallet};
-use world::{loan, World, HOUR};
+use world::{loan, start_node, World, HOUR};
 
 async fn troubles(node: &Running) -> String {
     node.handle.status().await.unwrap().troubles.join("; ")
@@ -98,6 +98,18 @@ async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_an
     }
     let told = loan(&world.borrower.handle, id).await.cancelled_because;
     assert!(told.is_some_and(|reason| reason.contains(&why)));
+    // Nobody but this node has its words: it is told, over a restart too, and the history says which transaction it was.
+    let told =
+        until_troubles(&world.borrower, "another's spend", |told| told.contains("second node, seen on the chain"));
+    assert!(told.await.contains(&why));
+    assert!(!troubles(&world.lender).await.contains("second node"), "a payment of its own is no other's");
+    let history = world.borrower.handle.history().await.unwrap();
+    let foreign: Vec<_> = history.iter().filter(|one| one.what.as_deref() == Some("not made by this node")).collect();
+    assert_eq!(foreign.iter().map(|one| one.txid).collect::<Vec<_>>(), [spent.compute_txid()]);
+    let World { borrower, bitcoind, dir, .. } = world;
+    borrower.stop().await.unwrap();
+    let again = start_node(dir.path(), "borrower", &bitcoind, &dir.path().join("clock")).await;
+    assert!(troubles(&again).await.contains(&why));
 }
 
 /// Sends everything free to the other node, or to an address of bitcoind's.

@@ -213,6 +213,7 @@ impl Core {
         let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
         told.chain(self.coin_trouble())
             .chain(self.fee_coin_trouble())
+            .chain(self.foreign_trouble())
             .chain(self.notifier.iter().flat_map(Notifier::troubles))
             .collect()
     }

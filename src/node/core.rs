@@ -5,6 +5,7 @@ use super::disk::Disk;
 use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
+use super::foreign::Foreign;
 use super::handle::{Commands, Reply};
 use super::inventory::Inventory;
 use super::jobs::{self, Done, Got, Key, Outcome};
@@ -121,6 +122,8 @@ pub struct Core {
     pub recovery: Recovery,
     /// The coin for the fees of exits.
     pub fee_coin: FeeCoin,
+    /// The last spend of this wallet's coins that this node did not make.
+    pub foreign: Option<Foreign>,
     /// The backup that renews itself.
     pub renewal: Renewal,
     /// The data folder, this process's alone.
@@ -270,6 +273,7 @@ impl Core {
                 }
             }
         }
+        self.mind_foreign(transaction)?;
         self.spent_under_requests(transaction)?;
         self.shown.on_transaction(transaction, block.is_some()).context("keep which coins were shown")
     }

@@ -108,6 +108,12 @@ impl Exits {
         kept.and_then(|kept| kept.child.as_ref()).map(|(child, _)| child.compute_txid())
     }
 
+    /// Is this a child of an exit that is kept, as last made or as made before?
+    pub fn has_child(&self, transaction: &Transaction) -> bool {
+        let spends = |txid: Txid| transaction.input.iter().any(|input| input.previous_output.txid == txid);
+        self.kept.values().any(|kept| spends(kept.txid))
+    }
+
     fn look(&self, id: LoanId, txid: Txid) -> Option<&Look> {
         self.looks.get(&id).filter(|look| look.txid == txid)
     }
@@ -232,8 +238,10 @@ mod tests {
         drop(exits);
         let mut exits = Exits::open(store).unwrap();
         let kept = exits.begin(id, txid, 105).unwrap();
-        assert_eq!((kept.since, kept.child.clone()), (100, Some((child, 5_000))));
+        assert_eq!((kept.since, kept.child.clone()), (100, Some((child.clone(), 5_000))));
         assert_eq!(exits.coins(|_| true), [OutPoint { txid, vout: 1 }]);
+        let elsewhere = Transaction { input: vec![bitcoin::TxIn::default()], ..child.clone() };
+        assert!(exits.has_child(&child) && !exits.has_child(&elsewhere));
         assert!(exits.coins(|_| false).is_empty(), "an ended loan holds no coin");
         let other = exits.begin(id, Txid::from_byte_array([2; 32]), 106).unwrap();
         assert_eq!((other.since, other.child), (106, None));

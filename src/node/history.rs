@@ -8,7 +8,7 @@ use super::tools::{error, lock, Tools, Trouble};
 use super::view::{ErrorView, HistoryEntry};
 use crate::loan::terms::LoanId;
 use crate::protocol::{ErrorCode, Loan};
-use crate::store::Store;
+use crate::store::{Store, StoreError};
 use crate::wallet::Passage;
 use bitcoin::Txid;
 use std::collections::BTreeMap;
@@ -28,6 +28,8 @@ pub enum Purpose {
     FeeCoin,
     /// The coins of a restored node moved.
     Moved,
+    /// Another made it, with this node's words.
+    Foreign,
 }
 
 impl Purpose {
@@ -37,6 +39,7 @@ impl Purpose {
             Purpose::Joined => "coins joined",
             Purpose::FeeCoin => "coin set apart for fees",
             Purpose::Moved => "coins moved after a restore",
+            Purpose::Foreign => "not made by this node",
         }
     }
 }
@@ -47,6 +50,14 @@ impl Purpose {
 /// When the disk does not take it: then it must not leave.
 pub fn note(store: &dyn Store, txid: Txid, purpose: Purpose) -> Result<(), Trouble> {
     store.put(&format!("{MADE}{txid}"), purpose.word().as_bytes()).map_err(Trouble::later)
+}
+
+/// Was it written down what this transaction is for?
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn was_noted(store: &dyn Store, txid: Txid) -> Result<bool, StoreError> {
+    Ok(store.get(&format!("{MADE}{txid}"))?.is_some())
 }
 
 /// Every transaction of the wallet, the oldest first.

@@ -17,6 +17,7 @@ mod endings;
 mod events;
 mod exits;
 mod fee_coin;
+mod foreign;
 pub mod handle;
 mod history;
 mod implied;

@@ -9,6 +9,7 @@ use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::exits::Exits;
 use super::fee_coin::FeeCoin;
+use super::foreign::Foreign;
 use super::handle::Handle;
 use super::inventory::Inventory;
 use super::limits::Limits;
@@ -225,6 +226,7 @@ fn new_core(
         restored: None,
         recovery,
         fee_coin: FeeCoin::default(),
+        foreign: Foreign::open(&*store)?,
         renewal: Renewal::default(),
         unlocked,
         notifier: None,

@@ -222,6 +222,16 @@ impl Wallet {
         self.reserved.contains(outpoint)
     }
 
+    /// Is this transaction one of ours that the chain told of, or that was recorded?
+    pub fn knows(&self, txid: Txid) -> bool {
+        self.bdk.tx_graph().get_tx(txid).is_some()
+    }
+
+    /// Does everything that it pays stay in this wallet?
+    pub fn keeps_all(&self, transaction: &Transaction) -> bool {
+        transaction.output.iter().all(|output| self.bdk.is_mine(output.script_pubkey.clone()))
+    }
+
     /// Of a transaction's inputs and outputs, those that are ours.
     pub fn net_effect(&self, transaction: &Transaction) -> NetEffect {
         let (spent, received) = self.bdk.sent_and_received(transaction);

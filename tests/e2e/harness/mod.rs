@@ -177,6 +177,14 @@ impl Theatre {
         }
     }
 
+    /// What either node, in any of its lives, has said of a transaction that it did not make. In an honest story it made
+    /// them all.
+    fn called_foreign(&self) -> Vec<String> {
+        let read = |log: &std::path::Path| std::fs::read_to_string(log).unwrap_or_default();
+        let logs = [self.borrower.log(), self.lender.log()].map(read).concat();
+        logs.lines().filter(|line| line.contains("this node did not make it")).map(str::to_owned).collect()
+    }
+
     /// The wallets have changed by what these loans changed, to the sat.
     pub async fn nothing_else_happened(&self, loans: &[LoanLine]) -> Wallets {
         Wallets::of(self.start, self.totals().await.unwrap(), loans).unwrap()
@@ -227,10 +235,12 @@ impl DerefMut for Theatre {
 
 impl Drop for Theatre {
     fn drop(&mut self) {
-        if std::thread::panicking() {
+        let foreign = self.called_foreign();
+        if std::thread::panicking() || !foreign.is_empty() {
             if let Some(folder) = self.folder.take() {
                 eprintln!("logs are in {}", folder.keep().display());
             }
         }
+        assert!(foreign.is_empty() || std::thread::panicking(), "called another's: {foreign:#?}");
     }
 }
