@@ -5,8 +5,8 @@
 use super::amount::short;
 use super::client::{Client, Refused};
 use super::line::{Ends, Place};
-use super::out::{count, tell, Out};
-use crate::api::views::{ErrorCode, ErrorView, Exit, LoanId, LoanView, Stage, Status};
+use super::out::{count, moment, tell, Out};
+use crate::api::views::{ErrorCode, ErrorView, Exit, LoanId, LoanView, Stage, Status, BY_HAND};
 use anyhow::Context;
 use clap::Args;
 use std::future::Future;
@@ -76,11 +76,24 @@ pub(super) enum End {
     Waits(LoanView, String),
 }
 
+/// Does the lender's node wait for a person's word?
+fn is_by_hand(loan: &LoanView) -> bool {
+    loan.turn.as_ref().is_some_and(|turn| turn.text.starts_with(BY_HAND))
+}
+
 /// A taken quote on its way.
 pub(super) fn borrowing(loan: &LoanView, goal: Goal) -> Step {
     let waits = |what: &str| Step::Waits(what.to_owned());
     match &loan.stage {
         Stage::Cancelled => Step::Over(format!("the loan does not come to be: {}", cancelled_because(loan))),
+        Stage::Agreed if is_by_hand(loan) => {
+            let until = loan
+                .turn
+                .as_ref()
+                .and_then(|turn| turn.until)
+                .map(|until| format!(", until {} at most", moment(until)));
+            Step::Waits(format!("a person decides for the lender, by hand{}", until.unwrap_or_default()))
+        }
         Stage::Agreed | Stage::Preparing => {
             waits("the lender checks your coins and prepares its own, which may take a block")
         }

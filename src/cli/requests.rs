@@ -3,11 +3,11 @@
 use super::amount::short;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{both, count, moment, usd, Grid};
+use super::out::{both, count, moment, sats, usd, Grid};
 use super::show;
 use super::which::Which;
 use crate::api::views::{DeclineRequest, LoanView, PreviewRequest, RequestView};
-use crate::loan::units::BasisPoints;
+use crate::loan::units::{BasisPoints, SATS_PER_BTC};
 use clap::Args;
 
 const REQUESTS: &str = "/v1/requests";
@@ -105,15 +105,33 @@ fn facts(request: &RequestView) -> String {
     row("lend", format!("{}, worth {}", both(request.principal_sats), usd(request.principal_cents)));
     row("against", format!("{}, {} loan to value", both(request.collateral_sats), BasisPoints(request.ltv_bp)));
     row("for", format!("{} at {} a year", count(request.days.into(), "day"), BasisPoints(request.apr_bp)));
+    let earns = |cents| earned(cents, fees_ceil(request));
     row(
         "you earn",
-        format!("{} if repaid when due, {} at least", usd(request.earns_cents), usd(request.earns_at_least_cents)),
+        format!("{} if repaid when due, {} at least", earns(request.earns_cents), earns(request.earns_at_least_cents)),
     );
+    if request.fees_sats > 0 {
+        row("", format!("{}, {}, are taken off for fees", sats(request.fees_sats), usd(fees_ceil(request))));
+    }
     row("waits", format!("since {}, to {} at most", moment(request.at), moment(request.until)));
     if let Some(end) = &request.ended {
         row("stands", format!("over since {}: {}", moment(end.at), end.text));
     }
     grid.text()
+}
+
+/// The lender's fees in cents at the request's price, rounded up.
+fn fees_ceil(request: &RequestView) -> u64 {
+    let worth = u128::from(request.fees_sats) * u128::from(request.reference_price_cents);
+    u64::try_from(worth.div_ceil(u128::from(SATS_PER_BTC))).unwrap_or(u64::MAX)
+}
+
+/// Interest less fees, which may be more.
+fn earned(interest: u64, fees: u64) -> String {
+    match interest.checked_sub(fees) {
+        Some(left) => usd(left),
+        None => format!("-{}", usd(fees.saturating_sub(interest))),
+    }
 }
 
 /// The key, where it is dialled, and whether it is there.
@@ -170,6 +188,14 @@ mod tests {
         let text = one(&known, "hypothec");
         assert!(text.contains("at [2001:db8:") && text.contains("2 loans with it signed here before"), "{text}");
         assert!(text.contains("connected") && !text.contains("not connected"), "{text}");
+    }
+
+    #[test]
+    fn what_a_request_brings_is_said_without_its_fees_and_a_loss_as_one() {
+        let text = one(&RequestView { fees_sats: 6_133, ..request() }, "hypothec");
+        assert!(text.contains("$10,499.50 if repaid when due, $402.24 at least"), "{text}");
+        assert!(text.contains("6,133 sat, $0.50, are taken off for fees"), "{text}");
+        assert_eq!((earned(5, 5), earned(5, 8)), ("$0.00".into(), "-$0.03".into()));
     }
 
     #[test]

@@ -82,7 +82,7 @@ impl Named {
         self.one_of("loan", ids, &see)
     }
 
-    /// The request that is meant, of those that wait.
+    /// The request that is meant, of those that wait; else one that waited before, of which the node says what became.
     ///
     /// # Errors
     /// When none is, or several could be.
@@ -90,8 +90,15 @@ impl Named {
         if let Ok(id) = self.begin.parse() {
             return Ok(id);
         }
-        let requests: Vec<RequestView> = place.client()?.get("/v1/requests").await?;
-        self.one_of("request", requests.iter().map(|one| one.loan_id), &format!("{} requests", place.again()))
+        let (client, see) = (place.client()?, format!("{} requests", place.again()));
+        let ids = |all: &[RequestView]| all.iter().map(|one| one.loan_id).collect::<Vec<_>>();
+        let waiting = ids(&client.get::<Vec<RequestView>>("/v1/requests").await?);
+        if waiting.iter().any(|id| self.fits(&id.to_string())) {
+            return self.one_of("request", waiting, &see);
+        }
+        let mut before = ids(&client.get::<Vec<RequestView>>("/v1/requests?ended=true").await?);
+        before.extend(client.get::<Vec<LoanView>>("/v1/loans").await?.iter().map(|loan| loan.loan_id));
+        self.one_of("request", before, &see)
     }
 
     /// The quote that is meant: an open one, or one that was taken.

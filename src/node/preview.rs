@@ -84,7 +84,7 @@ impl Core {
             Some(text) => Err(error(ErrorCode::Refused, text)),
             None => Ok(PreviewView {
                 pays_sats: loan.terms.collateral.to_sat(),
-                owed_cents: loan.terms.repayment_at(self.moment.now).0,
+                owed_cents: loan.terms.owed_at(self.moment.now).0,
                 irrevocable: true,
                 ..PreviewView::default()
             }),

@@ -5,7 +5,7 @@
 
 use super::jobs::Given;
 use super::view::{RequestEnd, RequestView};
-use crate::contract::offer::lender_coin_value;
+use crate::contract::offer::{lender_coin_value, lender_shares};
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::tlv::Bytes;
@@ -143,6 +143,8 @@ impl Request {
             days: terms.days.0,
             earns_cents: interest(terms.owed_at_due()),
             earns_at_least_cents: interest(terms.repayment_at(terms.start)),
+            fees_sats: lender_shares(terms)
+                .map_or(0, |shares| shares.required.to_sat().saturating_sub(terms.stake.to_sat())),
             at: self.at.0,
             until: self.until.0,
             price_note: None,

@@ -53,10 +53,13 @@ pub struct WaitingView {
     pub turn: TurnView,
 }
 
+/// What a turn's words begin with where a person at the lender's decides.
+pub const BY_HAND: &str = "the lender decides by hand";
+
 /// What the lender says it does, in words.
 pub fn lender_step(step: LenderStep) -> &'static str {
     match step {
-        LenderStep::Decides => "the lender decides by hand",
+        LenderStep::Decides => BY_HAND,
         LenderStep::PreparesCoin => "the lender prepares its coin",
     }
 }

@@ -15,7 +15,7 @@ pub use statement::{StatementLine, StatementView};
 // What the views are made of, for those who read them and know no other room.
 pub use super::implied::PolicyTerms;
 pub use super::proofs::{ProofRequest, ProofView};
-pub use super::turn::{TurnView, WaitingView, Who};
+pub use super::turn::{TurnView, WaitingView, Who, BY_HAND};
 pub use crate::contract::repay::Source;
 pub use crate::contract::Role;
 pub use crate::loan::policy::Policy;

@@ -77,7 +77,8 @@ async fn a_request_is_approved_at_the_command_line_by_its_first_digits_and_anoth
     };
     until("the borrower to be told", PATIENCE, told).await.unwrap();
     let again = run(&theatre, true, &["approve", short, "--yes"]);
-    assert!(String::from_utf8_lossy(&again.stderr).contains("no request begins so"), "{again:?}");
+    let why = String::from_utf8_lossy(&again.stderr).into_owned();
+    assert!(why.contains("waits no more since") && why.contains("declined by hand: one at a time"), "{again:?}");
     // Both sides still find it by its name, and why it is over.
     for lender in [true, false] {
         let show = said(&run(&theatre, lender, &["loan", "show", short]));

@@ -40,6 +40,10 @@ pub struct RequestView {
     /// The same if it is repaid at once, cents.
     #[serde(default)]
     pub earns_at_least_cents: u64,
+    /// The lender's fees for it, sats: its share of the funding transaction, and of what is paid ahead for the end. Making
+    /// its coin, where none fits, comes to that.
+    #[serde(default)]
+    pub fees_sats: u64,
     /// Since when it waits, unix.
     pub at: u32,
     /// Until when it can be approved, unix. After that the borrower is told that nobody decided, and its coins are free.
