@@ -213,7 +213,6 @@ async fn a_quote_taken_that_the_lender_can_refuse_by_itself_makes_it_download_no
     let refused = other.refusal(quoted.terms.id().0).await;
     assert!(refused.code == "coins" && refused.message.contains("promised"), "{refused:?}");
     assert!(!refused.message.contains(&held.to_string()), "which loan it is, is not told: {refused:?}");
-    println!("bound promised-coin 0 loans named");
     assert_eq!(bundles(), before);
 }
 

@@ -4,13 +4,18 @@
 
 mod world;
 
+use bitcoin::consensus::serialize;
+use bitcoin::hashes::{sha256, Hash};
+use bitcoin::secp256k1::{PublicKey, SecretKey, SECP256K1};
 use bitcoin::{Amount, FeeRate, OutPoint};
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::policy::{Approval, Policy};
+use hypothec::loan::terms::Terms;
 use hypothec::loan::LoanId;
 use hypothec::node::data::DataFolder;
 use hypothec::node::limits;
 use hypothec::node::view::SendRequest;
-use hypothec::protocol::messages::{Quote, RepayRequest};
+use hypothec::protocol::messages::{Borrow, Coin, Quote, RepayRequest};
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
 use world::stranger::Stranger;
@@ -222,4 +227,86 @@ async fn a_lender_asked_for_repayments_it_cannot_propose_gives_no_address_for_th
     let all: Vec<String> = (0..50).map(|_| wallet.new_address().unwrap().to_string()).collect();
     let place = |address: &String| all.iter().position(|one| one == address).unwrap();
     assert_eq!(place(&after), place(&before) + 1);
+}
+
+/// A signature over the coin that the document asks for, by a key that is not the coin's.
+fn signed_by(key: &SecretKey, loan: [u8; 32], coin: OutPoint) -> [u8; 64] {
+    let tag = sha256::Hash::hash(b"hypothec/coin-proof/v0").to_byte_array();
+    let said = [&tag[..], &tag, &loan, &serialize(&coin)].concat();
+    let digest = bitcoin::secp256k1::Message::from_digest(sha256::Hash::hash(&said).to_byte_array());
+    SECP256K1.sign_ecdsa(&digest, key).serialize_compact()
+}
+
+/// Shows a coin with a proof that is none: unsigned, under one key or another, or signed by the liar's own. What is answered,
+/// the coin's name left out.
+async fn shown_falsely(liar: &mut Stranger, loan: [u8; 32], coin: OutPoint, owner: PublicKey) -> Vec<(String, String)> {
+    let mut said = Vec::new();
+    for (key, signature) in
+        [(owner, [0; 64]), (liar.key(), [0; 64]), (liar.key(), signed_by(&liar.identity, loan, coin))]
+    {
+        let shown = Coin { txid: coin.txid.to_byte_array(), vout: coin.vout, key, signature };
+        liar.say(&Message::Borrow(Borrow { loan, coins: vec![shown] }));
+        let refused = liar.refusal(loan).await;
+        said.push((refused.code, refused.message.replace(&coin.to_string(), "COIN")));
+    }
+    said
+}
+
+/// What goes on at the lender's: loans, and requests that wait for a person.
+async fn going_on(world: &World) -> usize {
+    living(world).await.len() + world.lender.handle.requests().await.unwrap().len()
+}
+
+async fn until_going_on(world: &World, count: usize) {
+    until("what goes on", PATIENCE, || async {
+        let found = going_on(world).await;
+        (found == count).then_some(()).ok_or_else(|| format!("{found}, not {count}"))
+    })
+    .await
+    .unwrap();
+}
+
+async fn a_false_proof_learns_nothing(approval: Approval) {
+    let world = World::new().await;
+    world.give_lender_coins(5).await;
+    let oracles = vec![world.oracle.as_ref().unwrap().key];
+    world.lender.handle.set_policy(Policy { oracles, approval, ..Policy::default() }).await.unwrap();
+    let mut honest = Stranger::new(&world, "honest").await;
+    let mut liar = Stranger::new(&world, "liar").await;
+    let coins = honest.coins(&world, 2).await;
+    world.settle().await;
+    let terms_of = |quote: &Quote| Terms::from_tlv(&quote.terms.0).unwrap();
+    let first = terms_of(&quoted(&mut honest).await);
+    honest.borrow(&first, coins[0]);
+    until_going_on(&world, 1).await;
+    // A stranger asks of both coins, whose keys it may know, and more often than coins may be shown in vain.
+    let owner = |coin| honest.wallet.prove_coin(coin, &[0; 32]).unwrap().pubkey;
+    let owners = [coins[0], coins[1]].map(owner);
+    let loan = terms_of(&quoted(&mut liar).await).id().0;
+    for _ in 0..3 {
+        let pledged = shown_falsely(&mut liar, loan, coins[0], owners[0]).await;
+        let free = shown_falsely(&mut liar, loan, coins[1], owners[1]).await;
+        assert_eq!(pledged, free, "promised or not, a coin is spoken of to who has proved it");
+        let is_about_the_proof =
+            |text: &str| text.ends_with("COIN does not fit") || text.ends_with("is not the key of coin COIN");
+        assert!(pledged.iter().all(|(code, text)| code == "coins" && is_about_the_proof(text)), "{pledged:?}");
+    }
+    println!("bound promised-coin 0 differences between the answers");
+    // Nor does its own borrower end anything by what it has not proved.
+    let second = terms_of(&quoted(&mut honest).await);
+    shown_falsely(&mut honest, second.id().0, coins[0], owners[0]).await;
+    assert_eq!(going_on(&world).await, 1);
+    // The coin that was shown falsely backs a loan as if nobody had.
+    honest.borrow(&second, coins[1]);
+    until_going_on(&world, 2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_proof_of_a_coin_learns_nothing_of_it_and_ends_nothing() {
+    a_false_proof_learns_nothing(Approval::Automatic).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_false_proof_learns_nothing_either_where_a_person_decides() {
+    a_false_proof_learns_nothing(Approval::Manual).await;
 }

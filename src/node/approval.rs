@@ -44,8 +44,8 @@ impl Core {
         }
         // Much may have happened while its coins were looked at.
         let again = self.shown.was_pardoned(&shown);
-        let allowed = self.may_lend(given, borrow)?;
         let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
+        let allowed = self.may_lend(given, borrow, &coins)?;
         let vain = self.coins_in_vain(&coins, id).refusal(&shown);
         let allowed = allowed.and_then(|()| vain.map_or(Ok(()), |text| Err((ErrorCode::Coins, text))));
         if allowed.is_ok() && !again {

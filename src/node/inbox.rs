@@ -176,7 +176,7 @@ impl Core {
             return Ok(());
         };
         // What can be said without asking anybody is said first.
-        if let Err((code, message)) = self.may_lend(&given, &borrow)? {
+        if let Err((code, message)) = self.may_look(&given, &borrow) {
             tracing::debug!(%peer, loan = %id, "{message}");
             self.send(peer, &refused(id.0, code, &message));
             return Ok(());
@@ -185,7 +185,7 @@ impl Core {
         let coins: Vec<_> = borrow.coins.iter().map(Coin::outpoint).collect();
         let vain = self.coins_in_vain(&coins, id);
         let turn = match self.policy.approval {
-            Approval::Automatic => self.spawn_for(peer, id, taking::agree(tools, given, borrow, vain)),
+            Approval::Automatic => self.spawn_for(peer, id, taking::prove(tools, given, borrow, vain)),
             Approval::Manual => self.spawn_for(peer, id, taking::ask_person(tools, given, borrow, vain)),
         };
         if turn == Turn::TooMany {

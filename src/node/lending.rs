@@ -1,7 +1,7 @@
 //! Beginning a loan: no coin twice, no more than the policy lends at once, no work for nothing.
 
 use super::core::{refused, Core};
-use super::jobs::Given;
+use super::jobs::{taking, Given, Key};
 use super::present;
 use super::shown::InVain;
 use super::tools::error;
@@ -10,7 +10,7 @@ use crate::contract::{wire, Role};
 use crate::loan::policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Cents;
-use crate::protocol::messages::{Borrow, Coin};
+use crate::protocol::messages::Borrow;
 use crate::protocol::{Doing, ErrorCode, Event, Input, Loan};
 use crate::settlement::deadline;
 use anyhow::Context;
@@ -60,9 +60,12 @@ impl Core {
         }
         // Much may have happened while its coins were looked at.
         let (coins, peer) = (proven.clone(), *peer);
-        self.supersede(&coins, peer, id)?;
         let terms = terms.clone();
-        let allowed = self.room(peer, &terms).and_then(|()| self.guard(&coins, peer));
+        let guarded = self.guard(&coins, peer);
+        if guarded.is_ok() {
+            self.supersede(&coins, peer, id)?;
+        }
+        let allowed = guarded.and_then(|()| self.room(peer, &terms));
         if let Err((code, message)) = allowed.and_then(|()| self.can_begin(&terms, peer)) {
             return Ok(Err(error(code, message)));
         }
@@ -74,19 +77,50 @@ impl Core {
         self.begin(id, event)
     }
 
-    /// What this node knows by itself about a quote that a borrower takes: whether the policy still allows it, the quote
-    /// stands, and the coins are neither promised elsewhere nor shown in vain too often.
-    /// An earlier negotiation of the same borrower with the same coins ends here.
-    pub(super) fn may_lend(&mut self, given: &Given, borrow: &Borrow) -> anyhow::Result<Result<(), No>> {
-        let (allowed, id) = (self.allows(given, borrow), given.terms.id());
-        let coins: Vec<OutPoint> = borrow.coins.iter().map(Coin::outpoint).take(wire::MAX_INPUTS).collect();
-        if allowed.is_ok() {
-            self.supersede(&coins, given.peer, id)?;
-        }
-        let guarded = allowed.and_then(|()| self.guard(&coins, given.peer));
+    /// What is said of a quote that a borrower takes before its coins are looked at. It has proved nothing yet: so nothing
+    /// here depends on which coins it names, and nothing changes.
+    pub(super) fn may_look(&self, given: &Given, borrow: &Borrow) -> Result<(), No> {
         let ask = |(code, text)| (code, format!("{text}; ask for a new one"));
-        let near = guarded.and_then(|()| self.is_near(&given.terms).map_err(ask));
-        Ok(near.and_then(|()| self.can_begin(&given.terms, given.peer)))
+        self.allows(given, borrow)?;
+        self.is_near(&given.terms).map_err(ask)
+    }
+
+    /// The same once its coins are proved: they are neither promised elsewhere nor more than this node can serve. An earlier
+    /// negotiation of the same borrower with the same coins ends here.
+    pub(super) fn may_lend(
+        &mut self,
+        given: &Given,
+        borrow: &Borrow,
+        proved: &[OutPoint],
+    ) -> anyhow::Result<Result<(), No>> {
+        // Much may have happened while they were looked at.
+        let guarded = self.may_look(given, borrow).and_then(|()| self.guard(proved, given.peer));
+        if guarded.is_ok() {
+            self.supersede(proved, given.peer, given.terms.id())?;
+        }
+        Ok(guarded.and_then(|()| self.can_begin(&given.terms, given.peer)))
+    }
+
+    /// The borrower's coins are proved: what the contract is locked to is fetched now.
+    pub(super) fn on_proved(
+        &mut self,
+        given: Given,
+        borrow: &Borrow,
+        shown: Vec<(OutPoint, Amount)>,
+    ) -> anyhow::Result<()> {
+        let (id, peer) = (given.terms.id(), given.peer);
+        if self.loans.contains_key(&id) {
+            return Ok(());
+        }
+        let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
+        if let Err((code, message)) = self.may_lend(&given, borrow, &coins)? {
+            tracing::debug!(%peer, loan = %id, "{message}");
+            self.send(peer, &refused(id.0, code, &message));
+            return Ok(());
+        }
+        // Part of the turn that the look at the coins took.
+        self.spawn(Key::Loan(id), Some(peer), id.0, taking::agree(self.tools.clone(), given, shown));
+        Ok(())
     }
 
     /// Whether a quote can be taken, as far as is known before its coins are: what would be refused then is not quoted.
@@ -146,9 +180,9 @@ impl Core {
         }
     }
 
-    /// A coin backs one negotiation at a time.
+    /// A coin backs one negotiation at a time. Asked of proved coins only: else anybody could ask what is promised here.
     fn guard(&self, coins: &[OutPoint], peer: PublicKey) -> Result<(), No> {
-        // Whoever asks has proved nothing yet: which loan it is stays between its two sides.
+        // Which loan it is stays between its two sides.
         let promised_to = |other: LoanId| {
             tracing::debug!(%peer, loan = %other, "refused: a coin is promised to another loan");
             Err((ErrorCode::Coins, "a coin is promised to another loan already; show another".into()))
@@ -179,7 +213,7 @@ impl Core {
         loans.filter(|loan| present::phase(&loan.stage) == 0)
     }
 
-    /// Ends the earlier negotiations of the same borrower with the same coins.
+    /// Ends the earlier negotiations of the same borrower with the same coins, which it has proved.
     fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey, id: LoanId) -> anyhow::Result<()> {
         self.supersede_requests(coins, peer, id)?;
         let earlier: Vec<LoanId> = self.shown_for(coins).filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();

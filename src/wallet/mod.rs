@@ -28,7 +28,7 @@ pub use error::Error;
 pub use history::Passage;
 pub use keys::{LoanKeys, Seed};
 pub use ledger::Wallet;
-pub use proof::{verify_coin_proof, CoinProof, ProofError};
+pub use proof::{verify_coin_proof, verify_signature, CoinProof, ProofError};
 pub use purse::Purse;
 pub use spend::{Payment, Rival};
 pub use sweep::MOST_INPUTS;

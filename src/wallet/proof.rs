@@ -48,6 +48,14 @@ pub fn verify_coin_proof(proof: &CoinProof, coin: &TxOut, message: &[u8; 32]) ->
     if ScriptBuf::new_p2wpkh(&CompressedPublicKey(proof.pubkey).wpubkey_hash()) != coin.script_pubkey {
         return Err(ProofError::WrongKey(proof.outpoint));
     }
+    verify_signature(proof, message)
+}
+
+/// The part of it that takes no look at the chain: the proof's own key has signed. Whether the coin is that key's is left.
+///
+/// # Errors
+/// [`ProofError::BadSignature`].
+pub fn verify_signature(proof: &CoinProof, message: &[u8; 32]) -> Result<(), ProofError> {
     let secp = Secp256k1::verification_only();
     secp.verify_ecdsa(&digest(proof.outpoint, message), &proof.signature, &proof.pubkey)
         .map_err(|_| ProofError::BadSignature(proof.outpoint))

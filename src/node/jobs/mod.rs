@@ -126,6 +126,8 @@ pub enum Outcome {
     Got(Box<Got>, Reply<QuoteView>),
     /// A loan begins as borrower; somebody waits.
     Begin(Box<Event>, Reply<LoanView>),
+    /// A quote was taken, and these coins proved, worth so much: what is promised is looked at before more is done.
+    Proved(Box<Given>, Borrow, Vec<(OutPoint, Amount)>),
     /// A loan may begin as lender: the borrower agreed and proved these coins, worth so much.
     Agree(Box<Event>, Vec<(OutPoint, Amount)>),
     /// A quote was taken, with these coins and their worth; a person is to be asked.

@@ -10,18 +10,24 @@ use crate::node::handle::Reply;
 use crate::node::shown::InVain;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::node::view::{LoanView, PreviewView};
-use crate::protocol::messages::Borrow;
+use crate::protocol::messages::{Borrow, Coin};
 use crate::protocol::{ErrorCode, Event};
 use crate::settlement::deadline;
-use crate::wallet::{verify_coin_proof, CoinProof};
+use crate::wallet::{verify_coin_proof, verify_signature, CoinProof, ProofError};
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::{Amount, OutPoint};
 use std::collections::HashSet;
 use std::sync::Arc;
 
-/// Lender: the borrower agreed; its coins must be there and cover the collateral.
-pub async fn agree(tools: Arc<Tools>, given: Given, message: Borrow, vain: InVain) -> Result<Outcome, Trouble> {
-    let (event, shown) = look(&tools, given, &message, &vain).await?;
+/// Lender: the borrower agreed; its coins must be there, its own, and cover the collateral.
+pub async fn prove(tools: Arc<Tools>, given: Given, message: Borrow, vain: InVain) -> Result<Outcome, Trouble> {
+    let shown = check_coins(&tools, &given.terms, &message, &vain).await?;
+    Ok(Outcome::Proved(Box::new(given), message, shown))
+}
+
+/// Lender: they are, and nothing is promised on them: what the contract is locked to.
+pub async fn agree(tools: Arc<Tools>, given: Given, shown: Vec<(OutPoint, Amount)>) -> Result<Outcome, Trouble> {
+    let (event, shown) = fetch_for(&tools, given, shown).await?;
     Ok(Outcome::Agree(event, shown))
 }
 
@@ -72,6 +78,10 @@ pub async fn preview(tools: &Tools, terms: &Terms) -> Result<PreviewView, Troubl
 
 async fn look(tools: &Tools, given: Given, message: &Borrow, vain: &InVain) -> Result<Begun, Trouble> {
     let shown = check_coins(tools, &given.terms, message, vain).await?;
+    fetch_for(tools, given, shown).await
+}
+
+async fn fetch_for(tools: &Tools, given: Given, shown: Vec<(OutPoint, Amount)>) -> Result<Begun, Trouble> {
     let terms = given.terms;
     let keys = tools.seed.loan_keys(&given.key_index)?;
     let receipt = receipt::announce(&terms, &keys.receipt).map_err(Trouble::later)?;
@@ -105,18 +115,18 @@ async fn check_coins(
     if message.coins.is_empty() || message.coins.len() > wire::MAX_INPUTS {
         return Err(wrong(format!("{} coins, 1 to {}", message.coins.len(), wire::MAX_INPUTS)));
     }
+    // Only who has signed for its coins makes this node look for them.
+    let proofs = message.coins.iter().map(|coin| proof_of(coin, &message.loan)).collect::<Result<Vec<_>, _>>()?;
     let mut sum = Amount::ZERO;
     let mut seen = HashSet::new();
-    let mut shown = Vec::with_capacity(message.coins.len());
-    for coin in &message.coins {
-        let outpoint = coin.outpoint();
+    let mut shown = Vec::with_capacity(proofs.len());
+    for proof in &proofs {
+        let outpoint = proof.outpoint;
         let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
         let found = found
             .filter(|_| seen.insert(outpoint))
             .ok_or_else(|| wrong(format!("coin {outpoint} is not an unspent confirmed coin, or is named twice")))?;
-        let signature = Signature::from_compact(&coin.signature).map_err(|e| wrong(e.to_string()))?;
-        let proof = CoinProof { outpoint, pubkey: coin.key, signature };
-        verify_coin_proof(&proof, &found.txout, &message.loan).map_err(|e| wrong(e.to_string()))?;
+        verify_coin_proof(proof, &found.txout, &message.loan).map_err(|e| wrong(e.to_string()))?;
         shown.push((outpoint, found.txout.value));
         sum = sum.checked_add(found.txout.value).ok_or_else(|| wrong("their sum is too large".into()))?;
     }
@@ -128,4 +138,14 @@ async fn check_coins(
         Some(text) => Err(wrong(text)),
         None => Ok(shown),
     }
+}
+
+/// A coin's proof, signed by the key that it names.
+fn proof_of(coin: &Coin, loan: &[u8; 32]) -> Result<CoinProof, Trouble> {
+    let outpoint = coin.outpoint();
+    let unsigned = |_| ProofError::BadSignature(outpoint);
+    let signature = Signature::from_compact(&coin.signature).map_err(unsigned);
+    let proof = signature.map(|signature| CoinProof { outpoint, pubkey: coin.key, signature });
+    let signed = proof.and_then(|proof| verify_signature(&proof, loan).map(|()| proof));
+    signed.map_err(|e| Trouble::refuse(ErrorCode::Coins, e))
 }
