@@ -105,6 +105,19 @@ async fn a_message_that_cannot_be_read_is_refused_by_name_and_ends_what_it_is_ab
     let id = quoted.terms.id();
     stranger.borrow(&quoted.terms, coin);
     lender_says(&world, "a loan", |loans| loans.iter().any(|(one, _)| *one == id).then_some(())).await;
+    // What begins with a list or with an oracle's key names no loan, also where its bytes are those of one.
+    for kind in [33021, 33019] {
+        let bytes = [&[0, 32], id.0.as_slice()].concat();
+        stranger.net.send(stranger.peer, hypothec::peer::Frame { kind, bytes }).unwrap();
+        let no = stranger.message("a refusal", |message| match message {
+            Message::Refused(refused) => Some(refused),
+            _ => None,
+        });
+        let no = no.await;
+        assert_eq!((no.about, no.code.as_str()), ([0; 32], "unreadable"), "{no:?}");
+    }
+    let stage = world.lender.handle.loan(id).await.unwrap().stage;
+    assert!(!matches!(stage, Stage::Cancelled), "{stage:?}");
     let bytes = [&[0, 32], id.0.as_slice(), &[2, 1, 0]].concat();
     stranger.net.send(stranger.peer, hypothec::peer::Frame { kind: 33011, bytes }).unwrap();
     assert_eq!(stranger.refusal(id.0).await.code, "unreadable");

@@ -6,7 +6,7 @@ use super::tools::lock;
 use crate::loan::terms::LoanId;
 use crate::peer::Frame;
 use crate::protocol::ending::Ending;
-use crate::protocol::messages::{about, MessageError, Refused, QUOTE, REFUSED};
+use crate::protocol::messages::{about, MessageError, Named, Refused, QUOTE, REFUSED};
 use crate::protocol::ErrorCode;
 use bitcoin::secp256k1::PublicKey;
 use std::time::Instant;
@@ -20,18 +20,21 @@ impl Core {
             return Ok(());
         }
         let text = format!("a message of type {} cannot be read: {error}", frame.kind);
-        let about = about(frame.kind, &frame.bytes);
-        if let Some(waiter) = about.filter(|_| frame.kind == QUOTE).and_then(|id| lock(&self.tools.waiters).remove(&id))
+        let named = about(frame.kind, &frame.bytes);
+        let about = named.map(Named::bytes).unwrap_or_default();
+        if let Some(waiter) =
+            named.filter(|_| frame.kind == QUOTE).and_then(|_| lock(&self.tools.waiters).remove(&about))
         {
             let code = ErrorCode::Unreadable.word().into();
-            let _ = waiter.send(Err(Refused { about: about.unwrap_or_default(), code, message: text.clone() }));
+            let _ = waiter.send(Err(Refused { about, code, message: text.clone() }));
         }
         // An answer costs us more than the shred that asks for it costs its sender.
         if !self.limits.take(peer, Task::Work, Instant::now()) {
             return Ok(());
         }
-        self.send(peer, &refused(about.unwrap_or_default(), ErrorCode::Unreadable, &text));
-        let id = LoanId(about.unwrap_or_default());
+        self.send(peer, &refused(about, ErrorCode::Unreadable, &text));
+        let Some(Named::Loan(id)) = named else { return Ok(()) };
+        let id = LoanId(id);
         if let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) {
             // Where nothing was signed that the other side could use, the loan ends here.
             let ending = Ending::WeRefused(ErrorCode::Unreadable);

@@ -310,17 +310,40 @@ impl Message {
     }
 }
 
-/// What an unreadable message of type `kind` is about: request or loan, where its bytes are long enough to name one.
-/// A sign names its contract, which is not the loan.
-pub fn about(kind: u16, payload: &[u8]) -> Option<[u8; 32]> {
+/// What an unreadable message names, where its bytes are long enough for that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// A loan, or the quote of one.
+    Loan([u8; 32]),
+    /// A request for a quote.
+    Request([u8; 32]),
+}
+
+impl Named {
+    /// The name's bytes: what a refusal is about.
+    pub fn bytes(self) -> [u8; 32] {
+        match self {
+            Named::Loan(id) | Named::Request(id) => id,
+        }
+    }
+}
+
+/// What an unreadable message of type `kind` is about. A list, an oracle's key and a sign's contract name nothing: what
+/// stands in their place is no loan's id, whatever its bytes are.
+pub fn about(kind: u16, payload: &[u8]) -> Option<Named> {
+    let named: fn([u8; 32]) -> Named = match kind {
+        QUOTE_REQUEST | QUOTE => Named::Request,
+        BORROW | READY | FALLBACK | REPAY | RECEIPT | REPAY_REQUEST | LOAN_OF_YOURS | PROGRESS => Named::Loan,
+        OFFER | ACCEPT => Named::Loan,
+        _ => return None,
+    };
     let start = match named_at(kind) {
-        Some(_) if kind == SIGN => return None,
         Some(start) => start,
         // The first record of each of ours: type 0, 32 bytes.
         None if payload.starts_with(&[0, 32]) => 2,
         None => return None,
     };
-    payload.get(start..start + 32)?.try_into().ok()
+    Some(named(payload.get(start..start + 32)?.try_into().ok()?))
 }
 
 /// Where the payload of a DLC message names its contract, 32 bytes.
@@ -337,6 +360,16 @@ fn named_at(kind: u16) -> Option<usize> {
 pub const REFUSED: u16 = 33005;
 /// Type of [`Quote`].
 pub const QUOTE: u16 = 33003;
+/// Types of those whose first record names a request or a loan.
+const QUOTE_REQUEST: u16 = 33001;
+const BORROW: u16 = 33007;
+const READY: u16 = 33009;
+const FALLBACK: u16 = 33011;
+const REPAY: u16 = 33013;
+const RECEIPT: u16 = 33015;
+const REPAY_REQUEST: u16 = 33017;
+const LOAN_OF_YOURS: u16 = 33023;
+const PROGRESS: u16 = 33025;
 
 /// The DLC messages carry their type as their first two bytes; the peer network carries it by itself.
 fn with_kind(kind: u16, payload: &[u8]) -> Vec<u8> {
@@ -429,6 +462,25 @@ mod tests {
         assert!(said(Repay { source: 2, ..good.clone() }).contains("source is 2"));
         assert!(said(Repay { transaction: cut, ..good.clone() }).contains("transaction, "));
         assert!(said(Repay { half: [0xff; 64], ..good }).contains("half"));
+    }
+
+    #[test]
+    fn only_what_begins_with_the_name_of_a_loan_or_a_request_names_one_when_it_cannot_be_read() {
+        let bytes = [&[0, 32][..], &[7; 32], &[2, 1, 0]].concat();
+        for kind in Message::kinds() {
+            let named = match kind {
+                33001 | 33003 => Some(Named::Request([7; 32])),
+                // A refusal is never answered; the next two begin with an oracle's key and with a list.
+                33005 | 33019 | 33021 => None,
+                OFFER | ACCEPT | SIGN => continue,
+                _ => Some(Named::Loan([7; 32])),
+            };
+            assert_eq!(about(kind, &bytes), named, "{kind}");
+            assert_eq!(about(kind, &bytes[..33]), None, "{kind} cut short");
+        }
+        let long: Vec<u8> = (0..100).collect();
+        let from = |start: usize| Some(Named::Loan(long[start..start + 32].try_into().unwrap()));
+        assert_eq!((about(OFFER, &long), about(ACCEPT, &long), about(SIGN, &long)), (from(37), from(4), None));
     }
 
     #[test]
