@@ -1,9 +1,10 @@
 //! What a borrower takes of a quote: its own range for every field that the lender sets.
 //!
 //! Terms may be signed within the ranges of [`check`](super::check), which are wide. A lender alone chooses where in them
-//! a quote lies, so a borrower has narrower ones. They are one table, and nothing else decides.
+//! a quote lies, so a borrower has narrower ones. They are one table, and nothing else decides. Each lies within what may be
+//! signed: what a person is told is taken is taken.
 
-use super::check::LIQUIDATION_MAX;
+use super::check::{cushion_max_floor, APR_RANGE, EXPIRES_AFTER_START_MAX, LIQUIDATION_MAX, REFERENCE_RANGE};
 use super::fees::exit_fee_range;
 use super::interest::minimum_days;
 use super::policy::default_confirmations;
@@ -145,12 +146,16 @@ pub fn ranges(terms: &Terms, own: &OwnBounds, asked: &Asked) -> Vec<Range> {
     let oracles = u64::try_from(terms.oracles.len()).unwrap_or(u64::MAX);
     let spot = asked.spot.unwrap_or(terms.reference_price);
     let drift = u128::from(spot.0) * u128::from(REFERENCE_DRIFT.0) / u128::from(WHOLE);
+    let near = around(spot.0, u64::try_from(drift).unwrap_or(u64::MAX));
+    let cushion = own.max_cushion.min(cushion_max_floor(terms.liquidation_ltv));
     let fees = exit_fee_range(asked.estimate);
     let next_hour = asked.now.hour_ceil().unwrap_or(asked.now).0;
     let stands = QUOTE_LIFE.saturating_add(CLOCK_SLACK);
-    let (soonest, latest) = (asked.now.0.saturating_add(1), asked.now.0.saturating_add(stands));
+    let soonest = asked.now.0.saturating_add(1);
+    let latest =
+        asked.now.0.saturating_add(stands).min(terms.start.0.saturating_add(EXPIRES_AFTER_START_MAX)).max(soonest);
     vec![
-        line("apr", terms.apr.0.into(), (0, own.max_apr.0.into()), rate),
+        line("apr", terms.apr.0.into(), (APR_RANGE.0 .0.into(), own.max_apr.0.into()), rate),
         line(
             "minimum_interest_days",
             terms.minimum_interest_days.0.into(),
@@ -163,7 +168,7 @@ pub fn ranges(terms: &Terms, own: &OwnBounds, asked: &Asked) -> Vec<Range> {
             (own.min_liquidation_ltv.0.into(), LIQUIDATION_MAX.0.into()),
             rate,
         ),
-        line("cushion", terms.cushion.0.into(), (0, own.max_cushion.0.into()), rate),
+        line("cushion", terms.cushion.0.into(), (0, cushion.0.into()), rate),
         line("stake", terms.stake.to_sat(), (STAKE.to_sat(), STAKE.to_sat()), sats),
         line(
             "confirmations",
@@ -177,7 +182,7 @@ pub fn ranges(terms: &Terms, own: &OwnBounds, asked: &Asked) -> Vec<Range> {
         line(
             "reference_price",
             terms.reference_price.0,
-            around(spot.0, u64::try_from(drift).unwrap_or(u64::MAX)),
+            (near.0.max(REFERENCE_RANGE.0 .0), near.1.min(REFERENCE_RANGE.1 .0)),
             dollars,
         ),
         line("start", terms.start.0.into(), around(next_hour.into(), HOUR.into()), time),
@@ -211,7 +216,7 @@ mod tests {
 
     fn terms() -> Terms {
         let terms = Terms { oracles: several(3), threshold: 2, fee_rate: SatPerVb(30), ..reference() };
-        Terms { expires: Time(terms.start.0 + 3_000), ..terms }
+        Terms { expires: Time(terms.start.0 - 300), ..terms }
     }
 
     /// Sets a field of the table.
@@ -258,6 +263,32 @@ mod tests {
                 assert!(text.contains(&remedy), "{text}");
             }
         }
+    }
+
+    #[test]
+    fn what_is_said_to_be_taken_can_be_signed_at_both_ends() {
+        let wide = OwnBounds { max_cushion: BasisPoints(2_000), ..OwnBounds::default() };
+        let dear = |terms: &mut Terms| terms.reference_price = Cents(90_000_000);
+        let tight = |terms: &mut Terms| terms.liquidation_ltv = BasisPoints(9_500);
+        let early = |terms: &mut Terms| terms.start = Time(terms.start.0 - HOUR);
+        for change in [|_: &mut Terms| {}, dear, tight, early] {
+            let mut terms = terms();
+            let now = Time(terms.start.0 - 600);
+            change(&mut terms);
+            let asked = Asked { estimate: SatPerVb(500), now, ..asked(&terms) };
+            // The principal is one of price and sats, and changes with them alone.
+            for range in ranges(&terms, &wide, &asked).into_iter().filter(|range| range.field != "principal") {
+                for end in [range.least, range.most] {
+                    let mut terms = terms.clone();
+                    set(&mut terms, range.field, end);
+                    let said = terms.check().err().map(|e| e.to_string()).unwrap_or_default();
+                    assert!(!said.starts_with(&format!("{} ", range.field)), "{said}");
+                }
+            }
+        }
+        let cheap = Terms { apr: BasisPoints(1_501), ..terms() };
+        let said = check(&cheap, &OwnBounds::default(), &asked(&cheap)).unwrap_err().to_string();
+        assert!(said.contains("apr is 15.01 %; this node takes 1 % to 15 %"), "{said}");
     }
 
     #[test]

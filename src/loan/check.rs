@@ -27,6 +27,13 @@ pub const CONFIRMATIONS_MAX: u32 = 144;
 /// Terms expire no later than this many seconds after the start, and no earlier than a day before it.
 pub const EXPIRES_AFTER_START_MAX: u32 = HOUR;
 
+/// The highest cushion that fits above this liquidation LTV: the two together pay at most the whole.
+pub fn cushion_max_floor(liquidation_ltv: BasisPoints) -> BasisPoints {
+    // ltv · (1 + cushion) at most the whole; the division rounds down, against the cushion.
+    let room = (WHOLE * WHOLE / liquidation_ltv.0.max(1)).saturating_sub(WHOLE);
+    BasisPoints(room).min(CUSHION_MAX)
+}
+
 /// Why terms cannot be signed: the field, its value, what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum TermsError {
@@ -203,9 +210,7 @@ impl Terms {
         if self.liquidation_ltv <= URGENT || self.liquidation_ltv > LIQUIDATION_MAX {
             return Err(TermsError::LiquidationLtv { found: self.liquidation_ltv });
         }
-        // ltv · (1 + cushion) at most the whole; the division rounds down, against the cushion.
-        let room = (WHOLE * WHOLE / self.liquidation_ltv.0).saturating_sub(WHOLE);
-        let max = BasisPoints(room).min(CUSHION_MAX);
+        let max = cushion_max_floor(self.liquidation_ltv);
         if self.cushion > max {
             return Err(TermsError::Cushion { found: self.cushion, max });
         }

@@ -70,11 +70,11 @@ pub fn exit_fee_rate(estimate: SatPerVb) -> SatPerVb {
 }
 
 /// The rates that a borrower whose own estimate is `estimate` takes in a quote: half as much again as it would have named
-/// itself at most, and the estimate at least. Below that the funding transaction waits for as long as the lender likes, and
+/// itself at most, as far as terms may name it, and the estimate at least. Below that the funding transaction waits for as long as the lender likes, and
 /// either side may still walk away from it.
 pub fn exit_fee_range(estimate: SatPerVb) -> RangeInclusive<SatPerVb> {
-    let most = exit_fee_rate(estimate).0.saturating_mul(3) / 2;
-    estimate.max(EXIT_FEE_RATE_MIN)..=SatPerVb(most)
+    let most = SatPerVb(exit_fee_rate(estimate).0.saturating_mul(3) / 2);
+    estimate.clamp(EXIT_FEE_RATE_MIN, FEE_RATE_MAX)..=most.min(FEE_RATE_MAX)
 }
 
 /// The smallest collateral that exits at `rate` are worth: their fee is 1 % of it. `None` on overflow.

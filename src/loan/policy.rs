@@ -147,7 +147,7 @@ pub enum PolicyError {
     Exposure { found: Cents, min: Cents },
     #[error("oracles: {0} is named twice; name each once")]
     OracleTwice(XOnlyPublicKey),
-    #[error("threshold {found}: must be at least 1, and at most the number of oracles named, which is {oracles}")]
+    #[error("threshold {found}: must be 1, or more up to the number of oracles named, which is {oracles}")]
     Threshold { found: u8, oracles: usize },
     #[error("oracles: {found} named; with a threshold above 1 a loan rests on all of them, {ORACLES_MAX} at most")]
     TooManyOracles { found: usize },
@@ -377,6 +377,8 @@ mod tests {
         assert!(wrong(|p| p.exposure_max = Cents(1)).starts_with("exposure_max $0.01"));
         assert!(wrong(|p| p.oracles.push(fixtures::xonly(3))).starts_with("oracles"));
         assert!(wrong(|p| p.threshold = 0).starts_with("threshold 0"));
+        let alone = "threshold 2: must be 1, or more up to the number of oracles named, which is 0";
+        assert_eq!(wrong(|p| (p.threshold, p.oracles) = (2, Vec::new())), alone);
         assert!(wrong(|p| p.threshold = 2).starts_with("threshold 2"));
         let six = |p: &mut Policy| (p.oracles, p.threshold) = (fixtures::several(6), 2);
         assert!(wrong(six).starts_with("oracles: 6"));

@@ -71,7 +71,7 @@ pub enum CurveError {
     Empty,
     #[error("{line}: a point at {} follows one at {}; points must increase", place(line, *found), place(line, *previous))]
     Order { line: &'static str, previous: u64, found: u64 },
-    #[error("{line}: {} at {}; -100 % to 100 % are right", percent((*found).into()), place(line, *at))]
+    #[error("{line}: {} at {}; the lines together must stay from {APR_MIN} to {APR_MAX} a year", percent((*found).into()), place(line, *at))]
     Rate { line: &'static str, at: u64, found: i32 },
     #[error("the rate would reach {}; it must stay from {APR_MIN} to {APR_MAX} a year", percent(*found))]
     Range { found: i64 },
