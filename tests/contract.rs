@@ -9,7 +9,7 @@ use bitcoin::{Amount, Transaction};
 use common::{negotiate, script, secret, Cast, Negotiated};
 use hypothec::contract::clauses::{Clause, Payouts};
 use hypothec::contract::settle::{place, settle, settle_without_keys, VerifiedAttestation};
-use hypothec::contract::{fallback, receipt, watcher, wire, Role};
+use hypothec::contract::{fallback, offer, receipt, watcher, wire, Role};
 use hypothec::loan::units::Cents;
 use hypothec_oracle::verify::fixing_digits;
 use secp256k1_zkp::EcdsaAdaptorSignature;
@@ -117,6 +117,24 @@ fn every_exit_of_a_new_loan_is_of_version_3_and_otherwise_as_the_library_would_m
     assert_eq!(built.transactions.fund, theirs.fund);
     // What it cannot judge it does not take for another contract's: it refuses every signature.
     ddk::contract::verify_signed_contract(&n.offer, &n.accepted.accept, &n.signed.sign).err().unwrap();
+}
+
+#[test]
+fn a_funding_inputs_transaction_is_taken_with_its_witnesses_and_without_and_is_the_same_coin() {
+    let cast = Cast::new();
+    let n = negotiate(&cast, cast.terms(1));
+    let mut previous = n.completed.built.transactions.fund.clone();
+    previous.input[0].witness = bitcoin::Witness::from_slice(&[[7; 71]]);
+    let vout = previous.output.iter().position(|out| out.script_pubkey.is_p2wpkh()).unwrap() as u32;
+    let whole = offer::FundingCoin { previous: previous.clone(), vout }.input().unwrap();
+    previous.input.iter_mut().for_each(|input| input.witness.clear());
+    let bare = offer::FundingCoin { previous, vout }.input().unwrap();
+    assert_eq!(whole.prev_tx[4..6], [0, 1], "the marker and flag of BIP 144");
+    assert_eq!(bare.prev_tx[4], u8::try_from(n.completed.built.transactions.fund.input.len()).unwrap());
+    wire::check_inputs("offer", std::slice::from_ref(&whole)).unwrap();
+    wire::check_inputs("offer", std::slice::from_ref(&bare)).unwrap();
+    let twice = wire::check_inputs("offer", &[whole, bare]).unwrap_err().to_string();
+    assert!(twice.contains("each coin once"), "{twice}");
 }
 
 #[test]

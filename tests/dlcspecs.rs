@@ -4,7 +4,7 @@
 
 use bitcoin::hashes::{sha256, Hash};
 use bitcoin::hex::FromHex;
-use bitcoin::secp256k1::{Message, PublicKey, XOnlyPublicKey, SECP256K1};
+use bitcoin::secp256k1::{Message, PublicKey, Scalar, XOnlyPublicKey, SECP256K1};
 use bitcoin::{OutPoint, Txid};
 use dlc_messages::contract_msgs::{ContractInfo, ContractInfoInner};
 use dlc_messages::oracle_msgs::{EventDescriptor, OracleAnnouncement, OracleInfo};
@@ -75,6 +75,38 @@ fn adaptor_signatures_are_the_specifications() {
             other => panic!("{other}"),
         }
     }
+}
+
+/// PROTOCOL 11.3 word for word, by the points' own arithmetic: is this an adaptor signature of `key` over `digest` under `point`?
+fn holds(bytes: &[u8], key: &PublicKey, digest: [u8; 32], point: &PublicKey) -> Option<()> {
+    let number = |from: usize| Scalar::from_be_bytes(bytes[from..from + 32].try_into().unwrap()).ok();
+    let at = |from: usize| PublicKey::from_slice(&bytes[from..from + 33]).ok();
+    let times = |point: PublicKey, by: Scalar| point.mul_tweak(SECP256K1, &by).ok();
+    let of_g = |number: Scalar| Some(SecretKey::from_slice(&number.to_be_bytes()).ok()?.public_key(SECP256K1));
+    let ((r, r_prime), (r_x, s_prime)) = ((at(0)?, at(33)?), (number(1)?, number(66)?));
+    let (e, s) = (number(98)?, number(130)?);
+    let a1 = of_g(s)?.combine(&times(r_prime, e)?.negate(SECP256K1)).ok()?;
+    let a2 = times(*point, s)?.combine(&times(r, e)?.negate(SECP256K1)).ok()?;
+    let tag = sha256::Hash::hash(b"DLEQ").to_byte_array();
+    let hashed = [r_prime, *point, r, a1, a2].map(|point| point.serialize()).concat();
+    let challenge = sha256::Hash::hash(&[&tag[..], &tag, &hashed].concat()).to_byte_array();
+    let right = of_g(Scalar::from_be_bytes(digest).ok()?)?.combine(&times(*key, r_x)?).ok()?;
+    (challenge == e.to_be_bytes() && times(r_prime, s_prime)? == right).then_some(())
+}
+
+#[test]
+fn the_document_says_of_adaptor_signatures_what_the_specifications_vectors_want() {
+    let cases = vectors(include_str!("golden/dlcspecs/ecdsa_adaptor.json"));
+    let verified = |case: &&Value| case["kind"] == "verification";
+    let mut tried = [0, 0];
+    for case in cases.as_array().unwrap().iter().filter(verified) {
+        let key = |name: &str| PublicKey::from_slice(&hex(&case[name])).unwrap();
+        let (bytes, digest) = (hex(&case["adaptor_sig"]), bytes32(&case["message_hash"]));
+        let is_right = holds(&bytes, &key("public_signing_key"), digest, &key("encryption_key")).is_some();
+        assert_eq!(is_right, !case["error"].is_string(), "{case}");
+        tried[usize::from(is_right)] += 1;
+    }
+    assert!(tried[0] > 0 && tried[1] > 0, "{tried:?}");
 }
 
 /// The specification's funding input ends with its redeem script; ours has one byte more, 0: no splice.
