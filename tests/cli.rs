@@ -736,6 +736,17 @@ fn a_repayment_that_did_not_go_ahead_says_why_and_what_comes_next() {
 }
 
 #[test]
+fn a_loan_that_was_funded_while_it_was_cancelled_is_not_said_to_be_given_up() {
+    let post = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/cancel";
+    let text = |answer: Value| Stand::new(vec![(post, answer)]).good(&["loan", "cancel", LOAN, "--yes"]);
+    assert!(text(at(json!("cancelled"))).starts_with("The loan is given up."));
+    assert!(text(confirming(1)).starts_with("The loan is not given up: no coin of yours is taken back"));
+    let mut back = at(json!("confirming"));
+    back["taken_back"] = json!(TXID);
+    assert!(text(back).starts_with("Your coin is taken back by a transaction of yours"));
+}
+
+#[test]
 fn a_withdrawal_says_what_it_did_and_what_still_waits_until_when() {
     let post = "POST /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/withdraw";
     let text = |answer: Value| Stand::new(vec![(post, answer)]).good(&["loan", "withdraw", LOAN, "--yes"]);

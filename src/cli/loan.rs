@@ -156,15 +156,16 @@ async fn repay(place: &Place, client: &Client, asked: LoanView, patience: &Patie
 
 /// What is going on after `cancel`.
 fn given_up(loan: &LoanView) -> String {
-    match loan.taken_back {
-        Some(txid) => format!(
+    match (loan.taken_back, loan.stage) {
+        (Some(txid), _) => format!(
             "Your coin is taken back by a transaction of yours, sent to the network now:\n  {txid}\nOnce it is in a block the loan \
              can never be, and your coins are free. Should the funding transaction be in one first, the loan begins all the \
              same.\n\n"
         ),
-        None => "The loan is given up. Nothing was signed that could still be used, and the coins that were set aside for it \
-            are free.\n\n"
+        (None, Stage::Cancelled) => "The loan is given up. Nothing was signed that could still be used, and the coins that were \
+            set aside for it are free.\n\n"
             .to_owned(),
+        (None, _) => "The loan is not given up: no coin of yours is taken back, and below is what it waits for.\n\n".to_owned(),
     }
 }
 

@@ -114,6 +114,9 @@ fn facts(request: &RequestView) -> String {
         row("", format!("{}, {}, are taken off for fees", sats(request.fees_sats), usd(fees_ceil(request))));
     }
     row("waits", format!("since {}, to {} at most", moment(request.at), moment(request.until)));
+    if let Some(note) = request.price_note.as_ref().filter(|_| request.ended.is_none()) {
+        row("not now", format!("{note}; it can be approved once the price is back"));
+    }
     if let Some(end) = &request.ended {
         row("stands", format!("over since {}: {}", moment(end.at), end.text));
     }
@@ -163,6 +166,15 @@ mod tests {
             "earns_cents": 1_050_000, "earns_at_least_cents": 40_274, "at": 1_584_007_200, "until": 1_584_009_000,
         }))
         .unwrap()
+    }
+
+    #[test]
+    fn a_request_whose_price_has_moved_says_that_it_cannot_be_approved_now() {
+        let note = "the price is $8,100.00, more than 0.5 % from the quote's $8,000.00";
+        let moved = RequestView { price_note: Some(note.into()), ..request() };
+        let text = one(&moved, "hypothec").split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(text.contains(&format!("not now {note}; it can be approved once the price is back")), "{text}");
+        assert!(!one(&request(), "hypothec").contains("not now"));
     }
 
     #[test]

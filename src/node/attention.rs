@@ -71,6 +71,10 @@ pub struct Facts {
 /// The list, the gravest first.
 pub fn attention(facts: &Facts) -> Vec<AttentionView> {
     let mut list: Vec<AttentionView> = facts.loans.iter().flat_map(of_loan).collect();
+    // One cause, one line: a backup file that is not renewed says of every loan signed since what it says of each.
+    if facts.troubles.iter().any(|text| text.starts_with("backup: ")) {
+        list.retain(|one| !one.about.starts_with("backup "));
+    }
     let about_node = |about: &str, text: String| view(about, Severity::Warning, None, text);
     if facts.lends_without_coins {
         let text =
@@ -306,6 +310,16 @@ mod tests {
         }
         assert_eq!(said(LoanFacts { price: Some(Cents(652_801)), ..quiet() }), []);
         assert_eq!(said(LoanFacts { ending: Some(Exit::Repaid), waits: STUCK - 1, ..quiet() }), []);
+    }
+
+    #[test]
+    fn a_backup_file_that_is_not_renewed_is_told_once_and_not_again_for_each_loan_signed_since() {
+        let loans = vec![LoanFacts { is_backed_up: false, ..quiet() }, LoanFacts { is_backed_up: false, ..quiet() }];
+        let told = |troubles: Vec<String>| attention(&Facts { loans: loans.clone(), troubles, ..Facts::default() });
+        assert_eq!(told(Vec::new()).len(), 2);
+        let abouts: Vec<String> =
+            told(vec!["backup: the backup file is not renewed".into()]).into_iter().map(|one| one.about).collect();
+        assert_eq!(abouts, ["backup"]);
     }
 
     #[test]

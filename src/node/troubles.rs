@@ -64,14 +64,15 @@ impl Troubles {
         self.standing.remove(about);
     }
 
-    /// One sentence each. What a job could not do since bitcoind or an oracle is away is not said beside that.
+    /// One sentence each. What could not be done since bitcoind or an oracle is away is not said beside that.
     pub fn sentences(&self) -> impl Iterator<Item = String> + '_ {
         let away: Vec<&str> = self.standing.iter().filter(|(about, _)| is_outside(about)).flat_map(places).collect();
         let no_chain = self.standing.contains_key(CHAIN);
-        let is_news = move |about: &str, standing: &Standing| match standing.until {
-            Some(_) => !away.iter().any(|place| standing.text.contains(place)),
+        let is_news = move |about: &str, standing: &Standing| match about {
             // How it was before it went away.
-            None => !(no_chain && about == BITCOIND),
+            BITCOIND => !no_chain,
+            about if is_outside(about) => true,
+            _ => !away.iter().any(|place| standing.text.contains(place)),
         };
         let told = self.standing.iter().filter(move |(about, standing)| is_news(about, standing));
         told.map(|(about, standing)| format!("{about}: {}", standing.text))
@@ -318,14 +319,15 @@ mod tests {
         troubles.note(BITCOIND, "it is at block 39, and this node has seen block 102".into());
         assert_eq!(troubles.sentences().count(), 2, "each by itself is news");
         troubles.note(CHAIN, format!("waiting for bitcoind: {node} cannot be reached (refused): start bitcoind"));
+        troubles.note(&format!("exit of loan {id}"), format!("{node} cannot be reached (refused)"));
         troubles.note("oracle 1a", "http://127.0.0.1:9800: no answer; look whether it runs".into());
         troubles.put(&format!("settling loan {id}"), "oracle http://127.0.0.1:9800 is silent".into(), soon);
         let told: Vec<String> = troubles.sentences().collect();
         assert!(told.len() == 2 && told[0].starts_with("chain: ") && told[1].starts_with("oracle 1a: "), "{told:?}");
         troubles.remove(CHAIN);
         troubles.remove("oracle 1a");
-        assert_eq!(troubles.sentences().count(), 3);
+        assert_eq!(troubles.sentences().count(), 4);
         troubles.forget_loan(id);
-        assert_eq!(troubles.sentences().collect::<Vec<_>>().len(), 1);
+        assert_eq!(troubles.sentences().count(), 2, "what its watcher ends is ended by it");
     }
 }
