@@ -101,6 +101,8 @@ async fn a_loan_that_a_person_approves_after_a_restart_is_made_and_both_saw_whos
     assert!(world.lender.handle.requests().await.unwrap().is_empty());
     let again = world.lender.handle.approve(id).await.unwrap_err();
     assert!(again.code == "not_found" && again.message.contains("it was approved"), "{again:?}");
+    let own = world.borrower.handle.approve(id).await.unwrap_err();
+    assert!(own.code == "not_found" && own.message.contains("this node borrows by that loan"), "{own:?}");
     assert_eq!(world.open_taken(id).await, id);
 }
 

@@ -8,6 +8,7 @@ use super::present;
 use super::requests::Request;
 use super::tools::{error, Trouble};
 use super::view::{ErrorView, EventFacts, EventView, LoanView, RequestEnd, RequestView, Severity};
+use crate::contract::Role;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use crate::protocol::ending::PROMPT;
@@ -378,10 +379,15 @@ impl Core {
 
     fn no_request(&self, id: LoanId) -> ErrorView {
         let over = self.requests.ended().iter().find(|one| one.loan_id == id).and_then(|one| one.ended.as_ref());
-        let text = match over {
-            Some(end) => format!("request {id} waits no more since {}: {}", Time(end.at), end.text),
-            None if self.loans.contains_key(&id) => format!("no request {id} waits: it was approved; see `loan show`"),
-            None => format!("no request {id} waits: see `requests`"),
+        let text = match (over, self.loans.get(&id).map(|loan| loan.role)) {
+            (Some(end), _) => format!("request {id} waits no more since {}: {}", Time(end.at), end.text),
+            (None, Some(Role::Lender)) => format!("no request {id} waits: it was approved; see `loan show`"),
+            (None, Some(Role::Borrower)) => {
+                format!(
+                    "no request {id} waits: this node borrows by that loan, and its lender decides; see `loan show`"
+                )
+            }
+            (None, None) => format!("no request {id} waits: see `requests`"),
         };
         error(ErrorCode::NotFound, text)
     }
