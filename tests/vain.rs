@@ -310,3 +310,24 @@ async fn a_false_proof_of_a_coin_learns_nothing_of_it_and_ends_nothing() {
 async fn a_false_proof_learns_nothing_either_where_a_person_decides() {
     a_false_proof_learns_nothing(Approval::Manual).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_without_a_fresh_price_takes_no_quote_up_and_holds_it_against_nobody() {
+    let mut world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    let quote = quoted(&mut stranger).await;
+    let terms = hypothec::loan::terms::Terms::from_tlv(&quote.terms.0).unwrap();
+    // The oracle falls silent, and what it said last is two minutes old.
+    world.oracle.take().unwrap().stop().await.unwrap();
+    world.wait_until(world.now.plus(120).unwrap()).await;
+    assert!(world.now < terms.expires);
+    stranger.borrow(&terms, coin);
+    let refused = stranger.refusal(terms.id().0).await;
+    assert_eq!(refused.code, "unavailable", "{refused:?}");
+    for part in ["no fresh price", "ask for a new one"] {
+        assert!(refused.message.contains(part), "{refused:?}");
+    }
+    assert_eq!(living(&world).await, []);
+    assert_eq!(world.lender.handle.loans().await.unwrap().len(), 0, "nothing was begun");
+}

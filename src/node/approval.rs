@@ -65,7 +65,7 @@ impl Core {
                 return Ok(());
             }
         };
-        self.shown.show(request.shown(), id, self.moment.now).context("keep which coins were shown")?;
+        self.show_coins(request.shown(), id)?;
         let text = request.sentence();
         let facts = facts(&request);
         self.requests.add(request).context("keep a request")?;

@@ -9,6 +9,7 @@ use super::foreign::Foreign;
 use super::handle::{Commands, Reply};
 use super::inventory::Inventory;
 use super::jobs::{self, Done, Got, Key, Outcome};
+use super::lending;
 use super::limits::Limits;
 use super::notify::Notifier;
 use super::present;
@@ -114,6 +115,8 @@ pub struct Core {
     pub caught_up: bool,
     /// Has the chain been read to its tip, the mempool too?
     pub at_tip: bool,
+    /// Has what waits in the mempool been read since the start, and since bitcoind was last away?
+    pub knows_mempool: bool,
     /// Whether bitcoind is there.
     pub chain_gate: ChainGate,
     /// How far a restored node is with moving its coins.
@@ -186,6 +189,7 @@ impl Core {
             Err(e) => self.trouble("clock", format!("{e:#}")),
         }
         if !self.find_chain(false).await? {
+            self.knows_mempool = false;
             return Ok(());
         }
         match self.follower.poll().await {
@@ -201,11 +205,13 @@ impl Core {
                     let waiting: HashSet<Txid> =
                         self.out().map(|(_, txid)| txid).filter(|txid| self.follower.is_waiting(txid)).collect();
                     self.fundings_gone(|txid| !waiting.contains(txid))?;
+                    self.knows_mempool = true;
                 }
             }
             Err(e) => {
                 self.caught_up = false;
                 self.at_tip = false;
+                self.knows_mempool = false;
                 self.trouble("chain", e.to_string());
             }
         }
@@ -255,6 +261,12 @@ impl Core {
         out.filter_map(|loan| Some((loan.id, loan.skeleton.as_ref()?.funding.txid)))
     }
 
+    /// Is it known where the funding transaction of a loan is? One that was away when this node stopped, or when it last
+    /// could look, may be back long since: before it has looked again it holds that against nobody.
+    pub(super) fn knows_place(&self, loan: &Loan) -> bool {
+        self.knows_mempool || loan.unfunded.away().is_none()
+    }
+
     /// Tells the loans whose funding transaction the mempool has no more.
     fn fundings_gone(&mut self, is_gone: impl Fn(&Txid) -> bool) -> anyhow::Result<()> {
         let gone: Vec<LoanId> = self.out().filter(|(_, txid)| is_gone(txid)).map(|(id, _)| id).collect();
@@ -275,7 +287,8 @@ impl Core {
         }
         self.mind_foreign(transaction)?;
         self.spent_under_requests(transaction)?;
-        self.shown.on_transaction(transaction, block.is_some()).context("keep which coins were shown")
+        let goes_on = |loan: &LoanId| lending::goes_on(&self.loans, &self.requests, loan);
+        self.shown.on_transaction(transaction, block.is_some(), goes_on).context("keep which coins were shown")
     }
 
     fn loan_ids(&self) -> Vec<LoanId> {
@@ -285,7 +298,9 @@ impl Core {
     fn tick_all(&mut self) -> anyhow::Result<()> {
         for id in self.loan_ids() {
             let negotiated = self.loans.get(&id).is_some_and(|loan| loan.is_negotiating());
-            self.tell(id, self.tick_of(&id))?;
+            if self.loans.get(&id).is_some_and(|loan| self.knows_place(loan)) {
+                self.tell(id, self.tick_of(&id))?;
+            }
             if negotiated {
                 self.tell_ended(id, ErrorCode::Expired);
             }

@@ -3,6 +3,7 @@
 use super::core::{refused, Core};
 use super::jobs::{taking, Given, Key};
 use super::present;
+use super::requests::Requests;
 use super::shown::InVain;
 use super::tools::error;
 use super::view::ErrorView;
@@ -16,6 +17,7 @@ use crate::settlement::deadline;
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, OutPoint};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Why nothing is lent: for the borrower.
@@ -73,7 +75,7 @@ impl Core {
             return Ok(Err(error(ErrorCode::Coins, message)));
         }
         // Counted first: what comes to nothing by a crash counts too.
-        self.shown.show(shown, id, self.moment.now).context("keep which coins were shown")?;
+        self.show_coins(shown, id)?;
         self.begin(id, event)
     }
 
@@ -132,15 +134,21 @@ impl Core {
         }
     }
 
-    /// Neither node signs at a price that has moved: that is said before anything is made for it.
+    /// Neither node signs at a price that has moved, nor without one: that is said before anything is made for it. A lender
+    /// that takes a loan up without a price has the silence to answer for, and not the borrower.
     pub(super) fn is_near(&self, terms: &Terms) -> Result<(), No> {
         let spot = self.tools.watched_spot(&terms.oracles, usize::from(terms.threshold));
         match spot {
-            Ok(spot) if !deadline::is_near(terms.reference_price, spot) => {
+            Ok(spot) if deadline::is_near(terms.reference_price, spot) => Ok(()),
+            Ok(spot) => {
                 let text = format!("the price is {spot}, more than 0.5 % from the quote's {}", terms.reference_price);
                 Err((ErrorCode::PriceMoved, text))
             }
-            _ => Ok(()),
+            Err(why) => {
+                let text =
+                    format!("this lender has no fresh price, and takes no quote up without one: {}", why.message());
+                Err((ErrorCode::Unavailable, text))
+            }
         }
     }
 
@@ -200,10 +208,13 @@ impl Core {
 
     /// What these coins were shown for that came to nothing, besides loan `id`: each costs us a transaction and a record.
     pub(super) fn coins_in_vain(&self, coins: &[OutPoint], id: LoanId) -> InVain {
-        // What is not known any more came to nothing.
-        let idle = |loan: &Arc<Loan>| loan.is_in_vain();
-        let over = |loan: &LoanId| self.loans.get(loan).is_none_or(idle) && self.requests.get(loan).is_none();
-        self.shown.in_vain(coins, |loan| *loan != id && over(loan))
+        self.shown.in_vain(coins, |loan| *loan != id && !goes_on(&self.loans, &self.requests, loan))
+    }
+
+    /// Coins that were proved for a loan that is about to begin, or to be asked for.
+    pub(super) fn show_coins(&mut self, shown: &[(OutPoint, Amount)], id: LoanId) -> anyhow::Result<()> {
+        let goes_on = |loan: &LoanId| *loan == id || goes_on(&self.loans, &self.requests, loan);
+        self.shown.show(shown, id, self.moment.now, goes_on).context("keep which coins were shown")
     }
 
     /// The negotiations that these coins were proved for and that still go on.
@@ -242,6 +253,11 @@ impl Core {
             .filter(|loan| loan.role == Role::Lender && present::phase(&loan.stage) < 2)
             .fold(Cents(0), |sum, loan| Cents(sum.0.saturating_add(loan.terms.principal.0)))
     }
+}
+
+/// Did what coins were shown for not come to nothing, or not yet? What is not known any more came to nothing.
+pub(super) fn goes_on(loans: &BTreeMap<LoanId, Arc<Loan>>, requests: &Requests, id: &LoanId) -> bool {
+    loans.get(id).is_some_and(|loan| !loan.is_in_vain()) || requests.get(id).is_some()
 }
 
 /// Which refusal it is where a policy forbids a loan.

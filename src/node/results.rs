@@ -161,7 +161,10 @@ impl Core {
                     }
                 }
                 for (id, input) in inputs {
-                    self.tell(id, input)?;
+                    let knows = self.loans.get(&id).is_none_or(|loan| self.knows_place(loan));
+                    if knows || !matches!(input, Input::Price(_)) {
+                        self.tell(id, input)?;
+                    }
                 }
                 self.tell_median(oracle)?;
             }
@@ -176,7 +179,7 @@ impl Core {
             .loans
             .values()
             .filter(of_several)
-            .filter(|loan| !loan.is_over())
+            .filter(|loan| !loan.is_over() && self.knows_place(loan))
             .filter_map(|loan| Some((loan.id, self.price_of(loan).ok()?)))
             .collect();
         told.into_iter().try_for_each(|(id, price)| self.tell(id, Input::Price(price)))

@@ -200,17 +200,24 @@ impl ShownCoins {
         }
     }
 
-    /// These coins, worth so much, were proved for a loan. On disk when this returns.
+    /// These coins, worth so much, were proved for a loan. `goes_on` says of a loan that it has not come to nothing, or not yet.
+    /// On disk when this returns.
     ///
     /// # Errors
     /// When it cannot be kept.
-    pub fn show(&mut self, coins: &[(OutPoint, Amount)], loan: LoanId, at: Time) -> Result<(), StoreError> {
+    pub fn show(
+        &mut self,
+        coins: &[(OutPoint, Amount)],
+        loan: LoanId,
+        at: Time,
+        goes_on: impl Fn(&LoanId) -> bool,
+    ) -> Result<(), StoreError> {
         for (outpoint, sats) in coins {
             let mut coin =
                 self.coins.remove(outpoint).unwrap_or(Coin { sats: *sats, shown: Vec::new(), spent_by: None });
             coin.shown.retain(|showing| showing.loan != loan);
             coin.shown.push(Showing { at, loan, parts: WHOLE, pardoned: false });
-            brief(&mut coin.shown);
+            brief(&mut coin.shown, &goes_on);
             self.put(*outpoint, coin);
         }
         self.save()
@@ -221,14 +228,19 @@ impl ShownCoins {
     ///
     /// # Errors
     /// When it cannot be kept.
-    pub fn on_transaction(&mut self, transaction: &Transaction, is_in_block: bool) -> Result<(), StoreError> {
+    pub fn on_transaction(
+        &mut self,
+        transaction: &Transaction,
+        is_in_block: bool,
+        goes_on: impl Fn(&LoanId) -> bool,
+    ) -> Result<(), StoreError> {
         let spends = |input: &bitcoin::TxIn| self.coins.contains_key(&input.previous_output);
         if !transaction.input.iter().any(spends) {
             return Ok(());
         }
         let txid = transaction.compute_txid();
         let mut is_new = false;
-        let shown = self.shown_by(transaction);
+        let shown = self.shown_by(transaction, &goes_on);
         for input in &transaction.input {
             let Some(coin) = self.coins.get_mut(&input.previous_output) else { continue };
             // What another transaction made of the coin will not be.
@@ -266,7 +278,7 @@ impl ShownCoins {
 
     /// How much each output of a transaction was shown: of each showing the part that its coins are of all that is paid,
     /// rounded up; nothing where all of it is less than a thousandth of one showing.
-    fn shown_by(&self, transaction: &Transaction) -> Vec<Showing> {
+    fn shown_by(&self, transaction: &Transaction, goes_on: &impl Fn(&LoanId) -> bool) -> Vec<Showing> {
         let (mut known, mut all, mut mixed) = (0u128, 0u128, BTreeMap::<LoanId, (Time, u128, bool)>::new());
         for coin in transaction.input.iter().filter_map(|input| self.coins.get(&input.previous_output)) {
             let sats = u128::from(coin.sats.to_sat());
@@ -287,7 +299,7 @@ impl ShownCoins {
             .into_iter()
             .map(|(loan, (at, weight, pardoned))| Showing { at, loan, parts: part(weight), pardoned })
             .collect();
-        brief(&mut shown);
+        brief(&mut shown, goes_on);
         shown
     }
 
@@ -323,12 +335,19 @@ impl ShownCoins {
     }
 }
 
-/// Puts the smallest two together until there are few enough: as the greater's loan, at the later time. What is held against
-/// nobody goes together first, and never with what is.
-fn brief(shown: &mut Vec<Showing>) {
+/// Puts the smallest two together until there are few enough: as the greater's loan, at the later time. Only those that
+/// end alike: what is held against nobody goes together first, then what came to nothing, and what goes on last, as nobody
+/// knows yet how it ends.
+fn brief(shown: &mut Vec<Showing>, goes_on: &impl Fn(&LoanId) -> bool) {
+    let kind = |showing: &Showing| match (showing.pardoned, goes_on(&showing.loan)) {
+        (true, _) => 0,
+        (false, false) => 1,
+        (false, true) => 2,
+    };
     while shown.len() > TIMES {
-        let apart = shown.iter().filter(|showing| showing.pardoned).count() > 1;
-        shown.sort_unstable_by_key(|one| std::cmp::Reverse((one.pardoned != apart, one.parts, one.at)));
+        let count = |one: usize| shown.iter().filter(|showing| kind(showing) == one).count();
+        let Some(first) = (0..3).find(|one| count(*one) > 1) else { break };
+        shown.sort_unstable_by_key(|one| std::cmp::Reverse((kind(one) != first, one.parts, one.at)));
         let (Some(least), Some(greater)) = (shown.pop(), shown.pop()) else { break };
         let parts = greater.parts.saturating_add(least.parts);
         shown.push(Showing { at: greater.at.max(least.at), parts, ..greater });
@@ -337,253 +356,4 @@ fn brief(shown: &mut Vec<Showing>) {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::{Memory, MAX_DOCUMENT};
-    use bitcoin::absolute::LockTime;
-    use bitcoin::hashes::Hash;
-    use bitcoin::transaction::Version;
-    use bitcoin::{ScriptBuf, Sequence, TxIn, TxOut, Txid, Witness};
-
-    const NOW: Time = Time(1_583_712_000);
-
-    fn coins() -> ShownCoins {
-        ShownCoins::open(Arc::new(Memory::new())).unwrap()
-    }
-
-    fn coin(number: u32) -> OutPoint {
-        let mut txid = [7; 32];
-        txid[..4].copy_from_slice(&number.to_le_bytes());
-        OutPoint { txid: Txid::from_byte_array(txid), vout: 0 }
-    }
-
-    fn loan(number: u8) -> LoanId {
-        LoanId([number; 32])
-    }
-
-    fn spends(inputs: &[OutPoint], outputs: &[u64]) -> Transaction {
-        let input = |outpoint: &OutPoint| TxIn {
-            previous_output: *outpoint,
-            script_sig: ScriptBuf::new(),
-            sequence: Sequence::MAX,
-            witness: Witness::new(),
-        };
-        let output = |sats: &u64| TxOut { value: Amount::from_sat(*sats), script_pubkey: ScriptBuf::new() };
-        Transaction {
-            version: Version::TWO,
-            lock_time: LockTime::ZERO,
-            input: inputs.iter().map(input).collect(),
-            output: outputs.iter().map(output).collect(),
-        }
-    }
-
-    fn made(transaction: &Transaction, vout: u32) -> OutPoint {
-        OutPoint { txid: transaction.compute_txid(), vout }
-    }
-
-    fn times(coins: &ShownCoins, coin: OutPoint) -> usize {
-        coins.of(&coin).len()
-    }
-
-    /// Showings in vain, in thousandths, if every loan came to nothing.
-    fn parts(coins: &ShownCoins, coin: OutPoint) -> u64 {
-        coins.of(&coin).iter().map(|showing| showing.parts).sum()
-    }
-
-    fn refusal(coins: &ShownCoins, shown: &[(OutPoint, Amount)]) -> Option<String> {
-        let outpoints: Vec<OutPoint> = shown.iter().map(|(outpoint, _)| *outpoint).collect();
-        coins.in_vain(&outpoints, |_| true).refusal(shown)
-    }
-
-    fn show_five_times(coins: &mut ShownCoins, coin: OutPoint, worth: Amount) {
-        (1..=5).for_each(|round| coins.show(&[(coin, worth)], loan(round), NOW).unwrap());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_coin_sent_to_oneself_has_been_shown_as_often_as_what_it_was_made_from() {
-        let mut coins = coins();
-        let worth = Amount::ONE_BTC;
-        coins.show(&[(coin(1), worth)], loan(1), NOW).unwrap();
-        let mut last = coin(1);
-        for round in 2..=4 {
-            let sent = spends(&[last], &[60_000_000, 39_990_000, 500]);
-            coins.on_transaction(&sent, false).unwrap();
-            assert_eq!(parts(&coins, made(&sent, 1)), (u64::from(round) - 1) * WHOLE, "both halves");
-            assert_eq!(times(&coins, made(&sent, 2)), 0, "a crumb is no way round");
-            let again = spends(&[made(&sent, 0), made(&sent, 1)], &[99_980_000]);
-            coins.on_transaction(&again, false).unwrap();
-            last = made(&again, 0);
-            coins.show(&[(last, worth)], loan(round), NOW).unwrap();
-        }
-        assert_eq!((times(&coins, last), parts(&coins, last)), (4, 4 * WHOLE));
-        assert_eq!(refusal(&coins, &[(last, worth)]), None);
-        coins.show(&[(last, worth)], loan(5), Time(NOW.0 + 9)).unwrap();
-        let again = Time(NOW.0 + DAY);
-        assert!(refusal(&coins, &[(last, worth)]).unwrap().contains(&format!("after {again}")));
-        assert_eq!(times(&coins, coin(9)), 0);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn however_shown_coins_are_mixed_nobody_shows_more_than_five_times_what_it_has() {
-        // One coin of 1 BTC and three more beside it, mixed again as soon as the one is refused.
-        let mut coins = coins();
-        let (one, all) = (100_000_000u64, 400_000_000u64);
-        let (mut shown, mut rest, mut vain) = (coin(1), coin(2), 0u8);
-        for _ in 0..20 {
-            while refusal(&coins, &[(shown, Amount::from_sat(one))]).is_none() {
-                vain += 1;
-                coins.show(&[(shown, Amount::from_sat(one))], loan(vain), NOW).unwrap();
-            }
-            let mixed = spends(&[shown, rest], &[all]);
-            coins.on_transaction(&mixed, true).unwrap();
-            let split = spends(&[made(&mixed, 0)], &[one, all - one]);
-            coins.on_transaction(&split, true).unwrap();
-            (shown, rest) = (made(&split, 0), made(&split, 1));
-        }
-        println!("bound vain-mixed {vain} a day for coins of 4 BTC, shown 1 BTC at a time");
-        assert!((17..=20).contains(&vain), "{vain}");
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_small_shown_coin_sent_to_somebody_hinders_none_of_his() {
-        let mut coins = coins();
-        let (small, worth) = (Amount::from_sat(25_000), Amount::ONE_BTC);
-        show_five_times(&mut coins, coin(1), small);
-        assert!(refusal(&coins, &[(coin(1), small)]).is_some(), "alone it has been shown enough");
-        assert_eq!(refusal(&coins, &[(coin(1), small), (coin(2), worth)]), None, "beside another");
-        let joined = spends(&[coin(1), coin(2)], &[100_020_000]);
-        coins.on_transaction(&joined, true).unwrap();
-        let joined = made(&joined, 0);
-        for round in 11..=15 {
-            assert_eq!(refusal(&coins, &[(joined, worth)]), None, "in one coin, {round}");
-            coins.show(&[(joined, worth)], loan(round), NOW).unwrap();
-        }
-        assert!(refusal(&coins, &[(joined, worth)]).is_some());
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_takes_the_place_of_a_transaction_takes_the_showings_with_it() {
-        let mut coins = coins();
-        coins.show(&[(coin(1), Amount::ONE_BTC)], loan(1), NOW).unwrap();
-        let first = spends(&[coin(1)], &[99_990_000]);
-        let child = spends(&[made(&first, 0)], &[99_980_000]);
-        let second = spends(&[coin(1)], &[99_970_000]);
-        for transaction in [&first, &child, &second, &second] {
-            coins.on_transaction(transaction, false).unwrap();
-        }
-        let known = |coins: &ShownCoins| coins.coins.keys().copied().collect::<BTreeSet<_>>();
-        assert_eq!(known(&coins), [coin(1), made(&second, 0)].into());
-        // A block has the first after all.
-        coins.on_transaction(&first, true).unwrap();
-        assert_eq!(known(&coins), [made(&first, 0)].into(), "and what it spent is gone");
-        assert_eq!(parts(&coins, made(&first, 0)), WHOLE);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_not_the_borrowers_doing_is_held_against_neither_the_coin_nor_what_is_made_of_it() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
-        let mut coins = ShownCoins::open(store.clone()).unwrap();
-        let worth = Amount::ONE_BTC;
-        show_five_times(&mut coins, coin(1), worth);
-        let sent = spends(&[coin(1)], &[99_990_000]);
-        coins.on_transaction(&sent, false).unwrap();
-        let both = [(coin(1), worth), (made(&sent, 0), worth)];
-        assert!(both.iter().all(|one| refusal(&coins, &[*one]).is_some()));
-        assert!(!coins.was_pardoned(&both));
-        coins.pardon(&loan(3)).unwrap();
-        // Over a restart.
-        let mut coins = ShownCoins::open(store).unwrap();
-        assert!(both.iter().all(|one| refusal(&coins, &[*one]).is_none()) && coins.was_pardoned(&both));
-        // What is pardoned makes no room for the rest to be forgotten in.
-        for round in 10..24 {
-            coins.show(&[(coin(1), worth)], loan(round), Time(NOW.0 + u32::from(round))).unwrap();
-            coins.pardon(&loan(round)).unwrap();
-        }
-        assert_eq!(refusal(&coins, &[(coin(1), worth)]), None);
-        coins.show(&[(coin(1), worth)], loan(30), Time(NOW.0 + 60)).unwrap();
-        assert!(refusal(&coins, &[(coin(1), worth)]).is_some(), "four and one are five");
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_nobody_is_held_to_is_bounded_too_whatever_brings_it_about() {
-        let mut coins = coins();
-        let worth = Amount::ONE_BTC;
-        let mut taken = 0u8;
-        while refusal(&coins, &[(coin(1), worth)]).is_none() && taken < 100 {
-            coins.show(&[(coin(1), worth)], loan(taken), Time(NOW.0 + u32::from(taken))).unwrap();
-            coins.pardon(&loan(taken)).unwrap();
-            taken += 1;
-        }
-        println!("bound pardoned {taken} a day");
-        assert_eq!(u64::from(taken), MOST_PARDONED);
-        let said = refusal(&coins, &[(coin(1), worth)]).unwrap();
-        assert!(said.contains("not by its borrower's doing"), "{said}");
-        // What is made of it has been shown as often, and twice the money half as often.
-        let sent = spends(&[coin(1)], &[99_990_000]);
-        coins.on_transaction(&sent, false).unwrap();
-        assert!(refusal(&coins, &[(made(&sent, 0), worth)]).is_some());
-        assert_eq!(refusal(&coins, &[(coin(1), worth), (coin(2), worth)]), None);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn many_small_coins_push_no_greater_one_out() {
-        let mut coins = coins();
-        show_five_times(&mut coins, coin(1), Amount::from_sat(10_000_000));
-        coins.show(&[(coin(2), Amount::from_sat(50_000_000))], loan(9), NOW).unwrap();
-        let many = spends(&[coin(2)], &[40_000; 1_200]);
-        coins.on_transaction(&many, true).unwrap();
-        assert_eq!((coins.coins.len(), times(&coins, coin(1))), (MOST, 5));
-        // More showings than are told apart count as much.
-        let all: Vec<OutPoint> = (100..120).map(coin).collect();
-        for (number, outpoint) in (100u8..).zip(&all) {
-            coins.show(&[(*outpoint, Amount::ONE_BTC)], loan(number), NOW).unwrap();
-        }
-        let joined = spends(&all, &[1_999_990_000]);
-        coins.on_transaction(&joined, false).unwrap();
-        assert_eq!((times(&coins, made(&joined, 0)), parts(&coins, made(&joined, 0))), (TIMES, WHOLE));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_shown_outlives_a_restart_and_is_forgotten_after_a_day() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
-        let mut before = ShownCoins::open(store.clone()).unwrap();
-        before.show(&[(coin(1), Amount::ONE_BTC)], loan(1), NOW).unwrap();
-        let sent = spends(&[coin(1)], &[99_000_000]);
-        before.on_transaction(&sent, false).unwrap();
-        let mut after = ShownCoins::open(store).unwrap();
-        assert_eq!(before.coins, after.coins);
-        assert_eq!((times(&after, coin(1)), times(&after, made(&sent, 0))), (1, 1));
-        after.tick(Time(NOW.0 + DAY - 1));
-        assert_eq!(times(&after, coin(1)), 1);
-        after.tick(Time(NOW.0 + DAY));
-        assert_eq!((times(&after, coin(1)), after.coins.len()), (0, 0));
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn what_was_stored_before_parts_were_counted_was_shown_whole() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
-        let (txid, id) = ("07".repeat(32), LoanId([3; 32]));
-        let id = serde_json::to_string(&id).unwrap();
-        let old = format!(r#"[["{txid}:0",{{"sats":100000000,"shown":[{{"at":{},"loan":{id}}}]}}]]"#, NOW.0);
-        store.put(SHOWN, old.as_bytes()).unwrap();
-        let coins = ShownCoins::open(store).unwrap();
-        assert_eq!(parts(&coins, OutPoint { txid: Txid::from_byte_array([7; 32]), vout: 0 }), WHOLE);
-    }
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn any_number_of_coins_and_times_fits_into_its_document() {
-        let store: Arc<dyn Store> = Arc::new(Memory::new());
-        let mut coins = ShownCoins::open(store.clone()).unwrap();
-        for number in 0..MOST as u32 + 100 {
-            let outpoint = OutPoint { vout: u32::MAX, ..coin(number) };
-            let at = Time(NOW.0 + number);
-            let shown =
-                (0..TIMES as u8).map(|one| Showing { at, loan: loan(one), parts: 99_999, pardoned: true }).collect();
-            coins.put(outpoint, Coin { sats: Amount::MAX_MONEY, shown, spent_by: Some(outpoint.txid) });
-        }
-        coins.save().unwrap();
-        assert_eq!(coins.coins.len(), MOST);
-        assert!(store.get(SHOWN).unwrap().unwrap().len() <= MAX_DOCUMENT);
-        assert_eq!(times(&coins, OutPoint { vout: u32::MAX, ..coin(0) }), 0, "of equals the oldest were forgotten");
-    }
-}
+mod tests;

@@ -222,6 +222,7 @@ fn new_core(
         disk: Disk::default(),
         caught_up: false,
         at_tip: false,
+        knows_mempool: false,
         chain_gate: ChainGate::default(),
         restored: None,
         recovery,
