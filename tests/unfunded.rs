@@ -7,18 +7,23 @@ mod world;
 
 use bitcoin::absolute::LockTime;
 use bitcoin::transaction::Version;
-use bitcoin::{Amount, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut, Txid};
+use bitcoin::{Amount, FeeRate, Network, OutPoint, Psbt, Sequence, Transaction, TxIn, TxOut, Txid};
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{sats_for_cents_ceil, Cents};
 use hypothec::loan::LoanId;
-use hypothec::node::view::{EventView, LoanView};
+use hypothec::node::data::DataFolder;
+use hypothec::node::view::{EventView, LoanView, QuoteRequest, SendRequest};
 use hypothec::node::Running;
 use hypothec::protocol::{Message, Stage};
+use hypothec::wallet::{Rival, Seed, Wallet};
 use hypothec_oracle::clock::Clock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 use std::time::Duration;
 use world::lender::FalseLender;
 use world::stranger::Stranger;
-use world::{World, HOUR, START};
+use world::{start_node, World, HOUR, START};
 
 const TWO_DAYS: u32 = 2;
 
@@ -311,4 +316,170 @@ async fn a_borrower_that_spends_its_coin_and_signs_all_the_same_is_refused_once_
     assert_eq!(more, [], "{refused:?} was said already");
     let loan = has(&world.lender, id, "the end", |loan| loan.stage == Stage::Cancelled).await;
     assert!(loan.cancelled_because.unwrap().contains("spent elsewhere") || refused.code == "coin");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_of_sixteen_small_coins_takes_back_as_many_as_stand_against_the_funding() {
+    let world = World::new().await;
+    let oracles = vec![world.oracle.as_ref().unwrap().key];
+    let policy = Policy { oracles, principal_min: Cents(1_000), ..Policy::default() };
+    world.lender.handle.set_policy(policy).await.unwrap();
+    let mut other = Stranger::new(&world, "other").await;
+    let address = other.wallet.new_address().unwrap().to_string();
+    world.borrower.handle.send(SendRequest { address, sats: None, with_fee_coin: true }).await.unwrap();
+    world.mine(1).await;
+    // About as small as sixteen coins can be that back a loan: none is worth the fee of its funding transaction.
+    const EACH: u64 = 30_000;
+    for _ in 0..16 {
+        let address = world.borrower.handle.new_address().await.unwrap().address;
+        let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+        world.bitcoind.fund(&address.assume_checked(), Amount::from_sat(EACH)).await.unwrap();
+    }
+    world.mine(1).await;
+    let request = QuoteRequest {
+        lender: world.lender_address(),
+        principal_cents: 1_500,
+        collateral_sats: 440_000,
+        days: TWO_DAYS,
+    };
+    let quote = world.borrower.handle.quote(request).await.unwrap();
+    assert_eq!(quote.coins, Some(16), "{quote:#?}");
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    let txid = until("the funding to be out", PATIENCE, || async {
+        let loan = world.borrower.handle.loan(id).await.map_err(|error| error.message)?;
+        if loan.stage != Stage::Confirming {
+            world.bitcoind.mine(1).await.unwrap();
+            return Err(format!("{loan:#?}"));
+        }
+        loan.funding.map(|funding| funding.txid).ok_or_else(|| format!("{loan:#?}"))
+    })
+    .await
+    .unwrap();
+    let funding = other.chain.transaction(txid).await.unwrap().unwrap().transaction;
+    let family = other.chain.family_fee(txid).await.unwrap().unwrap();
+    world.borrower.handle.cancel(id).await.unwrap();
+    let ours = until("the coins to be taken back", PATIENCE, || stands(&other, &funding, &[])).await.unwrap();
+    let paid = other.chain.family_fee(ours.compute_txid()).await.unwrap().unwrap();
+    assert!(paid > family && paid.to_sat() > EACH, "{paid} against {family}");
+    assert_eq!(ours.input.len(), 2, "no more coins than it takes");
+    println!("bound withdrawal-of-small-coins {} sats against {}", paid.to_sat(), family.to_sat());
+    world.bitcoind.mine(1).await.unwrap();
+    for node in [&world.borrower, &world.lender] {
+        has(node, id, "the end", |loan| loan.stage == Stage::Cancelled).await;
+    }
+    until("the coins to be free", PATIENCE, || async {
+        let now = world.borrower.handle.balance().await.unwrap();
+        let right = now.confirmed_sats == 16 * EACH - paid.to_sat() && now.reserved_sats == 0;
+        right.then_some(()).ok_or_else(|| format!("{now:?}"))
+    })
+    .await
+    .unwrap();
+}
+
+/// A lender whose funding is out, and the borrower's coins: the one in it, and another.
+async fn funded(world: &World, borrower: &mut Stranger) -> (LoanId, Transaction, Vec<OutPoint>) {
+    let coins = borrower.coins(world, 2).await;
+    let negotiated = borrower.negotiate(world, 300_000, TWO_DAYS, coins[0]).await;
+    negotiated.messages.iter().for_each(|message| borrower.say(message));
+    let (id, txid) = (negotiated.terms.id(), negotiated.skeleton.funding.txid);
+    has(&world.lender, id, "the funding to be out", |loan| loan.stage == Stage::Confirming).await;
+    (id, borrower.chain.transaction(txid).await.unwrap().unwrap().transaction, coins)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_displaces_a_withdrawal_is_named_and_it_is_said_what_comes_next() {
+    let world = World::new().await;
+    let mut borrower = Stranger::new(&world, "borrower").await;
+    let (id, funding, coins) = funded(&world, &mut borrower).await;
+    world.lender.handle.cancel(id).await.unwrap();
+    let ours = until("the coin to be taken back", PATIENCE, || stands(&borrower, &funding, &[])).await.unwrap();
+    let coin = ours.input[0].previous_output;
+    assert_ne!(coin, coins[0]);
+    // Another wallet of the same words spends the same coin, for more.
+    let words = DataFolder::open(&world.dir.path().join("lender")).unwrap().words().unwrap();
+    let seed = Seed::from_mnemonic(&words, Network::Regtest).unwrap();
+    let dir = world.dir.path().join("elsewhere");
+    std::fs::create_dir_all(&dir).unwrap();
+    borrower.wallet = Wallet::create_or_load(&dir, &seed, None).unwrap();
+    let mut follower = borrower.chain.follower(&borrower.wallet.checkpoints(), borrower.wallet.unconfirmed());
+    loop {
+        let events = follower.poll().await.unwrap();
+        if events.is_empty() {
+            break;
+        }
+        events.iter().for_each(|event| borrower.wallet.apply(event, world.now).unwrap());
+    }
+    let fee = borrower.chain.family_fee(ours.compute_txid()).await.unwrap().unwrap();
+    let rival = Rival { fee, fee_rate: FeeRate::from_sat_per_vb(200).unwrap() };
+    let rival = borrower.wallet.spend_to_self(coin, FeeRate::BROADCAST_MIN, Some(&rival)).unwrap().transaction;
+    borrower.chain.broadcast(&rival).await.unwrap();
+    let (rival, ours) = (rival.compute_txid().to_string(), ours.compute_txid().to_string());
+    let said = has(&world.lender, id, "what displaced it", |loan| {
+        loan.turn.as_ref().is_some_and(|turn| turn.text.contains(&rival))
+    })
+    .await;
+    assert!(said.turn.unwrap().text.contains("our coin"));
+    let event = told(&world.lender, "funding_away").await;
+    assert!(event.len() == 1 && event[0].text.contains(&format!("spent by transaction {rival}")), "{event:#?}");
+    let trouble = until("the trouble, in words", PATIENCE, || async {
+        let troubles = world.lender.handle.status().await.unwrap().troubles;
+        troubles.iter().find(|one| one.contains(&ours)).cloned().ok_or_else(|| format!("{troubles:#?}"))
+    })
+    .await
+    .unwrap();
+    for part in ["takes our coin back, and was displaced", &rival, "the loan is not funded all the same"] {
+        assert!(trouble.contains(part), "{part} in {trouble}");
+    }
+    assert!(!trouble.contains("insufficient fee"), "{trouble}");
+    world.bitcoind.mine(1).await.unwrap();
+    let end = has(&world.lender, id, "the end", |loan| loan.stage == Stage::Cancelled).await;
+    assert!(end.cancelled_because.unwrap().contains(&rival));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_stopped_while_the_funding_was_away_looks_again_before_it_gives_the_loan_up() {
+    let mut world = World::new().await;
+    let mut borrower = Stranger::new(&world, "borrower").await;
+    let (id, funding, coins) = funded(&world, &mut borrower).await;
+    let first = spend(&mut borrower, &coins, 60_000);
+    borrower.chain.broadcast(&first).await.unwrap();
+    has(&world.lender, id, "what stands in its place", |loan| {
+        loan.turn.as_ref().is_some_and(|turn| turn.text.contains(&first.compute_txid().to_string()))
+    })
+    .await;
+    let clock = world.dir.path().join("clock");
+    let spare = start_node(world.dir.path(), "spare", &world.bitcoind, &clock).await;
+    std::mem::replace(&mut world.lender, spare).stop().await.unwrap();
+    // It is let back in while nobody looks, and minutes pass; they pass on while the node starts.
+    let second = spend(&mut borrower, &coins[1..], 120_000);
+    borrower.chain.broadcast(&second).await.unwrap();
+    borrower.chain.broadcast(&funding).await.unwrap();
+    pass(&mut world, 100).await;
+    let (is_up, mut now) = (Arc::new(AtomicBool::new(false)), world.now);
+    let moving = {
+        let (is_up, clock) = (is_up.clone(), clock.clone());
+        tokio::spawn(async move {
+            let mut second = tokio::time::interval(Duration::from_millis(5));
+            while !is_up.load(Ordering::Relaxed) {
+                second.tick().await;
+                now = now.plus(1).unwrap();
+                Clock::set_file(&clock, now).unwrap();
+            }
+            now
+        })
+    };
+    let again = start_node(world.dir.path(), "lender", &world.bitcoind, &clock).await;
+    let back = until("it to be seen back", PATIENCE, || async {
+        let back = told(&again, "funding_back").await;
+        (!back.is_empty()).then_some(()).ok_or_else(|| "not yet".to_owned())
+    })
+    .await;
+    is_up.store(true, Ordering::Relaxed);
+    world.now = moving.await.unwrap();
+    std::mem::replace(&mut world.lender, again).stop().await.unwrap();
+    let given_up = told(&world.lender, "given_up").await;
+    assert_eq!(given_up, [], "given up before it was looked at");
+    back.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    has(&world.lender, id, "the block", |loan| loan.funding_height.is_some()).await;
 }

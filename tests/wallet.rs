@@ -166,6 +166,40 @@ async fn reserved_and_unconfirmed_coins_are_never_chosen() {
 }
 
 #[tokio::test]
+async fn as_many_coins_are_taken_back_as_the_fee_needs_and_for_more_to_the_same_place() {
+    let world = World::new().await;
+    let (mut alice, mut bob) = (world.wallet(ALICE, "alice").await, world.wallet(BOB, "bob").await);
+    let mut coins = Vec::new();
+    for value in [10_000, 30_000, 5_000, 20_000] {
+        coins.push(alice.funded(&world.node, sat(value)).await);
+    }
+    // All four in a transaction that pays 40,000 sats: more than any of them.
+    let to = bob.wallet.new_address().unwrap().script_pubkey();
+    let mut psbt = proposal(&coins, &[TxOut { value: sat(25_000), script_pubkey: to }]);
+    assert_eq!(alice.wallet.sign_inputs(&mut psbt).unwrap(), 4);
+    let rival = psbt.extract_tx_unchecked_fee_rate();
+    alice.chain.broadcast(&rival).await.unwrap();
+    alice.catch_up().await;
+    let against = |fee| Rival { fee: sat(fee), fee_rate: sat(fee) / rival.weight() };
+    assert_eq!(alice.wallet.take_back(&coins, None, FEE, &[]).unwrap().transaction.input.len(), 1);
+    let first = alice.wallet.take_back(&coins, None, FEE, &[against(40_000)]).unwrap();
+    let spent = |tx: &Transaction| tx.input.iter().map(|input| input.previous_output).collect::<Vec<_>>();
+    assert_eq!(spent(&first.transaction), [coins[1], coins[3]], "the largest first, and no more than it takes");
+    assert!(first.fee < sat(40_300), "{}", first.fee);
+    alice.chain.broadcast(&first.transaction).await.unwrap();
+    // For more it takes one more, and the place of the one before.
+    let before = Rival { fee: first.fee, fee_rate: first.fee / first.transaction.weight() };
+    let more = [against(52_000), before];
+    let second = alice.wallet.take_back(&coins, Some(&first.transaction), FEE, &more).unwrap();
+    assert_eq!(spent(&second.transaction), [coins[1], coins[3], coins[0]]);
+    assert_eq!(second.transaction.output[0].script_pubkey, first.transaction.output[0].script_pubkey);
+    confirm(&world, &mut alice, &second.transaction).await;
+    assert_eq!(alice.wallet.balance().total(), sat(65_000) - second.fee);
+    let gone = alice.wallet.take_back(&coins[..2], None, FEE, &[]);
+    assert!(matches!(gone, Err(Error::NotOurs(o)) if o == coins[0]));
+}
+
+#[tokio::test]
 async fn a_half_signed_proposal_is_withdrawn_by_spending_its_input_elsewhere() {
     let world = World::new().await;
     let (mut alice, mut bob) = (world.wallet(ALICE, "alice").await, world.wallet(BOB, "bob").await);

@@ -361,6 +361,13 @@ fn sentence(loan: &Loan, event: &Event) -> String {
         },
         Event::Activated => format!("the loan is active: its funding has {} confirmations", terms.confirmations),
         Event::FundingUnconfirmed => "a reorganisation took the funding transaction's confirmation back".into(),
+        Event::FundingAway { rival: Some(Spend { coin, txid }) } if loan.withdrawal.is_some() => {
+            let whose = if loan.coins.contains(coin) { "our coin" } else { "the other side's coin" };
+            format!(
+                "{whose} {coin} is spent by transaction {txid}, which is not what takes our coin back: a block decides, and \
+                 the loan is not funded where it has either"
+            )
+        }
         Event::FundingAway { rival } => {
             let what = match rival {
                 Some(Spend { coin, txid }) => format!("displaced: its coin {coin} is spent by transaction {txid}"),
@@ -368,6 +375,11 @@ fn sentence(loan: &Loan, event: &Event) -> String {
             };
             let until = away_until(loan).map(|until| format!("; if it is not back by {until}, our coin is taken back"));
             format!("the funding transaction is {what}{}", until.unwrap_or_default())
+        }
+        Event::FundingBack if loan.withdrawal.is_some() => {
+            "the funding transaction is in the mempool again, against what takes our coin back: that is raised as far as it is \
+             worth, and one of the two will be in a block"
+                .into()
         }
         Event::FundingBack => "the funding transaction is in the mempool again".into(),
         Event::GivenUp { reason, .. } => format!("our coin is taken back: {reason}"),

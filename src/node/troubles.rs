@@ -5,7 +5,7 @@
 //! none comes any more.
 
 use super::chain_gate::Left;
-use super::core::{Core, AGAIN};
+use super::core::{coin, Core, AGAIN};
 use super::jobs::{Key, Outcome};
 use super::tools::lock;
 use super::turn;
@@ -123,21 +123,30 @@ fn is_beside(loan: &Loan, txid: Txid) -> bool {
     [seen, open].into_iter().flatten().any(|transaction| transaction.compute_txid() == txid)
 }
 
-/// What keeps the funding transaction, or what takes our coin of it back, out of the mempool, in words; `None` where it is
-/// something else, or not known.
-fn in_the_way(key: &Key, loan: &Loan) -> Option<String> {
+/// What keeps the funding transaction, or what takes our coin of it back, out of the mempool, in words, and what comes next;
+/// `None` where it is something else, or not known. `text` is what the job said.
+fn in_the_way(key: &Key, loan: &Loan, text: &str) -> Option<String> {
     let Key::Broadcast(txid) = key else { return None };
     let funding = loan.skeleton.as_ref()?.funding.txid;
+    let displaced = turn::displaced(loan);
     if *txid == funding {
-        let displaced = turn::displaced(loan)?;
-        return Some(format!("it is the funding transaction, and has no place in the mempool: {displaced}"));
+        return Some(format!("it is the funding transaction, and has no place in the mempool: {}", displaced?));
     }
     let withdraws = loan.withdrawal.as_ref().is_some_and(|made| made.compute_txid() == *txid);
-    let stands = withdraws && loan.stage == Stage::Confirming && !loan.is_funded() && loan.unfunded.away().is_none();
-    stands.then(|| {
+    let is_open = withdraws && !loan.is_funded();
+    if is_open && text.starts_with(coin::NO_PLACE) && !text.contains(&funding.to_string()) {
+        return Some(format!(
+            "it takes our coin back, and was displaced: {text}, and that is none of this loan's. Was it made by another \
+             wallet of the same words? It is tried again; if a block has the other one, the loan is not funded all the same"
+        ));
+    }
+    let stands = is_open && loan.stage == Stage::Confirming && loan.unfunded.away().is_none();
+    let is_there = is_open && text.starts_with(coin::NO_PLACE);
+    (stands || is_there).then(|| {
+        let how = if is_there { "stands in its place there" } else { "may stand against it" };
         format!(
-            "it takes our coin back, and the funding transaction {funding} may stand against it: it is raised as far as that \
-             is worth, and one of the two will be in a block"
+            "it takes our coin back, and the funding transaction {funding} {how}: it is raised as far as that is worth, and \
+             one of the two will be in a block"
         )
     })
 }
@@ -160,7 +169,7 @@ impl Core {
     /// A job came to nothing. The log hears of it once.
     pub(super) fn job_failed(&mut self, key: &Key, about: [u8; 32], text: &str) {
         let loan = self.loans.get(&LoanId(about));
-        let words = loan.and_then(|loan| in_the_way(key, loan));
+        let words = loan.and_then(|loan| in_the_way(key, loan, text));
         let text = words.as_deref().unwrap_or(text);
         let is_over = loan.is_some_and(|loan| loan.is_over() || loan.stage == Stage::Cancelled);
         match about_job(key, loan.map(AsRef::as_ref)).filter(|_| !is_over) {

@@ -137,7 +137,7 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
             (Who::Chain, beside(loan, text), since, patience)
         }
         Stage::Signed | Stage::Funded => {
-            (Who::Chain, "a block has to confirm that our coin is taken back".into(), since, None)
+            (Who::Chain, beside(loan, "a block has to confirm that our coin is taken back"), since, None)
         }
         Stage::Confirming if loan.is_repayable() && loan.repayment.is_some() => return repaying(loan),
         Stage::Confirming if loan.is_funded() => {
@@ -146,7 +146,7 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
         }
         Stage::Confirming if !signed => {
             let text = "a block has to confirm that our coin is taken back, or else the funding transaction";
-            (Who::Chain, text.into(), since, None)
+            (Who::Chain, beside(loan, text), since, None)
         }
         Stage::Confirming => match (unfunded::away_until(loan), loan.unfunded.away()) {
             (Some(until), Some(away)) => {

@@ -133,7 +133,7 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
             // Taken back once is enough: the first transaction is repeated until it confirms. Where the funding
             // transaction stands against it, or would, one that pays more takes its place.
             Ok(match &loan.withdrawal {
-                Some(first) if !pays_more(&transaction, first) => Vec::new(),
+                Some(first) if !unfunded::outbids(loan, &transaction, first) => Vec::new(),
                 _ => vec![Event::Withdrawn { transaction }],
             })
         }
@@ -150,13 +150,6 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         // Decided above.
         Input::Repaying(_) | Input::RepaymentWithdrawn(_) | Input::RepaymentRefused { .. } => Ok(Vec::new()),
     }
-}
-
-/// Does one transaction pay miners more than another that spends the same coins?
-fn pays_more(one: &Transaction, other: &Transaction) -> bool {
-    let coins = |tx: &Transaction| tx.input.iter().map(|input| input.previous_output).collect::<Vec<_>>();
-    let kept = |tx: &Transaction| tx.output.iter().map(|out| out.value.to_sat()).fold(0, u64::saturating_add);
-    coins(one) == coins(other) && kept(one) < kept(other)
 }
 
 fn stage(loan: &Loan, what: &'static str, needs: &'static str) -> Refusal {
@@ -291,7 +284,8 @@ fn spent(
         };
     }
     if block.is_none() {
-        let rival = loan.funding_inputs.contains(&outpoint).then(|| unfunded::on_rival(loan, outpoint, txid)).flatten();
+        let is_rival = loan.funding_inputs.contains(&outpoint);
+        let rival = is_rival.then(|| unfunded::on_rival(loan, outpoint, &transaction)).flatten();
         return rival.or_else(|| repaying::on_waiting_spend(loan, outpoint, txid)).into_iter().collect();
     }
     // A confirmed spend of a coin that a proposal, or an exit still waiting, needs.

@@ -124,10 +124,11 @@ pub fn whose(loan: &Loan, ending: Ending, known: &Known) -> Doing {
     }
 }
 
-/// Does a lender's node take its coin back because nobody's mempool has what both signed, or because the borrower has taken
-/// it out of there? A borrower that spends its own coin for a moment brings both about.
+/// Does a lender's node take its coin back because nobody's mempool has had what both signed for a minute, or because the
+/// borrower has kept it out, or taken it out, by spending a coin of its own? A borrower that does that for a moment brings
+/// both about. Where no such spend was seen and the price moved, the lender's node chose that end.
 fn is_driven_out(loan: &Loan) -> bool {
-    let never_out = loan.stage == Stage::Funded;
+    let never_out = loan.stage == Stage::Funded && !loan.unfunded.was_given_up_by_price();
     let given_up = loan.role == Role::Lender && loan.unfunded.given_up().is_some();
     given_up && (never_out || loan.unfunded.was_displaced_by_them())
 }
@@ -292,6 +293,16 @@ mod tests {
         unfunded.give_up("late".into(), bitcoin::Amount::ZERO);
         let given_up = Loan { unfunded: unfunded.clone(), ..at(Role::Lender, Stage::Funded) };
         assert_eq!(whose(&given_up, Spent { ours: true }, &after(65)), Doing::Borrower);
+        // What the price makes it do is the price's, unless the borrower was seen to keep it out, before that or after.
+        let mut moved = Loan { unfunded: Unfunded::default(), ..at(Role::Lender, Stage::Funded) };
+        moved.unfunded.give_up("spot".into(), Amount::from_sat(1));
+        moved.unfunded.give_up("late".into(), Amount::ZERO);
+        assert_eq!(whose(&moved, Spent { ours: true }, &after(5)), Doing::Lender);
+        let rival = |vout| Some(Spend { coin: outpoint(vout), txid: Txid::all_zeros() });
+        moved.unfunded.left(rival(1), &[outpoint(1)], Time(SINCE + 5));
+        assert_eq!(whose(&moved, Spent { ours: true }, &after(5)), Doing::Lender, "its own coin was spent");
+        moved.unfunded.left(rival(2), &[outpoint(1)], Time(SINCE + 6));
+        assert_eq!(whose(&moved, Spent { ours: true }, &after(6)), Doing::Borrower);
         // Once it is out, the price alone makes it do that.
         let out = Loan { unfunded, ..at(Role::Lender, Stage::Confirming) };
         assert_eq!(whose(&out, Spent { ours: true }, &after(65)), Doing::Lender);

@@ -8,7 +8,7 @@ use crate::contract::clauses::Clause;
 use crate::contract::Role;
 use crate::loan::units::{Cents, Time};
 use crate::settlement::unfunded::{self, Funding, Reason};
-use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, Transaction};
 
 /// Rivals of one funding transaction that are written down: each pays more than the last, and the first says enough.
 const RIVALS_MOST: u32 = 16;
@@ -17,6 +17,8 @@ const RIVALS_MOST: u32 = 16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Unfunded {
     given_up: Option<String>,
+    /// Was it the price, or an exit, that it was given up for at first?
+    by_price: bool,
     at_stake: Amount,
     was_in_block: bool,
     away: Option<Away>,
@@ -57,7 +59,15 @@ impl Unfunded {
         self.by_them
     }
 
+    /// Was it given up for what would be lost, and not because it came out too late or stayed away too long?
+    pub fn was_given_up_by_price(&self) -> bool {
+        self.given_up.is_some() && self.by_price
+    }
+
     pub(super) fn give_up(&mut self, reason: String, at_stake: Amount) {
+        if self.given_up.is_none() {
+            self.by_price = at_stake > Amount::ZERO;
+        }
         self.given_up = Some(reason);
         self.at_stake = self.at_stake.max(at_stake);
     }
@@ -167,31 +177,48 @@ fn touched(loan: &Loan, left: Amount) -> Option<Event> {
     for_reason(loan, Reason { text, at_stake })
 }
 
-/// Is it what takes our funding coin back, or what did before more had to be paid: the same coin to the same place?
+/// Is it what takes our funding coins back, or what did before more had to be paid: coins of ours to the same place?
 pub fn takes_back(loan: &Loan, transaction: &Transaction) -> bool {
-    let coins = |one: &Transaction| one.input.iter().map(|input| input.previous_output).collect::<Vec<_>>();
     let places = |one: &Transaction| one.output.iter().map(|output| output.script_pubkey.clone()).collect::<Vec<_>>();
-    let same = |made: &Transaction| coins(made) == coins(transaction) && places(made) == places(transaction);
-    loan.withdrawal.as_ref().is_some_and(same)
+    let is_ours = transaction.input.iter().all(|input| loan.coins.contains(&input.previous_output));
+    is_ours && loan.withdrawal.as_ref().is_some_and(|made| places(made) == places(transaction))
 }
 
-/// Is its funding transaction signed, in no block, and wanted: does it matter where it is?
+/// What a transaction that spends coins of the funding transaction only pays; `None` where it spends others.
+pub fn withdrawal_fee(loan: &Loan, made: &Transaction) -> Option<Amount> {
+    let known = loan.messages.funding_coins();
+    let coin = |outpoint| Some(known.iter().find(|(coin, _)| *coin == outpoint)?.1.value);
+    let mut coins = made.input.iter().map(|input| coin(input.previous_output));
+    let worth = coins.try_fold(Amount::ZERO, |sum, coin| sum.checked_add(coin?))?;
+    let paid = made.output.iter().map(|output| output.value).try_fold(Amount::ZERO, Amount::checked_add)?;
+    worth.checked_sub(paid)
+}
+
+/// Does one transaction that takes coins of ours back spend one that another does, and pay more?
+pub(super) fn outbids(loan: &Loan, one: &Transaction, other: &Transaction) -> bool {
+    let spends = |coin: OutPoint| other.input.iter().any(|input| input.previous_output == coin);
+    let fees = withdrawal_fee(loan, one).zip(withdrawal_fee(loan, other));
+    one.input.iter().any(|input| spends(input.previous_output)) && fees.is_some_and(|(more, less)| more > less)
+}
+
+/// Is its funding transaction signed, and in no block? Where it is matters also to who takes a coin back: what displaces it,
+/// or that, is said, and may be the other side's doing.
 fn minds(loan: &Loan) -> bool {
-    matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming)
-        && !loan.is_funded()
-        && loan.withdrawal.is_none()
+    matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming) && !loan.is_funded()
 }
 
-/// The mempool has the funding transaction no more, and no block has it.
+/// The mempool has the funding transaction no more, and no block has it. Where a coin of ours is taken back that is as it
+/// should be.
 pub(super) fn on_gone(loan: &Loan) -> Option<Event> {
-    let is_news = minds(loan) && loan.stage == Stage::Confirming && loan.unfunded.away.is_none();
-    is_news.then_some(Event::FundingAway { rival: None })
+    let is_wanted = minds(loan) && loan.stage == Stage::Confirming && loan.withdrawal.is_none();
+    (is_wanted && loan.unfunded.away.is_none()).then_some(Event::FundingAway { rival: None })
 }
 
-/// A transaction that waits spends a coin of the funding transaction.
-pub(super) fn on_rival(loan: &Loan, coin: OutPoint, txid: Txid) -> Option<Event> {
+/// A transaction that waits, and does not take our coin back, spends a coin of the funding transaction.
+pub(super) fn on_rival(loan: &Loan, coin: OutPoint, rival: &Transaction) -> Option<Event> {
+    let txid = rival.compute_txid();
     let known = loan.unfunded.away.and_then(|away| away.rival).is_some_and(|rival| rival.txid == txid);
-    let is_news = minds(loan) && !known && loan.unfunded.rivals < RIVALS_MOST;
+    let is_news = minds(loan) && !known && loan.unfunded.rivals < RIVALS_MOST && !takes_back(loan, rival);
     is_news.then_some(Event::FundingAway { rival: Some(Spend { coin, txid }) })
 }
 

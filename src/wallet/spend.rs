@@ -30,6 +30,13 @@ pub struct Rival {
     pub fee_rate: FeeRate,
 }
 
+impl Rival {
+    /// Does a transaction of this weight that pays `fee` take its place, by the rules of relay?
+    pub fn is_beaten_by(&self, fee: Amount, weight: Weight) -> bool {
+        replacement_fee(Amount::ZERO, weight, Some(self)).is_ok_and(|needed| fee >= needed)
+    }
+}
+
 /// The coins of a payment, and its change if that is worth an output.
 struct Plan {
     coins: Vec<Coin>,
@@ -151,26 +158,14 @@ impl Wallet {
         self.carry_out(plan, output)
     }
 
-    /// Spends one confirmed coin of ours, reserved or not, to ourselves: so a half-signed transaction that needs it
-    /// can never be completed. Pays `fee_rate`, or more where that is needed to displace `rival`.
+    /// Spends one confirmed coin of ours, reserved or not, to ourselves: see [`Wallet::take_back`].
     pub fn spend_to_self(
         &mut self,
         outpoint: OutPoint,
         fee_rate: FeeRate,
         rival: Option<&Rival>,
     ) -> Result<Payment, Error> {
-        let coin = self.withdrawable(outpoint).ok_or(Error::NotOurs(outpoint))?;
-        let mut output = TxOut { value: Amount::ZERO, script_pubkey: self.any_script() };
-        let weight = signed_weight(1, std::slice::from_ref(&output));
-        let fee = replacement_fee(fee_ceil(fee_rate, weight)?, weight, rival)?;
-        let value = coin.txout.value;
-        output.value = value.checked_sub(fee).filter(|rest| *rest >= P2WPKH_DUST).ok_or(Error::TooSmall {
-            outpoint,
-            value,
-            fee,
-        })?;
-        output.script_pubkey = self.way_back(outpoint)?;
-        self.finish(&[coin], vec![output])
+        self.take_back(&[outpoint], None, fee_rate, rival.copied().as_slice())
     }
 
     /// A coin of ours that is confirmed and that no block has spent; a spend in the mempool does not count.

@@ -239,6 +239,50 @@ fn what_was_given_up_while_it_was_held_is_counted_again_by_the_same_rule_once_it
 }
 
 #[test]
+fn what_is_displaced_again_after_a_cheap_withdrawal_is_minded_as_before() {
+    for (who, sign) in [(0, -1), (1, 1)] {
+        let mut world = displaced(1 - who);
+        world.step(&Step::Pass(60));
+        world.act(who, false);
+        assert!(world.nodes[who].loan.withdrawal.is_some() && !world.nodes[who].loan.unfunded.was_given_up_by_price());
+        world.act(who, true);
+        assert!(told(&world, who).ends_with(&["withdrawn"]), "its own withdrawal is no rival: {:?}", told(&world, who));
+        // The funding transaction takes the withdrawal's place, and another spend of the other side's coin its.
+        world.mempool.clear();
+        assert!(world.submit(scene().n.funding.clone(), true));
+        assert_eq!(told(&world, who).last(), Some(&"funding_back"));
+        let coin = world.nodes[1 - who].loan.coins[0];
+        assert!(world.submit(spend(coin, 41), true));
+        let away = world.nodes[who].loan.unfunded.away().and_then(|away| away.rival);
+        assert_eq!(away.map(|rival| rival.txid), Some(spend(coin, 41).compute_txid()), "who displaced it is known");
+        assert_eq!(says(&mut world, who, moved(sign * 100)), []);
+        let more = says(&mut world, who, moved(sign * 101));
+        assert!(matches!(more.as_slice(), [Event::GivenUp { at_stake_sats: 1.., .. }]), "one percent: {more:?}");
+        assert!(walks(&world, who));
+        world.check_replay();
+    }
+    // What the borrower does after a lender has signed is held against it all the same.
+    let mut world = World::new();
+    assert!(matches!(says(&mut world, 1, moved(101)).as_slice(), [Event::GivenUp { .. }]));
+    world.act(1, false);
+    assert!(world.nodes[1].loan.withdrawal.is_some() && !world.nodes[1].loan.unfunded.was_displaced_by_them());
+    let coin = world.nodes[0].loan.coins[0];
+    assert!(world.submit(spend(coin, 40), true));
+    assert!(world.nodes[1].loan.unfunded.was_displaced_by_them());
+    let back = world.nodes[1].loan.withdrawal.clone().unwrap();
+    world.mempool.clear();
+    world.submit(back, true);
+    world.mine(u8::MAX);
+    assert_eq!(world.nodes[1].loan.cancelled_by, Some(hypothec::protocol::Doing::Borrower));
+    world.check_replay();
+}
+
+/// What one side's log says, in order.
+fn told(world: &World, who: usize) -> Vec<&'static str> {
+    world.nodes[who].log.iter().map(|recorded| recorded.event.name()).collect()
+}
+
+#[test]
 fn a_borrower_does_not_let_a_loan_be_funded_whose_touch_is_attested() {
     for is_out in [false, true] {
         let mut world = World::new();

@@ -7,15 +7,18 @@ use crate::crash;
 use crate::loan::terms::DUST;
 use crate::node::refusals;
 use crate::node::tools::{lock, Tools, Trouble};
-use crate::protocol::unfunded::must_stand;
+use crate::protocol::unfunded::{must_stand, withdrawal_fee};
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::unfunded::walk_away_most_floor;
 use crate::wallet::{Error, Rival, LONGEST_PREVIOUS};
-use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Weight};
 use std::sync::Arc;
 
 // A coin that is chosen for a contract is one that any lender or borrower reads.
 const _: () = assert!(LONGEST_PREVIOUS <= MAX_PREVIOUS);
+
+/// How the trouble of a transaction begins that another one in the mempool keeps out.
+pub const NO_PLACE: &str = "it has no place in the mempool";
 
 /// Finds the lender's exact coin, or makes it.
 pub async fn prepare(tools: Arc<Tools>, loan: Arc<Loan>) -> Result<Outcome, Trouble> {
@@ -55,32 +58,29 @@ pub async fn walk_away(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
     made.or_else(known).ok_or_else(|| Trouble::later("the coin is being taken back"))
 }
 
-/// Takes our funding coin back at the market's rate; `None` where that is done already. It pays more against a funding
-/// transaction that stands in the mempool, with what hangs on it; and at once where so much is at stake that none may take
-/// its place.
+/// Takes our funding coins back at the market's rate, as many as that needs; `None` where that is done already. It pays more
+/// against a funding transaction that stands in the mempool, with what hangs on it; and at once where so much is at stake
+/// that none may take its place.
 async fn take_back_funding(tools: &Tools, loan: &Loan) -> Result<Option<Input>, Trouble> {
-    let coin = loan.coins.first().copied().ok_or_else(|| Trouble::later("the loan has no coin"))?;
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     let family = tools.chain.family_fee(skeleton.funding.txid).await?;
     let rival = match family {
         Some(family) => Some(funding_rival(loan, family)?),
         None => must_stand(loan).then(|| funding_as_signed(loan)).transpose()?,
     };
-    if let Some(made) = loan.withdrawal.as_ref().filter(|_| family.is_none()) {
-        let pays = withdrawal_fee(loan, made);
-        if rival.as_ref().is_none_or(|rival| pays.is_some_and(|pays| pays > rival.fee)) {
+    let mut rivals: Vec<Rival> = rival.into_iter().collect();
+    if let Some(made) = &loan.withdrawal {
+        let fee =
+            withdrawal_fee(loan, made).ok_or_else(|| Trouble::later("the coins of the contract are not known"))?;
+        if rivals.iter().all(|rival| rival.is_beaten_by(fee, made.weight())) {
             return Ok(None);
         }
+        // What pays more takes its place too, with what hangs on it.
+        let fee = tools.chain.family_fee(made.compute_txid()).await?.unwrap_or(fee).max(fee);
+        rivals.push(Rival { fee, fee_rate: fee_rate_ceil(fee, made.weight()) });
     }
-    Ok(Some(Input::Withdrawn(take_back(tools, coin, rival.as_ref()).await?)))
-}
-
-/// What a withdrawal of ours pays.
-fn withdrawal_fee(loan: &Loan, made: &Transaction) -> Option<Amount> {
-    let spent = made.input.first()?.previous_output;
-    let (_, coin) = loan.messages.funding_coins().into_iter().find(|(outpoint, _)| *outpoint == spent)?;
-    let paid = made.output.iter().map(|output| output.value).try_fold(Amount::ZERO, Amount::checked_add)?;
-    coin.value.checked_sub(paid)
+    let before = loan.withdrawal.as_ref();
+    Ok(Some(Input::Withdrawn(take_back(tools, &loan.coins, before, &rivals).await?)))
 }
 
 /// The transaction that takes back the coin of an open repayment proposal.
@@ -103,13 +103,11 @@ pub async fn withdraw_repayment(tools: &Tools, loan: &Loan) -> Result<Input, Tro
         return Err(Trouble::refuse(ErrorCode::Settling, text));
     }
     let coins: Vec<OutPoint> = repayment.coins().collect();
-    // The one that can pay most, should the repayment stand against it.
-    let known = lock(&tools.wallet).coins();
-    let worth = |coin: &&OutPoint| known.iter().find(|known| known.outpoint == **coin).map(|known| known.txout.value);
-    let coin = coins.iter().max_by_key(worth).copied();
-    let coin = coin.ok_or_else(|| Trouble::later("the repayment spends no coin of ours"))?;
+    if coins.is_empty() {
+        return Err(Trouble::later("the repayment spends no coin of ours"));
+    }
     let rival = repayment_rival(tools, loan, &repayment.transaction, &coins)?;
-    Ok(Input::RepaymentWithdrawn(take_back(tools, coin, Some(&rival)).await?))
+    Ok(Input::RepaymentWithdrawn(take_back(tools, &coins, None, &[rival]).await?))
 }
 
 /// The funding transaction in the mempool as the rival of a withdrawal: with the transactions that spend its outputs, which
@@ -153,28 +151,52 @@ fn repayment_rival(tools: &Tools, loan: &Loan, repayment: &Transaction, coins: &
     let spent = worth.fold(skeleton.funding_value.to_sat(), u64::saturating_add);
     let paid = repayment.output.iter().map(|output| output.value.to_sat()).fold(0, u64::saturating_add);
     let fee = spent.saturating_sub(paid);
+    let fee = Amount::from_sat(fee);
     // Without the witness of the 2-of-2, which only makes its rate lower.
-    let rate = fee.saturating_mul(1_000).div_ceil(repayment.weight().to_wu().max(1));
-    Ok(Rival { fee: Amount::from_sat(fee), fee_rate: FeeRate::from_sat_per_kwu(rate) })
+    Ok(Rival { fee, fee_rate: fee_rate_ceil(fee, repayment.weight()) })
 }
 
-async fn take_back(tools: &Tools, coin: OutPoint, rival: Option<&Rival>) -> Result<Transaction, Trouble> {
+fn fee_rate_ceil(fee: Amount, weight: Weight) -> FeeRate {
+    FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1_000).div_ceil(weight.to_wu().max(1)))
+}
+
+async fn take_back(
+    tools: &Tools,
+    coins: &[OutPoint],
+    before: Option<&Transaction>,
+    rivals: &[Rival],
+) -> Result<Transaction, Trouble> {
     let rate = tools.chain.fee_rate().await?;
     let mut wallet = lock(&tools.wallet);
-    let payment = match wallet.spend_to_self(coin, rate, rival) {
-        // Fees have risen beyond the coin: what beats the rival is worth more than nothing.
-        Err(Error::TooSmall { .. }) => wallet.spend_to_self(coin, FeeRate::BROADCAST_MIN, rival)?,
+    let payment = match wallet.take_back(coins, before, rate, rivals) {
+        // Fees have risen beyond the coins: what beats the rival is worth more than nothing.
+        Err(Error::TooSmall { .. }) => wallet.take_back(coins, before, FeeRate::BROADCAST_MIN, rivals)?,
         other => other?,
     };
     Ok(payment.transaction)
 }
 
-/// Brings a transaction to the chain, after asking whether it would be taken.
+/// Brings a transaction to the chain, after asking whether it would be taken. Where others in the mempool keep it out, they
+/// are named.
 pub async fn broadcast(tools: Arc<Tools>, transaction: Transaction) -> Result<Outcome, Trouble> {
     if tools.chain.transaction(transaction.compute_txid()).await?.is_none() {
-        bring_out(&tools, &transaction).await?;
+        if let Err(error) = bring_out(&tools, &transaction).await {
+            return Err(no_place(&tools, &transaction).await.unwrap_or_else(|| error.into()));
+        }
     }
     Ok(Outcome::Nothing)
+}
+
+/// That another transaction in the mempool spends a coin of one that bitcoind refuses; `None` where none does.
+async fn no_place(tools: &Tools, transaction: &Transaction) -> Option<Trouble> {
+    for input in &transaction.input {
+        let coin = input.previous_output;
+        // What is not known is told by the refusal itself.
+        let Some(rival) = tools.chain.spender(coin).await.ok().flatten() else { continue };
+        let txid = rival.compute_txid();
+        return Some(Trouble::Later(format!("{NO_PLACE}: its coin {coin} is spent by transaction {txid} there")));
+    }
+    None
 }
 
 /// Hands in a transaction that bitcoind does not have, after asking whether it would be taken.
