@@ -215,28 +215,24 @@ impl Core {
         over.chain(self.requests.all().into_iter().map(|request| self.request_view(request))).collect()
     }
 
-    /// A request, and who asks.
-    /// What waits, in a sentence; and that it cannot be approved at the price now, where that is so.
+    /// What waits, in a sentence; and that it cannot be approved at the price now, or without one, where that is so.
     pub(super) fn asks(&self, request: &Request) -> String {
         match self.is_near(request.terms()) {
-            Err((ErrorCode::PriceMoved, text)) => {
+            Err((_, text)) => {
                 format!("{}. Not now: {text}; it can be approved when the price is back", request.sentence())
             }
-            _ => request.sentence(),
+            Ok(()) => request.sentence(),
         }
     }
 
+    /// A request, and who asks.
     fn request_view(&self, request: &Request) -> RequestView {
         let peer = request.peer();
         let was_signed = |loan: &&Arc<Loan>| loan.peer == peer && present::was_signed(loan);
         RequestView {
             address: self.tools.net.kept_address(peer).map(|address| address.to_string()),
             connected: self.tools.net.is_connected(peer),
-            price_note: self
-                .is_near(request.terms())
-                .err()
-                .filter(|(code, _)| *code == ErrorCode::PriceMoved)
-                .map(|(_, text)| text),
+            price_note: self.is_near(request.terms()).err().map(|(_, text)| text),
             loans_with_it: u32::try_from(self.loans.values().filter(was_signed).count()).unwrap_or(u32::MAX),
             ..request.view()
         }
