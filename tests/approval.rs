@@ -89,9 +89,9 @@ async fn a_loan_that_a_person_approves_after_a_restart_is_made_and_both_saw_whos
     let turn = turn.await.unwrap();
     assert_eq!((turn.who, turn.ours, turn.until), (Who::Lender, false, Some(end)));
     restart(&mut world).await;
-    // But for whether its node has connected again by now.
-    let connected = request.connected;
-    assert_eq!(RequestView { connected, ..waits(&world, id).await }, request);
+    // But for whether its node has connected again by now, and this one has a price.
+    let (connected, price_note) = (request.connected, request.price_note.clone());
+    assert_eq!(RequestView { connected, price_note, ..waits(&world, id).await }, request);
     assert_eq!(events(&world, "request_waits").await, 1);
     // A lender that has just been started has no price yet.
     let approved = until("the approval", PATIENCE, || async {
