@@ -83,7 +83,7 @@ const TERMS: &[Case<Terms>] = &[
     }),
     ("more collateral", "collateral", |t| t.collateral = Amount::from_sat(100_000_001)),
     ("a longer term", "term", |t| t.days = Days(DAYS + 1)),
-    ("a day of usury", "apr is 15.01 %; this node takes 0 % to 15 % (`[borrowing] max_apr_bp`", |t| {
+    ("a day of usury", "apr is 15.01 %; this node takes 1 % to 15 % (`[borrowing] max_apr_bp`", |t| {
         t.apr = BasisPoints(1_501)
     }),
     (
