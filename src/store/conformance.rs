@@ -16,6 +16,7 @@ macro_rules! conformance {
             records_of_every_size_come_back_whole,
             what_is_too_large_or_has_no_name_is_refused,
             a_document_is_its_newest_version,
+            several_documents_are_put_together_or_not_at_all,
             documents_are_listed_by_prefix,
             of_many_appends_at_once_one_wins_each_length,
             an_export_fills_an_empty_store_and_only_an_empty_one,
@@ -123,6 +124,27 @@ fn a_document_is_its_newest_version(store: Arc<dyn Store>, _: Arc<dyn Store>) {
     assert_eq!(store.get("counter").unwrap(), Some(vec![19]));
     store.put("policy", b"").unwrap();
     assert_eq!(store.get("policy").unwrap(), Some(Vec::new()));
+}
+
+fn several_documents_are_put_together_or_not_at_all(store: Arc<dyn Store>, other: Arc<dyn Store>) {
+    let named = |name: &str, bytes: Vec<u8>| (name.to_owned(), bytes);
+    store.put("a", b"old").unwrap();
+    store.put_all(&[named("a", bytes(5_000, 1)), named("b", Vec::new()), named("c", bytes(300, 3))]).unwrap();
+    assert_eq!(store.get("a").unwrap(), Some(bytes(5_000, 1)));
+    assert_eq!(store.get("b").unwrap(), Some(Vec::new()));
+    assert!(store.put_all(&[named("a", b"new".to_vec()), named("two words", Vec::new())]).is_err());
+    let large = vec![named("a", vec![0; MAX_DOCUMENT]); MAX_BATCH / MAX_DOCUMENT + 1];
+    assert!(matches!(store.put_all(&large), Err(StoreError::TooLarge { .. })));
+    assert_eq!(store.get("a").unwrap(), Some(bytes(5_000, 1)));
+    store.put_all(&[]).unwrap();
+    store.put_all(&[named("c", b"1".to_vec()), named("c", b"2".to_vec())]).unwrap();
+    assert_eq!(store.get("c").unwrap(), Some(b"2".to_vec()));
+    // Over and over: old versions do not pile up, and an export holds the newest.
+    for version in 0..60u8 {
+        store.put_all(&(0..10).map(|at| named(&format!("d{at}"), bytes(2_500, version))).collect::<Vec<_>>()).unwrap();
+    }
+    other.import(&mut items(store.as_ref()).into_iter()).unwrap();
+    assert_eq!(other.get("d9").unwrap(), Some(bytes(2_500, 59)));
 }
 
 fn documents_are_listed_by_prefix(store: Arc<dyn Store>, _: Arc<dyn Store>) {

@@ -14,7 +14,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use hypothec_oracle::room;
 
 use super::journal::{Entry, Fault, Journal, Kind, Rows};
-use super::log::{check_document, check_records, check_replacing, Export};
+use super::log::{check_documents, check_records, check_replacing, Export};
 use super::mark::{Found, Mark, Position, FORMAT};
 use super::{Item, Store, StoreError, StreamId};
 
@@ -179,17 +179,20 @@ impl Store for Sled {
         self.look(|inner| Ok(inner.index.keys().copied().collect()))
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        check_document(name, bytes)?;
+    fn put_all(&self, documents: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        check_documents(documents)?;
+        if documents.is_empty() {
+            return Ok(());
+        }
         self.write(|inner, folder| {
-            let entry = Entry { key: name.as_bytes(), kind: Kind::Another, bytes };
-            let placed = inner
-                .docs
-                .append(std::iter::once(entry), false)
-                .map_err(|fault| fault_error(folder, "write", fault))?;
+            let entries =
+                documents.iter().map(|(name, bytes)| Entry { key: name.as_bytes(), kind: Kind::Another, bytes });
+            let placed = inner.docs.append(entries, false);
+            let placed = placed.map_err(|fault| fault_error(folder, "write", fault))?;
             inner.sync(folder)?;
-            let rows = placed.first().map_or(0, count);
-            inner.documents.insert(name.to_owned(), Document { bytes: bytes.to_vec(), rows });
+            for ((name, bytes), rows) in documents.iter().zip(&placed) {
+                inner.documents.insert(name.clone(), Document { bytes: bytes.clone(), rows: count(rows) });
+            }
             inner.compact(folder)
         })
     }

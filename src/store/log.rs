@@ -76,7 +76,16 @@ pub trait Store: Send + Sync {
     fn streams(&self) -> Result<Vec<StreamId>, StoreError>;
 
     /// Replaces a document; on disk when this returns. Old versions are not kept.
-    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError>;
+    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+        self.put_all(&[(name.to_owned(), bytes.to_vec())])
+    }
+
+    /// Replaces these documents, name and bytes, all of them or none, by one sync; of two of one name the later stays.
+    /// On disk when this returns.
+    ///
+    /// # Errors
+    /// As [`Store::put`], and where all together are more than [`MAX_BATCH`] bytes.
+    fn put_all(&self, documents: &[(String, Vec<u8>)]) -> Result<(), StoreError>;
 
     /// The newest version of a document.
     fn get(&self, name: &str) -> Result<Option<Vec<u8>>, StoreError>;
@@ -181,8 +190,17 @@ pub(super) fn check_replacing(stream: StreamId, length: u64, records: &[Vec<u8>]
     }
 }
 
-/// The checks every backend makes before it writes a document.
-pub(super) fn check_document(name: &str, bytes: &[u8]) -> Result<(), StoreError> {
+/// The checks every backend makes before it writes documents.
+pub(super) fn check_documents(documents: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+    documents.iter().try_for_each(|(name, bytes)| check_document(name, bytes))?;
+    let total = documents.iter().fold(0usize, |sum, (_, bytes)| sum.saturating_add(bytes.len()));
+    match total > MAX_BATCH {
+        true => Err(StoreError::TooLarge { what: "documents together", found: total, most: MAX_BATCH }),
+        false => Ok(()),
+    }
+}
+
+fn check_document(name: &str, bytes: &[u8]) -> Result<(), StoreError> {
     let printable = name.bytes().all(|byte| byte.is_ascii_graphic());
     if name.is_empty() || name.len() > MAX_NAME || !printable {
         return Err(StoreError::Name { name: name.chars().take(MAX_NAME).collect(), most: MAX_NAME });

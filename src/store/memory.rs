@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::log::{check_document, check_records, check_replacing, Export};
+use super::log::{check_documents, check_records, check_replacing, Export};
 use super::{Item, Store, StoreError, StreamId};
 
 /// Keeps everything in memory. Durable only as long as it lives.
@@ -85,9 +85,9 @@ impl Store for Memory {
         Ok(self.kept().streams.keys().copied().collect())
     }
 
-    fn put(&self, name: &str, bytes: &[u8]) -> Result<(), StoreError> {
-        check_document(name, bytes)?;
-        self.kept().documents.insert(name.to_owned(), bytes.to_vec());
+    fn put_all(&self, documents: &[(String, Vec<u8>)]) -> Result<(), StoreError> {
+        check_documents(documents)?;
+        self.kept().documents.extend(documents.iter().cloned());
         Ok(())
     }
 
