@@ -251,6 +251,8 @@ impl Core {
                 self.fundings_gone(|txid| evicted.contains(txid))?;
             }
         }
+        // All that it moved at once: a block spends a thousand shown coins.
+        self.shown.flush().context("keep which coins were shown")?;
         let now = self.moment.now;
         lock(&self.tools.wallet).apply(&event, now).context("tell the wallet of the chain")
     }
@@ -288,7 +290,8 @@ impl Core {
         self.mind_foreign(transaction)?;
         self.spent_under_requests(transaction)?;
         let goes_on = |loan: &LoanId| lending::goes_on(&self.loans, &self.requests, loan);
-        self.shown.on_transaction(transaction, block.is_some(), goes_on).context("keep which coins were shown")
+        self.shown.on_transaction(transaction, block.is_some(), goes_on);
+        Ok(())
     }
 
     fn loan_ids(&self) -> Vec<LoanId> {

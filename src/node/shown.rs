@@ -4,21 +4,19 @@
 //! in vain and no more. What is made by spending shown coins has been shown as much as the part of it that came from them:
 //! mixing, splitting and joining leave the sum of value times showings as it was, so nobody shows more than five times a
 //! day what it owns, and a small shown coin among much other money is next to nothing. Never decides about a loan, and
-//! never asks the chain: it is told what is spent.
+//! never asks the chain: it is told what is spent. A transaction costs what it moves, however much is kept.
+
+mod kept;
 
 use crate::loan::terms::LoanId;
 use crate::loan::units::{Time, DAY};
 use crate::store::{Store, StoreError};
-use anyhow::Context;
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
+use kept::{Group, Kept};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-/// The document they are kept in.
-const SHOWN: &str = "shown-coins";
-/// Coins remembered at most; where there are more, the one that counts least is forgotten: value times showings.
-const MOST: usize = 800;
 /// Times that a coin was shown that are told apart; of more, the smallest two are put together.
 const TIMES: usize = 8;
 /// Coins below this are no way round: putting them together again costs more than they hide.
@@ -56,25 +54,6 @@ impl Showing {
     /// Was it the coin itself, or what most of it was made from?
     pub fn is_most(&self) -> bool {
         self.parts.saturating_mul(2) > WHOLE
-    }
-}
-
-/// A coin, what it is worth, and when it or what it was made from was shown.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Coin {
-    sats: Amount,
-    /// By age, then loan.
-    shown: Vec<Showing>,
-    /// The transaction that waits and spends it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    spent_by: Option<Txid>,
-}
-
-impl Coin {
-    /// What it counts: sats times thousandths, and its latest showing.
-    fn weight(&self) -> (u128, Option<Time>) {
-        let parts: u128 = self.shown.iter().map(|showing| u128::from(showing.parts)).sum();
-        (parts.saturating_mul(self.sats.to_sat().into()), self.shown.last().map(|showing| showing.at))
     }
 }
 
@@ -136,8 +115,7 @@ fn too_often(shown: &Times, most: u64, coins: &[(OutPoint, Amount)]) -> Option<(
 
 /// All shown coins.
 pub struct ShownCoins {
-    store: Arc<dyn Store>,
-    coins: BTreeMap<OutPoint, Coin>,
+    kept: Kept,
 }
 
 impl ShownCoins {
@@ -146,20 +124,12 @@ impl ShownCoins {
     /// # Errors
     /// When the store cannot be read.
     pub fn open(store: Arc<dyn Store>) -> anyhow::Result<ShownCoins> {
-        let kept: Vec<(OutPoint, Coin)> = match store.get(SHOWN)? {
-            Some(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("stored {SHOWN}"))?,
-            None => Vec::new(),
-        };
-        let mut coins = ShownCoins { store, coins: BTreeMap::new() };
-        for (outpoint, coin) in kept {
-            coins.put(outpoint, coin);
-        }
-        Ok(coins)
+        Ok(ShownCoins { kept: Kept::open(store)? })
     }
 
     /// When this coin, or what it was made from, was shown within a day, and for what.
     pub fn of(&self, coin: &OutPoint) -> &[Showing] {
-        self.coins.get(coin).map(|coin| coin.shown.as_slice()).unwrap_or_default()
+        self.kept.get(coin).map(|(_, shown)| shown).unwrap_or_default()
     }
 
     /// Of what these coins were shown for, what came to nothing.
@@ -187,17 +157,14 @@ impl ShownCoins {
     /// # Errors
     /// When it cannot be kept.
     pub fn pardon(&mut self, loan: &LoanId) -> Result<(), StoreError> {
-        let mut is_new = false;
-        for showing in self.coins.values_mut().flat_map(|coin| &mut coin.shown) {
-            if showing.loan == *loan && !showing.pardoned {
-                showing.pardoned = true;
-                is_new = true;
+        self.kept.change(|shown| {
+            let mut is_new = false;
+            for showing in shown.iter_mut().filter(|showing| showing.loan == *loan && !showing.pardoned) {
+                (showing.pardoned, is_new) = (true, true);
             }
-        }
-        match is_new {
-            true => self.save(),
-            false => Ok(()),
-        }
+            is_new
+        });
+        self.kept.flush()
     }
 
     /// These coins, worth so much, were proved for a loan. `goes_on` says of a loan that it has not come to nothing, or not yet.
@@ -213,77 +180,68 @@ impl ShownCoins {
         goes_on: impl Fn(&LoanId) -> bool,
     ) -> Result<(), StoreError> {
         for (outpoint, sats) in coins {
-            let mut coin =
-                self.coins.remove(outpoint).unwrap_or(Coin { sats: *sats, shown: Vec::new(), spent_by: None });
+            let mut coin = self.kept.lift(outpoint).unwrap_or_default();
             coin.shown.retain(|showing| showing.loan != loan);
             coin.shown.push(Showing { at, loan, parts: WHOLE, pardoned: false });
             brief(&mut coin.shown, &goes_on);
-            self.put(*outpoint, coin);
+            coin.coins = [(outpoint.vout, *sats)].into();
+            self.kept.put((outpoint.txid, Some(outpoint.vout)), coin);
         }
-        self.save()
+        self.kept.flush()
     }
 
     /// A transaction that waits or is in a block: what it makes of shown coins has been shown as much as they have, by
-    /// the part of it that is theirs.
+    /// the part of it that is theirs. Not on disk before [`ShownCoins::flush`].
+    pub fn on_transaction(&mut self, transaction: &Transaction, is_in_block: bool, goes_on: impl Fn(&LoanId) -> bool) {
+        let inputs = transaction.input.iter().map(|input| input.previous_output);
+        let spends: Vec<OutPoint> = inputs.filter(|coin| self.kept.get(coin).is_some()).collect();
+        if spends.is_empty() {
+            return;
+        }
+        let txid = transaction.compute_txid();
+        // The same transaction is told of again when a block has it.
+        let shown = match self.kept.has_all_of(txid) {
+            true => Vec::new(),
+            false => self.shown_by(transaction, &goes_on),
+        };
+        for coin in &spends {
+            // What another transaction made of the coin will not be.
+            let before = self.kept.spend(coin, txid);
+            if is_in_block {
+                self.kept.remove(coin);
+            }
+            before.into_iter().for_each(|before| self.forget_made_by(before));
+        }
+        if shown.is_empty() {
+            return;
+        }
+        let outputs = (0u32..).zip(&transaction.output).map(|(vout, output)| (vout, output.value));
+        let is_new = |vout: &u32| self.kept.get(&OutPoint { txid, vout: *vout }).is_none();
+        let coins = outputs.filter(|(vout, sats)| *sats >= SMALL && is_new(vout)).collect();
+        self.kept.put((txid, None), Group { shown, coins, spends });
+    }
+
+    /// Puts on disk what transactions have changed since, by one sync.
     ///
     /// # Errors
     /// When it cannot be kept.
-    pub fn on_transaction(
-        &mut self,
-        transaction: &Transaction,
-        is_in_block: bool,
-        goes_on: impl Fn(&LoanId) -> bool,
-    ) -> Result<(), StoreError> {
-        let spends = |input: &bitcoin::TxIn| self.coins.contains_key(&input.previous_output);
-        if !transaction.input.iter().any(spends) {
-            return Ok(());
-        }
-        let txid = transaction.compute_txid();
-        let mut is_new = false;
-        let shown = self.shown_by(transaction, &goes_on);
-        for input in &transaction.input {
-            let Some(coin) = self.coins.get_mut(&input.previous_output) else { continue };
-            // What another transaction made of the coin will not be.
-            let before = coin.spent_by.replace(txid).filter(|before| *before != txid);
-            if is_in_block {
-                self.coins.remove(&input.previous_output);
-                is_new = true;
-            }
-            if let Some(before) = before {
-                self.forget_made_by(before);
-                is_new = true;
-            }
-        }
-        for (vout, output) in (0u32..).zip(&transaction.output) {
-            let outpoint = OutPoint { txid, vout };
-            // The same transaction is told of again when a block has it.
-            if output.value >= SMALL && !shown.is_empty() && !self.coins.contains_key(&outpoint) {
-                self.put(outpoint, Coin { sats: output.value, shown: shown.clone(), spent_by: None });
-                is_new = true;
-            }
-        }
-        if is_new {
-            self.save()?;
-        }
-        Ok(())
+    pub fn flush(&mut self) -> Result<(), StoreError> {
+        self.kept.flush()
     }
 
     /// Forgets what is a day old.
     pub fn tick(&mut self, now: Time) {
-        self.coins.retain(|_, coin| {
-            coin.shown.retain(|showing| now.since(showing.at) < DAY);
-            !coin.shown.is_empty()
-        });
+        self.kept.tick(now);
     }
 
     /// How much each output of a transaction was shown: of each showing the part that its coins are of all that is paid,
     /// rounded up; nothing where all of it is less than a thousandth of one showing.
     fn shown_by(&self, transaction: &Transaction, goes_on: &impl Fn(&LoanId) -> bool) -> Vec<Showing> {
         let (mut known, mut all, mut mixed) = (0u128, 0u128, BTreeMap::<LoanId, (Time, u128, bool)>::new());
-        for coin in transaction.input.iter().filter_map(|input| self.coins.get(&input.previous_output)) {
-            let sats = u128::from(coin.sats.to_sat());
+        for (sats, shown) in transaction.input.iter().filter_map(|input| self.kept.get(&input.previous_output)) {
+            let sats = u128::from(sats.to_sat());
             known = known.saturating_add(sats);
-            for showing in &coin.shown {
+            for showing in shown {
                 let weight = sats.saturating_mul(showing.parts.into());
                 let (at, sum, pardoned) = mixed.entry(showing.loan).or_insert((showing.at, 0, showing.pardoned));
                 (*at, *sum, *pardoned) = ((*at).max(showing.at), sum.saturating_add(weight), showing.pardoned);
@@ -306,32 +264,9 @@ impl ShownCoins {
     /// Forgets what a transaction made that another one has taken the place of, and what was made of that.
     fn forget_made_by(&mut self, txid: Txid) {
         let mut gone = vec![txid];
-        let mut seen = BTreeSet::new();
         while let Some(txid) = gone.pop() {
-            if seen.insert(txid) {
-                let made = self.coins.iter().filter(|(outpoint, _)| outpoint.txid == txid);
-                gone.extend(made.filter_map(|(_, coin)| coin.spent_by));
-                self.coins.retain(|outpoint, _| outpoint.txid != txid);
-            }
+            gone.extend(self.kept.forget_made_by(txid));
         }
-    }
-
-    /// Remembers a coin, in the place of the one that counts least where there are too many.
-    fn put(&mut self, outpoint: OutPoint, coin: Coin) {
-        if self.coins.len() >= MOST && !self.coins.contains_key(&outpoint) {
-            let least = self.coins.iter().min_by_key(|(_, coin)| coin.weight());
-            if let Some(least) = least.map(|(outpoint, _)| *outpoint) {
-                self.coins.remove(&least);
-            }
-        }
-        self.coins.insert(outpoint, coin);
-    }
-
-    fn save(&self) -> Result<(), StoreError> {
-        let all: Vec<(&OutPoint, &Coin)> = self.coins.iter().collect();
-        // Integers and hashes cannot fail to be written.
-        let bytes = serde_json::to_vec(&all).unwrap_or_default();
-        tokio::task::block_in_place(|| self.store.put(SHOWN, &bytes))
     }
 }
 
@@ -344,13 +279,24 @@ fn brief(shown: &mut Vec<Showing>, goes_on: &impl Fn(&LoanId) -> bool) {
         (false, false) => 1,
         (false, true) => 2,
     };
-    while shown.len() > TIMES {
-        let count = |one: usize| shown.iter().filter(|showing| kind(showing) == one).count();
-        let Some(first) = (0..3).find(|one| count(*one) > 1) else { break };
-        shown.sort_unstable_by_key(|one| std::cmp::Reverse((kind(one) != first, one.parts, one.at)));
-        let (Some(least), Some(greater)) = (shown.pop(), shown.pop()) else { break };
-        let parts = greater.parts.saturating_add(least.parts);
-        shown.push(Showing { at: greater.at.max(least.at), parts, ..greater });
+    if shown.len() > TIMES {
+        let mut many = shown.len();
+        let mut kinds: [BTreeSet<(u64, Time, LoanId, bool)>; 3] = Default::default();
+        for showing in shown.drain(..) {
+            let Showing { at, loan, parts, pardoned } = showing;
+            if let Some(alike) = kinds.get_mut(kind(&showing)) {
+                alike.insert((parts, at, loan, pardoned));
+            }
+        }
+        for alike in &mut kinds {
+            while many > TIMES && alike.len() > 1 {
+                let (Some(least), Some(greater)) = (alike.pop_first(), alike.pop_first()) else { break };
+                alike.insert((greater.0.saturating_add(least.0), greater.1.max(least.1), greater.2, greater.3));
+                many = many.saturating_sub(1);
+            }
+        }
+        let all = kinds.into_iter().flatten();
+        shown.extend(all.map(|(parts, at, loan, pardoned)| Showing { at, loan, parts, pardoned }));
     }
     shown.sort_unstable();
 }
