@@ -124,6 +124,19 @@ async fn a_job_that_panics_is_told_and_the_same_one_can_be_started_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_chain_that_is_left_in_several_steps_within_one_look_is_told_by_the_block_that_was_left_first() {
+    let bench = Bench::new().await;
+    let Opened { mut core, .. } = bench.core().await;
+    let first = bitcoin::BlockHash::from_byte_array([3; 32]);
+    (core.tip, core.moment.height) = (Some(first), 103);
+    core.mind_rollback(80);
+    (core.tip, core.moment.height) = (None, 80);
+    core.mind_rollback(0);
+    let told = core.troubles.sentences().find(|text| text.starts_with("another chain: ")).unwrap();
+    assert!(told.contains(&format!("of which block 103 is {first}: it has no block of that above 0")), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_keep_their_numbers_over_restarts_and_what_a_crash_left_untold_is_told() {
     let bench = Bench::new().await;
     let Opened { mut core, peers } = bench.core().await;

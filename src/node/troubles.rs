@@ -206,8 +206,10 @@ impl Core {
     /// The chain goes back so far: a person is told where that is no reorganisation. A bitcoind may go back step by step.
     pub(super) fn mind_rollback(&mut self, to_height: u32) {
         let was = self.moment.height;
-        let Some(tip) = self.tip else { return };
-        let left = self.chain_gate.left.get_or_insert(Left { height: was, block: tip, is_told: false });
+        // Within one look it may go back twice: the tip between is not known, and what was left first counts.
+        let first = self.tip.map(|tip| Left { height: was, block: tip, is_told: false });
+        let Some(left) = self.chain_gate.left.take().or(first) else { return };
+        let left = self.chain_gate.left.insert(left);
         if left.height.saturating_sub(to_height) < ANOTHER {
             return;
         }
