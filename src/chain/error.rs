@@ -128,6 +128,11 @@ impl Error {
         )
     }
 
+    /// True where bitcoind may have done what it was asked, though it did not say so: its answer was lost, or cannot be read.
+    pub fn may_be_done(&self) -> bool {
+        matches!(self, Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Answer { .. })
+    }
+
     /// The refusal, where the transaction itself was refused.
     pub fn rejection(&self) -> Option<&Rejected> {
         match self {

@@ -1,6 +1,6 @@
 //! The chain as a list of events, in order, each told once.
 
-use super::{Error, Rpc};
+use super::{Error, Pulse, Rpc};
 use bitcoin::consensus::encode::deserialize_hex;
 use bitcoin::{Block, BlockHash, Transaction, Txid};
 use hypothec_oracle::units::Time;
@@ -115,6 +115,11 @@ impl Follower {
             next_list: None,
             unread: VecDeque::new(),
         }
+    }
+
+    /// How long its question to bitcoind has waited, also while it is being asked.
+    pub fn pulse(&self) -> Pulse {
+        self.rpc.pulse()
     }
 
     /// The last block told; `None` before the first.

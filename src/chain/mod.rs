@@ -19,5 +19,6 @@ pub use config::{Auth, Config, FeeBounds, CALL_TIMEOUT};
 pub use error::{Error, Rejected};
 pub use follower::{BlockRef, ChainEvent, Follower};
 pub use package::{Child, Family};
+pub use rpc::Pulse;
 pub(crate) use rpc::Rpc;
 pub use view::{Coin, Confirmed, Health, Seen, Tip};

@@ -12,8 +12,8 @@ use serde_json::value::{to_raw_value, RawValue};
 use serde_json::Value;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// bitcoind's code for an unknown block, transaction or key.
 pub(crate) const NOT_FOUND: i32 = -5;
@@ -33,13 +33,38 @@ struct Line {
     auth: Auth,
     timeout: Duration,
     client: Mutex<Option<Arc<Client>>>,
+    /// Since when the last question has waited for its answer.
+    asked: Mutex<Option<Instant>>,
+}
+
+/// How long the last question on a line has waited, for whoever does not wait for it.
+#[derive(Clone)]
+pub struct Pulse {
+    line: Arc<Line>,
+}
+
+impl Pulse {
+    /// Where it was asked.
+    pub fn url(&self) -> &str {
+        &self.line.url
+    }
+
+    /// How long the last question has waited for its answer; zero where it was answered.
+    pub fn silence(&self) -> Duration {
+        self.line.asked().map_or(Duration::ZERO, |asked| asked.elapsed())
+    }
 }
 
 impl Rpc {
     /// Connects to nothing yet.
     pub(crate) fn new(config: &Config) -> Rpc {
         let (url, auth, timeout) = (config.url.clone(), config.auth.clone(), config.call_timeout);
-        Rpc { line: Arc::new(Line { url, auth, timeout, client: Mutex::new(None) }) }
+        Rpc { line: Arc::new(Line { url, auth, timeout, client: Mutex::new(None), asked: Mutex::new(None) }) }
+    }
+
+    /// How long its last question has waited.
+    pub(crate) fn pulse(&self) -> Pulse {
+        Pulse { line: Arc::clone(&self.line) }
     }
 
     /// Where it calls.
@@ -70,8 +95,11 @@ impl Rpc {
         let line = Arc::clone(&self.line);
         // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
         let limit = line.timeout.saturating_mul(2);
+        *self.line.asked() = Some(Instant::now());
         let task = tokio::task::spawn_blocking(move || line.call(method, &args));
-        match tokio::time::timeout(limit, task).await {
+        let answer = tokio::time::timeout(limit, task).await;
+        *self.line.asked() = None;
+        match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(broken)) => {
                 self.line.forget();
@@ -86,6 +114,10 @@ impl Rpc {
 }
 
 impl Line {
+    fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn call(&self, method: &'static str, args: &[Value]) -> Result<Box<RawValue>, Error> {
         match self.call_once(method, args) {
             // bitcoind writes a new cookie at each start: read it again before giving up.

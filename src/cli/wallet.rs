@@ -107,6 +107,9 @@ impl Wallet {
                             count(left, "free coin")
                         ),
                     };
+                    if let Some(unsure) = &done.unsure {
+                        return may_be_out(unsure, &place.again());
+                    }
                     format!(
                         "Joined {} into one; the fee is {}.\ntransaction {}\n\nNext: {next}",
                         count(done.joined, "coin"),
@@ -149,6 +152,9 @@ impl Wallet {
                 let request = SendRequest { address: address.clone(), sats: amount_sats, with_fee_coin };
                 let sent: Sent = client.post("/v1/wallet/send", &request).await?;
                 place.out().say(&sent, |sent| {
+                    if let Some(unsure) = &sent.unsure {
+                        return may_be_out(unsure, &place.again());
+                    }
                     let what = amount.map_or("everything free".to_owned(), |amount| both(amount.to_sat()));
                     let ended = match sent.quotes_ended {
                         0 => String::new(),
@@ -166,6 +172,11 @@ impl Wallet {
             }
         }
     }
+}
+
+/// That it is not known yet whether a transaction is out.
+fn may_be_out(unsure: &str, again: &str) -> String {
+    format!("Not known to be sent yet: {unsure}.\n\nNext: {again} status")
 }
 
 /// What a bitcoin is worth, where an oracle says so.

@@ -65,12 +65,16 @@ impl Core {
             }
             Command::Consolidate { with_fee_coin, reply } => {
                 let (tools, keep) = (self.tools.clone(), !with_fee_coin && self.has_unended_loans());
-                self.ask(async move { answer(reply, pay::consolidate(&tools, keep).await) });
+                self.ask(async move {
+                    let done = pay::consolidate(&tools, keep, &reply).await;
+                    answer(reply, done);
+                });
             }
             Command::Send { request, reply } => {
                 let (tools, keep, key) = (self.tools.clone(), self.keeps_fee_coin(&request), self.ask_key());
                 self.spawn(key, None, [0; 32], async move {
-                    Ok(Outcome::Sent(pay::send(&tools, &request, keep).await, reply))
+                    let sent = pay::send(&tools, &request, keep, &reply).await;
+                    Ok(Outcome::Sent(sent, reply))
                 });
             }
             Command::Preview { request, reply } => self.preview(request, reply),
@@ -196,7 +200,7 @@ impl Core {
             height: self.moment.height,
             tip: self.tip.map(|tip| tip.to_string()).unwrap_or_default(),
             median_time: self.moment.median_time.0,
-            mempool: u32::try_from(self.follower.mempool_len()).unwrap_or(u32::MAX),
+            mempool: u32::try_from(self.chain_look.mempool_len()).unwrap_or(u32::MAX),
             idle: self.is_idle(),
             turns: self.turns,
             loans,
@@ -213,6 +217,7 @@ impl Core {
         let told = own.chain(self.away()).chain(self.rotation_troubles()).chain(self.policy_trouble());
         told.chain(self.coin_trouble())
             .chain(self.fee_coin_trouble())
+            .chain(self.outgoing_troubles())
             .chain(self.foreign_trouble())
             .chain(self.notifier.iter().flat_map(Notifier::troubles))
             .collect()

@@ -1,6 +1,6 @@
 //! The loop: one task owns every loan; what takes time runs beside it and comes back as a result.
 
-use super::chain_gate::ChainGate;
+use super::chain_gate::{ChainGate, ChainLook};
 use super::disk::Disk;
 use super::endings::HeldUp;
 use super::events::{Book, Standing};
@@ -12,6 +12,7 @@ use super::jobs::{self, Done, Got, Key, Outcome};
 use super::lending;
 use super::limits::Limits;
 use super::notify::Notifier;
+use super::outgoing::Strays;
 use super::present;
 use super::quotes::QuoteBook;
 use super::recovery::Recovery;
@@ -23,7 +24,7 @@ use super::tools::{lock, Tools, Trouble};
 use super::troubles::{self, Troubles};
 use super::unlock::Unlocked;
 use super::view::{ErrorView, EventView, LoanView};
-use crate::chain::{ChainEvent, Follower};
+use crate::chain::ChainEvent;
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
@@ -67,7 +68,8 @@ pub struct Looked {
 /// The node's mind.
 pub struct Core {
     pub tools: Arc<Tools>,
-    pub follower: Follower,
+    /// Looks at the chain.
+    pub chain_look: ChainLook,
     pub loans: BTreeMap<LoanId, Arc<Loan>>,
     pub watched: HashMap<OutPoint, HashSet<LoanId>>,
     pub moment: Moment,
@@ -125,6 +127,8 @@ pub struct Core {
     pub recovery: Recovery,
     /// The coin for the fees of exits.
     pub fee_coin: FeeCoin,
+    /// What the wallet has recorded and bitcoind does not have.
+    pub strays: Strays,
     /// The last spend of this wallet's coins that this node did not make.
     pub foreign: Option<Foreign>,
     /// The backup that renews itself.
@@ -146,7 +150,8 @@ impl Core {
         loop {
             tokio::select! {
                 _ = stop.changed() => break,
-                _ = beat.tick() => self.look_around().await?,
+                _ = beat.tick() => self.look_around()?,
+                looked = self.chain_look.seen() => self.on_look(looked)?,
                 event = peers.recv() => match event {
                     Some(event) => self.on_peer(event)?,
                     None => break,
@@ -167,13 +172,14 @@ impl Core {
             self.mind_attention();
             self.answer_waiters();
         }
+        self.chain_look.stop();
         self.jobs.shutdown().await;
         self.tools.net.shutdown().await;
         Ok(())
     }
 
     /// Clock, chain and lows: what may have moved by itself.
-    async fn look_around(&mut self) -> anyhow::Result<()> {
+    fn look_around(&mut self) -> anyhow::Result<()> {
         match self.tools.clock.now() {
             Ok(now) => {
                 match troubles::why_clock(now, self.moment.median_time, self.tools.clock.is_file()) {
@@ -188,37 +194,11 @@ impl Core {
             }
             Err(e) => self.trouble("clock", format!("{e:#}")),
         }
-        if !self.find_chain(false).await? {
-            self.knows_mempool = false;
-            return Ok(());
-        }
-        match self.follower.poll().await {
-            Ok(events) => {
-                self.troubles.remove("chain");
-                self.caught_up = events.is_empty();
-                self.at_tip = !events.iter().any(|event| matches!(event, ChainEvent::Block { .. }));
-                for event in events {
-                    self.on_chain(event)?;
-                }
-                if self.caught_up {
-                    // What left it while this node did not run is told by nobody.
-                    let waiting: HashSet<Txid> =
-                        self.out().map(|(_, txid)| txid).filter(|txid| self.follower.is_waiting(txid)).collect();
-                    self.fundings_gone(|txid| !waiting.contains(txid))?;
-                    self.knows_mempool = true;
-                }
-            }
-            Err(e) => {
-                self.caught_up = false;
-                self.at_tip = false;
-                self.knows_mempool = false;
-                self.trouble("chain", e.to_string());
-            }
-        }
+        self.look_at_chain();
         Ok(())
     }
 
-    fn on_chain(&mut self, event: ChainEvent) -> anyhow::Result<()> {
+    pub(super) fn on_chain(&mut self, event: ChainEvent) -> anyhow::Result<()> {
         self.turns += 1;
         // Loans first, the wallet last: the wallet's place in the chain is where we go on after a restart.
         match &event {
@@ -226,7 +206,7 @@ impl Core {
                 self.mind_rollback(*to_height);
                 self.moment.height = *to_height;
                 // Where blocks follow at once, the follower is further already, and they say it.
-                self.tip = self.follower.position().filter(|at| at.height == *to_height).map(|at| at.hash);
+                self.tip = self.chain_look.position().filter(|at| at.height == *to_height).map(|at| at.hash);
                 for id in self.loan_ids() {
                     self.tell(id, Input::Rollback { to_height: *to_height })?;
                 }
@@ -258,7 +238,7 @@ impl Core {
     }
 
     /// The funding transactions that are out and in no block.
-    fn out(&self) -> impl Iterator<Item = (LoanId, Txid)> + '_ {
+    pub(super) fn out(&self) -> impl Iterator<Item = (LoanId, Txid)> + '_ {
         let out = self.loans.values().filter(|loan| loan.stage == Stage::Confirming && !loan.is_funded());
         out.filter_map(|loan| Some((loan.id, loan.skeleton.as_ref()?.funding.txid)))
     }
@@ -270,7 +250,7 @@ impl Core {
     }
 
     /// Tells the loans whose funding transaction the mempool has no more.
-    fn fundings_gone(&mut self, is_gone: impl Fn(&Txid) -> bool) -> anyhow::Result<()> {
+    pub(super) fn fundings_gone(&mut self, is_gone: impl Fn(&Txid) -> bool) -> anyhow::Result<()> {
         let gone: Vec<LoanId> = self.out().filter(|(_, txid)| is_gone(txid)).map(|(id, _)| id).collect();
         gone.into_iter().try_for_each(|id| self.tell(id, Input::FundingGone))
     }

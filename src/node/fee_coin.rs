@@ -6,7 +6,7 @@
 use super::core::Core;
 use super::history::{note, Purpose};
 use super::jobs::{Key, Outcome};
-use super::pay;
+use super::outgoing;
 use super::tools::{lock, Tools, Trouble};
 use super::view::{EventFacts, EventView};
 use crate::loan::units::{SatPerVb, Time, DAY};
@@ -147,7 +147,7 @@ async fn look(tools: Arc<Tools>) -> Result<Minded, Trouble> {
         wallet.record(&payment.transaction, now)?;
         payment
     };
-    pay::bring(&tools, &payment, now).await.map_err(|error| Trouble::Later(error.message))?;
+    outgoing::bring(&tools, &payment, now, || false).await.map_err(|error| Trouble::Later(error.message))?;
     Ok(Minded { estimate, made: Some(payment) })
 }
 

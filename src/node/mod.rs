@@ -31,6 +31,7 @@ mod negotiations;
 mod notify;
 mod operators;
 mod outbox;
+mod outgoing;
 mod pay;
 mod peers;
 mod place;
@@ -63,6 +64,7 @@ mod vain;
 pub mod view;
 pub mod words;
 
+pub use chain_gate::SILENT;
 pub use config::Config;
 pub use handle::Handle;
 pub use start::{start, start_unlocked, Running};

@@ -1,28 +1,14 @@
 //! Transactions of the wallet's own that a person asked for.
 
 use super::core::Core;
+use super::handle::{came_late, Reply};
 use super::history::{note, Purpose};
+use super::outgoing::bring;
 use super::tools::{error, lock, Tools, Trouble};
 use super::view::{Consolidated, ErrorView, PreviewView, SendRequest, Sent};
-use crate::chain::ChainEvent;
-use crate::loan::units::Time;
 use crate::protocol::ErrorCode;
 use crate::wallet::{Payment, Wallet, MOST_INPUTS};
-use bitcoin::{Address, Amount, FeeRate, Transaction, Txid};
-
-/// Brings out what the wallet has made and recorded; where nobody takes it, its coins are free again.
-pub async fn bring(tools: &Tools, payment: &Payment, now: Time) -> Result<Txid, ErrorView> {
-    let sent = match tools.chain.test_accept(&payment.transaction).await {
-        Ok(()) => tools.chain.broadcast(&payment.transaction).await,
-        Err(e) => Err(e),
-    };
-    if sent.as_ref().is_err_and(|e| e.rejection().is_some()) {
-        // It is nowhere: its coins are free again.
-        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![payment.transaction.compute_txid()] };
-        lock(&tools.wallet).apply(&gone, now).map_err(|e| error(ErrorCode::Internal, e))?;
-    }
-    sent.map_err(|e| error(ErrorCode::Unavailable, e))
-}
+use bitcoin::{Address, Amount, FeeRate, Transaction};
 
 /// Makes a payment out of the wallet. With everything, `keep` leaves the coin for the fees of exits.
 async fn payment<T>(
@@ -61,18 +47,22 @@ async fn payment<T>(
     then(&mut wallet, payment)
 }
 
-/// Pays somebody.
-pub async fn send(tools: &Tools, request: &SendRequest, keep: bool) -> Result<Sent, ErrorView> {
+/// Pays somebody, as long as whoever asked waits for the answer.
+pub async fn send(tools: &Tools, request: &SendRequest, keep: bool, reply: &Reply<Sent>) -> Result<Sent, ErrorView> {
     let now = tools.now().map_err(|trouble| trouble.view())?;
     // Known to the wallet at once, so that nothing else chooses the same coins.
     let record = |wallet: &mut Wallet, payment: Payment| {
+        if reply.is_closed() {
+            return Err(came_late());
+        }
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         Ok(payment)
     };
     let payment = payment(tools, request, keep, record).await?;
-    note(&*tools.store, payment.transaction.compute_txid(), Purpose::Sent).map_err(|trouble| trouble.view())?;
-    let txid = bring(tools, &payment, now).await?;
-    Ok(Sent { txid, fee_sats: payment.fee.to_sat(), quotes_ended: 0 })
+    let txid = payment.transaction.compute_txid();
+    note(&*tools.store, txid, Purpose::Sent).map_err(|trouble| trouble.view())?;
+    let unsure = bring(tools, &payment, now, || reply.is_closed()).await?;
+    Ok(Sent { txid, fee_sats: payment.fee.to_sat(), quotes_ended: 0, unsure })
 }
 
 /// What that would pay and cost.
@@ -134,21 +124,25 @@ pub(super) fn spent(tools: &Tools, transaction: &Transaction) -> u64 {
 }
 
 /// Joins the smallest free coins into one, as many as one transaction may spend; `keep` leaves the coin for the fees of exits.
-pub async fn consolidate(tools: &Tools, keep: bool) -> Result<Consolidated, ErrorView> {
+pub async fn consolidate(tools: &Tools, keep: bool, reply: &Reply<Consolidated>) -> Result<Consolidated, ErrorView> {
     let unavailable = |e: Trouble| e.view();
     let fee_rate = tools.chain.fee_rate().await.map_err(|e| unavailable(e.into()))?;
     let now = tools.now().map_err(unavailable)?;
     let (payment, left) = {
         let mut wallet = lock(&tools.wallet);
         let (payment, left) = join(&mut wallet, fee_rate, keep)?;
+        if reply.is_closed() {
+            return Err(came_late());
+        }
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         (payment, left)
     };
-    note(&*tools.store, payment.transaction.compute_txid(), Purpose::Joined).map_err(unavailable)?;
-    let txid = bring(tools, &payment, now).await?;
+    let txid = payment.transaction.compute_txid();
+    note(&*tools.store, txid, Purpose::Joined).map_err(unavailable)?;
+    let unsure = bring(tools, &payment, now, || reply.is_closed()).await?;
     let joined = u64::try_from(payment.transaction.input.len()).unwrap_or(u64::MAX);
     let left = u64::try_from(left).unwrap_or(u64::MAX);
-    Ok(Consolidated { txid, fee_sats: payment.fee.to_sat(), joined, left })
+    Ok(Consolidated { txid, fee_sats: payment.fee.to_sat(), joined, left, unsure })
 }
 
 impl Core {

@@ -18,7 +18,7 @@ use crate::store::{Item, Sled, Store};
 use crate::wallet::{Error, Rival, MOST_INPUTS};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, FeeRate, OutPoint, Transaction};
+use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -44,6 +44,13 @@ struct Move {
     transaction: Transaction,
     fee_sats: u64,
     height: u32,
+}
+
+impl Restored {
+    /// The transactions that move coins, as far as no block is known to have them.
+    pub(super) fn waiting(&self) -> impl Iterator<Item = Txid> + '_ {
+        self.moves.iter().map(|made| made.transaction.compute_txid())
+    }
 }
 
 /// What a look at the moves found.
@@ -140,8 +147,7 @@ impl Core {
     }
 
     fn restored_text(&self) -> String {
-        let waiting =
-            self.restored.iter().flat_map(|restored| &restored.moves).map(|made| made.transaction.compute_txid());
+        let waiting = self.restored.iter().flat_map(Restored::waiting);
         let waiting: Vec<String> = waiting.map(|txid| txid.to_string()).collect();
         let how = match waiting.as_slice() {
             [] => "the chain is read first".to_owned(),

@@ -5,15 +5,12 @@ use super::jobs::{Done, Key, Outcome};
 use super::rotations;
 use super::tools::{lock, Trouble};
 use super::view::Sent;
-use crate::chain::ChainEvent;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use crate::protocol::ending::Ending;
 use crate::protocol::{ErrorCode, Event, Input, Loan, Message, Stage};
-use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::Txid;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -65,6 +62,8 @@ impl Core {
             Outcome::Sent(sent, reply) => {
                 let _ = reply.send(sent.map(|sent| Sent { quotes_ended: self.end_unpaid_quotes(), ..sent }));
             }
+            Outcome::Payment(txid, refused) => self.on_payment(txid, refused)?,
+            Outcome::Stray(txid) => self.on_stray(txid)?,
             Outcome::Health(health) => self.on_health(health),
             Outcome::Exit(id, look) => self.on_exit_look(id, look),
             Outcome::Inputs(id, inputs) => {
@@ -76,7 +75,7 @@ impl Core {
                     let Err(refusal) = self.input(id, input)? else { continue };
                     tracing::debug!(loan = %id, "{}", refusal.message);
                     if let Some(txid) = made {
-                        self.never_mind(txid)?;
+                        self.free(txid)?;
                     }
                 }
             }
@@ -183,14 +182,6 @@ impl Core {
             .filter_map(|loan| Some((loan.id, self.price_of(loan).ok()?)))
             .collect();
         told.into_iter().try_for_each(|(id, price)| self.tell(id, Input::Price(price)))
-    }
-
-    /// The loan ended while its coin was being made: the transaction goes nowhere, and what it would have spent is
-    /// free again.
-    fn never_mind(&mut self, txid: Txid) -> anyhow::Result<()> {
-        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
-        let now = self.moment.now;
-        lock(&self.tools.wallet).apply(&gone, now).context("tell the wallet of a coin not made")
     }
 
     pub(super) fn on_trouble(

@@ -1,6 +1,6 @@
 //! Starting: opens every room in order, replays the loans, and lets the loop run.
 
-use super::chain_gate::ChainGate;
+use super::chain_gate::{follower_of, ChainGate, ChainLook};
 use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
 use super::core::Core;
@@ -15,6 +15,7 @@ use super::inventory::Inventory;
 use super::limits::Limits;
 use super::notify::Notifier;
 use super::operators::KnownOperators;
+use super::outgoing::{Outgoing, Strays};
 use super::proofs::Proofs;
 use super::quotes::QuoteBook;
 use super::recovery::Recovery;
@@ -118,7 +119,6 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
     let mut wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
     wallet.set_reserve(config.fee_reserve);
-    let follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
     let (net, peers) = PeerNet::start(
         seed.node_identity()?,
         network,
@@ -140,12 +140,13 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         operators: Mutex::new(KnownOperators::open(store.clone(), &rotations)?),
         rotations: Mutex::new(rotations),
         exits: Mutex::new(Exits::open(store.clone())?),
+        outgoing: Mutex::new(Outgoing::open(store.clone())?),
         store: store.clone(),
         borrowing: config.borrowing,
         announce: config.announce.clone(),
         waiters: Mutex::default(),
     });
-    let mut core = new_core(tools.clone(), follower, policy(&*store)?, unlocked)?;
+    let mut core = new_core(tools.clone(), follower_of(&tools), policy(&*store)?, unlocked)?;
     core.restored = restored::open(&*store)?;
     if core.restored.is_some() {
         lock(&tools.wallet).look_far().context("look for the coins of a restored node")?;
@@ -154,7 +155,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     core.recovery = Recovery::open(store.clone(), core.restored.is_some(), has_loans)?;
     core.renewal = Renewal::at(config.backup.clone(), &config.data, &store);
     // One on another network than the configured one is refused; one that is away is waited for.
-    core.find_chain(true).await?;
+    core.find_chain().await?;
     for stream in store.streams()? {
         core.adopt(replay(&*store, stream)?);
     }
@@ -188,7 +189,7 @@ fn new_core(
     let recovery = Recovery::open(store.clone(), false, true)?;
     Ok(Core {
         tools,
-        follower,
+        chain_look: ChainLook::new(follower),
         loans: BTreeMap::new(),
         watched: HashMap::new(),
         moment: Moment { now, height: place.map_or(0, |place| place.height), ..Moment::default() },
@@ -227,6 +228,7 @@ fn new_core(
         restored: None,
         recovery,
         fee_coin: FeeCoin::default(),
+        strays: Strays::default(),
         foreign: Foreign::open(&*store)?,
         renewal: Renewal::default(),
         unlocked,

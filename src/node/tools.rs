@@ -3,6 +3,7 @@
 use super::borrowing::Borrowing;
 use super::exits::Exits;
 use super::operators::KnownOperators;
+use super::outgoing::Outgoing;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
 use super::view::ErrorView;
@@ -80,6 +81,8 @@ pub struct Tools {
     pub announce: Option<String>,
     /// Exits on their way.
     pub exits: Mutex<Exits>,
+    /// Payments that may be out.
+    pub outgoing: Mutex<Outgoing>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
 }

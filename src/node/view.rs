@@ -173,6 +173,9 @@ pub struct Sent {
     /// Lender: open quotes that what is left does not pay, and that end with it.
     #[serde(default)]
     pub quotes_ended: u32,
+    /// Says that the answer of bitcoind was lost and it may be out, and what is done; absent where bitcoind has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsure: Option<String>,
 }
 
 /// `POST /v1/wallet/consolidate`; no body says the same as an empty one.
@@ -195,6 +198,9 @@ pub struct Consolidated {
     pub joined: u64,
     /// How many free coins there will be.
     pub left: u64,
+    /// Says that the answer of bitcoind was lost and it may be out, and what is done; absent where bitcoind has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unsure: Option<String>,
 }
 
 /// `GET /v1/wallet/effect/{txid}`: what a transaction in chain or mempool does to our wallet.

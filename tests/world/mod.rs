@@ -8,6 +8,7 @@
     reason = "a test may stop where it stands"
 )]
 
+pub mod door;
 pub mod lender;
 pub mod liar;
 pub mod stranger;
@@ -111,6 +112,12 @@ impl World {
         world.mine(1).await;
         let lender = world.lender_address();
         world.borrower.handle.connect(ConnectRequest { address: lender }).await.unwrap();
+        until("the borrower to reach the lender", Duration::from_secs(60), || async {
+            let peers = world.borrower.handle.peers().await.unwrap();
+            peers.iter().any(|peer| peer.connected).then_some(()).ok_or_else(|| format!("{peers:?}"))
+        })
+        .await
+        .unwrap();
         world
     }
 

@@ -200,7 +200,7 @@ async fn no_place(tools: &Tools, transaction: &Transaction) -> Option<Trouble> {
 }
 
 /// Hands in a transaction that bitcoind does not have, after asking whether it would be taken.
-pub(super) async fn bring_out(tools: &Tools, transaction: &Transaction) -> Result<(), crate::chain::Error> {
+pub(in crate::node) async fn bring_out(tools: &Tools, transaction: &Transaction) -> Result<(), crate::chain::Error> {
     tools.chain.test_accept(transaction).await?;
     crash::point("before-broadcast");
     let txid = tools.chain.broadcast(transaction).await?;

@@ -149,6 +149,10 @@ pub enum Outcome {
     FeeCoin(crate::node::fee_coin::Minded),
     /// A person sent coins, or why not; who waits.
     Sent(Result<Sent, ErrorView>, Reply<Sent>),
+    /// A payment that might have been out: bitcoind has it, or why it refuses it.
+    Payment(Txid, Option<String>),
+    /// What the wallet has recorded, and bitcoind knows nothing of.
+    Stray(Txid),
     /// How far a restored node is with moving its coins.
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, with what a person should know of its place; or why not.

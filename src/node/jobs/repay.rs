@@ -42,8 +42,10 @@ pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<
         Wish::WalkAway => coin::walk_away(&tools, &loan).await.map(Some),
     };
     let input = match input {
-        Ok(Some(input)) => Ok(input),
+        // bitcoind or an oracle took long: what is done late, unseen, is done to nobody's wish.
+        Ok(_) if reply.is_closed() => return Ok(gave_up(&loan)),
         Ok(None) => return Ok(Outcome::AskLender(loan.id, reply)),
+        Ok(Some(input)) => Ok(input),
         Err(trouble) => Err(trouble),
     };
     match input {
@@ -53,6 +55,12 @@ pub async fn grant(tools: Arc<Tools>, loan: Arc<Loan>, wish: Wish, reply: Reply<
             Ok(Outcome::Nothing)
         }
     }
+}
+
+/// Whoever asked waits no more: nothing is recorded, and nothing leaves.
+fn gave_up(loan: &Loan) -> Outcome {
+    tracing::warn!(loan = %loan.id, "not done: whoever asked has given up");
+    Outcome::Nothing
 }
 
 /// Borrower: the repayment of a loan now, signed on our side; `None` when we have no coin to propose with and the

@@ -1,0 +1,309 @@
+//! What the wallet has recorded and bitcoind is not known to have: each is brought out, or its coins are free again.
+//!
+//! A payment whose hand-over was not answered may be out. Made again it could be paid twice; so this node goes on with the very
+//! same transaction, over restarts too, until bitcoind has it or refuses it. Anything else that the wallet has recorded, that
+//! nobody is bringing out, and that bitcoind does not know, goes nowhere: a negotiation that ended under its coin, a job that
+//! was cut off.
+
+use super::core::{Core, AGAIN};
+use super::handle::came_late;
+use super::jobs::{coin, Key, Outcome};
+use super::restored::Restored;
+use super::tools::{error, lock, Tools, Trouble};
+use super::view::{ErrorView, EventFacts, EventView, Severity};
+use crate::chain::ChainEvent;
+use crate::loan::units::Time;
+use crate::protocol::ErrorCode;
+use crate::store::{Store, StoreError};
+use crate::wallet::Payment;
+use anyhow::Context;
+use bitcoin::{Transaction, Txid};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The document that names the payments that may be out.
+const OUTGOING: &str = "outgoing";
+/// What the chain does not tell of for so long is told to people.
+const SAID: Duration = Duration::from_secs(3);
+/// For so long it has time to get there; then bitcoind is asked.
+const STRAY: Duration = Duration::from_secs(10);
+
+/// A payment that may be out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unsure {
+    transaction: Transaction,
+    since: Time,
+}
+
+/// The payments being handed over, and those of which it is not known whether they were.
+pub struct Outgoing {
+    store: Arc<dyn Store>,
+    handing: HashSet<Txid>,
+    unsure: BTreeMap<Txid, Unsure>,
+}
+
+impl Outgoing {
+    /// What the store holds.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open(store: Arc<dyn Store>) -> anyhow::Result<Outgoing> {
+        let bytes = store.get(OUTGOING)?.filter(|bytes| !bytes.is_empty());
+        let unsure = bytes.map(|bytes| serde_json::from_slice(&bytes).context("read which payments may be out"));
+        Ok(Outgoing { store, handing: HashSet::new(), unsure: unsure.transpose()?.unwrap_or_default() })
+    }
+
+    /// Is somebody bringing it out?
+    pub fn holds(&self, txid: &Txid) -> bool {
+        self.handing.contains(txid) || self.unsure.contains_key(txid)
+    }
+
+    fn keep(&mut self, unsure: Unsure) -> Result<(), StoreError> {
+        self.unsure.insert(unsure.transaction.compute_txid(), unsure);
+        self.write()
+    }
+
+    fn remove(&mut self, txid: &Txid) -> Result<(), StoreError> {
+        match self.unsure.remove(txid) {
+            Some(_) => self.write(),
+            None => Ok(()),
+        }
+    }
+
+    fn write(&self) -> Result<(), StoreError> {
+        self.store.put(OUTGOING, &serde_json::to_vec(&self.unsure).unwrap_or_default())
+    }
+}
+
+/// Says that a payment is being handed over, as long as it lives.
+struct Handing<'a>(&'a Tools, Txid);
+
+impl<'a> Handing<'a> {
+    fn begin(tools: &'a Tools, txid: Txid) -> Handing<'a> {
+        lock(&tools.outgoing).handing.insert(txid);
+        Handing(tools, txid)
+    }
+}
+
+impl Drop for Handing<'_> {
+    fn drop(&mut self) {
+        lock(&self.0.outgoing).handing.remove(&self.1);
+    }
+}
+
+/// The wallet's coins that it spends are free again: it is nowhere.
+fn take_back(tools: &Tools, txid: Txid, now: Time) -> Result<(), ErrorView> {
+    let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
+    lock(&tools.wallet).apply(&gone, now).map_err(|e| error(ErrorCode::Internal, e))
+}
+
+/// Brings out what the wallet has made and recorded. Where bitcoind was not asked for that, refuses it, or nobody waits for it any
+/// more (`gave_up`), its coins are free again. Where the answer is lost it may be out, which is said in words.
+pub async fn bring(
+    tools: &Tools,
+    payment: &Payment,
+    now: Time,
+    gave_up: impl Fn() -> bool,
+) -> Result<Option<String>, ErrorView> {
+    let (transaction, txid) = (&payment.transaction, payment.transaction.compute_txid());
+    let _handing = Handing::begin(tools, txid);
+    if let Err(e) = tools.chain.test_accept(transaction).await {
+        take_back(tools, txid, now)?;
+        return Err(not_sent(&e));
+    }
+    if gave_up() {
+        take_back(tools, txid, now)?;
+        return Err(came_late());
+    }
+    match tools.chain.broadcast(transaction).await {
+        Ok(_) => Ok(None),
+        Err(e) if e.may_be_done() => {
+            let kept = lock(&tools.outgoing).keep(Unsure { transaction: transaction.clone(), since: now });
+            kept.map_err(|e| error(ErrorCode::Internal, e))?;
+            tracing::warn!(%txid, "it may be out: {e}");
+            Ok(Some(may_be_out(&txid)))
+        }
+        Err(e) => {
+            take_back(tools, txid, now)?;
+            Err(not_sent(&e))
+        }
+    }
+}
+
+fn not_sent(e: &crate::chain::Error) -> ErrorView {
+    match e.rejection() {
+        Some(rejected) => error(ErrorCode::Unavailable, rejected),
+        None => error(ErrorCode::Unavailable, format!("nothing was sent, and its coins are free as before: {e}")),
+    }
+}
+
+fn may_be_out(txid: &Txid) -> String {
+    format!(
+        "bitcoind was given transaction {txid}, and its answer was lost: it may be out. Do not pay it again. This node goes on \
+         bringing it out until bitcoind has it or refuses it, over restarts too, and tells which"
+    )
+}
+
+/// Brings it out again: true where bitcoind has it, or why not.
+async fn again(tools: Arc<Tools>, unsure: Unsure) -> Result<Outcome, Trouble> {
+    let txid = unsure.transaction.compute_txid();
+    if tools.chain.transaction(txid).await?.is_some() {
+        return Ok(Outcome::Payment(txid, None));
+    }
+    match coin::bring_out(&tools, &unsure.transaction).await {
+        Ok(()) => Ok(Outcome::Payment(txid, None)),
+        Err(e) => match e.rejection() {
+            Some(rejected) => Ok(Outcome::Payment(txid, Some(rejected.reason.clone()))),
+            None => Err(e.into()),
+        },
+    }
+}
+
+/// What the wallet has recorded and the chain does not tell of, and since when, in real time.
+#[derive(Debug, Default)]
+pub struct Strays {
+    since: BTreeMap<Txid, Instant>,
+    looked: Option<Instant>,
+}
+
+impl Core {
+    /// Goes on with the payments that may be out, and with what goes nowhere.
+    pub(super) fn mind_outgoing(&mut self) {
+        self.mind_strays();
+        // A restored node moves its coins first; what was paid before may need them.
+        if self.restored.is_some() {
+            return;
+        }
+        let unsure: Vec<Unsure> = lock(&self.tools.outgoing).unsure.values().cloned().collect();
+        for one in unsure {
+            let txid = one.transaction.compute_txid();
+            if self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN) {
+                continue;
+            }
+            let work = again(self.tools.clone(), one);
+            if self.spawn(Key::Broadcast(txid), None, [0; 32], work) {
+                self.broadcast.insert(txid, Instant::now());
+            }
+        }
+    }
+
+    /// bitcoind has a payment that might have been out, or refuses it.
+    pub(super) fn on_payment(&mut self, txid: Txid, refused: Option<String>) -> anyhow::Result<()> {
+        tokio::task::block_in_place(|| lock(&self.tools.outgoing).remove(&txid)).context("keep that it is known")?;
+        let (event, severity, text) = match refused {
+            None => ("payment_out", Severity::Notice, format!("payment {txid} is out: bitcoind has it")),
+            Some(reason) => {
+                self.free(txid)?;
+                let text = format!(
+                    "payment {txid} was not made after all: bitcoind does not have it and refuses it ({reason}); its coins are \
+                     free again"
+                );
+                ("payment_refused", Severity::Warning, text)
+            }
+        };
+        let facts = EventFacts { txid: Some(txid), ..EventFacts::default() };
+        let (at, event) = (self.moment.now.0, event.to_owned());
+        self.show(EventView { at, event, severity, text, facts, ..EventView::default() });
+        Ok(())
+    }
+
+    /// A transaction goes nowhere, and what it would have spent is free again.
+    pub(super) fn free(&mut self, txid: Txid) -> anyhow::Result<()> {
+        let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
+        let now = self.moment.now;
+        self.strays.since.remove(&txid);
+        lock(&self.tools.wallet).apply(&gone, now).context("tell the wallet of a transaction that goes nowhere")
+    }
+
+    /// Looks for what the wallet has recorded, nobody brings out, and the chain does not tell of.
+    fn mind_strays(&mut self) {
+        let now = Instant::now();
+        if !self.knows_mempool || self.strays.looked.is_some_and(|looked| now.duration_since(looked) < SAID / 3) {
+            return;
+        }
+        self.strays.looked = Some(now);
+        // A job that has just recorded one hands it to its loan, or to the moves, next.
+        let is_moving = self.running.contains(&Key::Move);
+        let negotiated = self.loans.values().filter(|loan| loan.is_negotiating());
+        let made = negotiated.filter_map(|loan| Some(loan.coin_made.as_ref()?.compute_txid()));
+        let moves = self.restored.iter().flat_map(Restored::waiting);
+        let needed: BTreeSet<Txid> = made.chain(moves).collect();
+        let is_stray = |txid: &Txid| !is_moving && !needed.contains(txid) && !lock(&self.tools.outgoing).holds(txid);
+        let recorded = lock(&self.tools.wallet).unconfirmed();
+        // While the follower is asking, its place is not known: what was stray is so until it is known better.
+        let is_told =
+            |txid: &Txid| self.chain_look.is_waiting(txid).unwrap_or_else(|| !self.strays.since.contains_key(txid));
+        let strays: Vec<Txid> = recorded.into_iter().filter(|txid| !is_told(txid) && is_stray(txid)).collect();
+        self.strays.since.retain(|txid, _| strays.contains(txid));
+        for txid in strays {
+            let since = *self.strays.since.entry(txid).or_insert(now);
+            if now.duration_since(since) < STRAY {
+                continue;
+            }
+            let tools = self.tools.clone();
+            let work = async move {
+                Ok(match tools.chain.transaction(txid).await? {
+                    Some(_) => Outcome::Nothing,
+                    None => Outcome::Stray(txid),
+                })
+            };
+            if self.spawn(Key::Broadcast(txid), None, [0; 32], work) {
+                self.strays.since.insert(txid, now);
+            }
+        }
+    }
+
+    /// bitcoind knows nothing of it.
+    pub(super) fn on_stray(&mut self, txid: Txid) -> anyhow::Result<()> {
+        // Somebody may bring it out since.
+        if lock(&self.tools.outgoing).holds(&txid) {
+            return Ok(());
+        }
+        tracing::info!(%txid, "recorded and nowhere: its coins are free again");
+        self.free(txid)
+    }
+
+    /// What people are told of all that, a sentence each.
+    pub(super) fn outgoing_troubles(&self) -> Vec<String> {
+        let outgoing = lock(&self.tools.outgoing);
+        let unsure = outgoing.unsure.keys().map(|txid| format!("payment {txid}: {}", may_be_out(txid)));
+        let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
+        let stray = lasting.map(|(txid, _)| {
+            format!(
+                "transaction {txid}: the wallet has recorded it, nobody needs it any more, and bitcoind does not have it; its \
+                 coins are free again when bitcoind has said so once more"
+            )
+        });
+        unsure.chain(stray).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+    use bitcoin::{absolute, transaction};
+
+    #[test]
+    fn a_payment_that_may_be_out_is_known_over_a_restart_until_it_is_resolved() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let made = Transaction {
+            version: transaction::Version(2),
+            lock_time: absolute::LockTime::ZERO,
+            input: Vec::new(),
+            output: Vec::new(),
+        };
+        let txid = made.compute_txid();
+        let mut outgoing = Outgoing::open(store.clone()).unwrap();
+        outgoing.handing.insert(txid);
+        assert!(outgoing.holds(&txid));
+        assert!(!Outgoing::open(store.clone()).unwrap().holds(&txid), "nothing is known of a hand-over cut off");
+        outgoing.keep(Unsure { transaction: made, since: Time(7) }).unwrap();
+        let mut again = Outgoing::open(store.clone()).unwrap();
+        assert!(again.holds(&txid) && again.unsure[&txid].since == Time(7));
+        again.remove(&txid).unwrap();
+        assert!(!Outgoing::open(store).unwrap().holds(&txid));
+    }
+}

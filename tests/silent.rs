@@ -1,0 +1,285 @@
+//! A bitcoind that hangs, or whose answer is lost: it is told, nothing stands still for good, nothing is paid twice.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use bitcoin::{Amount, Txid};
+use hypothec::api::{bind, serve};
+use hypothec::contract::repay::Source;
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::node::config::Config;
+use hypothec::node::data::DataFolder;
+use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
+use hypothec::node::{self, Running};
+use hypothec::protocol::Stage;
+use rustix::process::{kill_process, Pid, Signal};
+use std::future::{pending, Future};
+use std::path::Path;
+use std::time::{Duration, Instant};
+use world::door::{Door, Way};
+use world::{loan, start_node, World};
+
+/// The node of a folder, which asks at this door.
+async fn start_behind(dir: &Path, name: &str, door: &Door) -> Running {
+    let mut config = Config::load(&dir.join(name), Some(dir.join("clock"))).unwrap();
+    config.chain.url = door.url.clone();
+    node::start(config).await.unwrap()
+}
+
+async fn borrower_behind(world: World, door: &Door) -> World {
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    borrower.stop().await.unwrap();
+    let borrower = start_behind(dir.path(), "borrower", door).await;
+    let world = World { bitcoind, oracle, lender, borrower, dir, now };
+    world.settle().await;
+    world
+}
+
+async fn lender_behind(world: World, door: &Door) -> World {
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    lender.stop().await.unwrap();
+    let lender = start_behind(dir.path(), "lender", door).await;
+    let world = World { bitcoind, oracle, lender, borrower, dir, now };
+    let address = world.lender_address();
+    world.borrower.handle.connect(ConnectRequest { address }).await.unwrap();
+    world.settle().await;
+    world
+}
+
+async fn troubles(node: &Running) -> String {
+    node.handle.status().await.unwrap().troubles.join("; ")
+}
+
+async fn until_troubles(node: &Running, what: &str, right: impl Fn(&str) -> bool) -> String {
+    until(what, PATIENCE, || async {
+        let troubles = troubles(node).await;
+        right(&troubles).then_some(troubles.clone()).ok_or(troubles)
+    })
+    .await
+    .unwrap()
+}
+
+async fn until_balance(node: &Running, what: &str, right: impl Fn(&Balance) -> bool) {
+    let balance = || async {
+        let balance = node.handle.balance().await.unwrap();
+        right(&balance).then_some(()).ok_or(balance)
+    };
+    until(what, Duration::from_secs(60), || async { balance().await.map_err(|balance| format!("{balance:?}")) })
+        .await
+        .unwrap();
+}
+
+async fn payment(world: &World, sats: u64) -> SendRequest {
+    let address = world.lender.handle.new_address().await.unwrap().address;
+    SendRequest { address, sats: Some(sats), with_fee_coin: false }
+}
+
+fn tell(world: &World, signal: Signal) {
+    kill_process(Pid::from_raw(world.bitcoind.id().try_into().unwrap()).unwrap(), signal).unwrap();
+}
+
+/// Asks over HTTP, as commands do, and gives up after a moment.
+async fn give_up_over_http(world: &World, path: &str, body: String) {
+    let folder = DataFolder::open(&world.dir.path().join("borrower")).unwrap();
+    let (token, listener) = (folder.token().unwrap(), bind("127.0.0.1:0".parse().unwrap()).await.unwrap());
+    let base = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(serve(listener, world.borrower.handle.clone(), token.clone(), pending()));
+    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_millis(500)).build().unwrap();
+    let request = http.post(format!("{base}{path}")).bearer_auth(token.secret()).body(body);
+    assert!(request.send().await.unwrap_err().is_timeout());
+}
+
+/// Asks, and gives up after a moment.
+async fn give_up_on<T>(asked: impl Future<Output = T>) {
+    let answer = tokio::time::timeout(Duration::from_millis(500), asked).await;
+    assert!(answer.is_err(), "answered though bitcoind hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bitcoind_that_hangs_is_told_in_seconds_the_node_answers_and_what_nobody_waits_for_is_not_done() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = lender_behind(world, &door).await;
+    let withdrawn = world.open(300_000, 30).await;
+    let repaid = world.open(200_000, 30).await;
+    // The lender completes no repayment.
+    door.set("testmempoolaccept", Way::Hold);
+    let handle = &world.borrower.handle;
+    handle.repay(withdrawn, Source::Wallet).await.unwrap();
+    let open = loan(handle, withdrawn).await;
+    let (before, request) = (handle.balance().await.unwrap(), payment(&world, 40_000_000).await);
+    tell(&world, Signal::STOP);
+    let hung = Instant::now();
+    until("the silence to be told", Duration::from_secs(20), || async {
+        let asked = Instant::now();
+        let told = troubles(&world.borrower).await;
+        match asked.elapsed() {
+            took if took > Duration::from_secs(2) => panic!("status took {took:?}"),
+            _ => told.contains("does not answer").then_some(()).ok_or(told),
+        }
+    })
+    .await
+    .unwrap();
+    println!("bound hung-chain-source {} s", hypothec::node::SILENT.as_secs());
+    assert!(hung.elapsed() < Duration::from_secs(12), "{:?}", hung.elapsed());
+    give_up_on(handle.send(request.clone())).await;
+    give_up_over_http(&world, "/v1/wallet/send", serde_json::to_string(&request).unwrap()).await;
+    give_up_on(handle.repay(repaid, Source::Wallet)).await;
+    give_up_on(handle.withdraw(withdrawn)).await;
+    // One that starts meanwhile runs, and says what it waits for.
+    let asked = Instant::now();
+    let third = start_node(world.dir.path(), "third", &world.bitcoind, &world.dir.path().join("clock")).await;
+    assert!(troubles(&third).await.contains("does not answer"));
+    assert!(asked.elapsed() < Duration::from_secs(20), "{:?}", asked.elapsed());
+    tell(&world, Signal::CONT);
+    let blocks = world.bitcoind.mine(1).await.unwrap();
+    until("both to see a block again", PATIENCE, || async {
+        let (status, other) = (handle.status().await.unwrap(), third.handle.status().await.unwrap());
+        let tip = blocks[0].to_string();
+        (status.tip == tip && other.tip == tip && status.troubles.iter().all(|told| !told.starts_with("chain")))
+            .then_some(())
+            .ok_or(format!("{status:?}"))
+    })
+    .await
+    .unwrap();
+    // Whatever was asked meanwhile is over once the same can be asked again.
+    until("the loan to be free", PATIENCE, || async {
+        handle
+            .withdraw(repaid)
+            .await
+            .err()
+            .filter(|no| no.code != "unavailable")
+            .map(|no| no.message)
+            .ok_or("busy".into())
+    })
+    .await
+    .unwrap();
+    let sent = world.bitcoind.mempool_len().await.unwrap();
+    assert_eq!(sent, 0, "nothing was sent");
+    let after = handle.balance().await.unwrap();
+    assert_eq!((after.confirmed_sats, after.unconfirmed_sats), (before.confirmed_sats, before.unconfirmed_sats));
+    let now = loan(handle, withdrawn).await;
+    assert_eq!((now.stage, now.transactions), (open.stage, open.transactions), "it was not taken back");
+    assert_eq!(loan(handle, repaid).await.stage, Stage::Active);
+    assert!(handle.history().await.unwrap().iter().all(|one| one.what.as_deref() != Some("sent")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_was_not_handed_over_is_taken_back_at_once_and_said_to_be() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = borrower_behind(world, &door).await;
+    let handle = &world.borrower.handle;
+    let before = handle.balance().await.unwrap();
+    door.set("testmempoolaccept", Way::Swallow);
+    let refused = handle.send(payment(&world, 40_000_000).await).await.unwrap_err();
+    assert!(refused.message.contains("nothing was sent"), "{}", refused.message);
+    assert_eq!(handle.balance().await.unwrap(), before);
+    assert!(handle.history().await.unwrap().iter().all(|one| one.what.as_deref() != Some("sent")));
+    door.set("testmempoolaccept", Way::Pass);
+    handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lenders_coin_whose_negotiation_ends_before_it_is_out_is_taken_back_without_a_restart() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = lender_behind(world, &door).await;
+    let (lender, borrower) = (&world.lender, &world.borrower);
+    let before = lender.handle.balance().await.unwrap();
+    door.set("testmempoolaccept", Way::Swallow);
+    let quote = world.quote(300_000, 30).await;
+    let id = borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    until_balance(lender, "the coin to be made", |balance| balance.confirmed_sats < before.confirmed_sats).await;
+    lender.handle.cancel(id).await.unwrap();
+    let ended = Instant::now();
+    until_troubles(lender, "what waits to be told", |told| told.contains("bitcoind does not have it")).await;
+    let free = |balance: &Balance| balance.confirmed_sats == before.confirmed_sats && balance.unconfirmed_sats == 0;
+    until_balance(lender, "the coins to be free", free).await;
+    println!("bound stray-transaction {} s", ended.elapsed().as_secs());
+    assert!(ended.elapsed() < Duration::from_secs(40));
+    until_troubles(lender, "nothing to wait", str::is_empty).await;
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 0);
+}
+
+/// How often a transaction was sent, as the history has it.
+async fn sent(node: &Running) -> usize {
+    node.handle.history().await.unwrap().iter().filter(|one| one.what.as_deref() == Some("sent")).count()
+}
+
+async fn until_event(node: &Running, event: &str, txid: Txid) {
+    until(event, PATIENCE, || async {
+        let events = node.handle.events(0, Duration::ZERO).await.unwrap();
+        let told = events.iter().any(|one| one.event == event && one.facts.txid == Some(txid));
+        told.then_some(()).ok_or(format!("{events:?}"))
+    })
+    .await
+    .unwrap();
+}
+
+async fn until_mempool(world: &World, length: usize) {
+    until("the mempool", PATIENCE, || async {
+        let waiting = world.bitcoind.mempool_len().await.unwrap();
+        (waiting == length).then_some(()).ok_or(format!("{waiting} wait"))
+    })
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_whose_answer_is_lost_is_said_to_be_maybe_out_and_is_brought_out_once_over_a_restart_too() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    for _ in 0..4 {
+        let address = world.borrower.handle.new_address().await.unwrap().address;
+        let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
+        world.bitcoind.fund(&address.assume_checked(), Amount::from_sat(50_000_000)).await.unwrap();
+    }
+    world.mine(1).await;
+    let world = borrower_behind(world, &door).await;
+    let handle = &world.borrower.handle;
+    // It is out, and nobody said so.
+    door.set("sendrawtransaction", Way::Break);
+    let made = handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    let said = made.unsure.unwrap();
+    assert!(said.contains("it may be out. Do not pay it again") && said.contains(&made.txid.to_string()), "{said}");
+    until_event(&world.borrower, "payment_out", made.txid).await;
+    let once = (world.bitcoind.mempool_len().await.unwrap(), sent(&world.borrower).await);
+    println!("bound lost-answer {} transaction", once.0);
+    assert_eq!(once, (1, 1));
+    until_troubles(&world.borrower, "its end", str::is_empty).await;
+    // It is not out, and the node goes on, over a restart too; the same of coins that are joined.
+    door.set("sendrawtransaction", Way::Swallow);
+    let made = handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    let joined = handle.consolidate(false).await.unwrap();
+    assert!(made.unsure.is_some() && joined.unsure.is_some());
+    let both = [made.txid.to_string(), joined.txid.to_string()];
+    let told = |told: &str| both.iter().all(|txid| told.contains(&format!("payment {txid}: bitcoind was given")));
+    until_troubles(&world.borrower, "both to be told", told).await;
+    let before = handle.balance().await.unwrap();
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    borrower.stop().await.unwrap();
+    let borrower = start_behind(dir.path(), "borrower", &door).await;
+    let world = World { bitcoind, oracle, lender, borrower, dir, now };
+    world.settle().await;
+    until_troubles(&world.borrower, "both to be told again", told).await;
+    let handle = &world.borrower.handle;
+    assert_eq!(handle.balance().await.unwrap(), before, "its coins are spent");
+    door.set("sendrawtransaction", Way::Pass);
+    until_event(&world.borrower, "payment_out", made.txid).await;
+    until_event(&world.borrower, "payment_out", joined.txid).await;
+    until_mempool(&world, 3).await;
+    until_troubles(&world.borrower, "their end", str::is_empty).await;
+    // It is refused after all: then it is told, and what it would have spent is free.
+    world.mine(1).await;
+    let before = handle.balance().await.unwrap();
+    door.set("sendrawtransaction", Way::Swallow);
+    let made = handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    assert!(made.unsure.is_some());
+    door.set("sendrawtransaction", Way::Refuse);
+    until_event(&world.borrower, "payment_refused", made.txid).await;
+    assert_eq!((handle.balance().await.unwrap(), world.bitcoind.mempool_len().await.unwrap()), (before, 0));
+    until_troubles(&world.borrower, "its end", str::is_empty).await;
+}

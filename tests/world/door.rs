@@ -1,0 +1,103 @@
+//! A door before bitcoind: it lets questions through, or breaks off, swallows, holds or refuses those of one kind.
+
+use hypothec::demo::bitcoind::BitcoindProcess;
+use serde_json::{json, Value};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::net::{TcpListener, TcpStream};
+
+/// What becomes of a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// It is asked, and its answer told.
+    Pass,
+    /// It is asked, and the connection breaks before the answer.
+    Break,
+    /// It is not asked, and the connection breaks.
+    Swallow,
+    /// It is not asked before the door is set otherwise.
+    Hold,
+    /// It is not asked; the answer is that a transaction pays too little.
+    Refuse,
+}
+
+/// Where a node asks in bitcoind's place.
+pub struct Door {
+    pub url: String,
+    ways: Arc<Mutex<HashMap<String, Way>>>,
+}
+
+impl Door {
+    pub async fn before(bitcoind: &BitcoindProcess) -> Door {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let behind = bitcoind.rpc_url().trim_start_matches("http://").to_owned();
+        let ways: Arc<Mutex<HashMap<String, Way>>> = Arc::default();
+        let set = Arc::clone(&ways);
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(serve(stream, behind.clone(), Arc::clone(&set)));
+            }
+        });
+        Door { url, ways }
+    }
+
+    pub fn set(&self, method: &str, way: Way) {
+        self.ways.lock().unwrap().insert(method.to_owned(), way);
+    }
+}
+
+/// A head and a body; `None` where the other side has gone.
+async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Vec<u8>, Vec<u8>)> {
+    let (mut head, mut length) = (Vec::new(), 0);
+    loop {
+        let mut line = Vec::new();
+        if stream.read_until(b'\n', &mut line).await.ok()? == 0 {
+            return None;
+        }
+        let text = String::from_utf8_lossy(&line).to_lowercase();
+        if let Some(value) = text.strip_prefix("content-length:") {
+            length = value.trim().parse().unwrap();
+        }
+        head.extend_from_slice(&line);
+        if line.len() <= 2 {
+            break;
+        }
+    }
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).await.ok()?;
+    Some((head, body))
+}
+
+async fn serve(stream: TcpStream, behind: String, ways: Arc<Mutex<HashMap<String, Way>>>) -> Option<()> {
+    let mut asker = BufReader::new(stream);
+    let mut node = BufReader::new(TcpStream::connect(&behind).await.ok()?);
+    loop {
+        let (head, body) = read(&mut asker).await?;
+        let asked: Value = serde_json::from_slice(&body).unwrap();
+        let method = asked["method"].as_str().unwrap().to_owned();
+        let way = || ways.lock().unwrap().get(&method).copied().unwrap_or(Way::Pass);
+        while way() == Way::Hold {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        match way() {
+            Way::Swallow => return None,
+            Way::Refuse => {
+                let refusal = json!({ "code": -26, "message": "min relay fee not met" });
+                let body = json!({ "result": null, "error": refusal, "id": asked["id"] }).to_string();
+                let head = format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n", body.len());
+                asker.get_mut().write_all(format!("{head}{body}").as_bytes()).await.ok()?;
+                continue;
+            }
+            _ => {}
+        }
+        node.get_mut().write_all(&[head, body].concat()).await.ok()?;
+        let (head, body) = read(&mut node).await?;
+        if way() == Way::Break {
+            return None;
+        }
+        asker.get_mut().write_all(&[head, body].concat()).await.ok()?;
+    }
+}
