@@ -8,9 +8,10 @@ use bitcoin::{Amount, Txid};
 use hypothec::api::{bind, serve};
 use hypothec::contract::repay::Source;
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::policy::{Approval, Policy};
 use hypothec::node::config::Config;
 use hypothec::node::data::DataFolder;
-use hypothec::node::view::{Balance, ConnectRequest, SendRequest};
+use hypothec::node::view::{Balance, ConnectRequest, PreviewRequest, SendRequest};
 use hypothec::node::{self, Running};
 use hypothec::protocol::Stage;
 use rustix::process::{kill_process, Pid, Signal};
@@ -282,4 +283,34 @@ async fn a_payment_whose_answer_is_lost_is_said_to_be_maybe_out_and_is_brought_o
     until_event(&world.borrower, "payment_refused", made.txid).await;
     assert_eq!((handle.balance().await.unwrap(), world.bitcoind.mempool_len().await.unwrap()), (before, 0));
     until_troubles(&world.borrower, "its end", str::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_that_nobody_waits_for_any_more_lends_nothing_and_the_request_still_waits() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = lender_behind(world, &door).await;
+    let handle = &world.lender.handle;
+    let policy = handle.policy().await.unwrap();
+    handle.set_policy(Policy { approval: Approval::Manual, ..policy }).await.unwrap();
+    let quote = world.quote(300_000, 30).await;
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    let waiting = || async {
+        let requests = handle.requests().await.unwrap();
+        requests.iter().any(|one| one.loan_id == id).then_some(()).ok_or(format!("{requests:?}"))
+    };
+    until("the request", PATIENCE, waiting).await.unwrap();
+    door.set("gettxout", Way::Hold);
+    give_up_on(handle.approve(id)).await;
+    door.set("gettxout", Way::Pass);
+    until("the look at it to be over", PATIENCE, || async {
+        let preview = handle.preview(PreviewRequest::Approve { loan_id: id }).await;
+        preview.map(drop).map_err(|error| error.message)
+    })
+    .await
+    .unwrap();
+    waiting().await.unwrap();
+    assert_eq!(handle.loans().await.unwrap().len(), 0);
+    handle.approve(id).await.unwrap();
+    world.open_taken(id).await;
 }

@@ -298,6 +298,10 @@ impl Core {
         looked: Result<Begun, Trouble>,
         reply: Reply<LoanView>,
     ) -> anyhow::Result<()> {
+        if reply.is_closed() {
+            tracing::warn!(loan = %id, "not approved: whoever said so has given up; the request still waits");
+            return Ok(());
+        }
         let begun = match looked {
             Ok((event, shown)) => self.begin_approved(id, *event, &shown)?,
             Err(Trouble::Refuse { code, message }) => Err(error(code, message)),
