@@ -12,7 +12,8 @@ use hypothec::loan::policy::{Approval, Policy};
 use hypothec::node::config::Config;
 use hypothec::node::data::DataFolder;
 use hypothec::node::view::{Balance, ConnectRequest, PreviewRequest, SendRequest};
-use hypothec::node::{self, Running};
+use hypothec::node::words::Keep;
+use hypothec::node::{self, backup, Running};
 use hypothec::protocol::Stage;
 use rustix::process::{kill_process, Pid, Signal};
 use std::future::{pending, Future};
@@ -313,4 +314,31 @@ async fn an_approval_that_nobody_waits_for_any_more_lends_nothing_and_the_reques
     assert_eq!(handle.loans().await.unwrap().len(), 0);
     handle.approve(id).await.unwrap();
     world.open_taken(id).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_whose_move_bitcoind_loses_or_takes_without_a_word_moves_its_coins_once() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let sealed = world.borrower.handle.backup("a passphrase of a test".into()).await.unwrap();
+    let World { bitcoind, borrower, dir, .. } = world;
+    borrower.stop().await.unwrap();
+    let backup = backup::open(&sealed, &"a passphrase of a test".to_owned().into()).unwrap();
+    backup.restore(&dir.path().join("again"), &Keep::Plain, None).unwrap();
+    door.set("sendrawtransaction", Way::Swallow);
+    let again = start_behind(dir.path(), "again", &door).await;
+    let told = until_troubles(&again, "the move to be made", |told| told.contains("waits for a confirmation")).await;
+    assert!(!told.contains("bitcoind does not have it"), "{told}");
+    door.set("sendrawtransaction", Way::Break);
+    until("the move to be out", PATIENCE, || async {
+        let waiting = bitcoind.mempool_len().await.unwrap();
+        (waiting == 1).then_some(()).ok_or(format!("{waiting} wait"))
+    })
+    .await
+    .unwrap();
+    bitcoind.mine(1).await.unwrap();
+    until_troubles(&again, "the coins to have moved", |told| !told.contains("restored")).await;
+    let history = again.handle.history().await.unwrap();
+    let moved = history.iter().filter(|one| one.what.as_deref() == Some("coins moved after a restore"));
+    assert_eq!((moved.count(), bitcoind.mempool_len().await.unwrap()), (1, 0));
 }
