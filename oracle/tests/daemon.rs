@@ -81,6 +81,8 @@ fn a_wrong_question_gets_one_sentence_and_the_right_status() {
         ("/attestation/btcusd1584010800", 404, "not_attested"),
         ("/attestation/btcusd-touch-3800-20200312-h00", 404, "not_attested"),
         ("/v1/lows/2020-03-12", 400, "bad_day"),
+        ("/v1/lows/21060207", 400, "bad_day"),
+        ("/v1/lows/99991231", 400, "bad_day"),
         ("/v1/fixings/today", 400, "bad_day"),
         ("/v1/bands/999/202003", 404, "unknown_bundle"),
         ("/v1/bands/21/202013", 404, "unknown_bundle"),

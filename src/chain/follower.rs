@@ -12,8 +12,10 @@ use std::time::{Duration, Instant};
 
 /// At most so many blocks per poll, so that the caller can save its state in between.
 const BLOCKS_PER_POLL: usize = 200;
-/// At most so many new mempool transactions per poll: each is asked for by itself, and the caller does nothing meanwhile.
+/// At most so many new mempool transactions per poll: the caller does nothing meanwhile.
 const MEMPOOL_PER_POLL: usize = 200;
+/// So many of them are asked for in one round trip: 16 MB where all are as long as bitcoind relays.
+const MEMPOOL_BATCH: usize = 20;
 /// The mempool's list is left alone for so long per transaction in it: reading it takes bitcoind a thirtieth of that or less.
 const MEMPOOL_PAUSE_EACH: Duration = Duration::from_micros(30);
 /// A shorter list costs nothing worth a pause.
@@ -153,17 +155,15 @@ impl Follower {
         while self.pending.len() < BLOCKS_PER_POLL {
             let best: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
             if self.position().is_some_and(|last| last.hash == best) {
-                if !self.unread.is_empty() {
-                    return self.take_unread().await;
-                }
                 if self.orphans.is_empty() && self.next_list.is_some_and(|next| Instant::now() < next) {
-                    return Ok(());
+                    return self.take_unread().await;
                 }
                 // The list must belong to this tip, or a transaction just mined would look evicted.
                 let list: Vec<Txid> = self.rpc.call("getrawmempool", vec![]).await?;
                 self.next_list = Instant::now().checked_add(pause(list.len()));
                 let same = list.len() == self.mempool.len() && list.iter().all(|txid| self.mempool.contains(txid));
                 if same && self.orphans.is_empty() {
+                    self.unread.clear();
                     return Ok(());
                 }
                 let still: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
@@ -247,7 +247,11 @@ impl Follower {
     }
 
     async fn take_mempool(&mut self, list: Vec<Txid>) -> Result<(), Error> {
-        self.unread = list.iter().filter(|txid| !self.mempool.contains(*txid)).copied().collect();
+        // What was not in the list before is looked at first: it may spend what a loan hangs on, and the rest is old.
+        let before: HashSet<Txid> = self.unread.drain(..).collect();
+        let is_new = |txid: &&Txid| !self.mempool.contains(*txid);
+        let (new, old): (Vec<Txid>, Vec<Txid>) = list.iter().filter(is_new).partition(|txid| !before.contains(*txid));
+        self.unread = new.into_iter().chain(old).collect();
         let present: HashSet<Txid> = list.into_iter().collect();
         let known: HashSet<Txid> = self.mempool.drain().chain(self.orphans.drain()).collect();
         let (kept, evicted): (Vec<Txid>, Vec<Txid>) = known.into_iter().partition(|txid| present.contains(txid));
@@ -258,20 +262,24 @@ impl Follower {
         self.take_unread().await
     }
 
-    /// Looks at some of what the last list named; the list is not read again before all of it is. Nothing is kept across an
-    /// await: dropped half-way, what was found is told by the next poll.
+    /// Looks at some of what the last list named. Nothing is kept across an await: dropped half-way, what was found is told by
+    /// the next poll.
     async fn take_unread(&mut self) -> Result<(), Error> {
-        let mut found = 0;
-        while let Some(txid) = self.unread.front().copied().filter(|_| found < MEMPOOL_PER_POLL) {
-            let hex = self.rpc.find::<String>("getrawtransaction", vec![json!(txid)]).await?;
-            self.unread.pop_front();
-            // Gone again already: the next list tells.
-            let Some(hex) = hex else { continue };
-            let transaction: Transaction = deserialize_hex(&hex)
-                .map_err(|e| Error::Answer { method: "getrawtransaction", reason: e.to_string() })?;
-            self.mempool.insert(txid);
-            self.tell_new(Arc::new(transaction));
-            found += 1;
+        let mut looked = 0;
+        while !self.unread.is_empty() && looked < MEMPOOL_PER_POLL {
+            let some: Vec<Txid> = self.unread.iter().take(MEMPOOL_BATCH).copied().collect();
+            let each = some.iter().map(|txid| vec![json!(txid)]).collect();
+            let found = self.rpc.find_each::<String>("getrawtransaction", each).await?;
+            looked += some.len();
+            for (txid, hex) in some.into_iter().zip(found) {
+                self.unread.pop_front();
+                // Gone again already: the next list tells.
+                let Some(hex) = hex else { continue };
+                let transaction: Transaction = deserialize_hex(&hex)
+                    .map_err(|e| Error::Answer { method: "getrawtransaction", reason: e.to_string() })?;
+                self.mempool.insert(txid);
+                self.tell_new(Arc::new(transaction));
+            }
         }
         Ok(())
     }
@@ -293,10 +301,25 @@ impl Follower {
 mod tests {
     use super::*;
     use crate::chain::{Auth, Config};
+    use bitcoin::absolute::LockTime;
+    use bitcoin::consensus::encode::serialize_hex;
     use bitcoin::hashes::Hash;
+    use bitcoin::transaction::Version;
+    use bitcoin::{OutPoint, TxIn};
     use serde_json::Value;
     use std::io::{BufRead, BufReader, Read, Write};
     use std::sync::atomic::{AtomicUsize, Ordering};
+
+    /// A transaction that says by its input which one it stands for.
+    fn spending(txid: &Value) -> Transaction {
+        let previous_output = OutPoint { txid: txid.as_str().unwrap().parse().unwrap(), vout: 0 };
+        let input = vec![TxIn { previous_output, ..TxIn::default() }];
+        Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input, output: vec![] }
+    }
+
+    fn txid(number: u32) -> Txid {
+        Txid::from_byte_array(std::array::from_fn(|at| number.to_be_bytes()[at % 4]))
+    }
 
     /// Answers as a bitcoind with this tip and this mempool, and counts how often its list is read.
     fn bitcoind(tip: BlockHash, mempool: Vec<Txid>) -> (Rpc, Arc<AtomicUsize>) {
@@ -322,16 +345,23 @@ mod tests {
                         if length == 0 || reader.read_exact(&mut body).is_err() {
                             return;
                         }
-                        let asked: Value = serde_json::from_slice(&body).unwrap();
-                        let result = match asked["method"].as_str().unwrap() {
-                            "getbestblockhash" => json!(tip),
-                            "getrawmempool" => {
-                                lists.fetch_add(1, Ordering::SeqCst);
-                                json!(mempool)
-                            }
-                            other => panic!("nobody should ask for {other}"),
+                        let answer = |asked: &Value| {
+                            let result = match asked["method"].as_str().unwrap() {
+                                "getbestblockhash" => json!(tip),
+                                "getrawmempool" => {
+                                    lists.fetch_add(1, Ordering::SeqCst);
+                                    json!(mempool)
+                                }
+                                "getrawtransaction" => json!(serialize_hex(&spending(&asked["params"][0]))),
+                                other => panic!("nobody should ask for {other}"),
+                            };
+                            json!({ "result": result, "error": null, "id": asked["id"] })
                         };
-                        let body = json!({ "result": result, "error": null, "id": asked["id"] }).to_string();
+                        let body = match serde_json::from_slice(&body).unwrap() {
+                            Value::Array(several) => Value::Array(several.iter().map(answer).collect()),
+                            one => answer(&one),
+                        };
+                        let body = body.to_string();
                         let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
                         stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
                     }
@@ -345,7 +375,6 @@ mod tests {
     async fn a_long_mempool_is_not_read_again_at_once_and_a_short_one_is() {
         let tip = BlockRef { height: 1, hash: BlockHash::from_byte_array([7; 32]) };
         for (length, read) in [(999u32, 20), (300_000, 1)] {
-            let txid = |number: u32| Txid::from_byte_array(std::array::from_fn(|at| number.to_be_bytes()[at % 4]));
             let mempool: Vec<Txid> = (0..length).map(txid).collect();
             let (rpc, lists) = bitcoind(tip.hash, mempool.clone());
             let mut follower = Follower::new(rpc, &[tip], mempool);
@@ -354,6 +383,30 @@ mod tests {
             }
             assert_eq!(lists.load(Ordering::SeqCst), read, "{length} transactions");
         }
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_new_and_what_left_is_told_while_a_long_mempool_is_still_being_read() {
+        let tip = BlockRef { height: 1, hash: BlockHash::from_byte_array([7; 32]) };
+        let list: Vec<Txid> = (0..3_000).map(txid).collect();
+        let (rpc, lists) = bitcoind(tip.hash, list.clone());
+        let mut follower = Follower::new(rpc, &[tip], []);
+        let told = |events: Vec<ChainEvent>| {
+            let [ChainEvent::Mempool { new, evicted }] = &events[..] else { panic!("{events:?}") };
+            (new.iter().map(|one| one.input[0].previous_output.txid).collect::<Vec<_>>(), evicted.clone())
+        };
+        assert_eq!(told(follower.poll().await.unwrap()), (list[..200].to_vec(), vec![]));
+        // A rival takes the place of one that was told, long before all of the list is read.
+        let (rival, gone) = (txid(9_999), list[7]);
+        let later = list.iter().copied().filter(|one| *one != gone).chain([rival]).collect();
+        follower.take_mempool(later).await.unwrap();
+        let (new, evicted) = told(std::mem::take(&mut follower.pending));
+        assert_eq!((new.first(), evicted), (Some(&rival), vec![gone]));
+        assert!(follower.unread.len() > 2_000, "most of it is unread still: {}", follower.unread.len());
+        // And the list is read again once its pause is over.
+        follower.next_list = None;
+        follower.poll().await.unwrap();
+        assert_eq!(lists.load(Ordering::SeqCst), 2);
     }
 
     #[test]

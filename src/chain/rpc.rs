@@ -4,7 +4,7 @@
 //! cookie costs one typed error at most: the client is thrown away and the next call builds another.
 
 use super::{Auth, Config, Error};
-use bdk_bitcoind_rpc::bitcoincore_rpc::jsonrpc::{self, simple_http, Client};
+use bdk_bitcoind_rpc::bitcoincore_rpc::jsonrpc::{self, simple_http, Client, Response};
 use hypothec_oracle::foreign::clean;
 use hypothec_oracle::room::plain;
 use serde::de::DeserializeOwned;
@@ -21,6 +21,9 @@ pub(crate) const NOT_FOUND: i32 = -5;
 const IN_WARMUP: i32 = -28;
 /// How long it may take to see that somebody listens.
 const PROBE: Duration = Duration::from_secs(2);
+
+/// What bitcoind says to one question.
+type Said = Result<Box<RawValue>, Error>;
 
 /// A line to one URL with one set of credentials.
 #[derive(Clone)]
@@ -91,12 +94,36 @@ impl Rpc {
         }
     }
 
+    /// As [`Rpc::find`], of several things in one round trip: a bitcoind may be far away.
+    pub(crate) async fn find_each<T: DeserializeOwned>(
+        &self,
+        method: &'static str,
+        each: Vec<Vec<Value>>,
+    ) -> Result<Vec<Option<T>>, Error> {
+        let read = |said: Said| match said {
+            Ok(raw) => serde_json::from_str(raw.get())
+                .map(Some)
+                .map_err(|e| Error::Answer { method, reason: clean(&e.to_string()) }),
+            Err(Error::Refused { code: NOT_FOUND, .. }) => Ok(None),
+            Err(e) => Err(e),
+        };
+        self.blocking(method, move |line| line.call_each(method, &each)).await?.into_iter().map(read).collect()
+    }
+
     async fn call_raw(&self, method: &'static str, args: Vec<Value>) -> Result<Box<RawValue>, Error> {
+        self.blocking(method, move |line| line.call(method, &args)).await
+    }
+
+    async fn blocking<T: Send + 'static>(
+        &self,
+        method: &'static str,
+        call: impl FnOnce(&Line) -> Result<T, Error> + Send + 'static,
+    ) -> Result<T, Error> {
         let line = Arc::clone(&self.line);
         // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
         let limit = line.timeout.saturating_mul(2);
         *self.line.asked() = Some(Instant::now());
-        let task = tokio::task::spawn_blocking(move || line.call(method, &args));
+        let task = tokio::task::spawn_blocking(move || call(&line));
         let answer = tokio::time::timeout(limit, task).await;
         *self.line.asked() = None;
         match answer {
@@ -119,9 +146,18 @@ impl Line {
     }
 
     fn call(&self, method: &'static str, args: &[Value]) -> Result<Box<RawValue>, Error> {
-        match self.call_once(method, args) {
+        self.again(|| self.call_once(method, args))
+    }
+
+    /// What bitcoind says to each, in their order.
+    fn call_each(&self, method: &'static str, each: &[Vec<Value>]) -> Result<Vec<Said>, Error> {
+        self.again(|| self.call_each_once(method, each))
+    }
+
+    fn again<T>(&self, call: impl Fn() -> Result<T, Error>) -> Result<T, Error> {
+        match call() {
             // bitcoind writes a new cookie at each start: read it again before giving up.
-            Err(Error::Unauthorised { .. }) if matches!(self.auth, Auth::Cookie(_)) => self.call_once(method, args),
+            Err(Error::Unauthorised { .. }) if matches!(self.auth, Auth::Cookie(_)) => call(),
             other => other,
         }
     }
@@ -131,6 +167,24 @@ impl Line {
         let params = to_raw_value(args).map_err(|e| Error::Answer { method, reason: e.to_string() })?;
         let request = client.build_request(method, Some(&params));
         let response = client.send_request(request).map_err(|e| self.fault(method, e))?;
+        self.said(method, response)
+    }
+
+    fn call_each_once(&self, method: &'static str, each: &[Vec<Value>]) -> Result<Vec<Said>, Error> {
+        if each.is_empty() {
+            return Ok(Vec::new());
+        }
+        let client = self.client()?;
+        let unwritten = |e: serde_json::Error| Error::Answer { method, reason: e.to_string() };
+        let params = each.iter().map(|args| to_raw_value(args)).collect::<Result<Vec<_>, _>>().map_err(unwritten)?;
+        let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
+        let responses = client.send_batch(&requests).map_err(|e| self.fault(method, e))?;
+        let missing = || Error::Answer { method, reason: "one of several questions was not answered".into() };
+        let said = |response: Option<Response>| Ok(self.said(method, response.ok_or_else(missing)?));
+        responses.into_iter().map(said).collect()
+    }
+
+    fn said(&self, method: &'static str, response: Response) -> Said {
         if let Some(refusal) = response.error {
             return Err(match refusal.code {
                 IN_WARMUP => Error::WarmingUp { url: self.url.clone(), message: clean(&refusal.message) },

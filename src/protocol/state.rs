@@ -371,7 +371,7 @@ impl Loan {
         match event {
             Event::FundingSeen { transaction, block } => {
                 self.funding = Some(Seen { transaction, block });
-                self.unfunded.seen(block.is_some(), self.withdrawal.is_some());
+                self.unfunded.seen(block.is_some(), self.withdrawal.is_some(), at);
                 if block.is_some() {
                     // Too late to walk away: should a reorganisation undo the block, the loan is wanted.
                     self.withdrawal = None;

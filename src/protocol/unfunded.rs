@@ -74,9 +74,10 @@ impl Unfunded {
 
     /// The funding transaction was seen: in a block it is too late to walk away, and should a reorganisation undo that the
     /// loan is wanted. Where it only waits, what was given up before anything was signed against it is looked at anew.
-    pub(super) fn seen(&mut self, in_block: bool, withdrawing: bool) {
+    /// For how long a rival kept it out counts with what is to come: whoever keeps it out once may do so again.
+    pub(super) fn seen(&mut self, in_block: bool, withdrawing: bool, at: Time) {
         self.was_in_block |= in_block;
-        self.away = None;
+        self.came_back(at);
         if in_block || !withdrawing {
             self.given_up = None;
             self.at_stake = Amount::ZERO;
@@ -240,4 +241,20 @@ pub(super) fn actions(loan: &Loan, wanted: Option<Action>, actions: &mut Vec<Act
         None => actions.extend(wanted),
     }
     actions.push(Action::WatchTouches);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_rival_kept_out_before_it_was_let_in_counts_with_what_it_keeps_out_again() {
+        let mut funding = Unfunded::default();
+        funding.left(None, &[], Time(1_000));
+        funding.seen(false, false, Time(1_059));
+        assert_eq!((funding.away, funding.before), (None, 59));
+        funding.left(None, &[], Time(1_100));
+        funding.came_back(Time(1_101));
+        assert_eq!(funding.before, 60, "a minute in all, however it is cut");
+    }
 }

@@ -77,7 +77,8 @@ async fn serve(stream: TcpStream, behind: String, ways: Arc<Mutex<HashMap<String
     loop {
         let (head, body) = read(&mut asker).await?;
         let asked: Value = serde_json::from_slice(&body).unwrap();
-        let method = asked["method"].as_str().unwrap().to_owned();
+        // Several of one kind may come together.
+        let method = asked.get(0).unwrap_or(&asked)["method"].as_str().unwrap().to_owned();
         let way = || ways.lock().unwrap().get(&method).copied().unwrap_or(Way::Pass);
         while way() == Way::Hold {
             tokio::time::sleep(Duration::from_millis(20)).await;

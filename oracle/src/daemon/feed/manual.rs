@@ -9,6 +9,7 @@
 //! missed.
 
 use super::{Feed, News};
+use crate::room::plain;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::{bail, Context};
 use std::fs::OpenOptions;
@@ -138,16 +139,15 @@ pub fn clear_price(data: &Path, patience: Duration) -> anyhow::Result<()> {
 fn leave(data: &Path, text: &str, patience: Duration) -> anyhow::Result<()> {
     let (next, taken) = (data.join("price.next"), data.join("price.taken"));
     let draft = data.join(format!("price.{}", std::process::id()));
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&draft)
-        .with_context(|| format!("write the price in {}", data.display()))?;
-    writeln!(file, "{text}")?;
-    file.sync_all()?;
-    std::fs::rename(&draft, &next)?;
+    let written = write_to(&draft, text).and_then(|()| std::fs::rename(&draft, &next));
+    if let Err(error) = written {
+        drop(std::fs::remove_file(&draft));
+        let why = plain(&error.to_string());
+        bail!(
+            "nothing is set, and an oracle that runs there goes on with the price it has: {} cannot be written ({why})",
+            next.display()
+        );
+    }
     let asked = Instant::now();
     while next.exists() || taken.exists() {
         if asked.elapsed() > patience {
@@ -157,6 +157,12 @@ fn leave(data: &Path, text: &str, patience: Duration) -> anyhow::Result<()> {
         std::thread::sleep(Duration::from_millis(5));
     }
     Ok(())
+}
+
+fn write_to(path: &Path, text: &str) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()
 }
 
 /// The price in a file: `None` without a file, `Some(None)` when it says that there is none.
@@ -192,6 +198,18 @@ mod tests {
 
     fn at(seconds: u32) -> Time {
         START.plus(seconds).unwrap()
+    }
+
+    #[test]
+    fn a_price_that_cannot_be_written_is_said_to_change_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let gone = folder.path().join("gone");
+        let said = set_price(&gone, Cents(9_000_000), Duration::ZERO).unwrap_err().to_string();
+        assert!(
+            said.starts_with("nothing is set, and an oracle that runs there goes on with the price it has"),
+            "{said}"
+        );
+        assert!(said.contains("price.next cannot be written (") && !said.contains("os error"), "{said}");
     }
 
     fn say(data: &Path, text: &str) {

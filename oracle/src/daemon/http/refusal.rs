@@ -77,8 +77,9 @@ pub fn not_attested(event: Event) -> Refusal {
 
 /// The day of a path.
 pub fn parse_day(text: &str) -> Result<Day, Refusal> {
-    Day::from_yyyymmdd(text).ok_or_else(|| {
-        let message = "the day must be written as YYYYMMDD, for example 20200312".to_string();
+    // Times end with 32 bits: of a later day nothing can be said, and nothing signed.
+    Day::from_yyyymmdd(text).filter(|day| day.end().is_some()).ok_or_else(|| {
+        let message = "the day must be written as YYYYMMDD, for example 20200312, and lie before 21060207".to_string();
         Refusal(StatusCode::BAD_REQUEST, "bad_day", message)
     })
 }
