@@ -176,7 +176,7 @@ impl Line {
         }
         let client = self.client()?;
         let unwritten = |e: serde_json::Error| Error::Answer { method, reason: e.to_string() };
-        let params = each.iter().map(|args| to_raw_value(args)).collect::<Result<Vec<_>, _>>().map_err(unwritten)?;
+        let params = each.iter().map(to_raw_value).collect::<Result<Vec<_>, _>>().map_err(unwritten)?;
         let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
         let responses = client.send_batch(&requests).map_err(|e| self.fault(method, e))?;
         let missing = || Error::Answer { method, reason: "one of several questions was not answered".into() };
