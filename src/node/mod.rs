@@ -50,6 +50,7 @@ mod results;
 mod rotations;
 mod same_key;
 mod shown;
+mod slots;
 mod start;
 mod statement;
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! decides, and never speaks to anybody.
 
 use super::jobs::Given;
+use super::slots::Slots;
 use super::view::{RequestEnd, RequestView};
 use crate::contract::offer::{lender_coin_value, lender_shares};
 use crate::loan::ltv::ltv_ceil;
@@ -21,10 +22,12 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The document they are kept in.
-const REQUESTS: &str = "requests";
-/// The document of those that became no loan.
-const ENDED: &str = "requests-ended";
+/// The documents they are kept in, and the one that once held them all.
+const REQUESTS: &str = "request/";
+const REQUESTS_BEFORE: &str = "requests";
+/// The documents of those that became no loan, and the one that once held them all.
+const ENDED: &str = "request-ended/";
+const ENDED_BEFORE: &str = "requests-ended";
 /// So many of those, the latest.
 const MOST_ENDED: usize = 50;
 /// Requests that wait at once; of those strangers make fewer, so that a borrower with an open loan finds a place.
@@ -165,11 +168,30 @@ impl Request {
     }
 }
 
+/// How one ended, on disk.
+#[derive(Serialize, Deserialize)]
+struct Over {
+    /// Which it was of all that ended.
+    #[serde(default)]
+    number: u64,
+    #[serde(flatten)]
+    view: RequestView,
+}
+
+impl Over {
+    fn order(&self) -> (u64, Option<u32>) {
+        (self.number, self.view.ended.as_ref().map(|end| end.at))
+    }
+}
+
 /// All that wait, and the latest that wait no more.
 pub struct Requests {
-    store: Arc<dyn Store>,
     waiting: BTreeMap<LoanId, Request>,
+    slots: Slots,
     ended: Vec<RequestView>,
+    ended_slots: Slots,
+    /// How many have ended.
+    number: u64,
 }
 
 impl Requests {
@@ -178,9 +200,13 @@ impl Requests {
     /// # Errors
     /// When it cannot be read.
     pub fn open(store: Arc<dyn Store>) -> anyhow::Result<Requests> {
-        let kept: Vec<Request> = read(&*store, REQUESTS)?;
-        let ended = read(&*store, ENDED)?;
-        Ok(Requests { store, waiting: kept.into_iter().map(|request| (request.id(), request)).collect(), ended })
+        let (slots, kept) = Slots::open(store.clone(), REQUESTS, REQUESTS_BEFORE, Request::id)?;
+        let (ended_slots, mut ended) = Slots::open(store, ENDED, ENDED_BEFORE, |over: &Over| over.view.loan_id)?;
+        ended.sort_by_key(Over::order);
+        let number = ended.last().map_or(0, |over| over.number);
+        let ended = ended.into_iter().map(|over| over.view).collect();
+        let waiting = kept.into_iter().map(|request| (request.id(), request)).collect();
+        Ok(Requests { waiting, slots, ended, ended_slots, number })
     }
 
     /// One of them.
@@ -222,12 +248,15 @@ impl Requests {
     /// # Errors
     /// When it cannot be kept.
     pub fn end(&mut self, view: RequestView, end: RequestEnd) -> Result<(), StoreError> {
+        let view = RequestView { ended: Some(end), ..view };
         self.ended.retain(|one| one.loan_id != view.loan_id);
-        self.ended.push(RequestView { ended: Some(end), ..view });
+        self.ended.push(view.clone());
         let many = self.ended.len().saturating_sub(MOST_ENDED);
-        self.ended.drain(..many);
-        let bytes = serde_json::to_vec(&self.ended).unwrap_or_default();
-        tokio::task::block_in_place(|| self.store.put(ENDED, &bytes))
+        for oldest in self.ended.drain(..many) {
+            self.ended_slots.give_up(&oldest.loan_id);
+        }
+        self.number = self.number.saturating_add(1);
+        self.ended_slots.put(view.loan_id, &Over { number: self.number, view })
     }
 
     /// Keeps one. On disk when this returns.
@@ -235,8 +264,9 @@ impl Requests {
     /// # Errors
     /// When it cannot be kept.
     pub fn add(&mut self, request: Request) -> Result<(), StoreError> {
+        self.slots.put(request.id(), &request)?;
         self.waiting.insert(request.id(), request);
-        self.save()
+        Ok(())
     }
 
     /// It has been decided, or is over. On disk when this returns.
@@ -246,23 +276,9 @@ impl Requests {
     pub fn remove(&mut self, id: &LoanId) -> Result<Option<Request>, StoreError> {
         let removed = self.waiting.remove(id);
         if removed.is_some() {
-            self.save()?;
+            self.slots.remove(id)?;
         }
         Ok(removed)
-    }
-
-    fn save(&self) -> Result<(), StoreError> {
-        let all: Vec<&Request> = self.waiting.values().collect();
-        // Integers and hashes cannot fail to be written.
-        let bytes = serde_json::to_vec(&all).unwrap_or_default();
-        tokio::task::block_in_place(|| self.store.put(REQUESTS, &bytes))
-    }
-}
-
-fn read<T: serde::de::DeserializeOwned>(store: &dyn Store, name: &str) -> anyhow::Result<Vec<T>> {
-    match store.get(name)? {
-        Some(bytes) => serde_json::from_slice(&bytes).with_context(|| format!("stored {name}")),
-        None => Ok(Vec::new()),
     }
 }
 
@@ -271,7 +287,7 @@ mod tests {
     use super::*;
     use crate::loan::fixtures::{key, reference};
     use crate::protocol::messages::Coin;
-    use crate::store::{Memory, MAX_DOCUMENT};
+    use crate::store::Memory;
     use bitcoin::hashes::Hash;
 
     const NOW: Time = Time(1_583_999_000);
@@ -326,7 +342,49 @@ mod tests {
             requests.add(request(200 + number, 9)).unwrap();
         }
         assert!(!requests.has_room(&key(250), true));
-        assert!(store.get(REQUESTS).unwrap().unwrap().len() <= MAX_DOCUMENT);
+        // What is written for one is one, however many wait.
+        let written = |store: &dyn Store| -> Vec<usize> {
+            store.list(REQUESTS).unwrap().iter().map(|name| store.get(name).unwrap().unwrap().len()).collect()
+        };
+        let longest = written(&*store).into_iter().max().unwrap();
+        println!("bound waiting-written {longest} bytes for a request of 16 coins, however many wait");
+        assert_eq!(written(&*store).len(), MOST);
+        assert!(longest <= 12_000, "{longest} bytes");
+        // Slots are used again.
+        let over: Vec<LoanId> = requests.all().into_iter().map(Request::id).collect();
+        over.iter().for_each(|id| drop(requests.remove(id).unwrap()));
+        assert!(written(&*store).iter().all(|length| *length == 0));
+        requests.add(request(2, 1)).unwrap();
+        assert_eq!(written(&*store).len(), MOST);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn requests_of_the_one_document_of_before_are_taken_over_and_it_is_emptied() {
+        let store: Arc<dyn Store> = Arc::new(Memory::new());
+        let all: Vec<Request> = (0..3).map(|number| request(2, number)).collect();
+        let end = |at| RequestEnd { at, event: "request_declined".into(), text: "declined by hand".into() };
+        let over: Vec<RequestView> =
+            (10..13).map(|number| RequestView { ended: Some(end(number)), ..request(3, number).view() }).collect();
+        store.put(REQUESTS_BEFORE, &serde_json::to_vec(&all).unwrap()).unwrap();
+        store.put(ENDED_BEFORE, &serde_json::to_vec(&over).unwrap()).unwrap();
+        for _ in 0..2 {
+            let requests = Requests::open(store.clone()).unwrap();
+            assert!(all.iter().all(|one| requests.get(&one.id()) == Some(one)));
+            assert_eq!((requests.all().len(), requests.ended()), (3, over.as_slice()));
+            for before in [REQUESTS_BEFORE, ENDED_BEFORE] {
+                assert_eq!(store.get(before).unwrap().unwrap(), b"[]", "a program of before reads this as none");
+            }
+        }
+        // The latest fifty go on to be known, the latest last, over a restart.
+        let mut requests = Requests::open(store.clone()).unwrap();
+        for number in 20..80 {
+            requests.end(request(4, number).view(), end(5)).unwrap();
+        }
+        requests.end(request(4, 77).view(), end(5)).unwrap();
+        let ended = Requests::open(store.clone()).unwrap().ended().to_vec();
+        assert_eq!((ended.len(), ended.last().unwrap().loan_id), (MOST_ENDED, request(4, 77).id()));
+        assert_eq!(ended, requests.ended());
+        assert_eq!(store.list(ENDED).unwrap().len(), MOST_ENDED);
     }
 
     #[test]
