@@ -7,8 +7,10 @@ mod world;
 use bitcoin::{Amount, Network};
 use hypothec::chain::Chain;
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::node::backup;
 use hypothec::node::data::DataFolder;
 use hypothec::node::view::SendRequest;
+use hypothec::node::words::Keep;
 use hypothec::node::Running;
 use hypothec::protocol::Stage;
 use hypothec::wallet::{Seed, Wallet};
@@ -168,4 +170,40 @@ async fn a_borrower_who_put_in_all_is_told_that_nothing_is_left_for_the_fees_of_
     let gone =
         |told: &str| told.contains("again and again (connection refused, nothing listens there: see that its node");
     until_troubles(&borrower, "the lender's place", gone).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_that_stopped_before_its_coins_had_moved_is_told_what_another_on_its_words_did_meanwhile() {
+    let world = World::new().await;
+    world.settle().await;
+    let sealed = world.borrower.handle.backup("a passphrase of a test".into()).await.unwrap();
+    let World { bitcoind, borrower, dir, .. } = world;
+    let clock = dir.path().join("clock");
+    borrower.stop().await.unwrap();
+    let backup = backup::open(&sealed, &"a passphrase of a test".to_owned().into()).unwrap();
+    backup.restore(&dir.path().join("again"), &Keep::Plain, None).unwrap();
+    let again = start_node(dir.path(), "again", &bitcoind, &clock).await;
+    until("the move to be out", PATIENCE, || async {
+        let waiting = bitcoind.mempool_len().await.unwrap();
+        (waiting == 1).then_some(()).ok_or(format!("{waiting} wait"))
+    })
+    .await
+    .unwrap();
+    again.stop().await.unwrap();
+    // The old node goes on all the same.
+    let old = start_node(dir.path(), "borrower", &bitcoind, &clock).await;
+    bitcoind.mine(1).await.unwrap();
+    let address = old.handle.new_address().await.unwrap().address;
+    let paid = until("the old node to pay", PATIENCE, || async {
+        let request = SendRequest { address: address.clone(), sats: Some(10_000_000), with_fee_coin: false };
+        old.handle.send(request).await.map_err(|error| error.message)
+    })
+    .await
+    .unwrap();
+    bitcoind.mine(1).await.unwrap();
+    until_troubles(&old, "the old node to see the move", |told| told.contains("second node, seen on the chain")).await;
+    old.stop().await.unwrap();
+    let again = start_node(dir.path(), "again", &bitcoind, &clock).await;
+    let told = until_troubles(&again, "it to be told", |told| told.contains("second node, seen on the chain")).await;
+    assert!(told.contains(&paid.txid.to_string()) && told.contains("which lost 0.0000"), "only its fee: {told}");
 }

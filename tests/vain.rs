@@ -18,7 +18,7 @@ use hypothec::node::view::SendRequest;
 use hypothec::protocol::messages::{Borrow, Coin, Quote, RepayRequest};
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
-use world::stranger::Stranger;
+use world::stranger::{Ground, Stranger};
 use world::{start_node, World};
 
 /// The lender's node again, on its folder.
@@ -330,4 +330,53 @@ async fn a_lender_without_a_fresh_price_takes_no_quote_up_and_holds_it_against_n
     }
     assert_eq!(living(&world).await, []);
     assert_eq!(world.lender.handle.loans().await.unwrap().len(), 0, "nothing was begun");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_mining_reward_backs_nothing_before_a_hundred_blocks_and_then_it_does() {
+    let world = World::new().await;
+    let mut miner = Stranger::new(&world, "miner").await;
+    let address = miner.wallet.new_address().unwrap();
+    world.bitcoind.mine_to(1, &address).await.unwrap();
+    world.bitcoind.mine(1).await.unwrap();
+    miner.catch_up(&world).await;
+    world.settle().await;
+    let reward = miner.wallet.coins().iter().find(|coin| coin.previous_tx.is_coinbase()).unwrap().outpoint;
+    let terms = Terms::from_tlv(&quoted_for(&mut miner, 100_000).await.terms.0).unwrap();
+    miner.borrow(&terms, reward);
+    let refused = miner.refusal(terms.id().0).await;
+    assert_eq!(refused.code, "coins");
+    assert!(refused.message.contains("a mining reward below 100 blocks"), "{refused:?}");
+    assert_eq!(living(&world).await, [], "and nothing was made for it");
+    world.bitcoind.mine(98).await.unwrap();
+    miner.catch_up(&world).await;
+    world.settle().await;
+    let terms = Terms::from_tlv(&quoted_for(&mut miner, 100_000).await.terms.0).unwrap();
+    miner.borrow(&terms, reward);
+    miner.until_ready(&world, &terms).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_would_repay_a_loan_whose_funding_waits_for_a_block_is_told_so() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 2).await;
+    world.settle().await;
+    let loan = stranger.negotiate(&world, 200_000, 30, coins[0]).await;
+    loan.messages.iter().for_each(|message| stranger.say(message));
+    let id = loan.terms.id();
+    until("the funding to be out", PATIENCE, || async {
+        let stage = world.stage(id).await?;
+        (stage == Stage::Confirming).then_some(()).ok_or_else(|| format!("{stage:?}"))
+    })
+    .await
+    .unwrap();
+    let (price, at) = (stranger.spot().await, world.now());
+    let proposal = stranger.proposal(&loan, coins[1], price, at, 5);
+    for message in [Message::RepayRequest(RepayRequest { loan: id.0 }), proposal] {
+        stranger.say(&message);
+        let refused = stranger.refusal(id.0).await;
+        assert_eq!(refused.code, "stage");
+        assert!(refused.message.contains("in no block yet"), "{refused:?}");
+    }
 }

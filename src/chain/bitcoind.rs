@@ -176,6 +176,7 @@ struct Output {
     value: f64,
     #[serde(rename = "scriptPubKey")]
     script: ScriptHex,
+    coinbase: bool,
 }
 
 #[derive(Deserialize)]
@@ -263,7 +264,7 @@ impl Bitcoind {
         let args = vec![json!(outpoint.txid), json!(outpoint.vout), json!(with_mempool)];
         let Some(output) = self.rpc.call::<Option<Output>>("gettxout", args).await? else { return Ok(None) };
         let txout = TxOut { value: amount("gettxout", output.value)?, script_pubkey: output.script.hex };
-        Ok(Some(Coin { txout, confirmations: output.confirmations }))
+        Ok(Some(Coin { txout, confirmations: output.confirmations, is_coinbase: output.coinbase }))
     }
 
     async fn transaction(&self, txid: Txid) -> Result<Option<Seen>, Error> {

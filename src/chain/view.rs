@@ -29,6 +29,9 @@ pub struct Health {
     pub other: Option<(String, String)>,
 }
 
+/// Blocks that a mining reward has, its own among them, before the next may spend it.
+const COINBASE_MATURITY: u32 = 100;
+
 /// An unspent output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Coin {
@@ -36,6 +39,15 @@ pub struct Coin {
     pub txout: TxOut,
     /// Blocks on top of and including its own; 0 while it is in the mempool.
     pub confirmations: u32,
+    /// Is it a mining reward?
+    pub is_coinbase: bool,
+}
+
+impl Coin {
+    /// May the next block spend it, and is it in one itself? A mining reward must have 100 blocks.
+    pub fn is_ready(&self) -> bool {
+        self.confirmations >= if self.is_coinbase { COINBASE_MATURITY } else { 1 }
+    }
 }
 
 /// Where a transaction is in the best chain.

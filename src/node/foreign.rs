@@ -1,17 +1,19 @@
 //! A transaction that spends this wallet's coins and that this node did not make: whoever made it has this node's words.
 //!
 //! What this node makes is in its wallet, in a loan's record or noted before it leaves; so what the chain tells first is
-//! another's. A restored node knows little of what was before, and is asked once its coins have moved.
+//! another's. A restored node knows little of what was before: until its coins have moved, only what spends a coin that it moved
+//! is looked at.
 
 use super::core::Core;
 use super::history::{note, was_noted, Purpose};
+use super::restored::Restored;
 use super::tools::lock;
 use crate::loan::units::{Time, DAY};
 use crate::protocol::unfunded::takes_back;
 use crate::protocol::Loan;
 use crate::store::Store;
 use anyhow::Context;
-use bitcoin::{OutPoint, Transaction, Txid};
+use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 
@@ -24,7 +26,7 @@ const STANDS: u32 = 7 * DAY;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Foreign {
     txid: Txid,
-    spent_sats: u64,
+    lost_sats: u64,
     at: Time,
 }
 
@@ -43,23 +45,28 @@ impl Core {
     /// Looks at a transaction of the chain's, after the loans and before the wallet is told of it.
     pub(super) fn mind_foreign(&mut self, transaction: &Transaction) -> anyhow::Result<()> {
         let txid = transaction.compute_txid();
-        let spent_sats = {
+        let is_after = |moved: &Restored| {
+            let spends = |made: Txid| transaction.input.iter().any(|input| input.previous_output.txid == made);
+            moved.waiting().any(spends)
+        };
+        let lost_sats = {
             let wallet = lock(&self.tools.wallet);
             // The wallet knows its own before they leave.
-            if self.restored.is_some() || wallet.knows(txid) {
+            if self.restored.as_ref().is_some_and(|moved| !is_after(moved)) || wallet.knows(txid) {
                 return Ok(());
             }
-            wallet.net_effect(transaction).spent.to_sat()
+            let effect = wallet.net_effect(transaction);
+            if effect.spent == Amount::ZERO {
+                return Ok(());
+            }
+            effect.spent.checked_sub(effect.received).unwrap_or(Amount::ZERO).to_sat()
         };
-        if spent_sats == 0 {
-            return Ok(());
-        }
         let stays = lock(&self.tools.wallet).keeps_all(transaction);
         let is_a_loans = self.loans.values().any(|loan| is_of(loan, transaction, txid, stays));
         if is_a_loans || (stays && lock(&self.tools.exits).has_child(transaction)) {
             return Ok(());
         }
-        let (store, foreign) = (self.tools.store.clone(), Foreign { txid, spent_sats, at: self.moment.now });
+        let (store, foreign) = (self.tools.store.clone(), Foreign { txid, lost_sats, at: self.moment.now });
         tokio::task::block_in_place(|| {
             if was_noted(&*store, txid)? {
                 return Ok(());
@@ -67,7 +74,7 @@ impl Core {
             // The note last: with it, the transaction is not looked at again.
             store.put(FOREIGN, &serde_json::to_vec(&foreign)?)?;
             note(&*store, txid, Purpose::Foreign).map_err(|trouble| anyhow::anyhow!("{}", trouble.message()))?;
-            tracing::warn!("transaction {txid} spends {spent_sats} sats of this wallet, and this node did not make it");
+            tracing::warn!("transaction {txid} takes {lost_sats} sats from this wallet, and this node did not make it");
             self.foreign = Some(foreign);
             anyhow::Ok(())
         })
@@ -76,9 +83,10 @@ impl Core {
 
     /// What people are told of the last one, for a week.
     pub(super) fn foreign_trouble(&self) -> Option<String> {
-        let Foreign { txid, spent_sats, at } = self.foreign.filter(|one| self.moment.now.since(one.at) < STANDS)?;
+        let Foreign { txid, lost_sats, at } = self.foreign.filter(|one| self.moment.now.since(one.at) < STANDS)?;
+        let lost = Amount::from_sat(lost_sats);
         Some(format!(
-            "second node, seen on the chain: transaction {txid} of {at} spends {spent_sats} sats of this wallet, and this \
+            "second node, seen on the chain: transaction {txid} of {at} spent coins of this wallet, which lost {lost} by it, and this \
              node did not make it. Another node or wallet runs on these words: stop it at once, each signs what the other \
              does not know of. If none of yours does, somebody else has the words: make a new node and move every coin to it"
         ))

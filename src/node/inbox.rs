@@ -65,6 +65,7 @@ impl Core {
                 let found = self.repayable(peer, id, Role::Lender);
                 // As borrower only what we asked for: nobody repays a loan for us unasked.
                 let found = found.or_else(|| self.repayable(peer, id, Role::Borrower).filter(|_| wished));
+                self.not_yet_repayable(peer, id);
                 if let Some(loan) = found {
                     // One that is too old to be answered again does not keep another from being made.
                     let now = self.moment.now;
@@ -78,6 +79,7 @@ impl Core {
             Message::RepayRequest(request) => {
                 let id = LoanId(request.loan);
                 let open = self.repayable(peer, id, Role::Lender);
+                self.not_yet_repayable(peer, id);
                 if let Some(loan) = open.filter(|loan| loan.repayment.is_none()) {
                     let work = repay::propose_for_borrower(self.tools.clone(), loan);
                     if self.spawn_as(Task::Repayment, peer, id, work) == Turn::TooMany {
@@ -113,6 +115,16 @@ impl Core {
     /// The loan, if it is with this peer, we are on that side of it and it stands there.
     fn party(&self, peer: PublicKey, id: LoanId, role: Role, stage: &Stage) -> Option<Arc<Loan>> {
         self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == role && loan.stage == *stage).cloned()
+    }
+
+    /// Whoever would repay a loan whose funding transaction waits for a block is told so, and not left to wait.
+    fn not_yet_repayable(&mut self, peer: PublicKey, id: LoanId) {
+        let loan = self.loans.get(&id).filter(|loan| loan.peer == peer);
+        let waits = loan.is_some_and(|loan| loan.stage == Stage::Confirming && !loan.is_funded());
+        if waits && self.limits.take(peer, Task::Work, Instant::now()) {
+            let text = "the loan's funding transaction is in no block yet: it can be repaid once it is";
+            self.send(peer, &refused(id.0, ErrorCode::Stage, text));
+        }
     }
 
     /// The loan, if it is with this peer, we are on that side of it and it may be repaid.

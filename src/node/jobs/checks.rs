@@ -112,8 +112,9 @@ async fn touched(client: &OracleClient, terms: &Terms, days: &[(usize, TouchDay)
 pub async fn coins_exist(tools: &Tools, coins: &[(OutPoint, TxOut)]) -> Result<(), Trouble> {
     for (outpoint, expected) in coins {
         let found = tools.chain.coin_with_mempool(*outpoint).await?;
-        let Some(coin) = found.filter(|coin| coin.confirmations > 0) else {
-            let message = format!("coin {outpoint} is not an unspent confirmed coin; confirmed coins only");
+        let Some(coin) = found.filter(crate::chain::Coin::is_ready) else {
+            let message =
+                format!("coin {outpoint} is not an unspent confirmed coin, or a mining reward below 100 blocks");
             return Err(Trouble::refuse(ErrorCode::Coin, message));
         };
         if coin.txout != *expected {

@@ -122,10 +122,10 @@ async fn check_coins(
     let mut shown = Vec::with_capacity(proofs.len());
     for proof in &proofs {
         let outpoint = proof.outpoint;
-        let found = tools.chain.coin_with_mempool(outpoint).await?.filter(|coin| coin.confirmations > 0);
+        let found = tools.chain.coin_with_mempool(outpoint).await?.filter(crate::chain::Coin::is_ready);
         let found = found
             .filter(|_| seen.insert(outpoint))
-            .ok_or_else(|| wrong(format!("coin {outpoint} is not an unspent confirmed coin, or is named twice")))?;
+            .ok_or_else(|| wrong(format!("coin {outpoint} is not an unspent confirmed coin, is a mining reward below 100 blocks, or is named twice")))?;
         verify_coin_proof(proof, &found.txout, &message.loan).map_err(|e| wrong(e.to_string()))?;
         shown.push((outpoint, found.txout.value));
         sum = sum.checked_add(found.txout.value).ok_or_else(|| wrong("their sum is too large".into()))?;
