@@ -114,7 +114,7 @@ async fn what_a_person_declines_or_nobody_decides_ends_with_a_word_and_frees_the
     let reason = Some("no more this week".to_owned());
     // What the borrower would be told otherwise than it was typed is not told at all.
     let long = "x".repeat(201);
-    for wrong in ["not today\u{1b}[2J", "two\nlines", &long] {
+    for wrong in ["", " ", "not today\u{1b}[2J", "two\nlines", &long] {
         let no = world.lender.handle.decline(declined, Some(wrong.to_owned())).await.unwrap_err();
         assert_eq!(no.code, "bad_request", "{no:?}");
         assert!(no.message.starts_with("reason: ") && no.message.ends_with("nothing was declined"), "{no:?}");

@@ -110,9 +110,9 @@ pub enum Refusal {
     PrincipalTooSmall { principal: Cents, min: Cents },
     #[error("principal {principal}: this lender lends {max} at most")]
     PrincipalTooLarge { principal: Cents, max: Cents },
-    #[error("days {days}: this lender lends for {min} at least")]
+    #[error("days: {days} asked; this lender lends for {min} at least")]
     TermTooShort { days: Days, min: Days },
-    #[error("days {days}: this lender lends for {max} at most")]
+    #[error("days: {days} asked; this lender lends for {max} at most")]
     TermTooLong { days: Days, max: Days },
     #[error("collateral {collateral}: the loan would start at an LTV of {ltv}, at most {max} is allowed; lock more or borrow less")]
     LtvTooHigh { collateral: Amount, ltv: BasisPoints, max: BasisPoints },

@@ -346,12 +346,13 @@ impl Core {
         let Some(request) = self.requests.get(&id).map(|request| self.request_view(request)) else {
             return Ok(Err(self.no_request(id)));
         };
-        let said = reason.unwrap_or_default().trim();
+        let (reason_given, said) = (reason.is_some(), reason.unwrap_or_default().trim());
         let reason = clean_to(said, REASON);
         // What the borrower is told is what was typed, or nothing is done.
-        if reason != said {
+        if reason != said || (said.is_empty() && reason_given) {
             let text = format!(
-                "reason: write one line of at most {REASON} characters, without control characters; nothing was declined"
+                "reason: write one line of 1 to {REASON} characters, without control characters, or give none; nothing was \
+                 declined"
             );
             return Ok(Err(error(ErrorCode::BadRequest, text)));
         }
@@ -362,7 +363,6 @@ impl Core {
         Ok(Ok(request))
     }
 
-    /// Why there is nothing to decide.
     /// That there is no such loan; where a borrower asks for it, or has asked, that too.
     pub(super) fn no_loan(&self, id: LoanId) -> ErrorView {
         let was = self.requests.ended().iter().any(|one| one.loan_id == id);
@@ -377,6 +377,7 @@ impl Core {
         error(ErrorCode::NotFound, text)
     }
 
+    /// Why there is nothing to decide.
     fn no_request(&self, id: LoanId) -> ErrorView {
         let over = self.requests.ended().iter().find(|one| one.loan_id == id).and_then(|one| one.ended.as_ref());
         let text = match (over, self.loans.get(&id).map(|loan| loan.role)) {

@@ -261,7 +261,10 @@ pub(super) fn note_backup(store: &dyn crate::store::Store, loans: &[u8]) -> Resu
 
 /// Are there signatures that nothing but the store holds, for money that is, or may be, in the contract?
 fn is_open(loan: &Loan) -> bool {
-    matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing)
+    let is_open =
+        matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming | Stage::Active | Stage::Closing);
+    // Who takes its coin back wants no loan any more; should a block fund it all the same, nothing is taken back.
+    is_open && loan.withdrawal.is_none()
 }
 
 #[cfg(test)]

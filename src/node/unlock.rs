@@ -145,7 +145,7 @@ impl KeyLock {
         match UnixListener::bind_addr(&name) {
             Ok(listener) => Ok(KeyLock { _name: listener }),
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
-                "another node with the same words runs on this machine, on a copy of this data folder: stop it first; \
+                "another node with the same words runs on this machine, with another data folder: stop it first; \
                  two nodes on the same words harm each other"
             ),
             Err(error) => Err(error).context("lock the key"),

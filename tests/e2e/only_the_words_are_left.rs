@@ -99,7 +99,7 @@ async fn a_node_of_words_alone_that_never_had_a_loan_needs_nobody_once_its_coins
     theatre.borrower.start(&[]).await.unwrap();
     theatre.quiet().await.unwrap();
     let told = attention(&theatre.borrower).await;
-    assert!(told.contains("its coins move") && !told.contains("restored from words alone"), "{told}");
+    assert!(told.contains("its coins move") && !told.contains("was restored from holds no loan"), "{told}");
     theatre.mine(1).await.unwrap();
     let borrower = &theatre.borrower;
     until("nothing to look at", PATIENCE, || async move {
@@ -124,7 +124,7 @@ async fn a_borrower_with_only_its_words_has_its_loan_back_from_the_lender_and_se
     theatre.borrower.start(&[]).await.unwrap();
     theatre.quiet().await.unwrap();
     let told = attention(&theatre.borrower).await;
-    assert!(told.contains("restored from words alone") && told.contains("peer connect"), "{told}");
+    assert!(told.contains("was restored from holds no loan") && told.contains("peer connect"), "{told}");
     assert!(theatre.borrower.client().unwrap().loans().await.unwrap().is_empty());
 
     theatre.dial().await.unwrap();
@@ -149,7 +149,7 @@ async fn a_borrower_with_only_its_words_has_its_loan_back_from_the_lender_and_se
     .await
     .unwrap();
     let told = attention(&theatre.borrower).await;
-    assert!(!told.contains("restored from words alone") && told.contains("oracle add"), "{told}");
+    assert!(!told.contains("was restored from holds no loan") && told.contains("oracle add"), "{told}");
     let lender = &theatre.lender;
     until("the lender to see it known again", PATIENCE, || async move {
         let told = attention(lender).await;

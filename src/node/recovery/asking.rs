@@ -168,7 +168,7 @@ impl Core {
         let Some(kept) = self.recovery.asking.kept else { return };
         // A wallet without a trace of a contract has lost none: nobody is sent to look for it.
         if kept.words_only && !kept.answered && self.has_traces() {
-            let text = "this node was restored from words alone, and the loans opened before are not in it. Connect to each \
+            let text = "what this node was restored from holds no loan, and the chain shows one of this wallet's. Connect to each \
                         peer you had one with, `peer connect KEY@HOST:PORT`: it gives the loan back. Peers that know this \
                         node's address come by themselves";
             self.trouble(TROUBLE, text.to_owned());
