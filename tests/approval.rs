@@ -208,8 +208,20 @@ async fn asks(stranger: &mut Stranger, coin: OutPoint) -> LoanId {
 async fn what_the_lenders_people_decide_or_leave_is_never_held_against_the_coin_and_it_stays_welcome() {
     let mut world = by_hand().await;
     let mut stranger = Stranger::new(&world, "stranger").await;
-    let coin = stranger.coins(&world, 1).await[0];
+    let [coin, other] = stranger.coins(&world, 2).await[..] else { panic!() };
     world.settle().await;
+    // One of which its borrower says what nobody can read is over, as a negotiation is.
+    let unread = asks(&mut stranger, other).await;
+    waits(&world, unread).await;
+    let bytes = [&[0, 32], unread.0.as_slice(), &[2, 1, 0]].concat();
+    stranger.net.send(stranger.peer, hypothec::peer::Frame { kind: 33011, bytes }).unwrap();
+    assert_eq!(stranger.refusal(unread.0).await.code, "unreadable");
+    until("the request to be over", PATIENCE, || async {
+        let waiting = world.lender.handle.requests().await.unwrap();
+        waiting.is_empty().then_some(()).ok_or_else(|| format!("{waiting:?}"))
+    })
+    .await
+    .unwrap();
     for _ in 0..6 {
         let id = asks(&mut stranger, coin).await;
         waits(&world, id).await;
@@ -241,7 +253,7 @@ async fn what_the_lenders_people_decide_or_leave_is_never_held_against_the_coin_
     // What was declined and what nobody decided is known by its name, with the reason.
     let all = world.lender.handle.all_requests().await.unwrap();
     let over: Vec<&str> = all.iter().filter_map(|one| Some(one.ended.as_ref()?.event.as_str())).collect();
-    assert_eq!(over, [["request_declined"; 6].as_slice(), &["request_expired"]].concat());
+    assert_eq!(over, [&["request_withdrawn"], ["request_declined"; 6].as_slice(), &["request_expired"]].concat());
     let why = world.lender.handle.approve(late).await.unwrap_err();
     assert!(why.code == "not_found" && why.message.contains("nobody approved or declined it"), "{why:?}");
 }

@@ -380,3 +380,30 @@ async fn who_would_repay_a_loan_whose_funding_waits_for_a_block_is_told_so() {
         assert!(refused.message.contains("in no block yet"), "{refused:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_offer_of_the_lenders_own_coins_is_refused_before_anything_is_signed() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    world.settle().await;
+    let quoted = stranger.quote(200_000, 30).await;
+    stranger.borrow(&quoted.terms, coin);
+    stranger.until_ready(&world, &quoted.terms).await;
+    stranger.catch_up(&world).await;
+    let mut offer = stranger.offer(&quoted, coin);
+    // What the lender has left is in the transaction that made its coin, which the chain shows to everybody.
+    let history = world.lender.handle.history().await.unwrap();
+    let made = history.iter().rfind(|one| one.what.as_deref() == Some("lender's coin")).unwrap().txid;
+    let made = stranger.chain.transaction(made).await.unwrap().unwrap().transaction;
+    let (vout, _) = made.output.iter().enumerate().max_by_key(|(_, output)| output.value).unwrap();
+    offer.funding_inputs[0].prev_tx = serialize(&made);
+    offer.funding_inputs[0].prev_tx_vout = vout.try_into().unwrap();
+    stranger.say(&Message::Offer(hypothec::contract::wire::write(&offer)));
+    let refused = stranger.refusal(quoted.terms.id().0).await;
+    assert_eq!(refused.code, "contract");
+    assert!(
+        refused.message.starts_with("offer.funding_inputs is ") && refused.message.contains("lender's"),
+        "{refused:?}"
+    );
+}

@@ -227,6 +227,10 @@ async fn a_borrower_who_refuses_while_the_lender_makes_its_coin_locks_none_of_th
     let mut stranger = Stranger::new(&world, "stranger").await;
     let coins = stranger.coins(&world, 4).await;
     for coin in coins {
+        // Where the lender's transaction was faster than the refusal, its money waits for a block.
+        while stranger.ask(300_000, 2).await.is_err_and(|no| no.code == "inventory") {
+            world.bitcoind.mine(1).await.unwrap();
+        }
         let quoted = stranger.quote(300_000, 2).await;
         let about = quoted.terms.id().0;
         stranger.borrow(&quoted.terms, coin);

@@ -3,6 +3,7 @@
 use super::error::{shortened, ContractError};
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use dlc_messages::{AcceptDlc, FundingInput, OfferDlc, SignDlc};
+use lightning::ln::msgs::DecodeError;
 use lightning::util::ser::{Readable, Writeable};
 use std::collections::HashSet;
 
@@ -46,13 +47,25 @@ pub fn read<M: Message>(bytes: &[u8]) -> Result<M, ContractError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_MESSAGE}", bytes.len())));
     }
-    let message = super::error::guarded(|| {
-        M::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))
-    })?;
+    let message =
+        super::error::guarded(|| M::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(why(&e))))?;
     if message.encode() != bytes {
         return Err(unreadable("it has bytes left over or is not in its one canonical form".into()));
     }
     Ok(message)
+}
+
+/// The library's reason in the words of whoever wrote the bytes.
+fn why(error: &DecodeError) -> String {
+    match error {
+        DecodeError::ShortRead => "it ends within a field, or more bytes follow its last one".into(),
+        DecodeError::InvalidValue => {
+            "a field holds what it cannot: a point that is not on the curve, a count or kind that does not exist".into()
+        }
+        DecodeError::BadLengthDescriptor => "a length does not fit what it measures".into(),
+        DecodeError::UnknownRequiredFeature => "it has a record of an even type that is not known".into(),
+        other => other.to_string(),
+    }
 }
 
 /// Writes a message, type in front.
@@ -145,9 +158,8 @@ fn read_small<T: Readable + Writeable>(message: &'static str, bytes: &[u8]) -> R
     if bytes.len() > MAX_PREVIOUS {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_PREVIOUS}", bytes.len())));
     }
-    let value = super::error::guarded(|| {
-        T::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(e.to_string()))
-    })?;
+    let value =
+        super::error::guarded(|| T::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(why(&e))))?;
     match value.encode() == bytes {
         true => Ok(value),
         false => Err(unreadable("it has bytes left over or is not in its one canonical form".into())),

@@ -183,6 +183,11 @@ impl Core {
         self.end_request(id, WITHDRAWN, Severity::Info, None, format!("the borrower: {message}"), by)
     }
 
+    /// What its borrower said about it could not be read, and was refused.
+    pub(super) fn end_unreadable_request(&mut self, id: LoanId, text: &str) -> anyhow::Result<()> {
+        self.end_request(id, WITHDRAWN, Severity::Info, None, format!("we refused: {text}"), Doing::Borrower)
+    }
+
     /// Its coins were promised to a later quote of the same borrower.
     pub(super) fn supersede_requests(
         &mut self,

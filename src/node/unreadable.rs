@@ -40,6 +40,9 @@ impl Core {
             let ending = Ending::WeRefused(ErrorCode::Unreadable);
             return self.tell(id, self.cancel_for(loan, ending, format!("we refused: {text}")));
         }
+        if self.requests.get(&id).is_some_and(|request| request.peer() == peer) {
+            return self.end_unreadable_request(id, &text);
+        }
         Ok(())
     }
 }

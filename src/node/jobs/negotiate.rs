@@ -59,6 +59,12 @@ pub async fn answer_offer(tools: Arc<Tools>, loan: Arc<Loan>, bytes: Vec<u8>) ->
     let id = loan.id;
     let (snapshot, copy) = (loan.clone(), bytes.clone());
     let checked = compute(move || offer::check(&snapshot.terms, &snapshot.announcements, &copy)).await?;
+    let own = lock(&tools.wallet).coins();
+    if let Some(coin) = checked.coins.iter().find(|(coin, _)| own.iter().any(|one| one.outpoint == *coin)) {
+        let text =
+            format!("offer.funding_inputs is {}, a coin of this lender's, expected coins of the borrower's", coin.0);
+        return Err(Trouble::refuse(ErrorCode::Contract, text));
+    }
     coins_exist(&tools, &checked.coins).await?;
     let coin = own_coins(&tools, &loan.coins)?.pop().ok_or_else(|| Trouble::later("our coin is gone"))?;
     let funding_key = keys(&tools, &loan)?.funding;
