@@ -188,7 +188,7 @@ async fn an_answer_is_the_nodes_as_json() {
     let served = Served::start().await;
     let (status, value) = served.ask(Method::GET, "/v1/wallet/balance", "").await;
     assert_eq!(status, StatusCode::OK);
-    let free = json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "reserved_sats": 7, "fee_reserve_sats": 4, "open_quotes": 3, "quoted_sats": 2 });
+    let free = json!({ "confirmed_sats": 5, "unconfirmed_sats": 6, "immature_sats": 0, "reserved_sats": 7, "fee_reserve_sats": 4, "open_quotes": 3, "quoted_sats": 2 });
     assert_eq!(value, free);
     let (_, events) = served.ask(Method::GET, "/v1/events", "").await;
     assert_eq!(events[0]["loan_id"], LOAN);

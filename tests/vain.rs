@@ -354,6 +354,18 @@ async fn a_mining_reward_backs_nothing_before_a_hundred_blocks_and_then_it_does(
     let terms = Terms::from_tlv(&quoted_for(&mut miner, 100_000).await.terms.0).unwrap();
     miner.borrow(&terms, reward);
     miner.until_ready(&world, &terms).await;
+    // A wallet of ours says so of its own.
+    let before = world.borrower.handle.balance().await.unwrap();
+    let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> =
+        world.borrower.handle.new_address().await.unwrap().address.parse().unwrap();
+    world.bitcoind.mine_to(1, &address.assume_checked()).await.unwrap();
+    until("the reward to be known", PATIENCE, || async {
+        let now = world.borrower.handle.balance().await.unwrap();
+        let right = now.immature_sats > 0 && now.unconfirmed_sats == 0 && now.confirmed_sats == before.confirmed_sats;
+        right.then_some(()).ok_or_else(|| format!("{now:?}"))
+    })
+    .await
+    .unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

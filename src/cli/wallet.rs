@@ -245,6 +245,9 @@ fn balance_text(balance: &Balance, again: &str) -> String {
         grid.row(["of that kept for fees".to_owned(), both(balance.fee_reserve_sats)]);
     }
     grid.row(["not yet confirmed".to_owned(), both(balance.unconfirmed_sats)]);
+    if balance.immature_sats > 0 {
+        grid.row(["mining rewards below 100 blocks".to_owned(), both(balance.immature_sats)]);
+    }
     grid.row(["set aside for loans".to_owned(), both(balance.reserved_sats)]);
     let grid = grid.right(&[1]);
     let empty = *balance == Balance::default();

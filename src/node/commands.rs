@@ -232,7 +232,8 @@ impl Core {
             quoted_sats: quoted.to_sat(),
             fee_reserve_sats: wallet.coin_set_apart().map_or(0, |coin| coin.txout.value.to_sat()),
             confirmed_sats: balance.confirmed.to_sat(),
-            unconfirmed_sats: balance.unconfirmed.to_sat().saturating_add(balance.immature.to_sat()),
+            unconfirmed_sats: balance.unconfirmed.to_sat(),
+            immature_sats: balance.immature.to_sat(),
             reserved_sats: balance.reserved.to_sat(),
         }
     }

@@ -102,6 +102,9 @@ pub struct Balance {
     pub confirmed_sats: u64,
     /// Not yet confirmed.
     pub unconfirmed_sats: u64,
+    /// Mining rewards below 100 blocks, which no block takes yet.
+    #[serde(default)]
+    pub immature_sats: u64,
     /// Confirmed, set aside for a loan.
     pub reserved_sats: u64,
     /// Of what is free, the coin set apart for the fees of exits (1 to 5 times `[fees] reserve`): used for loans and payments
