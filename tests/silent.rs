@@ -194,7 +194,13 @@ async fn a_lenders_coin_whose_negotiation_ends_before_it_is_out_is_taken_back_wi
     door.set("testmempoolaccept", Way::Swallow);
     let quote = world.quote(300_000, 30).await;
     let id = borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
-    until_balance(lender, "the coin to be made", |balance| balance.confirmed_sats < before.confirmed_sats).await;
+    until("the coin's transaction to be recorded", PATIENCE, || async {
+        let events = lender.handle.events(0, Duration::ZERO).await.unwrap();
+        let made = events.iter().any(|one| one.event == "coin_made" && one.loan_id == Some(id));
+        made.then_some(()).ok_or(format!("{events:?}"))
+    })
+    .await
+    .unwrap();
     lender.handle.cancel(id).await.unwrap();
     let ended = Instant::now();
     until_troubles(lender, "what waits to be told", |told| told.contains("bitcoind does not have it")).await;
