@@ -20,7 +20,7 @@ use std::future::{pending, Future};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use world::door::{Door, Way};
-use world::{loan, start_node, World};
+use world::{loan, start_node, troubles, until_troubles, World};
 
 /// The node of a folder, which asks at this door.
 async fn start_behind(dir: &Path, name: &str, door: &Door) -> Running {
@@ -47,19 +47,6 @@ async fn lender_behind(world: World, door: &Door) -> World {
     world.borrower.handle.connect(ConnectRequest { address }).await.unwrap();
     world.settle().await;
     world
-}
-
-async fn troubles(node: &Running) -> String {
-    node.handle.status().await.unwrap().troubles.join("; ")
-}
-
-async fn until_troubles(node: &Running, what: &str, right: impl Fn(&str) -> bool) -> String {
-    until(what, PATIENCE, || async {
-        let troubles = troubles(node).await;
-        right(&troubles).then_some(troubles.clone()).ok_or(troubles)
-    })
-    .await
-    .unwrap()
 }
 
 async fn until_balance(node: &Running, what: &str, right: impl Fn(&Balance) -> bool) {
@@ -290,6 +277,29 @@ async fn a_payment_whose_answer_is_lost_is_said_to_be_maybe_out_and_is_brought_o
     until_event(&world.borrower, "payment_refused", made.txid).await;
     assert_eq!((handle.balance().await.unwrap(), world.bitcoind.mempool_len().await.unwrap()), (before, 0));
     until_troubles(&world.borrower, "its end", str::is_empty).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_while_it_hands_a_payment_over_goes_on_with_the_same_one() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = borrower_behind(world, &door).await;
+    let request = payment(&world, 40_000_000).await;
+    door.set("sendrawtransaction", Way::Hold);
+    let handle = world.borrower.handle.clone();
+    let asked = tokio::spawn(async move { handle.send(request).await });
+    door.until_held("sendrawtransaction").await;
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    borrower.stop().await.unwrap();
+    assert!(asked.await.unwrap().is_err(), "nobody said that it was sent");
+    let borrower = start_behind(dir.path(), "borrower", &door).await;
+    let world = World { bitcoind, oracle, lender, borrower, dir, now };
+    until_troubles(&world.borrower, "it to be told", |told| told.contains("it may be out. Do not pay it again")).await;
+    // bitcoind takes up what it was asked by the node that is gone, and is asked the same again.
+    door.set("sendrawtransaction", Way::Pass);
+    until_mempool(&world, 1).await;
+    until_troubles(&world.borrower, "its end", str::is_empty).await;
+    assert_eq!((world.bitcoind.mempool_len().await.unwrap(), sent(&world.borrower).await), (1, 1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -14,20 +14,7 @@ use hypothec::node::words::Keep;
 use hypothec::node::Running;
 use hypothec::protocol::Stage;
 use hypothec::wallet::{Seed, Wallet};
-use world::{loan, start_node, World, HOUR};
-
-async fn troubles(node: &Running) -> String {
-    node.handle.status().await.unwrap().troubles.join("; ")
-}
-
-async fn until_troubles(node: &Running, what: &str, right: impl Fn(&str) -> bool) -> String {
-    until(what, PATIENCE, || async {
-        let troubles = troubles(node).await;
-        right(&troubles).then_some(troubles.clone()).ok_or(troubles)
-    })
-    .await
-    .unwrap()
-}
+use world::{loan, start_node, troubles, until_troubles, World, HOUR};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bitcoind_in_its_initial_download_or_away_is_told_until_it_is_there() {

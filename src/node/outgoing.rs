@@ -1,7 +1,8 @@
 //! What the wallet has recorded and bitcoind is not known to have: each is brought out, or its coins are free again.
 //!
-//! A payment whose hand-over was not answered may be out. Made again it could be paid twice; so this node goes on with the very
-//! same transaction, over restarts too, until bitcoind has it or refuses it. Anything else that the wallet has recorded, that
+//! A payment whose hand-over was not answered may be out. Made again it could be paid twice; so it is written down before it is
+//! handed over, and this node goes on with the very same transaction, over restarts and deaths too, until bitcoind has it or
+//! refuses it. Anything else that the wallet has recorded, that
 //! nobody is bringing out, and that bitcoind does not know, goes nowhere: a negotiation that ended under its coin, a job that
 //! was cut off.
 
@@ -60,6 +61,11 @@ impl Outgoing {
         self.handing.contains(txid) || self.unsure.contains_key(txid)
     }
 
+    /// Those that nobody is handing over right now.
+    fn waiting(&self) -> impl Iterator<Item = (&Txid, &Unsure)> {
+        self.unsure.iter().filter(|(txid, _)| !self.handing.contains(*txid))
+    }
+
     fn keep(&mut self, unsure: Unsure) -> Result<(), StoreError> {
         self.unsure.insert(unsure.transaction.compute_txid(), unsure);
         self.write()
@@ -95,6 +101,7 @@ impl Drop for Handing<'_> {
 
 /// The wallet's coins that it spends are free again: it is nowhere.
 fn take_back(tools: &Tools, txid: Txid, now: Time) -> Result<(), ErrorView> {
+    lock(&tools.outgoing).remove(&txid).map_err(|e| error(ErrorCode::Internal, e))?;
     let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
     lock(&tools.wallet).apply(&gone, now).map_err(|e| error(ErrorCode::Internal, e))
 }
@@ -117,11 +124,21 @@ pub async fn bring(
         take_back(tools, txid, now)?;
         return Err(came_late());
     }
+    let unsure = Unsure { transaction: transaction.clone(), since: now };
+    let kept = tokio::task::block_in_place(|| lock(&tools.outgoing).keep(unsure));
+    if let Err(e) = kept {
+        take_back(tools, txid, now)?;
+        return Err(error(ErrorCode::Internal, e));
+    }
     match tools.chain.broadcast(transaction).await {
-        Ok(_) => Ok(None),
+        Ok(_) => {
+            // Should that fail, it is found in the mempool and told once more.
+            if let Err(e) = tokio::task::block_in_place(|| lock(&tools.outgoing).remove(&txid)) {
+                tracing::warn!(%txid, "it is out, and that cannot be written: {e}");
+            }
+            Ok(None)
+        }
         Err(e) if e.may_be_done() => {
-            let kept = lock(&tools.outgoing).keep(Unsure { transaction: transaction.clone(), since: now });
-            kept.map_err(|e| error(ErrorCode::Internal, e))?;
             tracing::warn!(%txid, "it may be out: {e}");
             Ok(Some(may_be_out(&txid)))
         }
@@ -176,7 +193,7 @@ impl Core {
         if self.restored.is_some() {
             return;
         }
-        let unsure: Vec<Unsure> = lock(&self.tools.outgoing).unsure.values().cloned().collect();
+        let unsure: Vec<Unsure> = lock(&self.tools.outgoing).waiting().map(|(_, one)| one.clone()).collect();
         for one in unsure {
             let txid = one.transaction.compute_txid();
             if self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN) {
@@ -268,7 +285,7 @@ impl Core {
     /// What people are told of all that, a sentence each.
     pub(super) fn outgoing_troubles(&self) -> Vec<String> {
         let outgoing = lock(&self.tools.outgoing);
-        let unsure = outgoing.unsure.keys().map(|txid| format!("payment {txid}: {}", may_be_out(txid)));
+        let unsure = outgoing.waiting().map(|(txid, _)| format!("payment {txid}: {}", may_be_out(txid)));
         let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
         let stray = lasting.map(|(txid, _)| {
             format!(

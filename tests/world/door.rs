@@ -3,10 +3,9 @@
 use hypothec::demo::bitcoind::BitcoindProcess;
 use serde_json::{json, Value};
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::watch;
 
 /// What becomes of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,7 +25,9 @@ pub enum Way {
 /// Where a node asks in bitcoind's place.
 pub struct Door {
     pub url: String,
-    ways: Arc<Mutex<HashMap<String, Way>>>,
+    ways: watch::Sender<HashMap<String, Way>>,
+    /// Of each kind, how many questions were held.
+    held: watch::Sender<HashMap<String, usize>>,
 }
 
 impl Door {
@@ -34,18 +35,26 @@ impl Door {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let behind = bitcoind.rpc_url().trim_start_matches("http://").to_owned();
-        let ways: Arc<Mutex<HashMap<String, Way>>> = Arc::default();
-        let set = Arc::clone(&ways);
+        let (ways, held) = (watch::Sender::default(), watch::Sender::default());
+        let both = (ways.clone(), held.clone());
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                tokio::spawn(serve(stream, behind.clone(), Arc::clone(&set)));
+                tokio::spawn(serve(stream, behind.clone(), both.0.subscribe(), both.1.clone()));
             }
         });
-        Door { url, ways }
+        Door { url, ways, held }
     }
 
     pub fn set(&self, method: &str, way: Way) {
-        self.ways.lock().unwrap().insert(method.to_owned(), way);
+        self.ways.send_modify(|ways| {
+            ways.insert(method.to_owned(), way);
+        });
+    }
+
+    /// Waits until a question of this kind is held.
+    pub async fn until_held(&self, method: &str) {
+        let is_held = |held: &HashMap<String, usize>| held.get(method).is_some_and(|count| *count > 0);
+        self.held.subscribe().wait_for(is_held).await.unwrap();
     }
 }
 
@@ -71,7 +80,12 @@ async fn read(stream: &mut BufReader<TcpStream>) -> Option<(Vec<u8>, Vec<u8>)> {
     Some((head, body))
 }
 
-async fn serve(stream: TcpStream, behind: String, ways: Arc<Mutex<HashMap<String, Way>>>) -> Option<()> {
+async fn serve(
+    stream: TcpStream,
+    behind: String,
+    mut ways: watch::Receiver<HashMap<String, Way>>,
+    held: watch::Sender<HashMap<String, usize>>,
+) -> Option<()> {
     let mut asker = BufReader::new(stream);
     let mut node = BufReader::new(TcpStream::connect(&behind).await.ok()?);
     loop {
@@ -79,11 +93,12 @@ async fn serve(stream: TcpStream, behind: String, ways: Arc<Mutex<HashMap<String
         let asked: Value = serde_json::from_slice(&body).unwrap();
         // Several of one kind may come together.
         let method = asked.get(0).unwrap_or(&asked)["method"].as_str().unwrap().to_owned();
-        let way = || ways.lock().unwrap().get(&method).copied().unwrap_or(Way::Pass);
-        while way() == Way::Hold {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+        let of = |ways: &HashMap<String, Way>| ways.get(&method).copied().unwrap_or(Way::Pass);
+        if of(&ways.borrow()) == Way::Hold {
+            held.send_modify(|held| *held.entry(method.clone()).or_default() += 1);
         }
-        match way() {
+        let way = of(&*ways.wait_for(|ways| of(ways) != Way::Hold).await.ok()?);
+        match way {
             Way::Swallow => return None,
             Way::Refuse => {
                 let refusal = json!({ "code": -26, "message": "min relay fee not met" });
@@ -96,7 +111,7 @@ async fn serve(stream: TcpStream, behind: String, ways: Arc<Mutex<HashMap<String
         }
         node.get_mut().write_all(&[head, body].concat()).await.ok()?;
         let (head, body) = read(&mut node).await?;
-        if way() == Way::Break {
+        if way == Way::Break {
             return None;
         }
         asker.get_mut().write_all(&[head, body].concat()).await.ok()?;

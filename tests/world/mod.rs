@@ -16,7 +16,7 @@ pub mod stranger;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::Amount;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
-use hypothec::demo::wait::until;
+use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::policy::Policy;
 use hypothec::loan::LoanId;
 use hypothec::node::config::{Choices, Config};
@@ -269,4 +269,19 @@ impl Ground for World {
 
 pub async fn loan(handle: &Handle, id: LoanId) -> LoanView {
     handle.loan(id).await.unwrap()
+}
+
+/// What a node says stands in the way.
+pub async fn troubles(node: &Running) -> String {
+    node.handle.status().await.unwrap().troubles.join("; ")
+}
+
+/// Waits until that is right.
+pub async fn until_troubles(node: &Running, what: &str, right: impl Fn(&str) -> bool) -> String {
+    until(what, PATIENCE, || async {
+        let troubles = troubles(node).await;
+        right(&troubles).then_some(troubles.clone()).ok_or(troubles)
+    })
+    .await
+    .unwrap()
 }
