@@ -26,7 +26,9 @@ const STANDS: u32 = 7 * DAY;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Foreign {
     txid: Txid,
-    lost_sats: u64,
+    /// Less what came back to it; unknown where an older program kept it.
+    #[serde(default)]
+    lost_sats: Option<u64>,
     at: Time,
 }
 
@@ -47,7 +49,7 @@ impl Core {
         let txid = transaction.compute_txid();
         let is_after = |moved: &Restored| {
             let spends = |made: Txid| transaction.input.iter().any(|input| input.previous_output.txid == made);
-            moved.waiting().any(spends)
+            moved.waiting().any(spends) || self.foreign.is_some_and(|before| spends(before.txid))
         };
         let lost_sats = {
             let wallet = lock(&self.tools.wallet);
@@ -66,7 +68,8 @@ impl Core {
         if is_a_loans || (stays && lock(&self.tools.exits).has_child(transaction)) {
             return Ok(());
         }
-        let (store, foreign) = (self.tools.store.clone(), Foreign { txid, lost_sats, at: self.moment.now });
+        let (store, foreign) =
+            (self.tools.store.clone(), Foreign { txid, lost_sats: Some(lost_sats), at: self.moment.now });
         tokio::task::block_in_place(|| {
             if was_noted(&*store, txid)? {
                 return Ok(());
@@ -84,9 +87,9 @@ impl Core {
     /// What people are told of the last one, for a week.
     pub(super) fn foreign_trouble(&self) -> Option<String> {
         let Foreign { txid, lost_sats, at } = self.foreign.filter(|one| self.moment.now.since(one.at) < STANDS)?;
-        let lost = Amount::from_sat(lost_sats);
+        let lost = lost_sats.map(|lost| format!(", which lost {} by it", Amount::from_sat(lost))).unwrap_or_default();
         Some(format!(
-            "second node, seen on the chain: transaction {txid} of {at} spent coins of this wallet, which lost {lost} by it, and this \
+            "second node, seen on the chain: transaction {txid} of {at} spent coins of this wallet{lost}, and this \
              node did not make it. Another node or wallet runs on these words: stop it at once, each signs what the other \
              does not know of. If none of yours does, somebody else has the words: make a new node and move every coin to it"
         ))
@@ -108,4 +111,19 @@ fn is_of(loan: &Loan, transaction: &Transaction, txid: Txid, stays: bool) -> boo
     let pending = loan.pending.as_ref().map(|pending| pending.transaction.compute_txid());
     let is_child = stays && spends.iter().any(|coin| exit == Some(coin.txid) || pending == Some(coin.txid));
     is_made || is_child || loan.withdrawals.contains(&txid) || takes_back(loan, transaction)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Memory;
+
+    #[test]
+    fn what_an_older_program_kept_is_read_and_its_loss_not_made_up() {
+        let store = Memory::new();
+        let old = format!(r#"{{"txid":"{}","spent_sats":349968418,"at":1583712000}}"#, "ab".repeat(32));
+        store.put(FOREIGN, old.as_bytes()).unwrap();
+        let kept = Foreign::open(&store).unwrap().unwrap();
+        assert_eq!((kept.lost_sats, kept.at), (None, Time(1_583_712_000)));
+    }
 }
