@@ -165,3 +165,32 @@ fn read_small<T: Readable + Writeable>(message: &'static str, bytes: &[u8]) -> R
         false => Err(unreadable("it has bytes left over or is not in its one canonical form".into())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_wrong_with_bytes_is_said_of_them_and_not_of_a_library() {
+        let said = |error: DecodeError| why(&error);
+        assert!(said(DecodeError::ShortRead).contains("more bytes follow its last one"));
+        assert!(said(DecodeError::InvalidValue).starts_with("a field holds what it cannot: a point"));
+        let cut = read::<OfferDlc>(&OFFER.to_be_bytes()).unwrap_err().to_string();
+        assert!(cut.contains("it ends within a field") && !cut.contains("Packet"), "{cut}");
+        let long = [write_attestation(&attestation()), vec![0]].concat();
+        let long = read_attestation(&long).unwrap_err().to_string();
+        assert!(long.contains("bytes left over"), "{long}");
+    }
+
+    fn attestation() -> OracleAttestation {
+        let secp = secp256k1_zkp::Secp256k1::new();
+        let pair =
+            secp256k1_zkp::Keypair::from_secret_key(&secp, &secp256k1_zkp::SecretKey::from_slice(&[7; 32]).unwrap());
+        OracleAttestation {
+            event_id: "an-event".into(),
+            oracle_public_key: pair.x_only_public_key().0,
+            signatures: Vec::new(),
+            outcomes: Vec::new(),
+        }
+    }
+}
