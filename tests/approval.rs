@@ -250,6 +250,8 @@ async fn what_the_lenders_people_decide_or_leave_is_never_held_against_the_coin_
         view.address.is_none() && view.earns_cents > 0 && view.earns_at_least_cents <= view.earns_cents,
         "{view:?}"
     );
+    let preview = world.lender.handle.preview(PreviewRequest::Approve { loan_id: id }).await.unwrap();
+    assert_eq!(preview.fee_sats, Some(view.fees_sats), "what is asked before it is approved counts the same");
     // What was declined and what nobody decided is known by its name, with the reason.
     let all = world.lender.handle.all_requests().await.unwrap();
     let over: Vec<&str> = all.iter().filter_map(|one| Some(one.ended.as_ref()?.event.as_str())).collect();

@@ -126,12 +126,15 @@ async fn an_exact_coin_is_made_from_what_there_is_and_found_again() {
         alice.funded(&world.node, sat(sats)).await;
     }
     assert_eq!(alice.wallet.exact_coin(sat(933_333)), None);
+    let cost = alice.wallet.coin_cost(sat(933_333), FEE).unwrap();
     let made = alice.wallet.make_coin(sat(933_333), FEE).unwrap();
+    assert_eq!(made.fee, cost, "what it costs is known before");
     assert_eq!(made.transaction.output[0].value, sat(933_333));
     assert_eq!(made.transaction.input.len(), 2);
     confirm(&world, &mut alice, &made.transaction).await;
     let coin = alice.wallet.exact_coin(sat(933_333)).unwrap();
     assert_eq!(coin.outpoint, OutPoint { txid: made.transaction.compute_txid(), vout: 0 });
+    assert_eq!(alice.wallet.coin_cost(sat(933_333), FEE).unwrap(), sat(0), "there is one");
     assert_eq!(alice.wallet.balance().total(), sat(970_000) - made.fee);
 
     assert_eq!(alice.wallet.coin_near(sat(933_000), 4).unwrap().txout.value, sat(933_333));
@@ -544,6 +547,8 @@ async fn a_coin_for_fees_is_set_apart_from_the_next_change_once() {
     alice.funded(&world.node, sat(5_000_000)).await;
     let to = unchecked(&bob.wallet.new_address().unwrap());
     assert!(alice.wallet.lacks_reserve());
+    let cost = alice.wallet.coin_cost(sat(700_000), FEE).unwrap();
+    assert_eq!(alice.wallet.make_coin(sat(700_000), FEE).unwrap().fee, cost, "with the output that is set apart");
     let first = alice.wallet.send(&to, sat(100_000), FEE).unwrap();
     let values: Vec<Amount> = first.transaction.output.iter().map(|output| output.value).collect();
     assert_eq!((values.len(), values[1]), (3, sat(20_000)), "{values:?}");

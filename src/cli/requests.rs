@@ -111,14 +111,7 @@ fn facts(request: &RequestView) -> String {
         format!("{} if repaid when due, {} at least", earns(request.earns_cents), earns(request.earns_at_least_cents)),
     );
     if request.fees_sats > 0 {
-        row(
-            "",
-            format!(
-                "{}, {}, are taken off for fees; making its coin, where none fits, comes to that",
-                sats(request.fees_sats),
-                usd(fees_ceil(request))
-            ),
-        );
+        row("", format!("{}, {}, are taken off for fees", sats(request.fees_sats), usd(fees_ceil(request))));
     }
     row("waits", format!("since {}, to {} at most", moment(request.at), moment(request.until)));
     if let Some(note) = request.price_note.as_ref().filter(|_| request.ended.is_none()) {

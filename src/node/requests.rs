@@ -55,6 +55,9 @@ pub struct Request {
     /// Most of its coins have waited before, and were not taken.
     #[serde(default)]
     again: bool,
+    /// What making our coin for it would have cost when it came.
+    #[serde(default)]
+    making: Amount,
 }
 
 impl Request {
@@ -79,7 +82,13 @@ impl Request {
             at: now,
             until,
             again,
+            making: Amount::ZERO,
         })
+    }
+
+    /// The same, where making our coin for it costs this.
+    pub fn costing(self, making: Amount) -> Request {
+        Request { making, ..self }
     }
 
     /// The loan it would be.
@@ -147,7 +156,8 @@ impl Request {
             earns_cents: interest(terms.owed_at_due()),
             earns_at_least_cents: interest(terms.repayment_at(terms.start)),
             fees_sats: lender_shares(terms)
-                .map_or(0, |shares| shares.required.to_sat().saturating_sub(terms.stake.to_sat())),
+                .map_or(0, |shares| shares.required.to_sat().saturating_sub(terms.stake.to_sat()))
+                .saturating_add(self.making.to_sat()),
             at: self.at.0,
             until: self.until.0,
             price_note: None,

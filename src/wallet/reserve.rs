@@ -73,16 +73,21 @@ impl Wallet {
         Ok(None)
     }
 
-    /// The change of a transaction: in two where one of them is to be the coin that is kept, and the rest pays for that.
+    /// The change of a transaction.
     pub(super) fn change(&mut self, value: Amount, fee_rate: FeeRate) -> Result<Vec<TxOut>, Error> {
+        self.change_values(value, fee_rate)?.into_iter().map(|value| self.output_to_self(value)).collect()
+    }
+
+    /// What comes back: in two where one of them is to be the coin that is kept, and the rest pays for that.
+    pub(super) fn change_values(&self, value: Amount, fee_rate: FeeRate) -> Result<Vec<Amount>, Error> {
         let one = TxOut { value: P2WPKH_DUST, script_pubkey: self.any_script() };
         let [less, more] = [1, 2].map(|many| signed_weight(1, &vec![one.clone(); many]));
         let fee = fee_ceil(fee_rate, more - less)?;
         let most = self.reserve_amount.checked_mul(APART).unwrap_or(Amount::MAX_MONEY);
         let rest = value.checked_sub(self.reserve_amount).and_then(|rest| rest.checked_sub(fee));
         match rest.filter(|_| value > most && self.lacks_reserve()) {
-            Some(rest) => Ok(vec![self.output_to_self(self.reserve_amount)?, self.output_to_self(rest)?]),
-            None => Ok(vec![self.output_to_self(value)?]),
+            Some(rest) => Ok(vec![self.reserve_amount, rest]),
+            None => Ok(vec![value]),
         }
     }
 

@@ -158,6 +158,18 @@ impl Wallet {
         self.carry_out(plan, output)
     }
 
+    /// What making a coin worth `amount` would cost; nothing where there is one. Makes nothing and uses up no address.
+    pub fn coin_cost(&self, amount: Amount, fee_rate: FeeRate) -> Result<Amount, Error> {
+        if self.exact_coin(amount).is_some() {
+            return Ok(Amount::ZERO);
+        }
+        let plan = self.plan(&TxOut { value: amount, script_pubkey: self.any_script() }, fee_rate)?;
+        let back = plan.change.map(|value| self.change_values(value, fee_rate)).transpose()?.unwrap_or_default();
+        let left = back.into_iter().try_fold(amount, Amount::checked_add);
+        let cost = left.and_then(|left| sum(&plan.coins).ok()?.checked_sub(left));
+        cost.ok_or(Error::Arithmetic("the outputs are worth more than the inputs"))
+    }
+
     /// Spends one confirmed coin of ours, reserved or not, to ourselves: see [`Wallet::take_back`].
     pub fn spend_to_self(
         &mut self,

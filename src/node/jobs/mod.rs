@@ -131,7 +131,7 @@ pub enum Outcome {
     /// A loan may begin as lender: the borrower agreed and proved these coins, worth so much.
     Agree(Box<Event>, Vec<(OutPoint, Amount)>),
     /// A quote was taken, with these coins and their worth; a person is to be asked.
-    Ask(Box<Given>, Borrow, Vec<(OutPoint, Amount)>),
+    Ask(Box<Given>, Borrow, Vec<(OutPoint, Amount)>, Amount),
     /// A person said yes to a loan: what was found when everything was looked at again, and who waits.
     Approved(LoanId, Result<Begun, Trouble>, Reply<LoanView>),
     /// An oracle was looked at, at this time of ours.

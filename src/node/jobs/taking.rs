@@ -31,10 +31,13 @@ pub async fn agree(tools: Arc<Tools>, given: Given, shown: Vec<(OutPoint, Amount
     Ok(Outcome::Agree(event, shown))
 }
 
-/// Lender: the same where a person is asked first. Only the coins are looked at.
+/// Lender: the same where a person is asked first. Only the coins are looked at, and what ours would cost.
 pub async fn ask_person(tools: Arc<Tools>, given: Given, message: Borrow, vain: InVain) -> Result<Outcome, Trouble> {
     let shown = check_coins(&tools, &given.terms, &message, &vain).await?;
-    Ok(Outcome::Ask(Box::new(given), message, shown))
+    let rate = tools.chain.fee_rate().await?;
+    // Where none can be made there is nothing to approve, which is said then.
+    let making = lock(&tools.wallet).coin_cost(given.coin, rate).unwrap_or(Amount::ZERO);
+    Ok(Outcome::Ask(Box::new(given), message, shown, making))
 }
 
 /// Lender: a person said yes.
@@ -55,13 +58,7 @@ pub async fn preview(tools: &Tools, terms: &Terms) -> Result<PreviewView, Troubl
     let (coin, shares) =
         (lender_coin_value(terms).map_err(Trouble::later)?, lender_shares(terms).map_err(Trouble::later)?);
     let rate = tools.chain.fee_rate().await?;
-    let making = {
-        let mut wallet = lock(&tools.wallet);
-        match wallet.exact_coin(coin) {
-            Some(_) => Amount::ZERO,
-            None => wallet.make_coin(coin, rate)?.fee,
-        }
-    };
+    let making = lock(&tools.wallet).coin_cost(coin, rate)?;
     let fee = shares.required.to_sat().saturating_sub(terms.stake.to_sat()).saturating_add(making.to_sat());
     Ok(PreviewView {
         fee_sats: Some(fee),

@@ -40,8 +40,8 @@ pub struct RequestView {
     /// The same if it is repaid at once, cents.
     #[serde(default)]
     pub earns_at_least_cents: u64,
-    /// The lender's fees for it, sats: its share of the funding transaction, and of what is paid ahead for the end. Making
-    /// its coin, where none fits, comes to that.
+    /// The lender's fees for it, sats: its share of the funding transaction, of what is paid ahead for the end, and of making
+    /// its coin, where none fits, at the estimate of when it was asked.
     #[serde(default)]
     pub fees_sats: u64,
     /// Since when it waits, unix.
