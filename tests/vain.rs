@@ -394,28 +394,36 @@ async fn who_would_repay_a_loan_whose_funding_waits_for_a_block_is_told_so() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_offer_of_the_lenders_own_coins_is_refused_before_anything_is_signed() {
+async fn an_offer_of_coins_that_were_not_proved_is_refused_before_anything_is_signed_whosever_they_are() {
     let world = World::new().await;
     let mut stranger = Stranger::new(&world, "stranger").await;
-    let coin = stranger.coins(&world, 1).await[0];
+    let mut other = Stranger::new(&world, "other").await;
+    let (coins, pledged) = (stranger.coins(&world, 2).await, other.coins(&world, 1).await[0]);
     world.settle().await;
-    let quoted = stranger.quote(200_000, 30).await;
-    stranger.borrow(&quoted.terms, coin);
-    stranger.until_ready(&world, &quoted.terms).await;
-    stranger.catch_up(&world).await;
-    let mut offer = stranger.offer(&quoted, coin);
+    let promised = other.quote(200_000, 30).await;
+    other.borrow(&promised.terms, pledged);
+    other.until_ready(&world, &promised.terms).await;
     // What the lender has left is in the transaction that made its coin, which the chain shows to everybody.
     let history = world.lender.handle.history().await.unwrap();
     let made = history.iter().rfind(|one| one.what.as_deref() == Some("lender's coin")).unwrap().txid;
     let made = stranger.chain.transaction(made).await.unwrap().unwrap().transaction;
-    let (vout, _) = made.output.iter().enumerate().max_by_key(|(_, output)| output.value).unwrap();
-    offer.funding_inputs[0].prev_tx = serialize(&made);
-    offer.funding_inputs[0].prev_tx_vout = vout.try_into().unwrap();
-    stranger.say(&Message::Offer(hypothec::contract::wire::write(&offer)));
-    let refused = stranger.refusal(quoted.terms.id().0).await;
-    assert_eq!(refused.code, "contract");
-    assert!(
-        refused.message.starts_with("offer.funding_inputs is ") && refused.message.contains("lender's"),
-        "{refused:?}"
-    );
+    let (rest, _) = made.output.iter().enumerate().max_by_key(|(_, output)| output.value).unwrap();
+    let lenders = OutPoint::new(made.compute_txid(), rest.try_into().unwrap());
+    for coin in [coins[1], pledged, lenders] {
+        let quoted = stranger.quote(200_000, 30).await;
+        let id = quoted.terms.id().0;
+        stranger.borrow(&quoted.terms, coins[0]);
+        stranger.until_ready(&world, &quoted.terms).await;
+        stranger.catch_up(&world).await;
+        let mut offer = stranger.offer(&quoted, coins[0]);
+        let paying = stranger.chain.transaction(coin.txid).await.unwrap().unwrap().transaction;
+        offer.funding_inputs[0].prev_tx = serialize(&paying);
+        offer.funding_inputs[0].prev_tx_vout = coin.vout;
+        stranger.say(&Message::Offer(hypothec::contract::wire::write(&offer)));
+        // The same words for each: nobody hears whose it is, nor that it is promised here.
+        let refused = stranger.refusal(id).await;
+        let text = format!("offer.funding_inputs is {coin}, expected the coins that its `Borrow` proved");
+        assert_eq!((refused.code.as_str(), refused.message.as_str()), ("contract", text.as_str()));
+    }
+    assert_eq!(world.stage(promised.terms.id()).await.unwrap(), Stage::Ready, "the other's goes on");
 }

@@ -463,6 +463,32 @@ async fn a_touch_goes_out_when_the_repayment_is_not_in_the_third_block() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_repayment_with_a_mining_reward_below_a_hundred_blocks_is_refused_and_with_a_ripe_one_taken() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 1).await;
+    let loan = stranger.open(&world, 300_000, 30, coins[0]).await;
+    let id = loan.terms.id();
+    let address = stranger.wallet.new_address().unwrap();
+    world.bitcoind.mine_to(1, &address).await.unwrap();
+    world.settle().await;
+    stranger.catch_up(&world).await;
+    let rewards = stranger.wallet.coins();
+    let reward = rewards.iter().find(|coin| coin.previous_tx.is_coinbase()).unwrap().outpoint;
+    let price = stranger.spot().await;
+    let green = stranger.proposal(&loan, reward, price, world.now, 5);
+    stranger.say(&green);
+    let refused = stranger.refusal(id.0).await;
+    assert_eq!(refused.code, "repayment");
+    assert!(refused.message.contains("a mining reward below 100 blocks"), "{refused:?}");
+    world.bitcoind.mine(99).await.unwrap();
+    world.settle().await;
+    let ripe = stranger.proposal(&loan, reward, price, world.now, 5);
+    stranger.say(&ripe);
+    lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_completed_repayment_that_is_double_spent_and_proposed_again_for_less_is_refused() {
     let world = World::new().await;
     let mut stranger = Stranger::new(&world, "stranger").await;

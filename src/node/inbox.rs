@@ -120,7 +120,8 @@ impl Core {
     /// A borrower that would repay a loan whose funding transaction waits for a block is told so, and not left to wait.
     fn not_yet_repayable(&mut self, peer: PublicKey, id: LoanId) {
         let loan = self.loans.get(&id).filter(|loan| loan.peer == peer && loan.role == Role::Lender);
-        let waits = loan.is_some_and(|loan| loan.stage == Stage::Confirming && !loan.is_funded());
+        let out = |loan: &Arc<Loan>| matches!(loan.stage, Stage::Funded | Stage::Confirming);
+        let waits = loan.is_some_and(|loan| out(loan) && !loan.is_funded());
         if waits && self.limits.take(peer, Task::Work, Instant::now()) {
             let text = "the loan's funding transaction is in no block yet: it can be repaid once it is";
             self.send(peer, &refused(id.0, ErrorCode::Stage, text));

@@ -59,10 +59,10 @@ pub async fn answer_offer(tools: Arc<Tools>, loan: Arc<Loan>, bytes: Vec<u8>) ->
     let id = loan.id;
     let (snapshot, copy) = (loan.clone(), bytes.clone());
     let checked = compute(move || offer::check(&snapshot.terms, &snapshot.announcements, &copy)).await?;
-    let own = lock(&tools.wallet).coins();
-    if let Some(coin) = checked.coins.iter().find(|(coin, _)| own.iter().any(|one| one.outpoint == *coin)) {
-        let text =
-            format!("offer.funding_inputs is {}, a coin of this lender's, expected coins of the borrower's", coin.0);
+    // Whose they are, what else they are promised for and how often they were shown is known of the proved coins alone.
+    let stray = checked.coins.iter().find(|(coin, _)| !loan.proven.contains(coin));
+    if let Some((coin, _)) = stray {
+        let text = format!("offer.funding_inputs is {coin}, expected the coins that its `Borrow` proved");
         return Err(Trouble::refuse(ErrorCode::Contract, text));
     }
     coins_exist(&tools, &checked.coins).await?;
