@@ -326,6 +326,25 @@ async fn what_is_approved_and_cannot_be_lent_any_more_leaves_the_list_and_the_bo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_approval_whose_oracle_is_gone_is_answered_at_once_with_its_name_and_what_to_do_and_can_be_given_again() {
+    let mut world = by_hand().await;
+    // For another day than the lender's node has asked for before.
+    let id = world.quote(300_000, 3).await.loan_id;
+    world.borrower.handle.borrow(id).await.unwrap();
+    waits(&world, id).await;
+    let url = world.oracle.as_ref().unwrap().url();
+    world.oracle.take().unwrap().stop().await.unwrap();
+    let began = std::time::Instant::now();
+    let why = world.lender.handle.approve(id).await.unwrap_err().message;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    for part in [&url, "connection refused", "see that it runs", "The request still waits, until ", "approve it again"]
+    {
+        assert!(why.contains(part), "{part}: {why}");
+    }
+    assert_eq!(world.lender.handle.requests().await.unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quote_taken_when_the_price_has_moved_is_refused_before_anybody_is_asked_or_anything_is_shown() {
     let mut world = by_hand().await;
     let id = world.quote(300_000, 2).await.loan_id;

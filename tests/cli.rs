@@ -5,6 +5,7 @@
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
+use hypothec_oracle::daemon::usage;
 use serde_json::{json, Value};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -73,7 +74,7 @@ fn folder(place: &Path) -> String {
 }
 
 /// A node's stand-in: answers every request from `answers` by method and path, the next of several each time and the last
-/// for ever, and keeps what it was sent.
+/// for ever, and keeps what it was sent. An answer in `{"after": WHAT, "answer": ...}` comes when that was asked too.
 struct Stand {
     data: String,
     asked: Arc<Mutex<Vec<(String, Value)>>>,
@@ -87,11 +88,11 @@ impl Stand {
         let data = folder(place.path());
         let runtime = tokio::runtime::Runtime::new().unwrap();
         let asked: Arc<Mutex<Vec<(String, Value)>>> = Arc::default();
-        let kept = asked.clone();
+        let (kept, news) = (asked.clone(), Arc::new(tokio::sync::Notify::new()));
         let token = std::fs::read_to_string(Path::new(&data).join("token")).unwrap();
         let bearer = format!("Bearer {}", token.trim());
         let answer = move |request: Request| {
-            let (kept, bearer, answers) = (kept.clone(), bearer.clone(), answers.clone());
+            let (kept, bearer, answers, news) = (kept.clone(), bearer.clone(), answers.clone(), news.clone());
             async move {
                 assert_eq!(request.headers()["authorization"], bearer.as_str());
                 let what = format!("{} {}", request.method(), request.uri());
@@ -103,7 +104,18 @@ impl Stand {
                     times
                 };
                 let known = || answers.iter().filter(|(asked, _)| *asked == what).map(|(_, answer)| answer);
-                let found = known().nth(times).or_else(|| known().next_back()).cloned();
+                let mut found = known().nth(times).or_else(|| known().next_back()).cloned();
+                news.notify_waiters();
+                if let Some(first) = found.as_ref().and_then(|answer| answer.get("after")).cloned() {
+                    loop {
+                        let next = news.notified();
+                        if kept.lock().unwrap().iter().any(|(asked, _)| first == asked.as_str()) {
+                            break;
+                        }
+                        next.await;
+                    }
+                    found = found.map(|answer| answer["answer"].clone());
+                }
                 let status = match &found {
                     Some(Value::Object(answer)) if answer.contains_key("code") => StatusCode::CONFLICT,
                     Some(_) => StatusCode::OK,
@@ -186,7 +198,7 @@ fn quote() -> Value {
             { "below_bp": 500, "proceeds_cents": 5_001_370, "shortfall_cents": 0 },
         ],
         "fees": [{ "transaction": "touch", "sats": 4_275, "paid_by": "both, paid ahead at funding" }],
-        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "missing_sats": 0, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
+        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "place_note": null, "missing_sats": 0, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
         "warnings": ["What you receive is bitcoin worth dollars."],
     })
 }
@@ -198,9 +210,10 @@ fn every_command_has_help_with_an_example() {
         loan receipt|events|backup|restore|demo|completions|man";
     for command in commands.split('|') {
         let words: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
-        let help = good(&words);
+        let help = out(&run_at(&words, "", 80));
         assert!(help.contains("Example") && help.contains(&format!("hypothec {command}")), "{command}\n{help}");
-        assert!(help.lines().all(|line| line.chars().count() <= 120), "{help}");
+        assert!(help.lines().all(|line| fits(line.trim_end_matches(" \\"), 80)), "{help}");
+        assert_eq!(usage::broken_early(&help, 80), None, "{help}");
     }
     assert!(good(&["--help"]).contains("A first loan"));
     assert!(good(&["oracle-daemon", "run", "--help"]).contains("--replay"));
@@ -478,6 +491,13 @@ fn a_quote_says_everything_before_commitment() {
         );
     }
     let mut poor = quote();
+    let (mut beside, note) = (quote(), "the quote came over the connection that this node opened to 127.0.0.1:9810");
+    beside["place_note"] = json!(note);
+    let stand = Stand::new(vec![("POST /v1/quotes", beside)]);
+    for args in [&args[..], &all] {
+        let text = stand.good(args);
+        assert!(text.contains(&format!("\nNote: {note}.\n")), "{text}");
+    }
     (poor["coins"], poor["coins_note"], poor["missing_sats"]) = (json!(null), json!("not enough"), json!(12_345));
     let text = Stand::new(vec![("POST /v1/quotes", poor)]).good(&args);
     for part in ["You lack 12,345 sat (0.00012345 BTC).", "wallet address\nand with its block, before the quote ends:"]
@@ -1182,6 +1202,27 @@ fn nothing_that_cannot_be_taken_back_is_done_unless_somebody_says_yes() {
 }
 
 #[test]
+fn an_answer_that_waits_for_an_oracle_is_said_to_and_a_program_is_not_told() {
+    let oracle = json!({ "pubkey": ORACLE, "url": "http://127.0.0.1:3939", "mirrors": [], "dropped": [], "spot_cents": null,
+        "spot_at": null, "trouble": null, "equivocation": null, "rotation": null, "rotation_conflict": null,
+        "same_operator": [], "note": null });
+    let post = "POST /v1/requests/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0/approve";
+    let stand = |after: &str| {
+        Stand::new(vec![
+            (post, json!({ "after": after, "answer": loan() })),
+            ("GET /v1/requests", json!([request()])),
+            ("GET /v1/status", json!({})),
+            ("GET /v1/oracles", json!([oracle])),
+        ])
+    };
+    let (shown, said) = ends(&stand("GET /v1/oracles"), &["approve", LOAN, "--yes"], 0);
+    assert!(shown.starts_with("Approved;"), "{shown}");
+    assert_eq!(said, "… the node waits for the oracle's announcements for this loan, of http://127.0.0.1:3939\n");
+    let (_, said) = ends(&stand("GET /v1/status"), &["approve", LOAN, "--yes", "--json"], 0);
+    assert_eq!(said, "");
+}
+
+#[test]
 fn what_the_node_would_refuse_is_refused_before_any_question_and_what_can_be_undone_is_not_asked_about() {
     let no = json!({ "code": "refused", "message": "this loan has ended, repaid: nothing is owed" });
     for (args, ..) in irrevocable() {
@@ -1282,7 +1323,9 @@ fn events_are_one_line_each_and_json_one_document_a_line() {
     ]);
     let text = stand.good(&["events"]);
     assert!(
-        text.lines().count() == 2 && text.contains("    7  2020-03-12 10:00:00 UTC") && text.contains("terms agreed"),
+        text.lines().count() == 2
+            && text.contains("    7  2020-03-12 10:00 UTC     d01e2a31")
+            && text.contains("terms agreed"),
         "{text}"
     );
     let lines = stand.good(&["events", "--json"]);
@@ -1332,7 +1375,7 @@ fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
     let status = json!({
         "version": "0.1.0", "network": "regtest", "node_id": KEY, "listen": "127.0.0.1:9810", "announce": null,
         "clock": 1_584_007_200, "height": 101, "tip": TXID, "median_time": 1_584_003_600, "mempool": 0, "idle": true, "turns": 5,
-        "loans": { "negotiating": 0, "active": 1, "ended": 2 }, "peers_connected": 1,
+        "loans": { "negotiating": 0, "active": 1, "taken_back": 1, "ended": 2 }, "peers_connected": 1,
         "troubles": ["oracle: the oracle is silent"],
         "waiting": [{
             "loan_id": LOAN, "who": "lender", "ours": false, "text": "the lender prepares its coin",
@@ -1354,7 +1397,7 @@ fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
     for part in [
         &format!("{KEY}@127.0.0.1:9810"),
         "block 101",
-        "1 active",
+        "0 negotiating, 1 active, 1 whose coin is taken back, 2 ended",
         "the oracle is silent",
         "2020-03-12 10:00",
         "Waiting:",

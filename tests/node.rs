@@ -487,6 +487,13 @@ async fn a_quote_that_fails_says_which_way_it_failed() {
     .unwrap();
     let back = world.borrower.handle.connect(ConnectRequest { address: right.clone() }).await.unwrap();
     assert_eq!((back.connected, back.wanted), (true, None));
+    // Connected, it is asked over that, and it is said that the place was not tried; at its own place there is nothing to say.
+    let asked =
+        hypothec::node::view::QuoteRequest { lender: format!("{key}@127.0.0.1:2"), ..world.request(300_000, 30) };
+    let note = world.borrower.handle.quote(asked).await.unwrap().place_note.unwrap();
+    let said = format!("the connection that this node opened to {place}; 127.0.0.1:2 was not tried");
+    assert!(note.contains(&said), "{note}");
+    assert_eq!(world.quote(300_000, 30).await.place_note, None);
     // A key of nobody's, and a place where a web server answers.
     let nobody = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
     let web = world.oracle.as_ref().unwrap().url().trim_start_matches("http://").to_owned();

@@ -1,5 +1,6 @@
 //! The oracle as a program of its own; all of it is in the library.
 
+use hypothec_oracle::daemon::usage;
 use hypothec_oracle::foreign::printable;
 use hypothec_oracle::logging;
 use std::io::IsTerminal;
@@ -13,7 +14,7 @@ async fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // What others said was cleaned where it was heard; nothing that was missed reaches the terminal.
-            eprintln!("hypothec-oracle: {}", printable(&format!("{error:#}")));
+            usage::hint(&format!("hypothec-oracle: {}", printable(&format!("{error:#}"))));
             ExitCode::FAILURE
         }
     }

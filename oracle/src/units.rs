@@ -80,6 +80,48 @@ impl Time {
     }
 }
 
+impl Time {
+    /// As people read it: `2020-03-12 10:00 UTC`; the seconds only where there are some.
+    pub fn for_people(self) -> String {
+        let text = self.to_string().trim_end_matches('Z').replacen('T', " ", 1);
+        format!("{} UTC", text.strip_suffix(":00").unwrap_or(&text))
+    }
+}
+
+/// `text` with every moment in it as people read it: programs and logs say RFC 3339, and a screen has one form.
+pub fn times_for_people(text: &str) -> String {
+    let (mut said, mut rest) = (String::with_capacity(text.len()), text);
+    while let Some((at, time)) = first_moment(rest) {
+        let (before, after) = rest.split_at(at);
+        said.push_str(before);
+        said.push_str(&time.for_people());
+        rest = after.get(MOMENT_LEN..).unwrap_or_default();
+    }
+    said + rest
+}
+
+/// Bytes of `2020-03-12T10:00:00Z`.
+const MOMENT_LEN: usize = 20;
+
+/// Where the first moment in RFC 3339, in UTC and whole seconds, stands.
+fn first_moment(text: &str) -> Option<(usize, Time)> {
+    text.match_indices('T').find_map(|(at, _)| {
+        let begins = at.checked_sub("2020-03-12".len())?;
+        // A longer number or name is no moment.
+        let is_whole = |near: Option<&u8>| !near.is_some_and(u8::is_ascii_alphanumeric);
+        let bytes = text.as_bytes();
+        let before = begins.checked_sub(1).and_then(|before| bytes.get(before));
+        if !is_whole(before) || !is_whole(bytes.get(begins.checked_add(MOMENT_LEN)?)) {
+            return None;
+        }
+        let words = text.get(begins..begins.checked_add(MOMENT_LEN)?)?;
+        let format = &time::format_description::well_known::Rfc3339;
+        let unix = time::OffsetDateTime::parse(words, format).ok()?.unix_timestamp();
+        let moment = Time(u32::try_from(unix).ok()?);
+        (moment.to_string() == words).then_some((begins, moment))
+    })
+}
+
 /// RFC 3339 in UTC: `2020-03-12T10:00:00Z`.
 impl fmt::Display for Time {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -156,8 +198,25 @@ mod tests {
     #[test]
     fn times_and_cents_are_written_for_people() {
         assert_eq!(Time(1_584_007_200).to_string(), "2020-03-12T10:00:00Z");
+        assert_eq!(Time(1_584_007_200).for_people(), "2020-03-12 10:00 UTC");
+        assert_eq!(Time(1_584_007_201).for_people(), "2020-03-12 10:00:01 UTC");
         assert_eq!(Cents(123_456_705).to_string(), "$1,234,567.05");
         assert_eq!(Cents(5).to_string(), "$0.05");
+    }
+
+    #[test]
+    fn every_moment_in_a_text_becomes_one_that_people_read_and_nothing_else_changes() {
+        for (text, said) in [
+            ("due at 2020-03-12T10:00:00Z: then", "due at 2020-03-12 10:00 UTC: then"),
+            ("2020-03-12T10:00:01Z and 2020-03-12T10:30:00Z", "2020-03-12 10:00:01 UTC and 2020-03-12 10:30 UTC"),
+            ("The é of `2020-02-30T10:00:00Z`", "The é of `2020-02-30T10:00:00Z`"),
+            ("12020-03-12T10:00:00Z", "12020-03-12T10:00:00Z"),
+            ("2020-03-12T10:00:00Zulu", "2020-03-12T10:00:00Zulu"),
+            ("2020-03-12T10:00:00.5Z TTTT éT", "2020-03-12T10:00:00.5Z TTTT éT"),
+            ("", ""),
+        ] {
+            assert_eq!(times_for_people(text), said);
+        }
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Asking a person, or a file or pipe in a person's place.
 
+use super::out::tell;
 use anyhow::{bail, Context};
 use console::Term;
 use hypothec_oracle::passphrase::{check_private, Source};
@@ -62,7 +63,7 @@ fn typed(twice: bool) -> anyhow::Result<SecretString> {
 /// The words of a node, from the terminal or standard input. They are never an argument: those stay in the history.
 pub fn words() -> anyhow::Result<Zeroizing<String>> {
     if std::io::stdin().is_terminal() {
-        eprintln!("Type the words in one line, with spaces between them, and press enter:");
+        tell("Type the words in one line, with spaces between them, and press enter:");
         let mut line = Zeroizing::new(String::new());
         std::io::stdin().read_line(&mut line).context("read the words from the terminal")?;
         return Ok(line);

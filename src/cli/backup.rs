@@ -21,7 +21,7 @@ Examples:
 /// sides' signatures are in the backup only. Make a new backup after each new loan. The file is an age file; the
 /// passphrase is all that protects it.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Backup {
     /// Where to write it; an existing file is never replaced
     file: PathBuf,

@@ -15,14 +15,14 @@ Examples:
   hypothec borrow <the id that quote ended with> --wait
   hypothec borrow <the id that quote ended with> --yes      without asking
 
-It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan is active), with 1 when the
+It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan is active), with 1 when the \
 loan does not come to be, with 4 when there is no answer yet, and with 130 after Ctrl-C; the nodes go on then.";
 
 /// Take a quote: the two nodes sign the contract and fund it by themselves
 ///
 /// Collateral and principal change hands in one transaction: until it confirms, nobody has given anything away.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_help = AFTER)]
+#[command(after_help = AFTER)]
 pub(super) struct Borrow {
     /// Its id, the beginning of it, or its short form as `quote` prints it, 1a2b3c4d…9f0e
     #[arg(value_name = "QUOTE", value_parser = named)]

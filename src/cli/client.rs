@@ -1,6 +1,7 @@
 //! The one way to a running node: HTTP to the address and with the token that its data folder holds.
 
-use crate::api::views::{ErrorCode, ErrorView};
+use super::out::tell;
+use crate::api::views::{ErrorCode, ErrorView, OracleView};
 use crate::api::UNTIL;
 use crate::node::data::DataFolder;
 use crate::node::last_words;
@@ -30,6 +31,8 @@ pub struct Client {
     base: String,
     token: String,
     data: PathBuf,
+    /// Is nobody told meanwhile what an answer waits for?
+    quiet: bool,
 }
 
 impl Client {
@@ -43,7 +46,12 @@ impl Client {
         let address = folder.api()?.ok_or_else(|| not_running(data))?;
         // A proxy has no business between this command and this machine's node.
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        Ok(Client { http, base: format!("http://{address}"), token, data: data.to_path_buf() })
+        Ok(Client { http, base: format!("http://{address}"), token, data: data.to_path_buf(), quiet: false })
+    }
+
+    /// For a program: what an answer waits for is not said.
+    pub fn quiet(self, quiet: bool) -> Client {
+        Client { quiet, ..self }
     }
 
     /// `GET path`.
@@ -108,15 +116,24 @@ impl Client {
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let request = request.build()?;
         let acts = *request.method() != Method::GET;
+        let waits_for = waits_for(request.url().path()).filter(|_| acts && !self.quiet);
         let mut answer = std::pin::pin!(self.http.execute(request));
         let response = match tokio::time::timeout(GLANCE, &mut answer).await {
             Ok(answered) => answered,
             // What waits for others may take longer. A node that is stopped answers nothing, this neither.
             Err(_) => {
                 let alive = self.request(Method::GET, "/v1/status").timeout(ALIVE);
-                tokio::select! {
-                    answered = &mut answer => answered,
-                    Err(error) = alive.send() => return Err(self.lost(&error, acts)),
+                let is_alive = tokio::select! {
+                    answered = &mut answer => Err(answered),
+                    alive = alive.send() => Ok(alive),
+                };
+                match is_alive {
+                    Err(answered) => answered,
+                    Ok(Err(error)) => return Err(self.lost(&error, acts)),
+                    Ok(Ok(_)) => {
+                        self.say_waiting(waits_for).await;
+                        answer.await
+                    }
                 }
             }
         };
@@ -130,6 +147,19 @@ impl Client {
         Err(said.map(|view| Refused(view).into()).unwrap_or_else(|_| {
             refused(ErrorCode::Internal, format!("{} answered {status}; is it a hypothec node?", self.base))
         }))
+    }
+
+    /// Says what the node waits for, and of which oracles.
+    async fn say_waiting(&self, waits_for: Option<&str>) {
+        let Some(what) = waits_for else { return };
+        let asked = self.request(Method::GET, "/v1/oracles").timeout(ALIVE).send().await;
+        let known: Vec<OracleView> = match asked {
+            Ok(answer) => answer.json().await.unwrap_or_default(),
+            Err(_) => Vec::new(),
+        };
+        let urls: Vec<String> = known.iter().map(|oracle| printable(&oracle.url)).collect();
+        let of = if urls.is_empty() { String::new() } else { format!(", of {}", urls.join(" and ")) };
+        tell(&format!("… the node waits for {what}{of}"));
     }
 
     /// `acts`: what was asked may have been done all the same.
@@ -146,6 +176,17 @@ impl Client {
         };
         let look = "What was asked may have been done all the same: look at `wallet history` and `loan list` before you ask again";
         refused(code, if acts { format!("{said}. {look}") } else { said })
+    }
+}
+
+/// What the node asks its oracles for where its answer to this takes long; nothing where it asks none.
+fn waits_for(path: &str) -> Option<&'static str> {
+    match path {
+        "/v1/quotes" => Some("the lender, or for the oracle's announcements"),
+        "/v1/preview" => Some("the oracle's price, or for bitcoind"),
+        _ if path.ends_with("/approve") => Some("the oracle's announcements for this loan"),
+        _ if path.ends_with("/repay") => Some("the oracle's price"),
+        _ => None,
     }
 }
 

@@ -3,10 +3,11 @@
 use super::amount::short;
 use super::follow::is_away;
 use super::line::Place;
-use super::out::{folded, second, tell, Look};
+use super::out::{folded, moment, tell, Look};
 use super::which::{named, Named};
 use crate::api::views::EventView;
 use clap::Args;
+use hypothec_oracle::units::times_for_people;
 use std::time::Duration;
 
 /// The longest wait of one request, in seconds.
@@ -84,12 +85,13 @@ async fn ask(place: &Place, after: u64, wait: u64) -> anyhow::Result<Vec<EventVi
 
 fn text(event: &EventView) -> String {
     let loan = event.loan_id.map_or("–".to_owned(), |id| id.to_string());
-    let (head, width) =
-        (format!("{:>5}  {}  {}", event.number, second(event.at), short(&loan)), Look::of_stdout().width);
-    let line = format!("{head}  {:<20} {}", event.event, event.text);
+    // As wide with seconds as without.
+    let head = format!("{:>5}  {:<23}  {}", event.number, moment(event.at), short(&loan));
+    let (text, width) = (times_for_people(&event.text), Look::of_stdout().width);
+    let line = format!("{head}  {:<20} {text}", event.event);
     match line.chars().count() <= width {
         true => line,
         // The sentence below, a little further in than the number.
-        false => format!("{head}  {}\n{}", event.event, folded(&format!("       {}", event.text), width)),
+        false => format!("{head}  {}\n{}", event.event, folded(&format!("       {text}"), width)),
     }
 }

@@ -77,7 +77,7 @@ impl Place {
 
     /// The node that runs on it.
     pub(super) fn client(&self) -> anyhow::Result<Client> {
-        Client::open(&self.data()?)
+        Ok(Client::open(&self.data()?)?.quiet(self.json))
     }
 
     /// Where to say what was done.
@@ -234,6 +234,7 @@ mod tests {
                 let bare = |line: &str| line.trim().trim_end_matches(" \\").to_owned();
                 let long = text.lines().find(|line| line.chars().count() > width && bare(line).contains(' '));
                 assert_eq!(long, None, "at {width}:\n{text}");
+                assert_eq!(usage::broken_early(&text, width), None, "at {width}:\n{text}");
                 assert_eq!(usage::library_words(&text), None, "{text}");
             }
         }

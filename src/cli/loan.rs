@@ -30,8 +30,8 @@ pub(super) enum Loan {
     #[command(after_help = "Examples:\n  hypothec loan repay 1a2b\n  hypothec loan repay 1a2b --from collateral\n  \
         hypothec loan repay 1a2b --wait      until it is final, step by step\n  \
         hypothec loan repay 1a2b --yes       without asking, for programs\n\n\
-        It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan has ended for good),\n\
-        with 1 when it does not go ahead, with 4 when there is no answer yet, and with 130 after Ctrl-C; the nodes go on\n\
+        It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan has ended for good), \
+        with 1 when it does not go ahead, with 4 when there is no answer yet, and with 130 after Ctrl-C; the nodes go on \
         then.")]
     Repay {
         #[command(flatten)]
@@ -197,7 +197,7 @@ fn list(loans: &[LoanView], again: &str) -> String {
         grid.row([
             id,
             loan.role.to_string(),
-            ended.unwrap_or(show::stage_word(&loan.stage).to_owned()),
+            ended.unwrap_or(show::stage_word(loan).to_owned()),
             usd(loan.principal_cents),
             sats(loan.collateral_sats),
             if loan.ended.is_none() && !is_cancelled(loan) { usd(loan.debt_now_cents) } else { "–".into() },

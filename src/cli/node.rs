@@ -24,12 +24,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 ///
 /// It says what it does on standard error; RUST_LOG=debug makes it say more.
 #[derive(Debug, Args)]
-#[command(
-    verbatim_doc_comment,
-    after_help = "Examples:\n  hypothec node\n  hypothec node --data ~/lender\n  \
+#[command(after_help = "Examples:\n  hypothec node\n  hypothec node --data ~/lender\n  \
     hypothec node --passphrase-file passphrase.txt      or that file named by HYPOTHEC_PASSPHRASE_FILE\n  \
-    hypothec node --regtest-clock clock     time stands still until somebody moves the file"
-)]
+    hypothec node --regtest-clock clock     time stands still until somebody moves the file")]
 pub(super) struct Node {
     /// Read the time from this file, unix seconds as text; regtest only
     #[arg(long, value_name = "FILE")]

@@ -1,9 +1,9 @@
 //! What goes to standard output: text and tables for people, JSON for programs, never both.
 
 use crate::loan::units::SATS_PER_BTC;
-use hypothec_oracle::units::{Cents, Time};
+use hypothec_oracle::units::{times_for_people, Cents, Time};
 use serde::Serialize;
-use std::io::{ErrorKind, IsTerminal, Write};
+use std::io::{ErrorKind, Write};
 
 pub(super) use super::table::{folded, Grid, Look, Tone};
 
@@ -36,22 +36,19 @@ impl Out {
     pub fn line<T: Serialize>(self, value: &T, text: impl FnOnce(&T) -> String) -> anyhow::Result<()> {
         match self.json {
             true => print(&serde_json::to_string(value)?),
-            false => print(&text(value)),
+            false => print(&times_for_people(&text(value))),
         }
     }
 }
 
-/// A sentence on standard error: broken between words where a person reads it, one line where a program does.
+/// A sentence on standard error, broken between words: also in a pipe or a file, which people read in the end.
 pub fn tell(text: &str) {
-    match std::io::stderr().is_terminal() {
-        true => eprintln!("{}", folded(text.trim_end(), usize::from(console::Term::stderr().size().1).max(40))),
-        false => eprintln!("{}", text.trim_end()),
-    }
+    eprintln!("{}", folded(&times_for_people(text.trim_end()), Look::of_stderr().width));
 }
 
 /// Text for a person on standard output, broken between words.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
-    print(&folded(text, Look::of_stdout().width))
+    print(&folded(&times_for_people(text), Look::of_stdout().width))
 }
 
 /// Writes to standard output. A reader that has gone, as `head` does, is no error.
@@ -80,17 +77,12 @@ pub fn usd(cents: u64) -> String {
 
 /// `2020-03-12 10:00 UTC`; the seconds only where there are some.
 pub fn moment(unix: u32) -> String {
-    second(unix).replace(":00 UTC", " UTC")
-}
-
-/// `2020-03-12 10:00:00 UTC`.
-pub fn second(unix: u32) -> String {
-    format!("{} UTC", Time(unix).to_string().trim_end_matches('Z').replacen('T', " ", 1))
+    Time(unix).for_people()
 }
 
 /// `text` as an item of a list, broken between words where it is longer than a line.
 pub fn item(text: &str) -> String {
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = times_for_people(text).split_whitespace().collect::<Vec<_>>().join(" ");
     folded(&format!("  - {words}"), Look::of_stdout().width) + "\n"
 }
 

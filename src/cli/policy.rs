@@ -30,16 +30,13 @@ pub(super) enum Policy {
 ///
 /// Quotes already given stand as they were given.
 #[derive(Debug, Args)]
-#[command(
-    verbatim_doc_comment,
-    after_help = "Examples:
+#[command(after_help = "Examples:
   hypothec policy set --add-oracle 79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798
   hypothec policy set --principal-max 50000 --ltv-max 45 --days-max 180
   hypothec policy set --add-oracle 79be…1798 --add-oracle c604…9ee5 --add-oracle f930…36f9 --threshold 2
   hypothec policy set --apr 8
   hypothec policy set --apr-ltv 20=6,50=9.5 --apr-days 30=-0.5,90=0,365=1.5 --apr-amount none
-  hypothec policy set --file policy.json     as `policy show --json` writes it"
-)]
+  hypothec policy set --file policy.json     as `policy show --json` writes it")]
 pub(super) struct Set {
     /// The whole policy, as JSON
     #[arg(long, value_name = "FILE", conflicts_with = "Changes")]

@@ -110,9 +110,11 @@ fn brief(quote: &QuoteView, again: &str) -> String {
     )
 }
 
-/// Why it cannot be taken with the coins there are.
+/// Why it cannot be taken with the coins there are, and that the lender was not asked where it was said to be.
 fn in_the_way(quote: &QuoteView) -> String {
-    quote.coins_note.as_ref().map_or(String::new(), |why| format!("\nYour coins do not do for it now: {why}.\n"))
+    let coins = quote.coins_note.as_ref().map(|why| format!("\nYour coins do not do for it now: {why}.\n"));
+    let place = quote.place_note.as_ref().map(|note| format!("\nNote: {note}.\n"));
+    coins.into_iter().chain(place).collect()
 }
 
 /// Everything about it.

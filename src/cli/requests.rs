@@ -17,10 +17,7 @@ const REQUESTS: &str = "/v1/requests";
 /// With `policy set --approval manual` a quote that a borrower takes waits here. Its coins are set aside until you say
 /// yes or no, or until the time shown: then it is told that nobody decided.
 #[derive(Debug, Args)]
-#[command(
-    verbatim_doc_comment,
-    after_help = "Examples:\n  hypothec requests\n  hypothec requests --json | jq -r '.[].loan_id'"
-)]
+#[command(after_help = "Examples:\n  hypothec requests\n  hypothec requests --json | jq -r '.[].loan_id'")]
 pub(super) struct Requests {}
 
 /// Lend what a borrower asks for

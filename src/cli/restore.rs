@@ -26,7 +26,7 @@ Examples:
 /// that the node renewed by itself opens with the words, and asks for a new passphrase. The node moves its coins before it
 /// does anything else. The node it was made of must never run again: two nodes on the same words harm each other.
 #[derive(Debug, Args)]
-#[command(verbatim_doc_comment, after_help = EXAMPLES)]
+#[command(after_help = EXAMPLES)]
 pub(super) struct Restore {
     /// What `backup` wrote
     file: PathBuf,

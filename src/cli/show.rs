@@ -9,6 +9,7 @@ use crate::loan::units::BasisPoints;
 /// Where a loan stands, in a few words.
 pub fn stage(loan: &LoanView) -> String {
     match (loan.stage, loan.role) {
+        _ if is_walked_away(loan) => "given up: our coin is taken back, and the next block decides".into(),
         (Stage::Agreed, Role::Borrower) => "terms agreed; the lender has the next step".into(),
         (Stage::Agreed | Stage::Preparing, _) => "terms agreed; the lender's coin has to confirm".into(),
         (Stage::Ready, _) => "the lender is ready and waits for the contract's offer".into(),
@@ -27,9 +28,16 @@ pub fn stage(loan: &LoanView) -> String {
     }
 }
 
+/// Is our coin taken back from a loan that no block has funded?
+fn is_walked_away(loan: &LoanView) -> bool {
+    let is_signed = matches!(loan.stage, Stage::Signed | Stage::Funded | Stage::Confirming);
+    is_signed && loan.taken_back.is_some() && loan.funding_height.is_none()
+}
+
 /// One word for tables.
-pub fn stage_word(stage: &Stage) -> &'static str {
-    match stage {
+pub fn stage_word(loan: &LoanView) -> &'static str {
+    match &loan.stage {
+        _ if is_walked_away(loan) => "taken back",
         Stage::Agreed | Stage::Preparing | Stage::Ready | Stage::Offered | Stage::Accepted | Stage::Signed => {
             "negotiating"
         }

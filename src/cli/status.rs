@@ -49,7 +49,7 @@ fn text(status: &views::Status, again: &str) -> String {
     row("time", format!("{} (the chain's median: {})", moment(status.clock), moment(status.median_time)));
     row("peers", format!("{} connected", status.peers_connected));
     let loans = &status.loans;
-    row("loans", format!("{} negotiating, {} active, {} ended", loans.negotiating, loans.active, loans.ended));
+    row("loans", counted(loans));
     row("busy", if status.idle { "no".to_owned() } else { "yes, with something under way".to_owned() });
     let (first, last) = match status.attention.as_slice() {
         [] => (String::new(), "\nAll is well.\n"),
@@ -61,11 +61,20 @@ fn text(status: &views::Status, again: &str) -> String {
     };
     let waiting: String = status.waiting.iter().map(|one| item(&waits(one))).collect();
     let waiting = if waiting.is_empty() { waiting } else { format!("\nWaiting:\n{waiting}") };
-    let next = match (loans.active, loans.negotiating) {
-        (0, 0) => format!("{again} quote --help\nOr, to lend:\n  {again} policy show"),
+    let next = match loans.active.saturating_add(loans.negotiating).saturating_add(loans.taken_back) {
+        0 => format!("{again} quote --help\nOr, to lend:\n  {again} policy show"),
         _ => format!("{again} loan list"),
     };
     format!("{first}{}{waiting}{last}\nNext: {next}", grid.text())
+}
+
+/// Loans by how they stand; of coins that are taken back only where there are some.
+fn counted(loans: &views::LoanCounts) -> String {
+    let back = match loans.taken_back {
+        0 => String::new(),
+        many => format!("{many} whose coin is taken back, "),
+    };
+    format!("{} negotiating, {} active, {back}{} ended", loans.negotiating, loans.active, loans.ended)
 }
 
 fn waits(one: &views::WaitingView) -> String {

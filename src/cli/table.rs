@@ -6,12 +6,9 @@
 use comfy_table::presets::NOTHING;
 use comfy_table::{Cell, CellAlignment, Color, ContentArrangement, Table};
 use console::Term;
-use std::io::IsTerminal;
+use hypothec_oracle::daemon::usage::{self, width_of};
+use hypothec_oracle::units::times_for_people;
 
-/// Where nobody says how wide it is.
-const WIDTH: usize = 80;
-/// What is taken for a width, of what a terminal or `COLUMNS` says.
-const WIDTHS: std::ops::RangeInclusive<usize> = 40..=500;
 /// Between two columns.
 const GAP: usize = 2;
 /// A column of sentences is not made narrower than this.
@@ -30,14 +27,16 @@ impl Look {
     /// Of standard output: as wide as the terminal; of a file or a pipe as `COLUMNS` says, else 80. In colour only on a
     /// terminal, and where `NO_COLOR` is not set.
     pub fn of_stdout() -> Look {
-        let out = std::io::stdout();
-        let said = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-        let seen = || Term::stdout().size_checked().map(|(_, columns)| usize::from(columns));
-        let width = if out.is_terminal() { seen() } else { said() };
-        Look {
-            width: width.filter(|width| WIDTHS.contains(width)).unwrap_or(WIDTH),
-            colour: coloured(out.is_terminal()),
-        }
+        Look::of(&Term::stdout())
+    }
+
+    /// The same of standard error.
+    pub fn of_stderr() -> Look {
+        Look::of(&Term::stderr())
+    }
+
+    fn of(term: &Term) -> Look {
+        Look { width: width_of(term), colour: coloured(term.is_term()) }
     }
 }
 
@@ -79,7 +78,7 @@ impl Grid {
 
     /// One more row.
     pub fn row<const N: usize>(&mut self, cells: [String; N]) {
-        self.rows.push(cells.to_vec());
+        self.rows.push(cells.iter().map(|cell| times_for_people(cell)).collect());
     }
 
     /// A cell of the row that was added last is to be looked at.
@@ -229,14 +228,14 @@ fn folded_line(line: &str, width: usize) -> String {
     if chars(line) <= width || is_command {
         return line.to_owned();
     }
-    let words = line.trim_start();
-    let begins = line.len().saturating_sub(words.len());
-    let indent = begins.saturating_add(if words.starts_with("- ") { GAP } else { 0 });
+    let text = line.trim_start();
+    let begins = line.len().saturating_sub(text.len());
+    let indent = begins.saturating_add(if text.starts_with("- ") { GAP } else { 0 });
     let mut folded = " ".repeat(begins);
     let mut at = begins;
     // A value stays beside its name, which programs look for in the same line.
     let mut is_value = false;
-    for (index, word) in words.split(' ').enumerate() {
+    for (index, word) in usage::words(text, width.saturating_sub(indent)).into_iter().enumerate() {
         let long = chars(word);
         let fits = at.saturating_add(1).saturating_add(long) <= width;
         // What is longer than a line stands alone: nothing beside it makes it wider still.
@@ -339,7 +338,10 @@ mod tests {
         // A value stays beside its name, also where it would fit a line of its own.
         let node = format!("node     {}@10.0.0.1:9735", "02".repeat(33));
         assert_eq!(folded(&node, 80), node);
-        // A key is copied whole, and so is a command.
+        // A key is copied whole, and so is a command, also within a sentence.
+        let sentence = "no node runs on /a: start it with `hypothec node --data /a`";
+        let broken = "no node runs on /a: start it with\n`hypothec node --data /a`";
+        assert_eq!(folded(sentence, 50), broken);
         let key = format!("node         {}@127.0.0.1:9810", "02".repeat(33));
         assert_eq!(folded(&key, 60), key);
         let command = format!("Next: hypothec --data /tmp/{} loan list", "x".repeat(60));

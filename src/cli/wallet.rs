@@ -6,7 +6,7 @@ use super::ask;
 use super::client::Client;
 use super::confirm::{consequence, Sure};
 use super::line::Place;
-use super::out::{both, count, moment, print, print_text, sats, signed, Grid};
+use super::out::{both, count, moment, print, print_text, sats, signed, tell, Grid};
 use crate::api::views::{
     AddressView, Balance, ConsolidateRequest, Consolidated, HistoryEntry, OracleView, PreviewRequest, PreviewView,
     SendRequest, Sent,
@@ -122,10 +122,10 @@ impl Wallet {
                 let address: AddressView = client.act("/v1/wallet/address").await?;
                 // The address alone, so that it can be passed on; what else is to say goes beside it.
                 if !place.out().is_json() {
-                    eprintln!(
-                        "A fresh address of this node's wallet. See what arrives: {} wallet balance",
+                    tell(&format!(
+                        "A fresh address of this node's wallet. See what arrives:\n  {} wallet balance",
                         place.again()
-                    );
+                    ));
                 }
                 place.out().say(&address, |address| address.address.clone())
             }
@@ -192,7 +192,7 @@ fn encrypt(place: &Place, new: Option<&Path>, old: Option<&Path>) -> anyhow::Res
     let was = folder.held();
     let held_file = folder.path().join("words.age");
     if was == Held::Sealed {
-        eprintln!("The words are encrypted already. First the present passphrase, then the new one.");
+        tell("The words are encrypted already. First the present passphrase, then the new one.");
     }
     // The old one first: a person answers in that order.
     let words = folder.words_with(|| ask::of_words(old, false))?;

@@ -285,7 +285,7 @@ impl Core {
                 )
             }
             (ErrorCode::Busy | ErrorCode::Unavailable, Some(until)) => {
-                format!("{text}. The request still waits, until {until}")
+                format!("{text}. The request still waits, until {until}: approve it again when that is mended, or `decline` it")
             }
             _ => {
                 let by = if code == ErrorCode::Coins { Doing::Borrower } else { Doing::Lender };

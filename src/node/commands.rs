@@ -184,6 +184,7 @@ impl Core {
         let mut loans = LoanCounts::default();
         for loan in self.loans.values() {
             match present::phase(&loan.stage) {
+                _ if present::is_walked_away(loan) => loans.taken_back += 1,
                 0 => loans.negotiating += 1,
                 1 => loans.active += 1,
                 _ => loans.ended += 1,
@@ -242,6 +243,8 @@ impl Core {
     fn away(&self) -> Vec<String> {
         let mut away: BTreeMap<PublicKey, u32> = BTreeMap::new();
         let open = self.loans.values().filter(|loan| present::phase(&loan.stage) != 2);
+        // Taking a coin back needs nobody.
+        let open = open.filter(|loan| !present::is_walked_away(loan));
         for loan in open.filter(|loan| !self.tools.net.is_connected(loan.peer)) {
             let count = away.entry(loan.peer).or_default();
             *count = count.saturating_add(1);

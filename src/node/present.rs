@@ -86,6 +86,7 @@ pub fn quote(terms: &Terms, lender: PublicKey, asked: Cents) -> Result<QuoteView
         needs_sats: needs.to_sat(),
         coins: None,
         coins_note: None,
+        place_note: None,
         missing_sats: 0,
         oracles: terms.oracles.clone(),
         threshold: terms.threshold,
@@ -315,6 +316,11 @@ fn taken_back(loan: &Loan) -> Option<Txid> {
         _ => None,
     };
     made.map(bitcoin::Transaction::compute_txid)
+}
+
+/// Does this side take its coin back from a signed loan, and no block has decided yet?
+pub fn is_walked_away(loan: &Loan) -> bool {
+    loan.withdrawal.is_some() && taken_back(loan).is_some() && !loan.is_funded()
 }
 
 /// Our transactions of this loan.

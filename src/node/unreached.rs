@@ -2,7 +2,7 @@
 
 use super::tools::{error, Trouble};
 use super::view::ErrorView;
-use crate::peer::{PeerAddress, Unreached};
+use crate::peer::{PeerAddress, Standing, Unreached};
 use crate::protocol::messages::Refused;
 use crate::protocol::ErrorCode;
 use bitcoin::Network;
@@ -46,6 +46,16 @@ pub fn is_final(why: &Unreached) -> bool {
 pub fn lender(address: &PeerAddress, why: &Unreached, network: Network) -> Trouble {
     let text = text(why, network);
     Trouble::refuse(code(why), format!("the lender at {} is not reached: {text}", address.place()))
+}
+
+/// That a lender was asked over the connection there was, and not at the place that was named.
+pub fn not_tried(address: &PeerAddress, standing: &Standing) -> String {
+    let (at, way) = (&standing.remote, if standing.inbound { "it opened from" } else { "this node opened to" });
+    format!(
+        "the lender was connected already, and the quote came over the connection that {way} {at}; {} was not tried, and is \
+         not kept as its address",
+        address.place()
+    )
 }
 
 /// A lender that did not answer in time: since when nothing of it is known, or what it said last.

@@ -91,6 +91,9 @@ pub struct LoanCounts {
     pub negotiating: u32,
     /// Funded, not ended.
     pub active: u32,
+    /// Signed, and a transaction that takes our coin back waits for a block.
+    #[serde(default)]
+    pub taken_back: u32,
     /// Ended or cancelled.
     pub ended: u32,
 }

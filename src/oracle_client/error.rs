@@ -15,7 +15,7 @@ pub enum OracleError {
     #[error("oracle URL {url:?} is not usable: {reason}; it should look like http://127.0.0.1:3939")]
     Url { url: String, reason: String },
     /// Not reached, cut off, or too slow.
-    #[error("oracle {url}: no answer to {path}: {reason}")]
+    #[error("oracle {url}: no answer to {path}: {reason}; see that it runs, and that this machine reaches it")]
     Unreachable { url: String, path: String, reason: String },
     /// It was asked as much as it answers already, or said that it was too much.
     #[error("oracle {url}: {path} is not asked for now, it was asked a lot already; again in {seconds} s")]

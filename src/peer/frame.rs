@@ -55,6 +55,15 @@ pub struct PeerStatus {
     pub last_problem: Option<Unreached>,
 }
 
+/// A connection with a peer at another place than the one that somebody named for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// The other end, as the system shows it.
+    pub remote: String,
+    /// True when the peer opened it.
+    pub inbound: bool,
+}
+
 /// The message kinds this node takes and sends.
 #[derive(Clone, Debug)]
 pub struct Kinds {

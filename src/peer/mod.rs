@@ -26,7 +26,7 @@ mod tests;
 
 pub use address::{parse_announce, parse_listen, AddressError, PeerAddress};
 pub use error::{ConnectError, SendError, StartError};
-pub use frame::{Frame, Kinds, PeerEvent, PeerStatus};
+pub use frame::{Frame, Kinds, PeerEvent, PeerStatus, Standing};
 pub use limits::Limits;
 pub use net::PeerNet;
 pub use reached::Unreached;

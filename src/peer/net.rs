@@ -16,7 +16,9 @@ use super::dial::{keep, Dial};
 use super::identity::Identity;
 use super::lanes::Lanes;
 use super::link::{serve, Link, Transport};
-use super::{ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerStatus, SendError, StartError, Unreached};
+use super::{
+    ConnectError, Frame, Kinds, Limits, PeerAddress, PeerEvent, PeerStatus, SendError, Standing, StartError, Unreached,
+};
 
 /// How long [`PeerNet::shutdown`] waits for connections to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
@@ -127,6 +129,14 @@ impl PeerNet {
     /// Where this peer is dialled: the first address named, or the last at which it proved its key.
     pub fn kept_address(&self, peer: PublicKey) -> Option<PeerAddress> {
         self.dials().get(&peer).and_then(|(dial, _)| dial.kept())
+    }
+
+    /// The connection there is with the peer of an address, where it is at another place and the peer never proved its key at
+    /// this one.
+    pub fn standing_beside(&self, address: &PeerAddress) -> Option<Standing> {
+        let link = self.lanes.link(address.key)?;
+        let is_there = link.remote == address.place() || self.kept_address(address.key).as_ref() == Some(address);
+        (!is_there).then(|| Standing { remote: link.remote.clone(), inbound: link.inbound })
     }
 
     /// Why the peer was not reached at this address, where that was the last try.

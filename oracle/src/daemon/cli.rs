@@ -303,11 +303,11 @@ fn make_key(line: Init) -> anyhow::Result<()> {
     };
     let key = keyfile::init_with(&data, passphrase.as_ref())?;
     if passphrase.is_none() {
-        eprintln!(
+        usage::hint(&format!(
             "warning: the key in {} is not encrypted; only regtest will use it. Encrypt it with \
              `hypothec-oracle encrypt-key`.",
             data.display()
-        );
+        ));
     }
     println!("{key}");
     Ok(())
@@ -352,6 +352,7 @@ mod tests {
                 let bare = |line: &str| line.trim().trim_end_matches(" \\").to_owned();
                 let long = text.lines().find(|line| line.chars().count() > width && bare(line).contains(' '));
                 assert_eq!(long, None, "at {width}:\n{text}");
+                assert_eq!(usage::broken_early(&text, width), None, "at {width}:\n{text}");
                 assert_eq!(usage::library_words(&text), None, "{text}");
             }
         }

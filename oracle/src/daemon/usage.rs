@@ -1,5 +1,6 @@
 //! What a person is told of a command line, by both programs: help that fits the screen, and errors in plain words.
 
+use crate::units::times_for_people;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
 use console::{measure_text_width, strip_ansi_codes, Term};
@@ -39,7 +40,7 @@ pub fn tell(error: &clap::Error) -> i32 {
     let term = if is_error { Term::stderr() } else { Term::stdout() };
     let rendered = error.render();
     let text = if term.is_term() { rendered.ansi().to_string() } else { rendered.to_string() };
-    let text = said(error, &text, width(&term));
+    let text = said(error, &text, width_of(&term));
     match is_error {
         true => eprintln!("{}", text.trim_end()),
         // A reader that has gone, as `head` does, is no error.
@@ -48,8 +49,18 @@ pub fn tell(error: &clap::Error) -> i32 {
     error.exit_code()
 }
 
-/// How wide it is: as the terminal is, else as `COLUMNS` says.
-fn width(term: &Term) -> usize {
+/// A sentence on standard error, broken between words wherever it goes: a pipe is read by people too.
+pub fn hint(text: &str) {
+    let (text, width) = (times_for_people(text), width_of(&Term::stderr()));
+    let lines = text.trim_end().lines().flat_map(|line| {
+        let begins = line.len().saturating_sub(line.trim_start().len());
+        prose(line, begins, width)
+    });
+    eprintln!("{}", lines.collect::<Vec<_>>().join("\n"));
+}
+
+/// How wide lines may be: as the terminal is, else as `COLUMNS` says, else 80 columns.
+pub fn width_of(term: &Term) -> usize {
     let said = || std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
     let seen = term.size_checked().map(|(_, columns)| usize::from(columns)).filter(|_| term.is_term());
     seen.or_else(said).filter(|width| WIDTHS.contains(width)).unwrap_or(WIDTH)
@@ -149,12 +160,34 @@ fn command(line: &str, begins: usize, width: usize) -> Vec<String> {
     lines
 }
 
+/// The words of a line. What stands in backquotes is one word where it is no longer than `most`: a command is copied whole.
+pub fn words(text: &str, most: usize) -> Vec<&str> {
+    let (mut words, mut rest) = (Vec::new(), text);
+    loop {
+        let quoted = rest.find('`').filter(|at| !rest.get(..*at).unwrap_or_default().contains(' '));
+        let ends = quoted.and_then(|at| {
+            let from = at.checked_add(1)?;
+            let within = rest.get(from..)?.find('`')?;
+            // With what is written against it, as a comma.
+            let after = from.checked_add(within)?.checked_add(1)?;
+            let end = rest.get(after..)?.find(' ').map_or(rest.len(), |more| after.saturating_add(more));
+            (measure_text_width(rest.get(..end)?) <= most).then_some(end)
+        });
+        let Some(end) = ends.or_else(|| rest.find(' ')).filter(|end| *end < rest.len()) else {
+            words.push(rest);
+            return words;
+        };
+        words.push(rest.get(..end).unwrap_or_default());
+        rest = rest.get(end.saturating_add(1)..).unwrap_or_default();
+    }
+}
+
 /// Words in lines; those after the first begin at `hang`. What is longer than a line stands alone.
 fn prose(text: &str, hang: usize, width: usize) -> Vec<String> {
     let begins = text.len().saturating_sub(text.trim_start().len());
     let (mut lines, mut line, mut is_first) = (Vec::new(), " ".repeat(begins), true);
     // Gaps inside stay as they are: `rest` lines up with its column.
-    for word in text.trim_start().split(' ') {
+    for word in words(text.trim_start(), width.saturating_sub(hang)) {
         let more = measure_text_width(word).saturating_add(usize::from(!is_first));
         if !is_first && measure_text_width(&line).saturating_add(more) > width && !line.trim().is_empty() {
             lines.push(std::mem::replace(&mut line, " ".repeat(hang)).trim_end().to_owned());
@@ -198,6 +231,25 @@ pub fn everything_said(program: &Command, width: usize) -> Vec<String> {
         }
     }
     said_all
+}
+
+/// The first line of a paragraph that was broken before its end although the next word would fit: for tests.
+#[doc(hidden)]
+pub fn broken_early(text: &str, width: usize) -> Option<String> {
+    let lines: Vec<&str> = text.lines().collect();
+    let begins = |line: &str| line.len().saturating_sub(line.trim_start().len());
+    let early = lines.windows(2).find(|pair| {
+        let [line, next] = pair else { return false };
+        let first = words(next.trim_start(), width).first().copied().filter(|word| !word.is_empty());
+        let Some(word) = first.filter(|_| !line.trim().is_empty()) else { return false };
+        // Text at the margin, and an argument's below it; in between are tables, and commands to type.
+        let is_prose = begins(line) == begins(next) && (begins(line) == 0 || begins(line) >= INDENT);
+        let stands_alone = ['[', '-', '<'].iter().any(|mark| word.starts_with(*mark));
+        let ends = line.ends_with(':') || line.starts_with("Usage: ");
+        let long = measure_text_width(line).saturating_add(1).saturating_add(measure_text_width(word));
+        is_prose && !stands_alone && !ends && long <= width
+    });
+    early.map(|pair| pair.join("\n"))
 }
 
 /// The first words of libraries, or of programs, in a text that people read.
@@ -261,6 +313,26 @@ mod tests {
             "  hypothec quote --lender 0279 --principal 50000 \\\n      --term 90\n      # a lender of `peer list`"
         );
         assert_eq!(folded("short", 50), "short");
+    }
+
+    #[test]
+    fn a_command_in_backquotes_is_not_broken_where_a_line_holds_it() {
+        assert_eq!(words("see `a b`, c  d", 80), ["see", "`a b`,", "c", "", "d"]);
+        assert_eq!(words("see `a b`, c", 5), ["see", "`a", "b`,", "c"]);
+        assert_eq!(words("one ` b", 80), ["one", "`", "b"]);
+        assert_eq!(words("(`a b`)", 80), ["(`a b`)"]);
+        assert_eq!(words("", 80), [""]);
+        let text = "it stands still: `kill -CONT 12345` lets it go on";
+        assert_eq!(prose(text, 0, 30), ["it stands still:", "`kill -CONT 12345` lets it go", "on"]);
+    }
+
+    #[test]
+    fn a_paragraph_that_was_broken_twice_is_found() {
+        let once = "Usage: x\n\none two three\nfour\n\nOptions:\n  -h  Help\n  -q  Quiet";
+        assert_eq!(broken_early(once, 15), None);
+        assert_eq!(broken_early("one two\nthree\nfour", 15).as_deref(), Some("one two\nthree"));
+        assert_eq!(broken_early("          one\n          two", 15).as_deref(), None);
+        assert!(broken_early("          one\n          two", 20).is_some());
     }
 
     #[test]

@@ -188,6 +188,7 @@ pub async fn ask(
 async fn try_ask(tools: &Tools, vain: &Vain, request: &view::QuoteRequest) -> Result<Got, Trouble> {
     let address: PeerAddress = request.lender.parse().map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let lender = address.key;
+    let standing = tools.net.standing_beside(&address);
     tools.net.try_at(address.clone(), PATIENCE).map_err(|e| Trouble::refuse(ErrorCode::BadRequest, e))?;
     let known: Vec<_> = lock(&tools.oracles).keys().copied().collect();
     if known.is_empty() {
@@ -218,6 +219,7 @@ async fn try_ask(tools: &Tools, vain: &Vain, request: &view::QuoteRequest) -> Re
     let announcements = fetch(tools, &terms, receipt).await?;
     let mut view = present::quote(&terms, lender, asked.principal).map_err(Trouble::later)?;
     backing::count(tools, &terms, vain, &mut view)?;
+    view.place_note = standing.map(|standing| unreached::not_tried(&address, &standing));
     Ok(Got { peer: lender, terms, announcements, view })
 }
 

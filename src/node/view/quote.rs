@@ -106,6 +106,9 @@ pub struct QuoteView {
     /// Why it cannot be taken with the coins there are now, and what to do: they are not enough, or more than a loan takes.
     #[serde(default)]
     pub coins_note: Option<String>,
+    /// Over which connection it came, where the place that was named for the lender was not tried.
+    #[serde(default)]
+    pub place_note: Option<String>,
     /// What the free coins of this wallet lack of `needs_sats`, sats; 0 where they do, or where they are only too many.
     #[serde(default)]
     pub missing_sats: u64,

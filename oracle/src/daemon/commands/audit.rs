@@ -31,10 +31,10 @@ const LARGEST: usize = 8 * 1024 * 1024;
 /// Which oracle, and which days.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Checks the chain and every signature, makes every median, held price, low and fixing again from the\n\
-    venues' raw answers, and compares with the lows, fixings and touches the oracle serves. Prints the first disagreement\n\
-    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit.\n\
-    Replicas of one oracle keep a tick log each, and what one of them said follows from its own: name the others with\n\
+    after_help = "Checks the chain and every signature, makes every median, held price, low and fixing again from the \
+    venues' raw answers, and compares with the lows, fixings and touches the oracle serves. Prints the first disagreement \
+    and fails. Oracles with the replay or manual feed keep no tick log: those are test feeds, with nothing to audit.\n\n\
+    Replicas of one oracle keep a tick log each, and what one of them said follows from its own: name the others with \
     --replica, and each thing said must follow from one of the logs."
 )]
 pub struct Audit {

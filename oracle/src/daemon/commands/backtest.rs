@@ -16,10 +16,10 @@ const SHOWN: usize = 5;
 
 /// Over which prices.
 #[derive(Debug, Args)]
-#[command(after_help = "With --csv: `unix,event_id,outcome` in order of time.\n\
-    A fixing is stamped with its own time, the end of its bar, and is the bar's close in whole dollars, at most 1048575.\n\
-    A touch (from h00, at a rung at or below the day's opening price, which is the open of its first bar) is stamped with\n\
-    the start of the bar in which it became true, the bar's own unix; its outcome is its id. At one moment the fixing\n\
+#[command(after_help = "With --csv: `unix,event_id,outcome` in order of time.\n\n\
+    A fixing is stamped with its own time, the end of its bar, and is the bar's close in whole dollars, at most 1048575.\n\n\
+    A touch (from h00, at a rung at or below the day's opening price, which is the open of its first bar) is stamped with \
+    the start of the bar in which it became true, the bar's own unix; its outcome is its id. At one moment the fixing \
     comes first, then touches from the highest rung down.")]
 pub struct Backtest {
     /// CSV with the header unix,open,high,low,close; ascending, each bar beginning on a full hour.

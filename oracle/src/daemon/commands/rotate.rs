@@ -3,7 +3,7 @@
 use crate::daemon::cli::Place;
 use crate::daemon::config::{Network, Said};
 use crate::daemon::passphrase::Passphrase;
-use crate::daemon::{keyfile, rotation};
+use crate::daemon::{keyfile, rotation, usage};
 use crate::rotation::Rotation;
 use crate::units::Time;
 use clap::Args;
@@ -62,12 +62,12 @@ impl Rotate {
         rotation::add(&data, &statement, self.out.as_deref())?;
         println!("{}", serde_json::to_string_pretty(&statement)?);
         let place = rotation::path(&data);
-        eprintln!(
+        usage::hint(&format!(
             "written to {}; from {} new loans should name {}",
             place.display(),
             statement.from,
             statement.new_key
-        );
+        ));
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 use crate::daemon::cli::Place;
 use crate::daemon::config::{Network, Said};
 use crate::daemon::passphrase::Passphrase;
-use crate::daemon::{keyfile, same_operator};
+use crate::daemon::{keyfile, same_operator, usage};
 use crate::operator::SameOperator as Statement;
 use clap::Args;
 use std::path::PathBuf;
@@ -50,11 +50,11 @@ impl SameOperator {
             same_operator::add(folder, &key, &statement)?;
         }
         println!("{}", serde_json::to_string_pretty(&statement)?);
-        eprintln!(
+        usage::hint(&format!(
             "written to {} and {}; to whoever asks, both keys are one oracle from now on",
             same_operator::path(&data).display(),
             same_operator::path(&self.with).display()
-        );
+        ));
         Ok(())
     }
 }

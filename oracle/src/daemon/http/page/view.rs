@@ -52,9 +52,7 @@ pub fn page(facts: &Facts) -> Markup {
 }
 
 fn moment(at: Time) -> Markup {
-    let text = at.to_string();
-    let shown = text.replace('T', " ").replace(":00Z", " UTC");
-    html! { time datetime=(text) { (shown) } }
+    html! { time datetime=(at) { (at.for_people()) } }
 }
 
 fn hour(at: Time) -> Markup {
