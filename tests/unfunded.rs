@@ -13,7 +13,7 @@ use hypothec::loan::policy::Policy;
 use hypothec::loan::units::{sats_for_cents_ceil, Cents};
 use hypothec::loan::LoanId;
 use hypothec::node::data::DataFolder;
-use hypothec::node::view::{EventView, LoanView, QuoteRequest, SendRequest};
+use hypothec::node::view::{EventView, LoanView, QuoteRequest, SendRequest, Status};
 use hypothec::node::Running;
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Rival, Seed, Wallet};
@@ -399,7 +399,17 @@ async fn what_displaces_a_withdrawal_is_named_and_it_is_said_what_comes_next() {
     let world = World::new().await;
     let mut borrower = Stranger::new(&world, "borrower").await;
     let (id, funding, coins) = funded(&world, &mut borrower).await;
-    world.lender.handle.cancel(id).await.unwrap();
+    let counted = |status: &Status| (status.loans.active, status.loans.taken_back, status.loans.ended);
+    assert_eq!(counted(&world.lender.handle.status().await.unwrap()), (1, 0, 0));
+    let cancelled = world.lender.handle.cancel(id).await.unwrap();
+    // At once, before the chain tells of it: what the wallet did is the withdrawal, and the loan is not counted as active.
+    let history = world.lender.handle.history().await.unwrap();
+    let named: Vec<_> = history.iter().filter(|one| one.loan_id == Some(id) && one.height.is_none()).collect();
+    assert!(named.len() == 1 && Some(named[0].txid) == cancelled.taken_back, "{named:#?}");
+    assert!(named[0].what.as_ref().unwrap().contains("taken back"), "{named:#?}");
+    let status = world.lender.handle.status().await.unwrap();
+    assert_eq!(counted(&status), (0, 1, 0));
+    assert!(!status.troubles.join("; ").contains("not connected"), "{:?}", status.troubles);
     let ours = until("the coin to be taken back", PATIENCE, || stands(&borrower, &funding, &[])).await.unwrap();
     let coin = ours.input[0].previous_output;
     assert_ne!(coin, coins[0]);

@@ -286,7 +286,13 @@ impl Core {
     pub(super) fn outgoing_troubles(&self) -> Vec<String> {
         let outgoing = lock(&self.tools.outgoing);
         let unsure = outgoing.waiting().map(|(txid, _)| format!("payment {txid}: {}", may_be_out(txid)));
+        // What takes a coin of a loan back is tried again and again, and told with the loan.
+        let takes_back = |txid: &Txid| {
+            let made = self.loans.values().flat_map(|loan| [&loan.withdrawal, &loan.repayment_withdrawal]);
+            made.flatten().any(|made| made.compute_txid() == *txid)
+        };
         let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
+        let lasting = lasting.filter(|(txid, _)| !takes_back(txid));
         let stray = lasting.map(|(txid, _)| {
             format!(
                 "transaction {txid}: the wallet has recorded it, nobody needs it any more, and bitcoind does not have it; its \

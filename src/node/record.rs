@@ -83,6 +83,7 @@ impl Core {
             self.troubles.forget_loan(id);
         }
         self.adopt(loan);
+        self.tell_wallet(&recorded)?;
         self.sent.remove(&id);
         if recorded.iter().any(|one| matches!(one.event, Event::GivenUp { .. })) {
             // What more is at stake than before is not to wait its turn.
@@ -99,6 +100,18 @@ impl Core {
         self.turns += 1;
         self.reserve();
         Ok(Ok(()))
+    }
+
+    /// What takes a coin back counts in the wallet from its record on: who asks is not told of what it displaces until the
+    /// chain tells of it. Where bitcoind does not take it, it goes nowhere, and the wallet forgets it.
+    fn tell_wallet(&self, recorded: &[Recorded]) -> anyhow::Result<()> {
+        for Recorded { at, event } in recorded {
+            if let Event::Withdrawn { transaction } | Event::RepaymentWithdrawn { transaction } = event {
+                let told = tokio::task::block_in_place(|| lock(&self.tools.wallet).record(transaction, *at));
+                told.context("tell the wallet what takes a coin back")?;
+            }
+        }
+        Ok(())
     }
 
     /// The loan after these events, and what people are told of each.
