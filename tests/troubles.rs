@@ -4,16 +4,14 @@
 
 mod world;
 
-use bitcoin::{Amount, Network};
-use hypothec::chain::Chain;
+use bitcoin::Amount;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::backup;
-use hypothec::node::data::DataFolder;
 use hypothec::node::view::SendRequest;
 use hypothec::node::words::Keep;
 use hypothec::node::Running;
 use hypothec::protocol::Stage;
-use hypothec::wallet::{Seed, Wallet};
+use world::elsewhere::Elsewhere;
 use world::{loan, start_node, troubles, until_troubles, World, HOUR};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,24 +54,11 @@ async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_an
     let stage = loan(&world.lender.handle, id).await.stage;
     assert!(matches!(stage, Stage::Agreed | Stage::Preparing), "{stage:?}");
     // Another wallet of the same words.
-    let words = DataFolder::open(&world.dir.path().join("borrower")).unwrap().words().unwrap();
-    let seed = Seed::from_mnemonic(&words, Network::Regtest).unwrap();
-    let dir = world.dir.path().join("elsewhere");
-    std::fs::create_dir_all(&dir).unwrap();
-    let mut wallet = Wallet::create_or_load(&dir, &seed, None).unwrap();
-    let chain = Chain::connect(world.bitcoind.chain_config()).await.unwrap();
-    let mut follower = chain.follower(&wallet.checkpoints(), wallet.unconfirmed());
-    loop {
-        let events = follower.poll().await.unwrap();
-        if events.is_empty() {
-            break;
-        }
-        events.iter().for_each(|event| wallet.apply(event, world.now).unwrap());
-    }
-    let coin = wallet.free_coins()[0].outpoint;
+    let mut elsewhere = Elsewhere::of(world.dir.path(), "borrower", &world.bitcoind, world.now).await;
+    let coin = elsewhere.wallet.free_coins()[0].outpoint;
     let rate = bitcoin::FeeRate::from_sat_per_vb_u32(5);
-    let spent = wallet.spend_to_self(coin, rate, None).unwrap().transaction;
-    chain.broadcast(&spent).await.unwrap();
+    let spent = elsewhere.wallet.spend_to_self(coin, rate, None).unwrap().transaction;
+    elsewhere.chain.broadcast(&spent).await.unwrap();
     world.bitcoind.mine(1).await.unwrap();
     let why = spent.compute_txid().to_string();
     for node in [&world.borrower, &world.lender] {

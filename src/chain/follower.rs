@@ -78,6 +78,8 @@ pub struct Follower {
     next_list: Option<Instant>,
     /// What the last list named and nobody has looked at yet.
     unread: VecDeque<Txid>,
+    /// Has a list been read since bitcoind had its mempool again? After a start it reads it from its disk for a while.
+    is_listed: bool,
 }
 
 #[derive(Deserialize)]
@@ -87,6 +89,11 @@ struct Header {
     mediantime: u32,
     previousblockhash: Option<BlockHash>,
     nextblockhash: Option<BlockHash>,
+}
+
+#[derive(Deserialize)]
+struct MempoolInfo {
+    loaded: bool,
 }
 
 #[derive(Deserialize)]
@@ -116,6 +123,7 @@ impl Follower {
             pending: Vec::new(),
             next_list: None,
             unread: VecDeque::new(),
+            is_listed: false,
         }
     }
 
@@ -134,6 +142,11 @@ impl Follower {
         self.mempool.len()
     }
 
+    /// Has all been told that waited in the mempool when it was last listed, by a bitcoind that had read its own of before?
+    pub fn knows_mempool(&self) -> bool {
+        self.is_listed && self.unread.is_empty()
+    }
+
     /// Has this transaction been told to wait in the mempool, and neither to be mined nor to be gone?
     pub fn is_waiting(&self, txid: &Txid) -> bool {
         self.mempool.contains(txid)
@@ -145,7 +158,10 @@ impl Follower {
     /// # Errors
     /// What kept it from asking. Nothing is lost: the next poll goes on from the same place.
     pub async fn poll(&mut self) -> Result<Vec<ChainEvent>, Error> {
-        match self.advance().await {
+        let done = self.advance().await;
+        // It may be another bitcoind, or one that was started anew, that answers next.
+        self.is_listed &= done.is_ok();
+        match done {
             Err(e) if self.pending.is_empty() => Err(e),
             _ => Ok(std::mem::take(&mut self.pending)),
         }
@@ -155,8 +171,12 @@ impl Follower {
         while self.pending.len() < BLOCKS_PER_POLL {
             let best: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
             if self.position().is_some_and(|last| last.hash == best) {
-                if self.orphans.is_empty() && self.next_list.is_some_and(|next| Instant::now() < next) {
+                let rests = self.next_list.is_some_and(|next| Instant::now() < next);
+                if self.is_listed && self.orphans.is_empty() && rests {
                     return self.take_unread().await;
+                }
+                if !self.is_listed && !self.is_loaded().await? {
+                    return Ok(());
                 }
                 // The list must belong to this tip, or a transaction just mined would look evicted.
                 let list: Vec<Txid> = self.rpc.call("getrawmempool", vec![]).await?;
@@ -164,10 +184,12 @@ impl Follower {
                 let same = list.len() == self.mempool.len() && list.iter().all(|txid| self.mempool.contains(txid));
                 if same && self.orphans.is_empty() {
                     self.unread.clear();
+                    self.is_listed = true;
                     return Ok(());
                 }
                 let still: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
                 if still == best {
+                    self.is_listed = true;
                     return self.take_mempool(list).await;
                 }
                 self.next_list = None;
@@ -292,6 +314,12 @@ impl Follower {
         }
     }
 
+    /// Has bitcoind read from its disk what waited when it was stopped? What it says of its mempool before is a part.
+    async fn is_loaded(&self) -> Result<bool, Error> {
+        let info: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
+        Ok(info.loaded)
+    }
+
     async fn header(&self, hash: BlockHash) -> Result<Option<Header>, Error> {
         self.rpc.find("getblockheader", vec![json!(hash), json!(true)]).await
     }
@@ -321,16 +349,18 @@ mod tests {
         Txid::from_byte_array(std::array::from_fn(|at| number.to_be_bytes()[at % 4]))
     }
 
-    /// Answers as a bitcoind with this tip and this mempool, and counts how often its list is read.
-    fn bitcoind(tip: BlockHash, mempool: Vec<Txid>) -> (Rpc, Arc<AtomicUsize>) {
+    /// Answers as a bitcoind with this tip and this mempool, and counts how often its list is read. So many times it says that
+    /// it is still reading what waited when it was stopped.
+    fn bitcoind(tip: BlockHash, mempool: Vec<Txid>, loading: usize) -> (Rpc, Arc<AtomicUsize>) {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
         let config = Config::new(format!("http://{}", listener.local_addr().unwrap()), auth, bitcoin::Network::Regtest);
         let lists = Arc::new(AtomicUsize::new(0));
-        let counted = Arc::clone(&lists);
+        let (counted, asked) = (Arc::clone(&lists), Arc::new(AtomicUsize::new(0)));
         std::thread::spawn(move || {
             for stream in listener.incoming() {
                 let (mut stream, mempool, lists) = (stream.unwrap(), mempool.clone(), Arc::clone(&counted));
+                let loads = Arc::clone(&asked);
                 std::thread::spawn(move || {
                     let mut reader = BufReader::new(stream.try_clone().unwrap());
                     loop {
@@ -351,6 +381,9 @@ mod tests {
                                 "getrawmempool" => {
                                     lists.fetch_add(1, Ordering::SeqCst);
                                     json!(mempool)
+                                }
+                                "getmempoolinfo" => {
+                                    json!({ "loaded": loads.fetch_add(1, Ordering::SeqCst) >= loading })
                                 }
                                 "getrawtransaction" => json!(serialize_hex(&spending(&asked["params"][0]))),
                                 other => panic!("nobody should ask for {other}"),
@@ -376,7 +409,7 @@ mod tests {
         let tip = BlockRef { height: 1, hash: BlockHash::from_byte_array([7; 32]) };
         for (length, read) in [(999u32, 20), (300_000, 1)] {
             let mempool: Vec<Txid> = (0..length).map(txid).collect();
-            let (rpc, lists) = bitcoind(tip.hash, mempool.clone());
+            let (rpc, lists) = bitcoind(tip.hash, mempool.clone(), 0);
             let mut follower = Follower::new(rpc, &[tip], mempool);
             for _ in 0..20 {
                 assert_eq!(follower.poll().await.unwrap(), Vec::new());
@@ -389,7 +422,7 @@ mod tests {
     async fn what_is_new_and_what_left_is_told_while_a_long_mempool_is_still_being_read() {
         let tip = BlockRef { height: 1, hash: BlockHash::from_byte_array([7; 32]) };
         let list: Vec<Txid> = (0..3_000).map(txid).collect();
-        let (rpc, lists) = bitcoind(tip.hash, list.clone());
+        let (rpc, lists) = bitcoind(tip.hash, list.clone(), 0);
         let mut follower = Follower::new(rpc, &[tip], []);
         let told = |events: Vec<ChainEvent>| {
             let [ChainEvent::Mempool { new, evicted }] = &events[..] else { panic!("{events:?}") };
@@ -407,6 +440,21 @@ mod tests {
         follower.next_list = None;
         follower.poll().await.unwrap();
         assert_eq!(lists.load(Ordering::SeqCst), 2);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_mempool_that_bitcoind_is_still_reading_from_its_disk_is_not_taken_for_all_there_is() {
+        let tip = BlockRef { height: 1, hash: BlockHash::from_byte_array([7; 32]) };
+        let (rpc, lists) = bitcoind(tip.hash, (0..300).map(txid).collect(), 2);
+        let mut follower = Follower::new(rpc, &[tip], [txid(3)]);
+        for _ in 0..2 {
+            assert_eq!(follower.poll().await.unwrap(), Vec::new(), "nor is what waited before gone");
+            assert!(!follower.knows_mempool() && lists.load(Ordering::SeqCst) == 0);
+        }
+        assert_eq!(follower.poll().await.unwrap().len(), 1);
+        assert!(!follower.knows_mempool(), "a part is told");
+        assert_eq!(follower.poll().await.unwrap().len(), 1);
+        assert!(follower.knows_mempool() && follower.poll().await.unwrap().is_empty());
     }
 
     #[test]

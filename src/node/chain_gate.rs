@@ -74,6 +74,11 @@ impl ChainLook {
         self.follower.as_ref()?.position()
     }
 
+    /// Has all been told that waits in the mempool of a bitcoind that has read its own of before? Between two looks.
+    fn knows_mempool(&self) -> bool {
+        self.follower.as_ref().is_some_and(Follower::knows_mempool)
+    }
+
     /// Has this transaction been told to wait in the mempool? `None` while a look is under way.
     pub(super) fn is_waiting(&self, txid: &Txid) -> Option<bool> {
         Some(self.follower.as_ref()?.is_waiting(txid))
@@ -190,7 +195,7 @@ impl Core {
         for event in events {
             self.on_chain(event)?;
         }
-        if self.caught_up {
+        if self.caught_up && self.chain_look.knows_mempool() {
             // What left it while this node did not run is told by nobody.
             let is_waiting = |txid: &Txid| self.chain_look.is_waiting(txid) == Some(true);
             let waiting: HashSet<Txid> = self.out().map(|(_, txid)| txid).filter(is_waiting).collect();

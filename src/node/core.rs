@@ -123,6 +123,8 @@ pub struct Core {
     pub chain_gate: ChainGate,
     /// How far a restored node is with moving its coins.
     pub restored: Option<Restored>,
+    /// The height at which the last restore began: what spends coins after it is of now.
+    pub restored_since: Option<u32>,
     /// Loans that were lost, here or at a peer.
     pub recovery: Recovery,
     /// The coin for the fees of exits.

@@ -1,17 +1,18 @@
 //! A transaction that spends this wallet's coins and that this node did not make: whoever made it has this node's words.
 //!
 //! What this node makes is in its wallet, in a loan's record or noted before it leaves; so what the chain tells first is
-//! another's. A restored node knows little of what was before: until its coins have moved, only what spends a coin that it moved
-//! is looked at.
+//! another's. A restored node knows little of what was before: whatever the chain and the mempool show until it has read both
+//! is of then, and no news. What comes later is; only what a peer can complete, with coins of its own, may have been signed
+//! before. A reorganisation may bring another life of what was spent before, which is no news either.
 
 use super::core::Core;
 use super::history::{note, was_noted, Purpose};
-use super::restored::Restored;
 use super::tools::lock;
 use crate::loan::units::{Time, DAY};
 use crate::protocol::unfunded::takes_back;
 use crate::protocol::Loan;
 use crate::store::Store;
+use crate::wallet::Wallet;
 use anyhow::Context;
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,19 @@ const FOREIGN: &str = "foreign-spend";
 /// How long it is shown, seconds of the node's clock.
 const STANDS: u32 = 7 * DAY;
 
+/// Whose it is, as far as can be told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Whose {
+    /// Another's.
+    #[default]
+    Anothers,
+    /// Another's, or this node's own of before it was restored, which nobody had shown by then.
+    PerhapsOurs,
+    /// A contract that this node signed with a peer before it was restored; or another's.
+    Contract,
+}
+
 /// The last transaction of another's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Foreign {
@@ -30,6 +44,8 @@ pub struct Foreign {
     #[serde(default)]
     lost_sats: Option<u64>,
     at: Time,
+    #[serde(default)]
+    whose: Whose,
 }
 
 impl Foreign {
@@ -47,21 +63,18 @@ impl Core {
     /// Looks at a transaction of the chain's, after the loans and before the wallet is told of it.
     pub(super) fn mind_foreign(&mut self, transaction: &Transaction) -> anyhow::Result<()> {
         let txid = transaction.compute_txid();
-        let is_after = |moved: &Restored| {
-            let spends = |made: Txid| transaction.input.iter().any(|input| input.previous_output.txid == made);
-            moved.waiting().any(spends) || self.foreign.is_some_and(|before| spends(before.txid))
-        };
-        let lost_sats = {
+        if self.restored.as_ref().is_some_and(|restored| restored.begun().is_none()) {
+            return Ok(());
+        }
+        let (lost_sats, whose) = {
             let wallet = lock(&self.tools.wallet);
-            // The wallet knows its own before they leave.
-            if self.restored.as_ref().is_some_and(|moved| !is_after(moved)) || wallet.knows(txid) {
-                return Ok(());
-            }
             let effect = wallet.net_effect(transaction);
-            if effect.spent == Amount::ZERO {
+            // The wallet knows its own before they leave.
+            if effect.spent == Amount::ZERO || wallet.knows(txid) {
                 return Ok(());
             }
-            effect.spent.checked_sub(effect.received).unwrap_or(Amount::ZERO).to_sat()
+            let Some(whose) = whose(&wallet, transaction, self.restored_since) else { return Ok(()) };
+            (effect.spent.checked_sub(effect.received).unwrap_or(Amount::ZERO).to_sat(), whose)
         };
         let stays = lock(&self.tools.wallet).keeps_all(transaction);
         let is_a_loans = self.loans.values().any(|loan| is_of(loan, transaction, txid, stays));
@@ -69,16 +82,23 @@ impl Core {
             return Ok(());
         }
         let (store, foreign) =
-            (self.tools.store.clone(), Foreign { txid, lost_sats: Some(lost_sats), at: self.moment.now });
+            (self.tools.store.clone(), Foreign { txid, lost_sats: Some(lost_sats), at: self.moment.now, whose });
+        let (purpose, who) = match whose {
+            Whose::Contract => (Purpose::Before, "this node has signed it before it was restored, if it did"),
+            Whose::Anothers | Whose::PerhapsOurs => (Purpose::Foreign, "this node did not make it"),
+        };
+        // What is graver stays.
+        let stands = self.foreign.filter(|one| self.is_told(one) && one.whose != Whose::Contract);
+        let told = stands.filter(|_| whose == Whose::Contract).unwrap_or(foreign);
         tokio::task::block_in_place(|| {
             if was_noted(&*store, txid)? {
                 return Ok(());
             }
             // The note last: with it, the transaction is not looked at again.
-            store.put(FOREIGN, &serde_json::to_vec(&foreign)?)?;
-            note(&*store, txid, Purpose::Foreign).map_err(|trouble| anyhow::anyhow!("{}", trouble.message()))?;
-            tracing::warn!("transaction {txid} takes {lost_sats} sats from this wallet, and this node did not make it");
-            self.foreign = Some(foreign);
+            store.put(FOREIGN, &serde_json::to_vec(&told)?)?;
+            note(&*store, txid, purpose).map_err(|trouble| anyhow::anyhow!("{}", trouble.message()))?;
+            tracing::warn!("transaction {txid} takes {lost_sats} sats from this wallet, and {who}");
+            self.foreign = Some(told);
             anyhow::Ok(())
         })
         .context("keep that a spend is another's")
@@ -86,14 +106,53 @@ impl Core {
 
     /// What people are told of the last one, for a week.
     pub(super) fn foreign_trouble(&self) -> Option<String> {
-        let Foreign { txid, lost_sats, at } = self.foreign.filter(|one| self.moment.now.since(one.at) < STANDS)?;
+        let Foreign { txid, lost_sats, at, whose } = self.foreign.filter(|one| self.is_told(one))?;
         let lost = lost_sats.map(|lost| format!(", which lost {} by it", Amount::from_sat(lost))).unwrap_or_default();
-        Some(format!(
-            "second node, seen on the chain: transaction {txid} of {at} spent coins of this wallet{lost}, and this \
-             node did not make it. Another node or wallet runs on these words: stop it at once, each signs what the other \
-             does not know of. If none of yours does, somebody else has the words: make a new node and move every coin to it"
-        ))
+        let spent = format!("transaction {txid} of {at} spent coins of this wallet{lost}");
+        let others =
+            "another node or wallet runs on these words: stop it at once, each signs what the other does not know of. \
+                      If none of yours does, somebody else has the words: make a new node and move every coin to it";
+        match whose {
+            Whose::Anothers => {
+                Some(format!("second node, seen on the chain: {spent}, and this node did not make it: {others}"))
+            }
+            Whose::PerhapsOurs => Some(format!(
+                "second node, seen on the chain: {spent}, and this node did not make it since it was restored. Did you send it \
+                 before that, all is well. Else {others}"
+            )),
+            // It was given back meanwhile.
+            Whose::Contract if self.loans.values().any(|loan| is_funding(loan, txid)) => None,
+            Whose::Contract => Some(format!(
+                "signed before the restore: {spent}, together with another's coins, as a loan is funded or repaid. What this \
+                 node was restored from does not hold it: connect to the peer that you signed it with, `peer connect \
+                 KEY@HOST:PORT`, which gives an open loan back. Did you sign none, {others}"
+            )),
+        }
     }
+
+    fn is_told(&self, foreign: &Foreign) -> bool {
+        self.moment.now.since(foreign.at) < STANDS
+    }
+}
+
+/// Whose a transaction is that spends coins of this wallet, and that nobody here knows. `since` is the height at which a
+/// restore began. `None` where it is of before that.
+fn whose(wallet: &Wallet, transaction: &Transaction, since: Option<u32>) -> Option<Whose> {
+    let Some(since) = since else { return Some(Whose::Anothers) };
+    let coins = wallet.own_inputs(transaction);
+    // The chain is read once more; or a reorganisation brings another life of what was over by then.
+    if wallet.known_height() < since || wallet.were_spent_by(&coins, since) {
+        return None;
+    }
+    Some(match wallet.were_made_by(&coins, since) {
+        false => Whose::Anothers,
+        true if coins.len() == transaction.input.len() => Whose::PerhapsOurs,
+        true => Whose::Contract,
+    })
+}
+
+fn is_funding(loan: &Loan, txid: Txid) -> bool {
+    loan.skeleton.as_ref().is_some_and(|skeleton| skeleton.funding.txid == txid)
 }
 
 /// Was it made for this loan, by either side, whatever became of it? `stays` says that all it pays is this wallet's.

@@ -30,6 +30,8 @@ pub enum Purpose {
     Moved,
     /// Another made it, with this node's words.
     Foreign,
+    /// It was signed with a peer before a restore, which knows nothing of it; or another did, with this node's words.
+    Before,
 }
 
 impl Purpose {
@@ -40,6 +42,7 @@ impl Purpose {
             Purpose::FeeCoin => "coin set apart for fees",
             Purpose::Moved => "coins moved after a restore",
             Purpose::Foreign => "not made by this node",
+            Purpose::Before => "signed before the restore",
         }
     }
 }

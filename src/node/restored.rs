@@ -24,6 +24,8 @@ use std::time::Instant;
 
 /// Name of the document that says a node was restored and has not moved its coins yet.
 const RESTORED: &str = "restored";
+/// Name of the document with the height at which it began, which stays when they have moved.
+const SINCE: &str = "restored-since";
 /// What is in the way meanwhile.
 const TROUBLE: &str = "restored";
 /// A move that is not in a block after so many is paid for anew, at the estimate of then.
@@ -47,6 +49,11 @@ struct Move {
 }
 
 impl Restored {
+    /// The height at which it began; `None` while what was before is still being read.
+    pub(super) fn begun(&self) -> Option<u32> {
+        self.begun
+    }
+
     /// The transactions that move coins, as far as no block is known to have them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = Txid> + '_ {
         self.moves.iter().map(|made| made.transaction.compute_txid())
@@ -82,6 +89,19 @@ pub fn open(store: &dyn Store) -> anyhow::Result<Option<Restored>> {
             Ok(Some(serde_json::from_slice(&bytes).context("read how far the restore is")?))
         }
         _ => Ok(None),
+    }
+}
+
+/// The height at which the last restore began, also once all has moved; `None` for a node that was never restored, or is
+/// still reading what was before.
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn since(store: &dyn Store, restored: Option<&Restored>) -> anyhow::Result<Option<u32>> {
+    match (restored, store.get(SINCE)?) {
+        (Some(restored), _) => Ok(restored.begun()),
+        (None, Some(bytes)) => Ok(Some(serde_json::from_slice(&bytes).context("read when this node was restored")?)),
+        (None, None) => Ok(None),
     }
 }
 
@@ -161,18 +181,39 @@ impl Core {
 
     /// Goes on moving the coins of a restored node.
     pub(super) fn move_coins(&mut self) {
-        let Some(restored) = self.restored.clone() else { return };
+        if self.restored.is_none() {
+            return;
+        }
         let text = self.restored_text();
         self.trouble(TROUBLE, text);
         let tried = self.tried.get(&Key::Move).is_some_and(|(tip, when)| *tip == self.tip && when.elapsed() < AGAIN);
-        if tried || !self.at_tip || !self.caught_up || self.running.contains(&Key::Move) {
+        if tried || !self.at_tip || !self.caught_up || !self.knows_mempool || self.running.contains(&Key::Move) {
             return;
         }
+        if let Err(error) = tokio::task::block_in_place(|| self.begin_restore()) {
+            self.tried.insert(Key::Move, (self.tip, Instant::now()));
+            return self.trouble(TROUBLE, format!("{error:#}"));
+        }
+        let Some(restored) = self.restored.clone() else { return };
         let (tools, height) = (self.tools.clone(), self.moment.height);
         let work = async move { Ok(Outcome::Moved(Box::new(step(&tools, restored, height).await?))) };
         if self.spawn(Key::Move, None, [0; 32], work) {
             self.tried.insert(Key::Move, (self.tip, Instant::now()));
         }
+    }
+
+    /// What the chain and the mempool show now is of before; what spends a coin of this wallet from here on is of now.
+    fn begin_restore(&mut self) -> anyhow::Result<()> {
+        let Some(restored) = self.restored.as_ref().filter(|restored| restored.begun.is_none()) else { return Ok(()) };
+        // What was there must be known as such after a power cut too.
+        lock(&self.tools.wallet).sync().context("put what the wallet knows on disk")?;
+        let height = self.moment.height;
+        let restored = Restored { begun: Some(height), moves: restored.moves.clone() };
+        let (moves, since) = (serde_json::to_vec(&restored)?, serde_json::to_vec(&height)?);
+        let documents = [(RESTORED.to_owned(), moves), (SINCE.to_owned(), since)];
+        self.tools.store.put_all(&documents).context("keep when the restore began")?;
+        (self.restored, self.restored_since) = (Some(restored), Some(height));
+        Ok(())
     }
 
     /// Puts on disk what was made, before any of it goes out.

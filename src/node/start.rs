@@ -148,6 +148,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     });
     let mut core = new_core(tools.clone(), follower_of(&tools), policy(&*store)?, unlocked)?;
     core.restored = restored::open(&*store)?;
+    core.restored_since = restored::since(&*store, core.restored.as_ref())?;
     if core.restored.is_some() {
         lock(&tools.wallet).look_far().context("look for the coins of a restored node")?;
     }
@@ -226,6 +227,7 @@ fn new_core(
         knows_mempool: false,
         chain_gate: ChainGate::default(),
         restored: None,
+        restored_since: None,
         recovery,
         fee_coin: FeeCoin::default(),
         strays: Strays::default(),

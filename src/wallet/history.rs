@@ -47,6 +47,29 @@ fn has_open_contract(all: &[Passage]) -> bool {
 }
 
 impl Wallet {
+    /// The coins of ours that a transaction spends.
+    pub fn own_inputs(&self, transaction: &Transaction) -> Vec<OutPoint> {
+        let inputs = transaction.input.iter().map(|input| input.previous_output);
+        inputs.filter(|coin| self.owned(*coin).is_some()).collect()
+    }
+
+    /// Was each of these coins made in a block of at most this height, whatever became of the block?
+    pub fn were_made_by(&self, coins: &[OutPoint], height: u32) -> bool {
+        coins.iter().all(|coin| self.had_block(coin.txid, height))
+    }
+
+    /// Was each of these coins spent in a block of at most this height, whatever became of the block?
+    pub fn were_spent_by(&self, coins: &[OutPoint], height: u32) -> bool {
+        let spenders = |coin: &OutPoint| self.bdk.tx_graph().outspends(*coin);
+        coins.iter().all(|coin| spenders(coin).iter().any(|txid| self.had_block(*txid, height)))
+    }
+
+    /// Did a block of at most this height have it, in any chain that was told?
+    fn had_block(&self, txid: Txid, height: u32) -> bool {
+        let node = self.bdk.tx_graph().get_tx_node(txid);
+        node.is_some_and(|node| node.anchors.iter().any(|anchor| anchor.block_id.height <= height))
+    }
+
     /// May coins of ours lie in a contract that was funded with another's, by the chain alone? What ended without paying us
     /// is not known to have ended.
     pub fn has_open_contract(&self) -> bool {

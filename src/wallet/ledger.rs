@@ -277,7 +277,10 @@ impl Wallet {
     }
 
     /// Returns when everything persisted is on disk.
-    pub(super) fn sync(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// When the disk does not take it.
+    pub fn sync(&self) -> Result<(), Error> {
         self.file.sync()
     }
 

@@ -9,6 +9,7 @@
 )]
 
 pub mod door;
+pub mod elsewhere;
 pub mod lender;
 pub mod liar;
 pub mod stranger;

@@ -204,12 +204,21 @@ impl BitcoindProcess {
 
     /// Mines one block with exactly these transactions of the mempool (or none), as a miner who leaves others out.
     pub async fn mine_only(&self, transactions: &[Txid]) -> Result<BlockHash, Error> {
+        self.mine_block(json!(transactions)).await
+    }
+
+    /// The same with transactions that its mempool does not have, or would not take beside what it has.
+    pub async fn mine_these(&self, transactions: &[Transaction]) -> Result<BlockHash, Error> {
+        let hex: Vec<String> = transactions.iter().map(bitcoin::consensus::encode::serialize_hex).collect();
+        self.mine_block(json!(hex)).await
+    }
+
+    async fn mine_block(&self, transactions: serde_json::Value) -> Result<BlockHash, Error> {
         #[derive(Deserialize)]
         struct Mined {
             hash: BlockHash,
         }
-        let args = vec![json!(self.mining_address), json!(transactions)];
-        Ok(self.rpc.call::<Mined>("generateblock", args).await?.hash)
+        Ok(self.rpc.call::<Mined>("generateblock", vec![json!(self.mining_address), transactions]).await?.hash)
     }
 
     /// Sets its clock, which then stands still. Blocks take their time from it, at least a second past the median.

@@ -1,0 +1,279 @@
+//! What a restored node tells of spends that it did not make: another's, and never what it did itself before it was lost. On
+//! a real bitcoind.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod world;
+
+use bitcoin::{Address, Amount, OutPoint, Transaction, Txid};
+use hypothec::demo::bitcoind::BitcoindProcess;
+use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::node::backup;
+use hypothec::node::view::SendRequest;
+use hypothec::node::words::Keep;
+use hypothec::node::Running;
+use hypothec::protocol::Stage;
+use std::path::Path;
+use std::time::Duration;
+use world::elsewhere::Elsewhere;
+use world::stranger::Stranger;
+use world::{start_node, troubles, until_troubles, World, START};
+
+const ALARM: &str = "second node, seen on the chain";
+const CONTRACT: &str = "signed before the restore";
+const PASSPHRASE: &str = "a passphrase of a test";
+
+fn restore(sealed: &[u8], dir: &Path) {
+    let backup = backup::open(sealed, &PASSPHRASE.to_owned().into()).unwrap();
+    backup.restore(&dir.join("again"), &Keep::Plain, None).unwrap();
+}
+
+async fn start_again(dir: &Path, bitcoind: &BitcoindProcess) -> Running {
+    start_node(dir, "again", bitcoind, &dir.join("clock")).await
+}
+
+/// The borrower as a restored node whose move waits in the mempool; and all else that must live on.
+async fn restored(world: World) -> (Running, Transaction, BitcoindProcess, tempfile::TempDir) {
+    let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+    let World { bitcoind, borrower, dir, .. } = world;
+    borrower.stop().await.unwrap();
+    restore(&sealed, dir.path());
+    let again = start_again(dir.path(), &bitcoind).await;
+    let moved = until_moving(&again, &bitcoind).await;
+    (again, moved, bitcoind, dir)
+}
+
+/// Waits until the move of a restored node waits for a block.
+async fn until_moving(node: &Running, bitcoind: &BitcoindProcess) -> Transaction {
+    let chain = hypothec::chain::Chain::connect(bitcoind.chain_config()).await.unwrap();
+    until("the move to be out", PATIENCE, || async {
+        let history = node.handle.history().await.map_err(|error| error.message)?;
+        let moved = history.iter().find(|one| one.what.as_deref() == Some("coins moved after a restore"));
+        let txid = moved.ok_or("nothing is moved")?.txid;
+        let seen = chain.transaction(txid).await.map_err(|error| error.to_string())?;
+        let status = node.handle.status().await.map_err(|error| error.message)?;
+        let is_seen = status.mempool as usize == bitcoind.mempool_len().await.unwrap() && status.mempool > 0;
+        seen.filter(|_| is_seen).map(|seen| seen.transaction).ok_or("it is not out".to_owned())
+    })
+    .await
+    .unwrap()
+}
+
+fn coins_of(transaction: &Transaction) -> Vec<OutPoint> {
+    transaction.input.iter().map(|input| input.previous_output).collect()
+}
+
+/// Which transactions the node's history says are of this kind.
+async fn told(node: &Running, what: &str) -> Vec<Txid> {
+    let history = node.handle.history().await.unwrap();
+    history.iter().filter(|one| one.what.as_deref() == Some(what)).map(|one| one.txid).collect()
+}
+
+/// Waits until the node has seen all that there is.
+async fn until_read(node: &Running, bitcoind: &BitcoindProcess) {
+    until("the node to have read all", PATIENCE, || async {
+        let status = node.handle.status().await.map_err(|error| error.message)?;
+        let (height, tip) = (bitcoind.height().await.unwrap(), bitcoind.tip().await.unwrap());
+        let is_read = status.height == height && status.tip == tip;
+        let waits = bitcoind.mempool_len().await.unwrap();
+        (is_read && status.mempool as usize == waits).then_some(()).ok_or(format!("{status:?}"))
+    })
+    .await
+    .unwrap();
+}
+
+/// Nobody is told of anything that this node did not make.
+async fn is_silent(node: &Running, bitcoind: &BitcoindProcess) {
+    until_read(node, bitcoind).await;
+    let said = troubles(node).await;
+    assert!(!said.contains(ALARM) && !said.contains(CONTRACT), "{said}");
+    assert_eq!(told(node, "not made by this node").await, []);
+    assert_eq!(told(node, CONTRACT).await, []);
+}
+
+/// It is told in `status`, as an event and in the history, over a restart too.
+async fn is_told(again: Running, rival: &Transaction, lost: &str, bitcoind: &BitcoindProcess, dir: &Path) -> Running {
+    let why = rival.compute_txid();
+    let said = until_troubles(&again, "another's spend", |said| said.contains(ALARM)).await;
+    assert!(said.contains(&why.to_string()) && said.contains(lost), "{said}");
+    until("the event", PATIENCE, || async {
+        let events = again.handle.events(0, Duration::ZERO).await.unwrap();
+        let is_said = events.iter().any(|event| event.text.contains(&why.to_string()) && event.event == "attention");
+        is_said.then_some(()).ok_or(format!("{events:#?}"))
+    })
+    .await
+    .unwrap();
+    assert_eq!(told(&again, "not made by this node").await, [why]);
+    again.stop().await.unwrap();
+    let again = start_again(dir, bitcoind).await;
+    let said = troubles(&again).await;
+    assert!(said.contains(ALARM) && said.contains(&why.to_string()), "{said}");
+    again
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_whose_move_another_displaces_is_told_over_a_restart_too() {
+    let (again, moved, bitcoind, dir) = restored(World::new().await).await;
+    let thief = Elsewhere::of(dir.path(), "again", &bitcoind, START).await;
+    let rival = thief.spend(&coins_of(&moved), None, 50_000).await;
+    thief.chain.broadcast(&rival).await.unwrap();
+    let again = is_told(again, &rival, "which lost 3 BTC", &bitcoind, dir.path()).await;
+    assert!(troubles(&again).await.contains("Did you send it before that, all is well"), "the old node may have");
+    bitcoind.mine(1).await.unwrap();
+    until_read(&again, &bitcoind).await;
+    assert_eq!(told(&again, "not made by this node").await, [rival.compute_txid()]);
+    assert!(troubles(&again).await.contains(ALARM));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_whose_coins_another_has_mined_before_its_move_is_told_also_if_it_did_not_run() {
+    for runs in [true, false] {
+        let (again, moved, bitcoind, dir) = restored(World::new().await).await;
+        let thief = Elsewhere::of(dir.path(), "again", &bitcoind, START).await;
+        let rival = thief.spend(&coins_of(&moved), None, 50_000).await;
+        let again = match runs {
+            true => {
+                bitcoind.mine_these(std::slice::from_ref(&rival)).await.unwrap();
+                again
+            }
+            false => {
+                again.stop().await.unwrap();
+                bitcoind.mine_these(std::slice::from_ref(&rival)).await.unwrap();
+                start_again(dir.path(), &bitcoind).await
+            }
+        };
+        is_told(again, &rival, "which lost 3 BTC", &bitcoind, dir.path()).await;
+    }
+    println!("bound restored-rival 0 untold, whether the node ran or not");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coin_that_came_after_a_restore_and_is_spent_elsewhere_is_told_while_the_move_waits() {
+    let (again, moved, bitcoind, dir) = restored(World::new().await).await;
+    let address: Address<bitcoin::address::NetworkUnchecked> =
+        again.handle.new_address().await.unwrap().address.parse().unwrap();
+    let coin = bitcoind.fund(&address.assume_checked(), Amount::ONE_BTC).await.unwrap();
+    bitcoind.mine_only(&[coin.txid]).await.unwrap();
+    is_silent(&again, &bitcoind).await;
+    let thief = Elsewhere::of(dir.path(), "again", &bitcoind, START).await;
+    let stolen = thief.spend(&[coin], None, 10_000).await;
+    thief.chain.broadcast(&stolen).await.unwrap();
+    let again = is_told(again, &stolen, "which lost 1 BTC", &bitcoind, dir.path()).await;
+    let said = troubles(&again).await;
+    assert!(said.contains("waits for a confirmation") && !said.contains("before that, all is well"), "{said}");
+    // Its move, which nobody displaced, ends as ever.
+    bitcoind.mine(1).await.unwrap();
+    until_troubles(&again, "the coins to have moved", |said| !said.contains("waits for a confirmation")).await;
+    assert_eq!(told(&again, "coins moved after a restore").await, [moved.compute_txid()]);
+    assert_eq!(told(&again, "not made by this node").await, [stolen.compute_txid()]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lost_node_did_after_its_backup_is_no_alarm_for_the_restored_one() {
+    let world = World::new().await;
+    let (node, elsewhere) = (&world.borrower.handle, world.lender.handle.new_address().await.unwrap().address);
+    let sealed = node.backup(PASSPHRASE.into()).await.unwrap();
+    let pay = async || {
+        let request = SendRequest { address: elsewhere.clone(), sats: Some(1_000_000), with_fee_coin: false };
+        node.send(request).await.unwrap().txid
+    };
+    // A payment, a loan, and a payment that waits still.
+    pay().await;
+    world.mine(1).await;
+    let id = world.open(300_000, 30).await;
+    world.mine(1).await;
+    let last = pay().await;
+    world.settle().await;
+    let World { bitcoind, borrower, dir, lender, oracle, .. } = world;
+    borrower.stop().await.unwrap();
+    restore(&sealed, dir.path());
+    let mut again = start_again(dir.path(), &bitcoind).await;
+    until_moving(&again, &bitcoind).await;
+    for blocks in [0, 1, 1] {
+        bitcoind.mine(blocks).await.unwrap();
+        is_silent(&again, &bitcoind).await;
+        again.stop().await.unwrap();
+        again = start_again(dir.path(), &bitcoind).await;
+        is_silent(&again, &bitcoind).await;
+    }
+    until_troubles(&again, "the coins to have moved", |said| !said.contains("restored")).await;
+    assert!(told(&again, "sent").await.contains(&last), "as far as the chain shows it");
+    // The loan comes back, and what is made now is known as ever.
+    until("the loan to be given back", PATIENCE, || async {
+        let loan = again.handle.loan(id).await.map_err(|error| error.message)?;
+        (loan.stage == Stage::Active).then_some(()).ok_or(loan.stage.to_string())
+    })
+    .await
+    .unwrap();
+    let request = SendRequest { address: elsewhere, sats: Some(1_000_000), with_fee_coin: false };
+    again.handle.send(request).await.unwrap();
+    bitcoind.mine(1).await.unwrap();
+    is_silent(&again, &bitcoind).await;
+    drop((lender, oracle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_reorganisation_that_brings_another_life_of_an_old_payment_is_no_alarm_and_a_new_spend_is_one() {
+    let world = World::new().await;
+    let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+    let World { bitcoind, borrower, dir, .. } = world;
+    borrower.stop().await.unwrap();
+    // What the old node paid was raised once: both are signed, and a block has the dearer one. A coin comes too.
+    let mut old = Elsewhere::of(dir.path(), "borrower", &bitcoind, START).await;
+    let coins: Vec<OutPoint> = old.wallet.coins().iter().map(|coin| coin.outpoint).collect();
+    let (cheap, dear) = (old.spend(&coins, None, 2_000).await, old.spend(&coins, None, 9_000).await);
+    let address = old.wallet.new_address().unwrap();
+    let coin = bitcoind.fund(&address, Amount::ONE_BTC).await.unwrap();
+    old.chain.broadcast(&dear).await.unwrap();
+    let fork = bitcoind.mine(1).await.unwrap()[0];
+    bitcoind.mine(12).await.unwrap();
+    restore(&sealed, dir.path());
+    let again = start_again(dir.path(), &bitcoind).await;
+    let moved = until_moving(&again, &bitcoind).await;
+    bitcoind.mine(2).await.unwrap();
+    until_troubles(&again, "the coins to have moved", |said| !said.contains("restored")).await;
+    is_silent(&again, &bitcoind).await;
+    // All of that goes, and the cheaper one is in a block.
+    let funding = old.chain.transaction(coin.txid).await.unwrap().unwrap().transaction;
+    bitcoind.invalidate(fork).await.unwrap();
+    bitcoind.mine_these(&[cheap.clone(), funding]).await.unwrap();
+    for _ in 0..15 {
+        bitcoind.mine_only(&[]).await.unwrap();
+    }
+    is_silent(&again, &bitcoind).await;
+    assert!(told(&again, "sent").await.contains(&cheap.compute_txid()));
+    // Somebody else takes what had moved.
+    old.catch_up(START).await;
+    let stolen = old.spend(&coins_of(&moved), None, 50_000).await;
+    bitcoind.mine_these(std::slice::from_ref(&stolen)).await.unwrap();
+    is_told(again, &stolen, "which lost 1 BTC", &bitcoind, dir.path()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_peer_can_have_completed_is_told_as_signed_before_the_restore() {
+    let world = World::new().await;
+    let key = world.lender.node_id;
+    let mut stranger = Stranger::of(&world, "stranger", key).await;
+    let theirs = stranger.coins(&world, 1).await;
+    let (again, moved, bitcoind, dir) = restored(world).await;
+    let mut old = Elsewhere::of(dir.path(), "again", &bitcoind, START).await;
+    let joint = old.spend(&[coins_of(&moved), theirs].concat(), Some(&stranger.wallet), 90_000).await;
+    bitcoind.mine_these(std::slice::from_ref(&joint)).await.unwrap();
+    let said = until_troubles(&again, "the contract", |said| said.contains(CONTRACT)).await;
+    assert!(!said.contains(ALARM) && said.contains(&joint.compute_txid().to_string()), "{said}");
+    assert!(said.contains("peer connect KEY@HOST:PORT"), "{said}");
+    assert_eq!(told(&again, CONTRACT).await, [joint.compute_txid()]);
+    again.stop().await.unwrap();
+    let again = start_again(dir.path(), &bitcoind).await;
+    assert!(troubles(&again).await.contains(CONTRACT));
+    // What is graver takes its place.
+    let address: Address<bitcoin::address::NetworkUnchecked> =
+        again.handle.new_address().await.unwrap().address.parse().unwrap();
+    let coin = bitcoind.fund(&address.assume_checked(), Amount::ONE_BTC).await.unwrap();
+    bitcoind.mine(1).await.unwrap();
+    old.catch_up(START).await;
+    let stolen = old.spend(&[coin], None, 10_000).await;
+    bitcoind.mine_these(std::slice::from_ref(&stolen)).await.unwrap();
+    let again = is_told(again, &stolen, "which lost 1 BTC", &bitcoind, dir.path()).await;
+    assert!(!troubles(&again).await.contains(CONTRACT));
+}
