@@ -147,7 +147,6 @@ fn a_price_set_by_hand_is_served_signed_and_stands_after_a_kill() {
         assert!(!slipped.status.success() && says(&slipped).contains("say --yes if it is meant"), "{}", says(&slipped));
         assert_eq!(running.json("/v1/price")["cents"], 798_765, "and what it would have touched is not attested");
     }
-    println!("bound manual-slip {} %", 20);
     let meant = oracle(&["price", "set", "400000", "--yes", "--data", &world.data()]).output().unwrap();
     assert!(meant.status.success(), "{}", says(&meant));
     assert!(oracle(&["price", "set", "798765", "--yes", "--data", &world.data()]).output().unwrap().status.success());
@@ -156,6 +155,61 @@ fn a_price_set_by_hand_is_served_signed_and_stands_after_a_kill() {
     assert_eq!(running.json("/v1/price")["cents"], 798_765);
     assert!(oracle(&["price", "clear", "--data", &world.data()]).output().unwrap().status.success());
     assert_eq!(running.request("GET", "/v1/price").0, 503);
+}
+
+#[test]
+fn a_slip_of_the_hand_is_asked_about_also_after_the_price_was_cleared() {
+    let world = World::new();
+    let data = world.data();
+    let price = |args: &[&str]| oracle(&[&["price"], args, &["--data", &data]].concat()).output().unwrap();
+    let good = |args: &[&str]| {
+        let done = price(args);
+        assert!(done.status.success(), "{args:?}: {}", says(&done));
+    };
+    let asked = |running: &Running, cents: &str, why: &str| {
+        let slipped = price(&["set", cents]);
+        assert!(!slipped.status.success(), "{cents} is set without a question, and must not be ({why})");
+        let said = says(&slipped);
+        assert!(said.contains("say --yes if it is meant") && said.contains(why), "{said}");
+        assert_eq!(running.request("GET", "/v1/price").0, 503, "nothing is set, nothing it touches attested");
+    };
+    let running = world.start(&["--manual"]);
+    good(&["set", "9000000"]);
+    // The first hour, before any fixing: cleared in the evening, dollars for cents in the morning.
+    for _ in 0..2 {
+        good(&["clear"]);
+        asked(&running, "90000", "more than 20 % from the last price, $90,000.00");
+    }
+    drop(running);
+    let running = world.start(&["--manual"]);
+    asked(&running, "90000", "set by hand at 2020-03-12T00:00:00Z");
+    drop(running);
+    // Weeks later the last price is old, and still the one that is known.
+    world.set(hour(40 * 24));
+    let running = world.start(&["--manual"]);
+    asked(&running, "90000", "set by hand at 2020-03-12T00:00:00Z");
+    asked(&running, "10900000", "$90,000.00");
+    good(&["set", "10700000"]);
+    good(&["clear"]);
+    asked(&running, "8000000", "$107,000.00");
+    drop(running);
+    // The folder's own notes are lost, and the ledger still knows a price.
+    let note = Path::new(&data).join("price.last");
+    std::fs::remove_file(&note).unwrap();
+    let running = world.start(&["--manual"]);
+    asked(&running, "107000", "the low of the hour of 2020-04-21T00:00:00Z");
+    // What cannot be read is no leave to set anything.
+    std::fs::write(&note, "many").unwrap();
+    asked(&running, "10700000", "price.last");
+    good(&["set", "10700000", "--yes"]);
+    good(&["set", "10800000"]);
+    // A fixing that is newer than what was said by hand counts beside it.
+    world.set(hour(40 * 24 + 1));
+    running.wait_for(hour(40 * 24 + 1));
+    good(&["clear"]);
+    std::fs::write(&note, "90000 1584000000").unwrap();
+    asked(&running, "90100", "the newest fixing, $108,000.00, of 2020-04-21T01:00:00Z");
+    println!("bound manual-slip {} % of the last price, cleared or not", 20);
 }
 
 #[test]

@@ -35,6 +35,7 @@ mod private;
 mod rotation;
 mod run;
 mod same_operator;
+mod slip;
 mod socket;
 mod statements;
 mod store;

@@ -4,10 +4,10 @@
 //! `curl --unix-socket DATA/control.sock http://oracle/status`.
 
 use super::config::FeedChoice;
-use super::desk::Shown;
-use super::feed::manual::{clear_price, set_price};
+use super::feed::manual::{clear_price, last_set, set_price};
 use super::feed::Venues;
 use super::http::{readiness, with_signer, Counter, Readiness};
+use super::slip;
 use crate::units::{Cents, Time};
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
@@ -76,8 +76,6 @@ struct SetPrice {
     sure: bool,
 }
 
-/// A price this far from the last one is asked about, in hundredths of a percent of the last.
-const FAR: u64 = 2_000;
 /// What says so to a program.
 const FAR_OFF: &str = "far_off";
 
@@ -85,25 +83,6 @@ const FAR_OFF: &str = "far_off";
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct FarOff(String);
-
-/// The price that stands, or the newest that was said.
-fn last_price(shown: &Shown) -> Option<Cents> {
-    shown.spot.or_else(|| shown.ledger.newest_fixings().next().map(|(_, cents)| cents))
-}
-
-/// Is a price so far from the last that it may be a slip? What it touches can never be taken back.
-fn far_off(last: Option<Cents>, cents: Cents) -> Option<String> {
-    let last = last?;
-    let apart = u128::from(last.0.abs_diff(cents.0)) * 10_000;
-    let is_far = apart > u128::from(FAR) * u128::from(last.0);
-    is_far.then(|| {
-        format!(
-            "{cents} is more than {} % from the last price, {last}; it is in US cents, and what it touches is attested for \
-             good. Nothing is set",
-            FAR / 100
-        )
-    })
-}
 
 /// What the private routes need.
 #[derive(Clone)]
@@ -178,8 +157,8 @@ async fn price(State(desk): State<Desk>, Json(said): Json<SetPrice>) -> Response
     if !desk.manual {
         return refused(StatusCode::CONFLICT, "this oracle takes its prices from a feed; only --manual can be told");
     }
-    let last = last_price(&desk.counter.press.window().look());
-    if let Some(why) = said.cents.filter(|_| !said.sure).and_then(|cents| far_off(last, cents)) {
+    let known = || slip::known(last_set(&desk.data), &desk.counter.press.window().look().ledger);
+    if let Some(why) = said.cents.filter(|_| !said.sure).and_then(|cents| slip::far_off(&known(), cents)) {
         let body = ErrorBody { code: FAR_OFF.to_string(), message: why };
         return (StatusCode::CONFLICT, Json(body)).into_response();
     }
@@ -243,20 +222,5 @@ async fn ask<T: DeserializeOwned>(data: &Path, method: &str, path: &str, body: V
         Ok(error) if error.code == FAR_OFF => Err(FarOff(error.message).into()),
         Ok(error) => bail!("{}", error.message),
         Err(_) => bail!("the oracle answered {status}: {}", String::from_utf8_lossy(&body)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_slip_of_two_digits_is_asked_about_and_a_bad_day_is_not() {
-        let far = |last: u64, cents| far_off(Some(Cents(last)), Cents(cents));
-        assert!(far(10_060_000, 100_000).is_some_and(|why| why.contains("$1,000.00") && why.contains("$100,600.00")));
-        assert!(far(100_000, 10_060_000).is_some());
-        assert!(far(10_000, 8_000).is_none() && far(10_000, 7_999).is_some());
-        assert!(far(10_000, 12_000).is_none() && far(10_000, 12_001).is_some());
-        assert!(far_off(None, Cents(1)).is_none(), "the first is believed");
     }
 }

@@ -3,12 +3,14 @@
 //! The operator's channel is the data folder, which only the operator can write; nothing on the public listener sets a
 //! price. [`set_price`] leaves the file `price.next`; the daemon claims it as `price.taken`, and when its effect is durable
 //! and served, renames it to `price`, where it stands until the next, also across a restart. [`set_price`] returns then.
+//! What was claimed last stays in `price.last`, also when the price is cleared: the next is held against it.
 //!
 //! The price holds from one poll to the next. On a clock file the hours that were jumped over count at the price that
 //! stood; on the machine's clock a gap of more than two minutes means that nobody was watching, and its hours are
 //! missed.
 
 use super::{Feed, News};
+use crate::daemon::store::replace;
 use crate::room::plain;
 use crate::units::{Cents, Time, HOUR};
 use anyhow::{bail, Context};
@@ -51,18 +53,28 @@ impl Manual {
         // What was claimed before a crash counts: the operator may have seen it served.
         feed.heard()?;
         feed.standing = read_price(&data.join("price"))?.flatten();
+        // Older versions kept no note of it.
+        if let Some(cents) = feed.standing.filter(|_| !last_path(data).exists()) {
+            remember(data, LastSet { cents, at: Time(0) })?;
+        }
         Ok(feed)
     }
 
     /// Claims a new price if one waits.
-    fn take(&mut self) -> anyhow::Result<bool> {
-        let taken = self.data.join("price.taken");
-        if !renamed(&self.data.join("price.next"), &taken)? {
+    fn take(&mut self, now: Time) -> anyhow::Result<bool> {
+        let (next, taken) = (self.data.join("price.next"), self.data.join("price.taken"));
+        if !renamed(&next, &taken)? {
             return Ok(false);
         }
         match read_price(&taken) {
             Ok(price) => {
-                self.standing = price.flatten();
+                let price = price.flatten();
+                let noted = price.map_or(Ok(()), |cents| remember(&self.data, LastSet { cents, at: now }));
+                if let Err(error) = noted {
+                    renamed(&taken, &next)?;
+                    return Err(error);
+                }
+                self.standing = price;
                 Ok(true)
             }
             Err(error) => {
@@ -102,7 +114,7 @@ impl Feed for Manual {
         let mut news = News::default();
         self.hold(now, &mut news);
         self.last = Some(now);
-        let took = self.take()?;
+        let took = self.take(now)?;
         if let (true, Some(price)) = (took, self.standing) {
             let low = news.lows.entry(now.hour_floor()).or_insert(price);
             *low = price.min(*low);
@@ -114,6 +126,44 @@ impl Feed for Manual {
     fn heard(&mut self) -> anyhow::Result<()> {
         renamed(&self.data.join("price.taken"), &self.data.join("price")).map(drop)
     }
+}
+
+/// The price that was set last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastSet {
+    /// The price.
+    pub cents: Cents,
+    /// When it was claimed; 1970 when that is not known.
+    pub at: Time,
+}
+
+fn last_path(data: &Path) -> PathBuf {
+    data.join("price.last")
+}
+
+fn remember(data: &Path, last: LastSet) -> anyhow::Result<()> {
+    let path = last_path(data);
+    let text = format!("{} {}\n", last.cents.0, last.at.0);
+    replace(&path, &text).with_context(|| format!("note the price in {}", path.display()))
+}
+
+/// The price that was set last in this data folder, whether it stands or was cleared; none when there is no note of any.
+///
+/// # Errors
+/// When the note is there and cannot be read.
+pub fn last_set(data: &Path) -> anyhow::Result<Option<LastSet>> {
+    let path = last_path(data);
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("read {}", path.display()))?,
+    };
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let read = |cents: &str, at: &str| Some(LastSet { cents: Cents(cents.parse().ok()?), at: Time(at.parse().ok()?) });
+    let said = match words[..] {
+        [cents, at] => read(cents, at).filter(|said| (1..=HIGHEST).contains(&said.cents.0)),
+        _ => None,
+    };
+    said.map(Some).with_context(|| format!("{} does not hold a price in cents and a time", path.display()))
 }
 
 /// Tells the daemon of this data folder the price, and waits until it is durable and served.
