@@ -395,6 +395,38 @@ fn a_node_that_stands_still_is_told_by_every_command_in_seconds_with_what_to_do(
 }
 
 #[test]
+fn a_copy_of_a_nodes_folder_is_told_which_process_and_folder_stand_in_the_way_in_lines_that_fit_a_pipe() {
+    use std::io::BufRead;
+    let place = tempfile::tempdir().unwrap();
+    let [data, copy] = ["first", "copy"].map(|name| place.path().join(name).display().to_string());
+    // It waits for a bitcoind that is not there.
+    let nobody = ["--bitcoind-url", "http://127.0.0.1:1", "--listen", "off", "--api-listen", "127.0.0.1:0"];
+    good(&[&["init", "--no-passphrase", "--data", &data, "--network", "regtest"], &nobody[..]].concat());
+    let copied = Command::new("cp").args(["-a", &data, &copy]).status().unwrap();
+    assert!(copied.success());
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
+    command.args(["node", "--data", &data]).env("HOME", "/nowhere").stdin(Stdio::null());
+    let mut first = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut line = String::new();
+    std::io::BufReader::new(first.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    assert!(line.starts_with("The node runs on regtest"), "{line}");
+    let said = [&copy, &data].map(|folder| {
+        let output = run_at(&["node", "--data", folder], "", 80);
+        assert!(!output.status.success());
+        err(&output)
+    });
+    first.kill().unwrap();
+    let remedy = format!("`kill {}`", first.id());
+    first.wait().unwrap();
+    for (said, part) in said.iter().zip([format!("process {} on the data folder {data}", first.id()), data.clone()]) {
+        let own = &said[said.find("hypothec: ").unwrap()..];
+        assert!(own.lines().count() > 1 && own.lines().all(|line| fits(line, 80)), "{own}");
+        let words = own.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(words.contains(&part) && own.contains(&remedy), "{own}");
+    }
+}
+
+#[test]
 fn the_token_goes_to_no_other_machine() {
     let place = tempfile::tempdir().unwrap();
     let data = folder(place.path());

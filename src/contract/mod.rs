@@ -19,6 +19,7 @@ pub mod repay;
 pub mod settle;
 pub mod sign;
 pub mod skeleton;
+pub mod unread;
 pub mod watcher;
 pub mod wire;
 

@@ -1,6 +1,7 @@
 //! Reading and writing the DLC messages, canonical or not at all.
 
 use super::error::{shortened, ContractError};
+use super::unread::{self, Field};
 use dlc_messages::oracle_msgs::{OracleAnnouncement, OracleAttestation};
 use dlc_messages::{AcceptDlc, FundingInput, OfferDlc, SignDlc};
 use lightning::ln::msgs::DecodeError;
@@ -27,18 +28,28 @@ pub const SEQUENCE: u32 = 0xffff_fffd;
 pub trait Message: Readable + Writeable {
     /// What refusals call it.
     const NAME: &'static str;
+    /// Its type, which stands in front.
+    const TYPE: u16;
+    /// Its fields, for saying which one cannot be read.
+    const FIELDS: &'static [Field];
 }
 
 impl Message for OfferDlc {
     const NAME: &'static str = "offer";
+    const TYPE: u16 = OFFER;
+    const FIELDS: &'static [Field] = unread::OFFER;
 }
 
 impl Message for AcceptDlc {
     const NAME: &'static str = "accept";
+    const TYPE: u16 = ACCEPT;
+    const FIELDS: &'static [Field] = unread::ACCEPT;
 }
 
 impl Message for SignDlc {
     const NAME: &'static str = "sign";
+    const TYPE: u16 = SIGN;
+    const FIELDS: &'static [Field] = unread::SIGN;
 }
 
 /// Reads a message with its type in front; refuses anything that would not be written back to the same bytes.
@@ -47,16 +58,25 @@ pub fn read<M: Message>(bytes: &[u8]) -> Result<M, ContractError> {
     if bytes.len() > MAX_MESSAGE {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_MESSAGE}", bytes.len())));
     }
-    let message =
-        super::error::guarded(|| M::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(why(&e))))?;
+    match bytes.first_chunk().map(|chunk| u16::from_be_bytes(*chunk)) {
+        Some(found) if found == M::TYPE => {}
+        Some(found) => return Err(unreadable(format!("it is of type {found}, expected {}", M::TYPE))),
+        None => return Err(unreadable("it ends within its type".into())),
+    }
+    let read = || M::read(&mut lightning::io::Cursor::new(bytes));
+    let message = super::error::guarded(|| read().map_err(|e| unreadable(why(&e, bytes, 2, M::FIELDS))))?;
     if message.encode() != bytes {
         return Err(unreadable("it has bytes left over or is not in its one canonical form".into()));
     }
     Ok(message)
 }
 
-/// The library's reason in the words of whoever wrote the bytes.
-fn why(error: &DecodeError) -> String {
+/// Where it stops, and the library's reason in the words of whoever wrote the bytes.
+fn why(error: &DecodeError, bytes: &[u8], skipped: usize, fields: &[Field]) -> String {
+    format!("{}: {}", unread::place(bytes, skipped, fields), in_words(error))
+}
+
+fn in_words(error: &DecodeError) -> String {
     match error {
         DecodeError::ShortRead => "it ends within a field, or more bytes follow its last one".into(),
         DecodeError::InvalidValue => {
@@ -140,7 +160,7 @@ pub fn write_announcement(announcement: &OracleAnnouncement) -> Vec<u8> {
 
 /// Reads an announcement; refuses anything that would not be written back to the same bytes.
 pub fn read_announcement(bytes: &[u8]) -> Result<OracleAnnouncement, ContractError> {
-    read_small("announcement", bytes)
+    read_small("announcement", bytes, unread::ANNOUNCEMENT)
 }
 
 /// An attestation as the wire carries it, without a TLV header.
@@ -150,16 +170,20 @@ pub fn write_attestation(attestation: &OracleAttestation) -> Vec<u8> {
 
 /// Reads an attestation; refuses anything that would not be written back to the same bytes.
 pub fn read_attestation(bytes: &[u8]) -> Result<OracleAttestation, ContractError> {
-    read_small("attestation", bytes)
+    read_small("attestation", bytes, unread::ATTESTATION)
 }
 
-fn read_small<T: Readable + Writeable>(message: &'static str, bytes: &[u8]) -> Result<T, ContractError> {
+fn read_small<T: Readable + Writeable>(
+    message: &'static str,
+    bytes: &[u8],
+    fields: &[Field],
+) -> Result<T, ContractError> {
     let unreadable = |reason: String| ContractError::Unreadable { message, reason: shortened(reason) };
     if bytes.len() > MAX_PREVIOUS {
         return Err(unreadable(format!("{} bytes long, the most is {MAX_PREVIOUS}", bytes.len())));
     }
-    let value =
-        super::error::guarded(|| T::read(&mut lightning::io::Cursor::new(bytes)).map_err(|e| unreadable(why(&e))))?;
+    let read = || T::read(&mut lightning::io::Cursor::new(bytes));
+    let value = super::error::guarded(|| read().map_err(|e| unreadable(why(&e, bytes, 0, fields))))?;
     match value.encode() == bytes {
         true => Ok(value),
         false => Err(unreadable("it has bytes left over or is not in its one canonical form".into())),
@@ -172,11 +196,20 @@ mod tests {
 
     #[test]
     fn what_is_wrong_with_bytes_is_said_of_them_and_not_of_a_library() {
-        let said = |error: DecodeError| why(&error);
+        let said = |error: DecodeError| in_words(&error);
         assert!(said(DecodeError::ShortRead).contains("more bytes follow its last one"));
         assert!(said(DecodeError::InvalidValue).starts_with("a field holds what it cannot: a point"));
         let cut = read::<OfferDlc>(&OFFER.to_be_bytes()).unwrap_err().to_string();
         assert!(cut.contains("it ends within a field") && !cut.contains("Packet"), "{cut}");
+        // The message, the field, and where it begins.
+        assert!(cut.contains("the offer message cannot be read: in `protocol_version`, from byte 2 of 2 on"), "{cut}");
+        let other = read::<SignDlc>(&OFFER.to_be_bytes()).unwrap_err().to_string();
+        assert!(other.ends_with("it is of type 42778, expected 42782"), "{other}");
+        let whole = write_attestation(&attestation());
+        for (length, named) in [(0, "event_id"), (20, "oracle_public_key"), (42, "signatures"), (44, "outcomes")] {
+            let said = read_attestation(whole.get(..length).unwrap()).unwrap_err().to_string();
+            assert!(said.contains(&format!("in `{named}`, from byte ")), "{length}: {said}");
+        }
         let long = [write_attestation(&attestation()), vec![0]].concat();
         let long = read_attestation(&long).unwrap_err().to_string();
         assert!(long.contains("bytes left over"), "{long}");

@@ -51,6 +51,8 @@ pub struct LoanFacts {
     pub unknown: Vec<XOnlyPublicKey>,
     /// Does the last backup hold its signatures?
     pub is_backed_up: bool,
+    /// Is there a backup at all, made before it was signed?
+    pub has_older_backup: bool,
 }
 
 /// What is known of the node.
@@ -163,9 +165,14 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
         say(&format!("oracle {oracle} of"), Severity::Warning, text);
     }
     if !loan.is_backed_up {
-        let text =
-            "no backup holds its signatures; with the words alone only the other side can give it back: `backup FILE`";
-        say("backup", Severity::Warning, text.to_owned());
+        let which = match loan.has_older_backup {
+            true => "the newest backup is older than it and does not hold its signatures",
+            false => "no backup holds its signatures",
+        };
+        let text = format!(
+            "{which}; with the words alone only the other side can give it back. Make a new one: `hypothec backup FILE`"
+        );
+        say("backup", Severity::Warning, text);
     }
     list
 }
@@ -193,7 +200,7 @@ impl Core {
         }
     }
 
-    fn facts_of(&self, loan: &Loan, unknown: Vec<XOnlyPublicKey>, backed_up: &BTreeSet<LoanId>) -> LoanFacts {
+    fn facts_of(&self, loan: &Loan, unknown: Vec<XOnlyPublicKey>, backed_up: &Option<BTreeSet<LoanId>>) -> LoanFacts {
         let (now, terms) = (self.moment.now, &loan.terms);
         let price = self.price_of(loan).ok();
         let is_active = loan.is_repayable() || loan.stage == Stage::Active;
@@ -213,13 +220,15 @@ impl Core {
             waits: now.since(loan.since),
             unfunded: is_unfunded.then(|| now.since(loan.since)),
             unknown,
-            is_backed_up: backed_up.contains(&loan.id),
+            is_backed_up: backed_up.as_ref().is_some_and(|held| held.contains(&loan.id)),
+            has_older_backup: backed_up.is_some(),
         }
     }
 
-    fn backed_up(&self) -> BTreeSet<LoanId> {
-        let bytes = self.tools.store.get(BACKED_UP).ok().flatten().unwrap_or_default();
-        serde_json::from_slice(&bytes).unwrap_or_default()
+    /// The loans that the newest backup holds; nothing where none was made.
+    fn backed_up(&self) -> Option<BTreeSet<LoanId>> {
+        let bytes = self.tools.store.get(BACKED_UP).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok()
     }
 
     /// The loans whose signatures a backup made now holds: what is kept beside it once it is made.
@@ -285,6 +294,7 @@ mod tests {
             unfunded: None,
             unknown: Vec::new(),
             is_backed_up: true,
+            has_older_backup: true,
         }
     }
 
@@ -306,7 +316,12 @@ mod tests {
             (LoanFacts { ending: Some(Exit::Matured), waits: STUCK, ..quiet() }, Severity::Warning, "for 60 minutes"),
             (LoanFacts { unfunded: Some(STUCK), ..quiet() }, Severity::Warning, "waited for a block for 60 minutes"),
             (LoanFacts { unknown: vec![oracle], ..quiet() }, Severity::Warning, "oracle add"),
-            (LoanFacts { is_backed_up: false, ..quiet() }, Severity::Warning, "no backup"),
+            (LoanFacts { is_backed_up: false, ..quiet() }, Severity::Warning, "newest backup is older than it"),
+            (
+                LoanFacts { is_backed_up: false, has_older_backup: false, ..quiet() },
+                Severity::Warning,
+                "no backup holds its signatures; with the words alone",
+            ),
         ] {
             let said = said(loan);
             assert!(said.len() == 1 && said[0].0 == severity && said[0].1.contains(word), "{word}: {said:?}");

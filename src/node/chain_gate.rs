@@ -11,6 +11,7 @@ use super::troubles::CHAIN;
 use crate::chain::{Chain, ChainEvent, Error, Follower, Pulse, Tip};
 use anyhow::Context;
 use bitcoin::{BlockHash, Txid};
+use serde::{Deserialize, Serialize};
 use std::collections::HashSet;
 use std::future::pending;
 use std::sync::Arc;
@@ -32,10 +33,14 @@ pub struct ChainGate {
 }
 
 /// A tip that bitcoind went back from.
-#[derive(Debug)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Left {
     pub height: u32,
     pub block: BlockHash,
+    /// A block of the same chain some blocks below the tip, which may have been replaced itself.
+    pub below: Option<BlockHash>,
+    /// The last block that both chains have.
+    pub to_height: u32,
     /// Was a person told of it?
     pub is_told: bool,
 }

@@ -82,7 +82,11 @@ impl Core {
     /// What is said of a quote that a borrower takes before its coins are looked at. It has proved nothing yet: so nothing
     /// here depends on which coins it names, and nothing changes.
     pub(super) fn may_look(&self, given: &Given, borrow: &Borrow) -> Result<(), No> {
-        let ask = |(code, text)| (code, format!("{text}; ask for a new one"));
+        // Without a price there is no new quote either.
+        let ask = |(code, text)| match code {
+            ErrorCode::Unavailable => (code, format!("{text}; ask again in a while")),
+            _ => (code, format!("{text}; ask for a new one")),
+        };
         self.allows(given, borrow)?;
         self.is_near(&given.terms).map_err(ask)
     }

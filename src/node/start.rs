@@ -157,6 +157,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     core.renewal = Renewal::at(config.backup.clone(), &config.data, &store);
     // One on another network than the configured one is refused; one that is away is waited for.
     core.find_chain().await?;
+    core.remember_left()?;
     for stream in store.streams()? {
         core.adopt(replay(&*store, stream)?);
     }

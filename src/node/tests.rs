@@ -134,6 +134,17 @@ async fn a_chain_that_is_left_in_several_steps_within_one_look_is_told_by_the_bl
     core.mind_rollback(0);
     let told = core.troubles.sentences().find(|text| text.starts_with("another chain: ")).unwrap();
     assert!(told.contains(&format!("of which block 103 is {first}: it has no block of that above 0")), "{told}");
+    // It stands after a restart too, until the known chain is back.
+    drop(core);
+    let other = bitcoin::BlockHash::from_byte_array([4; 32]);
+    for (block, stands) in [(other, true), (first, false)] {
+        let Opened { mut core, .. } = bench.core().await;
+        assert!(core.troubles.sentences().any(|text| text == told), "{:?}", core.what_stands());
+        core.mind_block(500, block);
+        assert_eq!(core.troubles.sentences().any(|text| text == told), stands);
+    }
+    let Opened { core, .. } = bench.core().await;
+    assert!(!core.troubles.sentences().any(|text| text == told), "{:?}", core.what_stands());
 }
 
 #[tokio::test(flavor = "multi_thread")]

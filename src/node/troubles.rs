@@ -13,6 +13,7 @@ use crate::chain::Health;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
 use crate::protocol::{Loan, Stage};
+use anyhow::Context;
 use bitcoin::{BlockHash, Txid};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -31,6 +32,8 @@ const BITCOIND: &str = "bitcoind";
 pub(super) const CHAIN: &str = "chain";
 /// How it is filed that bitcoind follows another chain than before.
 const OTHER_CHAIN: &str = "another chain";
+/// The document that says which chain was left.
+const LEFT: &str = "left-chain";
 /// A chain that parts from the known one so many blocks back is another one: coins of a block's own are spent by then.
 const ANOTHER: u32 = 100;
 
@@ -205,29 +208,56 @@ impl Core {
 
     /// The chain goes back so far: a person is told where that is no reorganisation. A bitcoind may go back step by step.
     pub(super) fn mind_rollback(&mut self, to_height: u32) {
-        let was = self.moment.height;
         // Within one look it may go back twice: the tip between is not known, and what was left first counts.
-        let first = self.tip.map(|tip| Left { height: was, block: tip, is_told: false });
-        let Some(left) = self.chain_gate.left.take().or(first) else { return };
-        let left = self.chain_gate.left.insert(left);
-        if left.height.saturating_sub(to_height) < ANOTHER {
-            return;
+        let Some(left) = self.chain_gate.left.take().or_else(|| self.leaves_now(to_height)) else { return };
+        let (to_height, is_told) = (left.to_height.min(to_height), left.is_told);
+        let is_far = left.height.saturating_sub(to_height) >= ANOTHER;
+        let left = Left { to_height, is_told: is_told || is_far, ..left };
+        if is_far {
+            self.trouble(OTHER_CHAIN, left_text(&left));
+            self.keep_left(Some(&left));
         }
-        left.is_told = true;
-        let text = format!(
-            "bitcoind has left the chain that this node knew, of which block {} is {}: it has no block of that above \
-             {to_height}. See `bitcoind.url`, and on which data folder that bitcoind runs; until the known chain is back \
-             nothing that is said of a loan holds",
-            left.height, left.block
-        );
-        self.trouble(OTHER_CHAIN, text);
+        self.chain_gate.left = Some(left);
+    }
+
+    /// The chain that is left for the first time, down to a height.
+    fn leaves_now(&self, to_height: u32) -> Option<Left> {
+        let (height, block) = (self.moment.height, self.tip?);
+        // The wallet is told of it last.
+        let known = lock(&self.tools.wallet).checkpoints();
+        let depth = height.saturating_sub(to_height).min(ANOTHER) / 2;
+        let below = known.iter().rev().find(|one| one.height <= height.saturating_sub(depth) && one.height > to_height);
+        Some(Left { height, block, below: below.map(|one| one.hash), to_height, is_told: false })
+    }
+
+    /// Keeps on disk which chain was left, or that none is: it is told after a restart too.
+    fn keep_left(&mut self, left: Option<&Left>) {
+        let bytes = left.map(|left| serde_json::to_vec(left).unwrap_or_default()).unwrap_or_default();
+        let store = self.tools.store.clone();
+        if let Err(e) = tokio::task::block_in_place(|| store.put(LEFT, &bytes)) {
+            tracing::warn!("which chain bitcoind has left cannot be written: {e}");
+        }
+    }
+
+    /// Says again what was said before the restart, of a chain that is not back.
+    pub(super) fn remember_left(&mut self) -> anyhow::Result<()> {
+        let bytes = self.tools.store.get(LEFT)?.filter(|bytes| !bytes.is_empty());
+        let Some(bytes) = bytes else { return Ok(()) };
+        let left: Left = serde_json::from_slice(&bytes).context("read which chain was left")?;
+        self.trouble(OTHER_CHAIN, left_text(&left));
+        self.chain_gate.left = Some(left);
+        Ok(())
     }
 
     /// A block of the chain: the known one may be back, or a reorganisation be over.
     pub(super) fn mind_block(&mut self, height: u32, hash: BlockHash) {
-        let is_over = |left: &mut Left| left.block == hash || (!left.is_told && height > left.height);
-        if self.chain_gate.left.take_if(is_over).is_some() {
+        let is_back = |left: &Left| left.block == hash || left.below == Some(hash);
+        let is_over = |left: &mut Left| is_back(left) || (!left.is_told && height > left.height);
+        if let Some(left) = self.chain_gate.left.take_if(is_over) {
             self.troubles.remove(OTHER_CHAIN);
+            if left.is_told {
+                self.keep_left(None);
+            }
         }
     }
 
@@ -239,6 +269,16 @@ impl Core {
             None => self.troubles.remove(BITCOIND),
         }
     }
+}
+
+/// That bitcoind follows another chain than the one that was left.
+fn left_text(left: &Left) -> String {
+    let Left { height, block, to_height, .. } = left;
+    format!(
+        "bitcoind has left the chain that this node knew, of which block {height} is {block}: it has no block of that above \
+         {to_height}. See `bitcoind.url`, and on which data folder that bitcoind runs; until the known chain is back \
+         nothing that is said of a loan holds"
+    )
 }
 
 /// What is wrong with a clock that lies behind the median time of the chain, which is an hour behind the world as a rule and

@@ -88,11 +88,13 @@ pub fn lock_folder(folder: &DataFolder) -> anyhow::Result<File> {
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&path).with_context(opening)?;
     if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
-        let holder = written_in(&file).map(|id| format!(" (process {id})")).unwrap_or_default();
-        bail!(
-            "data {}: it is in use by another process{holder}: stop it first; one node per data folder",
-            folder.path().display()
-        );
+        let place = folder.path().display();
+        match written_in(&file) {
+            Some(id) => bail!(
+                "data {place}: it is in use by another process ({id}): stop it first, with `kill {id}`; one node per data folder"
+            ),
+            None => bail!("data {place}: it is in use by another process: stop it first; one node per data folder"),
+        }
     }
     // For people only: who cannot write it has the lock all the same.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
@@ -139,15 +141,16 @@ struct KeyLock {
 impl KeyLock {
     #[cfg(target_os = "linux")]
     fn take(words: &Mnemonic, network: Network) -> anyhow::Result<KeyLock> {
+        use rustix::net::sockopt::socket_peercred;
         use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::net::{SocketAddr, UnixListener};
+        use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
         let name = SocketAddr::from_abstract_name(key_name(words, network)?).context("name the lock of the key")?;
         match UnixListener::bind_addr(&name) {
             Ok(listener) => Ok(KeyLock { _name: listener }),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => bail!(
-                "another node with the same words runs on this machine, with another data folder: stop it first; \
-                 two nodes on the same words harm each other"
-            ),
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                let who = UnixStream::connect_addr(&name).ok().and_then(|held| socket_peercred(&held).ok());
+                bail!("{}", other_node(who.map(|who| who.pid.as_raw_nonzero().get())))
+            }
             Err(error) => Err(error).context("lock the key"),
         }
     }
@@ -156,6 +159,31 @@ impl KeyLock {
     fn take(_words: &Mnemonic, _network: Network) -> anyhow::Result<KeyLock> {
         Ok(KeyLock {})
     }
+}
+
+/// That another process has a node on these words, and on which folder where the system says it.
+#[cfg(target_os = "linux")]
+fn other_node(process: Option<i32>) -> String {
+    let harm = "two nodes on the same words harm each other";
+    let Some(id) = process else {
+        return format!("another node with the same words runs on this machine: stop it first; {harm}");
+    };
+    let place = folder_of(id).map_or("another data folder".to_owned(), |folder| {
+        format!("the data folder {}", hypothec_oracle::foreign::printable(&folder.display().to_string()))
+    });
+    format!(
+        "another node with the same words runs on this machine, process {id} on {place}: stop it first, with `kill {id}`; \
+         {harm}"
+    )
+}
+
+/// The folder whose lock a process holds, among the files that it has open.
+#[cfg(target_os = "linux")]
+fn folder_of(process: i32) -> Option<std::path::PathBuf> {
+    let open = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
+    let files = open.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
+    let mut folders = files.filter(|file| file.ends_with("lock")).filter_map(|lock| lock.parent().map(Path::to_owned));
+    folders.find(|folder| config_path(folder).exists())
 }
 
 #[cfg_attr(not(target_os = "linux"), allow(dead_code))]
@@ -212,7 +240,11 @@ mod tests {
         made(&place.path().join("other"), &new_words().unwrap());
         let first = open(&place.path().join("node")).unwrap();
         let said = open(&place.path().join("copy")).unwrap_err().to_string();
+        let id = std::process::id();
         assert!(said.contains("same words runs on this machine"), "{said}");
+        // Which, and what to type. This test is both of them, and others: whose folder it finds first is not said.
+        assert!(said.contains(&format!("process {id} on the data folder /")), "{said}");
+        assert!(said.contains(&format!("stop it first, with `kill {id}`")), "{said}");
         // What was refused holds nothing.
         drop(lock_folder(&DataFolder::open(&place.path().join("copy")).unwrap()).unwrap());
         open(&place.path().join("other")).unwrap();

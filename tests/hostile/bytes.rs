@@ -27,6 +27,39 @@ fn bytes_cut_short_or_added_to_are_no_message() {
     }
 }
 
+/// The fields that are named when a message is cut short anywhere, in their order; each once.
+fn named(bytes: &[u8], read: impl Fn(&[u8]) -> String) -> Vec<String> {
+    let mut named: Vec<String> = Vec::new();
+    // Two bytes say the type. The long fields are not cut at each of their bytes.
+    for length in
+        (2..bytes.len().min(900)).chain((900..bytes.len()).rev().take(900).collect::<Vec<_>>().into_iter().rev())
+    {
+        let said = read(&bytes[..length]);
+        let field = said.split('`').nth(1).unwrap_or_else(|| panic!("{length} of {}: {said}", bytes.len()));
+        if named.last().is_none_or(|last| last != field) {
+            named.push(field.to_owned());
+        }
+    }
+    named
+}
+
+#[test]
+fn a_message_that_is_cut_short_is_refused_with_the_field_where_it_ends() {
+    let n = &scene().honest;
+    let offer = named(&wire::write(&n.offer), |cut| wire::read::<OfferDlc>(cut).unwrap_err().to_string());
+    assert!(offer.starts_with(&["protocol_version".into(), "contract_flags".into(), "chain_hash".into()]), "{offer:?}");
+    assert!(offer.contains(&"funding_inputs".into()) && offer.last().unwrap() == "refund_locktime", "{offer:?}");
+    let accept = named(&wire::write(&n.accepted.accept), |cut| wire::read::<AcceptDlc>(cut).unwrap_err().to_string());
+    assert!(accept.contains(&"payout_spk".into()) && accept.last().unwrap() == "negotiation_fields", "{accept:?}");
+    let sign = named(&wire::write(&n.signed.sign), |cut| wire::read::<SignDlc>(cut).unwrap_err().to_string());
+    assert_eq!(sign.first().unwrap(), "protocol_version");
+    assert_eq!(sign.last().unwrap(), "funding_signatures");
+    for fields in [&offer, &accept, &sign] {
+        let once: std::collections::BTreeSet<_> = fields.iter().collect();
+        assert_eq!(once.len(), fields.len(), "{fields:?}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(300))]
 

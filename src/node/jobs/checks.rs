@@ -3,6 +3,7 @@
 use super::Outcome;
 use crate::contract::clauses::Clause;
 use crate::contract::settle::VerifiedAttestation;
+use crate::contract::Role;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
 use crate::node::tools::{ask_all, Tools, Trouble};
@@ -19,26 +20,27 @@ use std::sync::Arc;
 pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
     let terms = &loan.terms;
     tools.require_usable(&terms.oracles, terms.due())?;
+    // The other side reads it: a lender has nothing to ask for.
+    let remedy = match loan.role {
+        Role::Lender => "; ask for a new quote",
+        Role::Borrower => "",
+    };
     let now = tools.now()?;
     if deadline::has_expired(terms, now) {
-        return Err(Trouble::refuse(
-            ErrorCode::Expired,
-            format!("the terms expired at {}; ask for a new quote", terms.expires),
-        ));
+        let message = format!("the terms expired at {}{remedy}", terms.expires);
+        return Err(Trouble::refuse(ErrorCode::Expired, message));
     }
     let spot = tools.spot(&terms.oracles, usize::from(terms.threshold)).await?;
     if !deadline::is_near(terms.reference_price, spot) {
-        let message = format!(
-            "spot is {spot}, more than 0.5 % from the reference price {}; ask for a new quote",
-            terms.reference_price
-        );
+        let message =
+            format!("spot is {spot}, more than 0.5 % from the reference price {}{remedy}", terms.reference_price);
         return Err(Trouble::refuse(ErrorCode::PriceMoved, message));
     }
     let touches = touches(tools, loan, now).await?;
     touches.require_known()?;
     if let Some(index) = touches.said.keys().next() {
         let event = loan.payouts.days.get(*index).map(|day| day.event().to_string()).unwrap_or_default();
-        return Err(Trouble::refuse(ErrorCode::Attested, format!("{event} is attested already; ask for a new quote")));
+        return Err(Trouble::refuse(ErrorCode::Attested, format!("{event} is attested already{remedy}")));
     }
     Ok(())
 }
