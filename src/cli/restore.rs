@@ -64,17 +64,26 @@ impl Restore {
             }
         };
         let loans = backup.streams();
+        let writing = backup.writing();
         let keep = passphrase.filter(|_| !self.no_passphrase).map_or(Keep::Plain, Keep::Sealed);
         let folder = backup.restore(&path, &keep, None)?;
         if place.out().is_json() {
-            return print(&serde_json::to_string_pretty(&json!({ "data": folder.path(), "loans": loans }))?);
+            let done = json!({ "data": folder.path(), "loans": loans, "writing": writing });
+            return print(&serde_json::to_string_pretty(&done)?);
         }
+        let which = writing.map_or(String::new(), |writing| {
+            format!(
+                "It was at {writing} of the backup that renews itself. From here on it has a line of its own, and does not write \
+                 over what the old node may have written since.\n\n"
+            )
+        });
         print_text(&format!(
             "Restored {} from {}, with {}.\n\n\
              The words are those of the backup. {}\n\n\
              It knows nothing of what happened after the backup was made; the node catches up from the chain and its \
              peers. When it first runs it moves every coin to a new address, since what was signed after the backup may \
              still spend them, and signs nothing until that is in a block. Never run the old node again: two nodes on the same words harm each other.\n\n\
+             {which}\
              Next: look at {}/hypothec.toml, whose paths may be of another machine, then {} node",
             folder.path().display(),
             self.file.display(),

@@ -12,11 +12,16 @@
 //! ```
 //! Integers are big endian. age authenticates every byte and the end, so a cut or changed file is refused as a whole.
 //!
+//! Where the node renews one by itself, the document `backup-place` says which writing it is: its number, and the random name
+//! of the line that it belongs to. A data folder made from it begins a line of its own; one of before there were lines has the
+//! line without a name.
+//!
 //! A backup is as old as its making: a node restored from it does not know what happened since, and two nodes must
 //! never run on the same words.
 
 use super::config::Config;
 use super::data::DataFolder;
+use super::place::{self, Writing};
 use super::restored;
 use super::words::{parse_words, Keep};
 use crate::store::{Export, Item, Sled, Store, StoreError, StreamId};
@@ -268,6 +273,11 @@ impl Backup {
         self.items.iter().filter(begins).count()
     }
 
+    /// The last writing of the file that renews itself, when this was made: itself, if it is one. `None` where there was none.
+    pub fn writing(&self) -> Option<Writing> {
+        self.items.iter().find_map(place::writing)
+    }
+
     /// Makes a data folder of it that keeps the words so, with a new token. `config` replaces the configuration of the
     /// backup. All or nothing.
     ///
@@ -279,7 +289,9 @@ impl Backup {
         Config::parse(path, &config).context("backup: its configuration")?;
         // What was signed after it was made may still spend these coins: they move before anything else is done.
         let items = self.items.into_iter().filter(|item| !restored::is_mark(item));
-        let mut items = items.chain([restored::mark()]);
+        // And what it writes from here on is another line than what the lost node may have written since.
+        let items: Vec<Item> = items.map(place::fork).collect::<Result<_, _>>().context("backup: a document in it")?;
+        let mut items = items.into_iter().chain([restored::mark()]);
         DataFolder::make_kept(path, &self.words, keep, &config, |folder| {
             Sled::restore(folder.store(), &mut items).context("backup: fill the store")
         })

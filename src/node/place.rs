@@ -5,23 +5,35 @@
 //! place, unless it is on the data folder's disk, where a backup helps little and a missing mount is likely. A person
 //! accepts another place with an empty note.
 //!
-//! The note also says which writing of the file is beside it, by a number that grows with each. So where two disks are used
-//! in turn the one that is back is known to be behind, and is written anew; and one that is ahead of what this node ever
-//! wrote, since the node was restored from an older backup, is not written over.
+//! The note also says which writing of the file is beside it: a number that grows with each, and the line that it belongs to.
+//! A data folder has a line of its own, a random name, from its first writing or its restore on; the backup holds it beside the
+//! number, and of each line that the folder came from how far. So where two disks are used in turn the one that is back is known
+//! to be behind, and is written anew. One with what this folder does not come from, since the lost node wrote on after the
+//! backup that was restored, or since two were restored from one, is not written over, whatever its number.
+//!
+//! ```text
+//! hypothec backup place 1 MARK       the node's
+//! (a sentence for people)
+//! writing NUMBER
+//! line NAME                          none in a note of before there were lines: the line without a name
+//! ```
 
 use super::config::BackupTo;
 use super::renewal::replace;
-use crate::store::Store;
+use crate::loan::units::Time;
+use crate::store::{Item, Store};
 use anyhow::{bail, Context};
 use bitcoin::hex::DisplayHex;
 use rand::RngCore;
 use rustix::fs::OFlags;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 use std::fs::{self, File, OpenOptions};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
 /// The document that holds what this node's notes say, and where it has left one.
 const DOCUMENT: &str = "backup-place";
@@ -29,6 +41,10 @@ const DOCUMENT: &str = "backup-place";
 const FIRST: &str = "hypothec backup place 1 ";
 /// What the line with the number of the writing beside it begins with.
 const NUMBER: &str = "writing ";
+/// What the line with the name of its line begins with.
+const LINE: &str = "line ";
+/// So many characters of a line's name are said to people.
+const SHOWN: usize = 8;
 /// Largest note read, in bytes.
 const LARGEST: u64 = 4_096;
 /// The most places remembered; the oldest goes.
@@ -56,23 +72,102 @@ struct Remembered {
     /// Of the newest writing, wherever it was put; in the backup itself too. 0 before the first that was counted.
     #[serde(default)]
     number: u64,
+    /// This data folder's line; empty in what an older program wrote.
+    #[serde(default)]
+    line: String,
+    /// The lines it came from, each up to the writing that was restored; the latest is last.
+    #[serde(default)]
+    before: Vec<Writing>,
+}
+
+/// A writing of the file.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Writing {
+    /// The name of its line; empty for one of before lines had names.
+    pub line: String,
+    /// How many came before it in all.
+    pub number: u64,
+}
+
+impl fmt::Display for Writing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line.get(..SHOWN) {
+            Some(name) => write!(f, "writing {} of line {name}", self.number),
+            None => write!(f, "writing {} of the line without a name", self.number),
+        }
+    }
+}
+
+impl Remembered {
+    /// The newest writing.
+    fn newest(&self) -> Writing {
+        Writing { line: self.line.clone(), number: self.number }
+    }
+
+    /// Does all that this writing holds belong to what this folder knows?
+    fn knows(&self, writing: &Writing) -> bool {
+        let newest = self.newest();
+        let mut known = self.before.iter().chain([&newest]);
+        writing.number == 0 || known.any(|known| known.line == writing.line && writing.number <= known.number)
+    }
+
+    /// A line of its own begins here.
+    fn fork(&mut self) {
+        let newest = self.newest();
+        self.before.push(newest);
+        let surplus = self.before.len().saturating_sub(MOST);
+        self.before.drain(..surplus);
+        self.line = random_name();
+    }
+}
+
+/// What looking at the file found.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It is the newest, or not there.
+    Newest,
+    /// It is older than what was written elsewhere, and may be written anew; in words.
+    Behind(String),
+    /// It holds what this node does not know, and is not written over; in words.
+    Others(String),
+}
+
+/// The backup's own number and line, in what a backup holds: a data folder made from it has a line of its own.
+///
+/// # Errors
+/// When it cannot be read.
+pub fn fork(item: Item) -> anyhow::Result<Item> {
+    let Item::Document { name, bytes } = item else { return Ok(item) };
+    if name != DOCUMENT {
+        return Ok(Item::Document { name, bytes });
+    }
+    let mut remembered: Remembered = serde_json::from_slice(&bytes).context("read which writing it is")?;
+    remembered.fork();
+    Ok(Item::Document { name, bytes: serde_json::to_vec(&remembered)? })
+}
+
+/// Which writing this item, of a backup, says that was the newest when it was made; `None` where it does not say it.
+pub fn writing(item: &Item) -> Option<Writing> {
+    let Item::Document { name, bytes } = item else { return None };
+    let remembered: Remembered = serde_json::from_slice(bytes).ok().filter(|_| name == DOCUMENT)?;
+    Some(remembered.newest()).filter(|newest| newest.number > 0)
 }
 
 /// What lies beside the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Note {
     /// Nothing.
     Missing,
     /// An empty file: a person says that this is the place.
     Empty,
-    /// This node's, beside the writing of this number; 0 of one that says none.
-    Ours(u64),
+    /// This node's, beside this writing; number 0 of one that says none.
+    Ours(Writing),
     /// Another node's, or none that can be read.
     Foreign,
 }
 
 /// What is done about it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Verdict {
     /// The place is the one it was.
     Known,
@@ -84,14 +179,14 @@ enum Verdict {
     Away,
     /// It is the place of another node.
     Others,
-    /// It holds a later backup than this node ever wrote.
-    Ahead,
+    /// It holds this writing, of which this node does not know all.
+    Unknown(Writing),
 }
 
-/// `was` says whether the file was put in this place before, `newest` is the number of the last writing anywhere.
-fn judge(note: Note, was: bool, newest: u64, is_doubtful: bool) -> Verdict {
+/// `was` says whether the file was put in this place before.
+fn judge(note: Note, was: bool, remembered: &Remembered, is_doubtful: bool) -> Verdict {
     match (note, was) {
-        (Note::Ours(number), _) if number > newest => Verdict::Ahead,
+        (Note::Ours(writing), _) if !remembered.knows(&writing) => Verdict::Unknown(writing),
         (Note::Ours(_), _) => Verdict::Known,
         (Note::Empty, _) => Verdict::Take,
         (Note::Foreign, _) => Verdict::Others,
@@ -121,29 +216,60 @@ impl Place {
         let mut remembered = self.remembered()?;
         remembered.number = remembered.number.saturating_add(1);
         self.keep(&remembered)?;
-        replace(self.file(), &seal()?)?;
+        let sealed = seal()?;
         self.still()?;
-        // Without a note nobody knows the place again.
+        // Without a note nobody knows the place again. It comes before the file: whoever reads it after a crash takes the file
+        // for no older than it is.
         if remembered.files.contains(&self.to.file) {
-            self.leave(&remembered.mark, remembered.number)?;
+            self.leave(&remembered.mark, &remembered.newest())?;
         }
+        replace(self.file(), &sealed)?;
+        self.still()?;
         Ok(doubt)
     }
 
     /// What a person is told where the file lies on a disk that is there and is not the newest: a disk that was away
-    /// meanwhile is back, or somebody removed the file.
+    /// meanwhile is back, or somebody removed the file, or it is of another line.
     ///
     /// # Errors
     /// When it cannot be looked at.
-    pub(super) fn behind(&self) -> anyhow::Result<Option<String>> {
+    pub(super) fn look(&self) -> anyhow::Result<Found> {
         let remembered = self.remembered()?;
-        let Note::Ours(number) = self.note(&remembered.mark)? else { return Ok(None) };
-        let (file, newest) = (self.file().display(), remembered.number);
+        let Note::Ours(writing) = self.note(&remembered.mark)? else { return Ok(Found::Newest) };
+        if !remembered.knows(&writing) {
+            return Ok(Found::Others(self.others(&writing, &remembered)));
+        }
+        let (file, number, newest) = (self.file().display(), writing.number, remembered.number);
         Ok(match number < newest {
-            true => Some(format!("{file} is behind, its disk was away: it is writing {number} of {newest}")),
-            false if !self.file().exists() => Some(format!("{file} is gone, and the note of its place is there")),
-            false => None,
+            true => Found::Behind(format!("{file} is behind, its disk was away: it is writing {number} of {newest}")),
+            false if !self.file().exists() => {
+                Found::Behind(format!("{file} is gone, and the note of its place is there"))
+            }
+            false => Found::Newest,
         })
+    }
+
+    /// Which is which, where the file is a writing that this node does not know all of.
+    fn others(&self, writing: &Writing, remembered: &Remembered) -> String {
+        let file = self.file();
+        let written = fs::metadata(file).and_then(|file| file.modified()).ok();
+        let written = written.and_then(|at| u32::try_from(at.duration_since(UNIX_EPOCH).ok()?.as_secs()).ok());
+        let written = written.map(|at| format!(", of {}", Time(at))).unwrap_or_default();
+        let from = remembered.before.last().filter(|from| from.number > 0);
+        let from = from.map(|from| format!(", and came from {from}")).unwrap_or_default();
+        let whose = match remembered.before.iter().any(|known| known.line == writing.line) {
+            true => "the node that this one was restored from wrote it, and had gone on by then",
+            false if remembered.line == writing.line => "this data folder is an older copy of the one that wrote it",
+            false => "another node that was restored from a backup of the same one wrote it",
+        };
+        format!(
+            "{} is {writing}{written}: {whose}. This node is at {}{from}. What is there may hold loans that this node does not \
+             know, and is not written over: name another file, or move it and {} away; to have those loans, restore it into a new \
+             folder, in this node's place",
+            file.display(),
+            remembered.newest(),
+            self.note_path().display()
+        )
     }
 
     /// Makes sure that the file's folder is the one it is to be in; what a person should know of it all the same.
@@ -159,11 +285,11 @@ impl Place {
         let note = self.note(&remembered.mark)?;
         let doubtful = !self.to.same_disk && device(folder)? == device(&self.data)?;
         let was = remembered.files.contains(&self.to.file);
-        match judge(note, was, remembered.number, doubtful) {
+        match judge(note, was, &remembered, doubtful) {
             Verdict::Known if was => {}
             Verdict::Known => self.remember(&mut remembered)?,
             Verdict::Take => {
-                self.leave(&remembered.mark, 0)?;
+                self.leave(&remembered.mark, &Writing { number: 0, ..remembered.newest() })?;
                 self.remember(&mut remembered)?;
                 tracing::info!("the backup's place is {} from now on", folder.display());
             }
@@ -178,11 +304,7 @@ impl Place {
                  this node does not know. Name another file, or move both away",
                 self.note_path().display()
             ),
-            Verdict::Ahead => bail!(
-                "{} is of a later backup than this node was restored from: the file there may hold loans that this node does \
-                 not know. Restore that one; or name another file, or move both away",
-                self.note_path().display()
-            ),
+            Verdict::Unknown(writing) => bail!("{}", self.others(&writing, &remembered)),
         }
         Ok(doubtful.then(|| {
             format!(
@@ -228,30 +350,38 @@ impl Place {
         file.take(LARGEST).read_to_end(&mut bytes).with_context(reading)?;
         let text = String::from_utf8_lossy(&bytes);
         let found = text.lines().next().and_then(|line| line.strip_prefix(FIRST));
-        let number = text.lines().find_map(|line| line.strip_prefix(NUMBER)?.parse().ok());
+        let number = text.lines().find_map(|line| line.strip_prefix(NUMBER)?.parse().ok()).unwrap_or(0);
+        // What a file says is written into sentences.
+        let name = text.lines().find_map(|line| line.strip_prefix(LINE)).filter(|name| is_name(name));
         Ok(match found {
-            Some(found) if found == mark => Note::Ours(number.unwrap_or(0)),
+            Some(found) if found == mark => Note::Ours(Writing { line: name.unwrap_or_default().to_owned(), number }),
             None if text.trim().is_empty() => Note::Empty,
             _ => Note::Foreign,
         })
     }
 
-    fn leave(&self, mark: &str, number: u64) -> anyhow::Result<()> {
+    fn leave(&self, mark: &str, writing: &Writing) -> anyhow::Result<()> {
+        let Writing { line, number } = writing;
         let text = format!(
-            "{FIRST}{mark}\nBy this file the node knows that its backup's disk is mounted. Leave it here.\n{NUMBER}{number}\n"
+            "{FIRST}{mark}\nBy this file the node knows that its backup's disk is mounted. Leave it here.\n{NUMBER}{number}\n\
+             {LINE}{line}\n"
         );
         replace(&self.note_path(), text.as_bytes())
     }
 
-    /// What the store holds; the mark is made before the first note is.
+    /// What the store holds; the mark is made before the first note is, and the line with it.
     fn remembered(&self) -> anyhow::Result<Remembered> {
-        if let Some(bytes) = self.store.get(DOCUMENT)? {
-            return serde_json::from_slice(&bytes).context("read where the backup belongs");
+        let Some(bytes) = self.store.get(DOCUMENT)? else {
+            let remembered = Remembered { mark: random_name(), line: random_name(), ..Remembered::default() };
+            self.keep(&remembered)?;
+            return Ok(remembered);
+        };
+        let mut remembered: Remembered = serde_json::from_slice(&bytes).context("read where the backup belongs")?;
+        // An older program wrote it.
+        if remembered.line.is_empty() {
+            remembered.fork();
+            self.keep(&remembered)?;
         }
-        let mut mark = [0; 16];
-        rand::rngs::OsRng.fill_bytes(&mut mark);
-        let remembered = Remembered { mark: mark.to_lower_hex_string(), ..Remembered::default() };
-        self.keep(&remembered)?;
         Ok(remembered)
     }
 
@@ -268,6 +398,17 @@ impl Place {
     }
 }
 
+fn random_name() -> String {
+    let mut name = [0; 16];
+    rand::rngs::OsRng.fill_bytes(&mut name);
+    name.to_lower_hex_string()
+}
+
+/// Is it what [`random_name`] gives?
+fn is_name(text: &str) -> bool {
+    text.len() == 32 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 /// Opens what lies there and waits for nobody: a pipe that no one writes to would hold the reader for ever.
 fn open(path: &Path) -> std::io::Result<File> {
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -280,147 +421,4 @@ fn device(path: &Path) -> anyhow::Result<u64> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::Memory;
-
-    struct Disks {
-        root: tempfile::TempDir,
-        store: Arc<dyn Store>,
-    }
-
-    impl Disks {
-        fn new() -> Disks {
-            let root = tempfile::tempdir().unwrap();
-            fs::create_dir(root.path().join("data")).unwrap();
-            fs::create_dir(root.path().join("away")).unwrap();
-            Disks { root, store: Arc::new(Memory::new()) }
-        }
-
-        fn at(&self, name: &str) -> PathBuf {
-            self.root.path().join(name)
-        }
-
-        fn place(&self, same_disk: bool) -> Place {
-            let to = BackupTo { file: self.at("away/node.backup"), same_disk };
-            Place::new(to, self.at("data"), self.store.clone())
-        }
-
-        /// The mount point without its disk.
-        fn unmount(&self) {
-            fs::rename(self.at("away"), self.at("disk")).unwrap();
-            fs::create_dir(self.at("away")).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_backup_goes_only_where_its_note_lies_and_a_person_can_accept_another_place() {
-        let disks = Disks::new();
-        let place = disks.place(true);
-        assert_eq!(place.enter().unwrap(), None);
-        assert_eq!(place.enter().unwrap(), None);
-        place.still().unwrap();
-        disks.unmount();
-        let said = place.enter().unwrap_err().to_string();
-        assert!(
-            said.contains("not mounted") && said.contains("touch ") && said.contains("node.backup.place"),
-            "{said}"
-        );
-        assert!(place.still().unwrap_err().to_string().contains("went while"));
-        assert_eq!(fs::read_dir(disks.at("away")).unwrap().count(), 0, "nothing is written without the disk");
-        fs::remove_dir(disks.at("away")).unwrap();
-        assert!(place.enter().unwrap_err().to_string().contains("there is no folder"));
-        // The disk again, and then a new one.
-        fs::rename(disks.at("disk"), disks.at("away")).unwrap();
-        place.enter().unwrap();
-        disks.unmount();
-        fs::write(disks.at("away/node.backup.place"), "").unwrap();
-        place.enter().unwrap();
-        place.still().unwrap();
-        fs::write(disks.at("away/node.backup.place"), "junk").unwrap();
-        assert!(place.enter().is_err());
-    }
-
-    #[test]
-    fn of_two_disks_in_turn_the_one_that_is_back_is_known_to_be_behind_until_it_is_written_anew() {
-        let disks = Disks::new();
-        let place = disks.place(true);
-        let write = || place.renew(|| Ok(b"sealed".to_vec())).unwrap();
-        assert_eq!(place.behind().unwrap(), None, "nothing was put there");
-        write();
-        assert_eq!(place.behind().unwrap(), None);
-        disks.unmount();
-        assert_eq!(place.behind().unwrap(), None, "it is away, and nothing was recorded since");
-        // The second disk, accepted and written.
-        fs::write(disks.at("away/node.backup.place"), "").unwrap();
-        write();
-        write();
-        assert_eq!(place.behind().unwrap(), None);
-        fs::rename(disks.at("away"), disks.at("second")).unwrap();
-        fs::rename(disks.at("disk"), disks.at("away")).unwrap();
-        let said = place.behind().unwrap().unwrap();
-        assert!(said.ends_with("is behind, its disk was away: it is writing 1 of 3"), "{said}");
-        write();
-        assert_eq!(place.behind().unwrap(), None);
-        // The number is in what is written: who restores it goes on beside it.
-        let sealed = disks.store.get(DOCUMENT).unwrap().unwrap();
-        place.renew(|| Ok(disks.store.get(DOCUMENT)?.unwrap_or_default())).unwrap();
-        let newest = fs::read(disks.at("away/node.backup")).unwrap();
-        disks.store.put(DOCUMENT, &newest).unwrap();
-        assert_eq!((place.behind().unwrap(), place.enter().unwrap()), (None, None));
-        // One that was restored from an older backup does not write over the newer.
-        disks.store.put(DOCUMENT, &sealed).unwrap();
-        assert_eq!(place.behind().unwrap(), None);
-        let said = place.renew(|| Ok(b"older".to_vec())).unwrap_err().to_string();
-        assert!(said.contains("of a later backup than this node was restored from"), "{said}");
-        assert_eq!(fs::read(disks.at("away/node.backup")).unwrap(), newest);
-    }
-
-    #[test]
-    fn a_file_that_somebody_removed_and_a_note_of_before_there_were_numbers_are_behind() {
-        let disks = Disks::new();
-        let place = disks.place(true);
-        place.renew(|| Ok(b"sealed".to_vec())).unwrap();
-        let note = disks.at("away/node.backup.place");
-        let text = fs::read_to_string(&note).unwrap();
-        let before: String =
-            text.lines().filter(|line| !line.starts_with(NUMBER)).map(|line| format!("{line}\n")).collect();
-        fs::write(&note, before).unwrap();
-        assert!(place.behind().unwrap().unwrap().ends_with("it is writing 0 of 1"));
-        fs::write(&note, text).unwrap();
-        assert_eq!(place.behind().unwrap(), None);
-        fs::remove_file(disks.at("away/node.backup")).unwrap();
-        assert!(place.behind().unwrap().unwrap().contains("is gone"));
-    }
-
-    #[test]
-    fn a_note_that_is_a_pipe_or_a_folder_is_refused_at_once_and_nobody_waits_for_it() {
-        for made in ["mkfifo", "mkdir"] {
-            let disks = Disks::new();
-            let note = disks.at("away/node.backup.place");
-            assert!(std::process::Command::new(made).arg(&note).status().unwrap().success());
-            let said = disks.place(true).enter().unwrap_err().to_string();
-            assert!(said.contains("node.backup.place is no file") && said.ends_with("Remove it"), "{said}");
-        }
-    }
-
-    #[test]
-    fn the_first_time_a_place_on_the_data_folders_disk_is_doubted_until_it_is_meant() {
-        let disks = Disks::new();
-        let doubt = disks.place(false).enter().unwrap().unwrap();
-        assert!(doubt.contains("same_disk = true"), "{doubt}");
-        assert!(!disks.at("away/node.backup.place").exists(), "a mount point without its disk is marked as the place");
-        disks.place(false).still().unwrap();
-        assert_eq!(disks.place(true).enter().unwrap(), None);
-        assert!(disks.at("away/node.backup.place").exists());
-    }
-
-    #[test]
-    fn the_backup_of_another_node_is_not_written_over_nor_that_of_a_node_before_it_was_made_anew_from_words() {
-        let mut disks = Disks::new();
-        disks.place(true).enter().unwrap();
-        disks.store = Arc::new(Memory::new());
-        let said = disks.place(true).enter().unwrap_err().to_string();
-        assert!(said.contains("of another node") && said.contains("loans that this node does not know"), "{said}");
-    }
-}
+mod tests;

@@ -8,7 +8,7 @@ use super::config::BackupTo;
 use super::core::Core;
 use super::data::write_private;
 use super::jobs::{Key, Outcome};
-use super::place::Place;
+use super::place::{Found, Place};
 use super::{attention, backup};
 use crate::store::Store;
 use anyhow::Context;
@@ -103,25 +103,26 @@ impl Core {
         }
         (self.renewal.began, self.renewal.looked) = (Some(now), Some(now));
         self.spawn(Key::Renew, None, [0; 32], async move {
-            let behind = tokio::task::spawn_blocking(move || place.behind()).await;
+            let found = tokio::task::spawn_blocking(move || place.look()).await;
             // What cannot be read is told when it is to be written.
-            let behind = behind.map_err(anyhow::Error::from).and_then(|behind| behind).unwrap_or_else(|error| {
+            let found = found.map_err(anyhow::Error::from).and_then(|found| found).unwrap_or_else(|error| {
                 tracing::debug!("the backup's place: {error:#}");
-                None
+                Found::Newest
             });
-            Ok(Outcome::BackupSeen(behind))
+            Ok(Outcome::BackupSeen(found))
         });
     }
 
     /// The backup's place was looked at: one that is behind is written at once.
-    pub(super) fn on_backup_seen(&mut self, behind: Option<String>) {
+    pub(super) fn on_backup_seen(&mut self, found: Found) {
         self.renewal.began = None;
-        match behind {
-            Some(behind) => {
+        match found {
+            Found::Behind(behind) => {
                 self.renewal.due = true;
                 self.trouble(TROUBLE, format!("{behind}; it is being written anew, keep the disk there"));
             }
-            None => self.say_doubt(),
+            Found::Others(why) => self.on_renewed(Err(why)),
+            Found::Newest => self.say_doubt(),
         }
     }
 

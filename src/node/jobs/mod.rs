@@ -157,8 +157,8 @@ pub enum Outcome {
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, with what a person should know of its place; or why not.
     Renewed(Result<Option<String>, String>),
-    /// The backup's place was looked at, and what is there is not the newest, in words.
-    BackupSeen(Option<String>),
+    /// The backup's place was looked at, and what is there may not be the newest, or another line's.
+    BackupSeen(super::place::Found),
     /// What a loan that a peer gave back is.
     Recovered(Arc<Candidate>, Box<Found>),
     /// How bitcoind is.
