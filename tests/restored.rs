@@ -6,21 +6,24 @@
 mod world;
 
 use bitcoin::{Address, Amount, OutPoint, Transaction, Txid};
+use hypothec::contract::repay::Source;
 use hypothec::demo::bitcoind::BitcoindProcess;
 use hypothec::demo::wait::{until, PATIENCE};
+use hypothec::loan::LoanId;
 use hypothec::node::backup;
-use hypothec::node::view::SendRequest;
+use hypothec::node::view::{LoanView, SendRequest};
 use hypothec::node::words::Keep;
 use hypothec::node::Running;
-use hypothec::protocol::Stage;
+use hypothec::protocol::{Exit, Stage};
 use std::path::Path;
 use std::time::Duration;
 use world::elsewhere::Elsewhere;
 use world::stranger::Stranger;
-use world::{start_node, troubles, until_troubles, World, START};
+use world::{loan, start_node, troubles, until_troubles, World, HOUR, START};
 
 const ALARM: &str = "second node, seen on the chain";
 const CONTRACT: &str = "signed before the restore";
+const MOVED: &str = "coins moved after a restore";
 const PASSPHRASE: &str = "a passphrase of a test";
 
 fn restore(sealed: &[u8], dir: &Path) {
@@ -48,7 +51,7 @@ async fn until_moving(node: &Running, bitcoind: &BitcoindProcess) -> Transaction
     let chain = hypothec::chain::Chain::connect(bitcoind.chain_config()).await.unwrap();
     until("the move to be out", PATIENCE, || async {
         let history = node.handle.history().await.map_err(|error| error.message)?;
-        let moved = history.iter().find(|one| one.what.as_deref() == Some("coins moved after a restore"));
+        let moved = history.iter().find(|one| one.what.as_deref() == Some(MOVED));
         let txid = moved.ok_or("nothing is moved")?.txid;
         let seen = chain.transaction(txid).await.map_err(|error| error.to_string())?;
         let status = node.handle.status().await.map_err(|error| error.message)?;
@@ -164,7 +167,7 @@ async fn a_coin_that_came_after_a_restore_and_is_spent_elsewhere_is_told_while_t
     // Its move, which nobody displaced, ends as ever.
     bitcoind.mine(1).await.unwrap();
     until_troubles(&again, "the coins to have moved", |said| !said.contains("waits for a confirmation")).await;
-    assert_eq!(told(&again, "coins moved after a restore").await, [moved.compute_txid()]);
+    assert_eq!(told(&again, MOVED).await, [moved.compute_txid()]);
     assert_eq!(told(&again, "not made by this node").await, [stolen.compute_txid()]);
 }
 
@@ -276,4 +279,125 @@ async fn what_a_peer_can_have_completed_is_told_as_signed_before_the_restore() {
     bitcoind.mine_these(std::slice::from_ref(&stolen)).await.unwrap();
     let again = is_told(again, &stolen, "which lost 1 BTC", &bitcoind, dir.path()).await;
     assert!(!troubles(&again).await.contains(CONTRACT));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restored_node_moves_nothing_and_takes_nothing_for_news_while_bitcoind_is_in_its_initial_download() {
+    let mut world = World::new().await;
+    let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+    // The newest block that it has is two days old.
+    world.now = world.now.plus(48 * HOUR).unwrap();
+    let now = world.now;
+    let World { bitcoind, borrower, dir, lender, oracle, .. } = world.with_bitcoind(&[]).await;
+    borrower.stop().await.unwrap();
+    restore(&sealed, dir.path());
+    let again = start_again(dir.path(), &bitcoind).await;
+    until_troubles(&again, "the download", |said| said.contains("initial download")).await;
+    is_silent(&again, &bitcoind).await;
+    assert_eq!((told(&again, MOVED).await, bitcoind.mempool_len().await.unwrap()), (Vec::new(), 0));
+    // What comes next is of long before: the lost node paid all it had.
+    let old = Elsewhere::of(dir.path(), "borrower", &bitcoind, now).await;
+    let coins: Vec<OutPoint> = old.wallet.coins().iter().map(|coin| coin.outpoint).collect();
+    let paid = old.spend(&coins, None, 2_000).await;
+    bitcoind.mine_these(std::slice::from_ref(&paid)).await.unwrap();
+    until_troubles(&again, "all to be as ever", |said| !said.contains("restored") && !said.contains("download")).await;
+    is_silent(&again, &bitcoind).await;
+    assert_eq!((told(&again, MOVED).await, told(&again, "sent").await), (Vec::new(), vec![paid.compute_txid()]));
+    drop((lender, oracle));
+}
+
+/// Everything a node has, whatever it is kept for.
+async fn all_sats(node: &Running) -> i64 {
+    let balance = node.handle.balance().await.unwrap();
+    let parts = [balance.confirmed_sats, balance.unconfirmed_sats, balance.reserved_sats];
+    i64::try_from(parts.iter().sum::<u64>()).unwrap()
+}
+
+/// The stage of a loan, once a block at a time has brought it there.
+async fn until_stage(node: &Running, id: LoanId, stage: Stage, bitcoind: &BitcoindProcess) -> LoanView {
+    until(&format!("the loan to be {stage}"), PATIENCE, || async {
+        let loan = node.handle.loan(id).await.map_err(|error| error.message)?;
+        if loan.stage == stage {
+            return Ok(loan);
+        }
+        until_read(node, bitcoind).await;
+        bitcoind.mine(1).await.unwrap();
+        Err(format!("{loan:#?}"))
+    })
+    .await
+    .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_made_while_a_coin_is_taken_back_brings_both_sides_money_home_whichever_of_the_two_a_block_has() {
+    for is_funded in [true, false] {
+        let world = World::new().await;
+        let before = [all_sats(&world.borrower).await, all_sats(&world.lender).await];
+        let quote = world.quote(300_000, 30).await;
+        let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+        while loan(&world.borrower.handle, id).await.stage != Stage::Confirming {
+            world.mine(1).await;
+        }
+        let chain = hypothec::chain::Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+        let funding = loan(&world.borrower.handle, id).await.funding.unwrap().txid;
+        let funding = chain.transaction(funding).await.unwrap().unwrap();
+        assert_eq!(funding.confirmed, None);
+        world.borrower.handle.cancel(id).await.unwrap();
+        let taken = until("the coin to be taken back", PATIENCE, || async {
+            let view = loan(&world.borrower.handle, id).await;
+            let taken = view.taken_back.ok_or("nothing is made")?;
+            let seen = chain.transaction(taken).await.map_err(|error| error.to_string())?;
+            seen.map(|_| taken).ok_or("it is not out".to_owned())
+        })
+        .await
+        .unwrap();
+        let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+        let World { bitcoind, borrower, lender, dir, oracle, .. } = world;
+        borrower.stop().await.unwrap();
+        restore(&sealed, dir.path());
+        let again = start_again(dir.path(), &bitcoind).await;
+        // It reads that its coin is being taken back, and sees one of the two in a block.
+        is_silent(&again, &bitcoind).await;
+        assert_eq!(loan(&again.handle, id).await.taken_back, Some(taken));
+        match is_funded {
+            true => bitcoind.mine_these(&[funding.transaction.clone()]).await.unwrap(),
+            false => bitcoind.mine_only(&[taken]).await.unwrap(),
+        };
+        if is_funded {
+            let view = until_stage(&again, id, Stage::Active, &bitcoind).await;
+            assert_eq!(
+                (view.taken_back, view.funding.map(|coin| coin.txid)),
+                (None, Some(funding.transaction.compute_txid()))
+            );
+            // No backup holds it as a loan that is wanted: that is said.
+            let attention = again.handle.status().await.unwrap().attention;
+            assert!(
+                attention.iter().any(|one| one.loan_id == Some(id) && one.text.contains("no backup")),
+                "{attention:#?}"
+            );
+            until("the repayment to be proposed", PATIENCE, || async {
+                bitcoind.mine(1).await.unwrap();
+                again.handle.repay(id, Source::Wallet).await.map(drop).map_err(|error| error.message)
+            })
+            .await
+            .unwrap();
+            for node in [&again, &lender] {
+                let end = until_stage(node, id, Stage::Closed, &bitcoind).await.ended.unwrap();
+                assert_eq!(end.exit, Some(Exit::Repaid));
+            }
+        } else {
+            until_stage(&again, id, Stage::Cancelled, &bitcoind).await;
+            until_stage(&lender, id, Stage::Cancelled, &bitcoind).await;
+        }
+        is_silent(&again, &bitcoind).await;
+        is_silent(&lender, &bitcoind).await;
+        let [ours, theirs] = [all_sats(&again).await - before[0], all_sats(&lender).await - before[1]];
+        println!("funded {is_funded}: borrower {ours}, lender {theirs}");
+        // Fees of some transactions; and the interest, where there was a loan.
+        let fees = 60_000;
+        assert!((-fees..=0).contains(&(ours + theirs)), "{ours} {theirs}");
+        assert!(is_funded || (-fees..=0).contains(&theirs), "{theirs}");
+        assert!(!is_funded || theirs > 0, "{theirs}");
+        drop(oracle);
+    }
 }

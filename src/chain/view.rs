@@ -29,6 +29,13 @@ pub struct Health {
     pub other: Option<(String, String)>,
 }
 
+impl Health {
+    /// Is it the right one, at the end of the chain as far as it knows?
+    pub fn has_all(&self) -> bool {
+        !self.is_initial && self.other.is_none() && self.blocks >= self.headers
+    }
+}
+
 /// Blocks that a mining reward has, its own among them, before the next may spend it.
 const COINBASE_MATURITY: u32 = 100;
 

@@ -28,6 +28,9 @@ pub const SILENT: Duration = Duration::from_secs(5);
 pub struct ChainGate {
     open: bool,
     asked: Option<Instant>,
+    /// Does bitcoind have all blocks that it knows of, and is its first download over? Until it has said so, its tip is a block
+    /// of long ago, perhaps.
+    pub(super) has_all: bool,
     /// Where the chain was before bitcoind left it, until it is past that.
     pub(super) left: Option<Left>,
 }
@@ -190,6 +193,7 @@ impl Core {
         self.caught_up = false;
         self.at_tip = false;
         self.knows_mempool = false;
+        self.chain_gate.has_all = false;
         self.trouble(CHAIN, text);
     }
 

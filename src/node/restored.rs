@@ -187,7 +187,8 @@ impl Core {
         let text = self.restored_text();
         self.trouble(TROUBLE, text);
         let tried = self.tried.get(&Key::Move).is_some_and(|(tip, when)| *tip == self.tip && when.elapsed() < AGAIN);
-        if tried || !self.at_tip || !self.caught_up || !self.knows_mempool || self.running.contains(&Key::Move) {
+        let has_all = self.at_tip && self.caught_up && self.knows_mempool && self.chain_gate.has_all;
+        if tried || !has_all || self.running.contains(&Key::Move) {
             return;
         }
         if let Err(error) = tokio::task::block_in_place(|| self.begin_restore()) {

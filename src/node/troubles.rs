@@ -264,6 +264,7 @@ impl Core {
     /// bitcoind said how it is.
     pub(super) fn on_health(&mut self, health: Health) {
         let known = lock(&self.tools.wallet).known_height();
+        self.chain_gate.has_all = health.has_all();
         match why_behind(&health, known) {
             Some(text) => self.trouble(BITCOIND, text),
             None => self.troubles.remove(BITCOIND),

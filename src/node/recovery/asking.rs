@@ -173,7 +173,8 @@ impl Core {
                         node's address come by themselves";
             self.trouble(TROUBLE, text.to_owned());
         }
-        if !self.at_tip || !self.caught_up {
+        // On a part of the chain a loan that is open would be found unfunded.
+        if !self.at_tip || !self.caught_up || !self.chain_gate.has_all {
             return;
         }
         self.look_at_candidate();

@@ -182,7 +182,9 @@ impl Theatre {
     fn called_foreign(&self) -> Vec<String> {
         let read = |log: &std::path::Path| std::fs::read_to_string(log).unwrap_or_default();
         let logs = [self.borrower.log(), self.lender.log()].map(read).concat();
-        logs.lines().filter(|line| line.contains("this node did not make it")).map(str::to_owned).collect()
+        let said = ["this node did not make it", "signed it before it was restored"];
+        let is_said = |line: &&str| said.iter().any(|what| line.contains(what));
+        logs.lines().filter(is_said).map(str::to_owned).collect()
     }
 
     /// The wallets have changed by what these loans changed, to the sat.
