@@ -7,7 +7,7 @@ mod world;
 
 use bitcoin::{Address, Amount, OutPoint, Transaction, Txid};
 use hypothec::contract::repay::Source;
-use hypothec::demo::bitcoind::BitcoindProcess;
+use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
 use hypothec::node::backup;
@@ -245,6 +245,9 @@ async fn a_deep_reorganisation_that_brings_another_life_of_an_old_payment_is_no_
     }
     is_silent(&again, &bitcoind).await;
     assert!(told(&again, "sent").await.contains(&cheap.compute_txid()));
+    // bitcoind forgets what was in blocks so deep: the move is brought out again, and nothing is signed until a block has it.
+    assert_eq!(until_moving(&again, &bitcoind).await, moved);
+    until_troubles(&again, "the move to wait", |said| said.contains("waits for a confirmation")).await;
     // Somebody else takes what had moved.
     old.catch_up(START).await;
     let stolen = old.spend(&coins_of(&moved), None, 50_000).await;
@@ -328,29 +331,35 @@ async fn until_stage(node: &Running, id: LoanId, stage: Stage, bitcoind: &Bitcoi
     .unwrap()
 }
 
+/// A loan whose funding transaction is out and whose borrower takes its coin back: both transactions.
+async fn taken_back(world: &World) -> (LoanId, Transaction, Txid) {
+    let quote = world.quote(300_000, 30).await;
+    let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    while loan(&world.borrower.handle, id).await.stage != Stage::Confirming {
+        world.mine(1).await;
+    }
+    let chain = hypothec::chain::Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    let funding = loan(&world.borrower.handle, id).await.funding.unwrap().txid;
+    let funding = chain.transaction(funding).await.unwrap().unwrap();
+    assert_eq!(funding.confirmed, None);
+    world.borrower.handle.cancel(id).await.unwrap();
+    let taken = until("the coin to be taken back", PATIENCE, || async {
+        let view = loan(&world.borrower.handle, id).await;
+        let taken = view.taken_back.ok_or("nothing is made")?;
+        let seen = chain.transaction(taken).await.map_err(|error| error.to_string())?;
+        seen.map(|_| taken).ok_or("it is not out".to_owned())
+    })
+    .await
+    .unwrap();
+    (id, funding.transaction, taken)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_made_while_a_coin_is_taken_back_brings_both_sides_money_home_whichever_of_the_two_a_block_has() {
     for is_funded in [true, false] {
         let world = World::new().await;
         let before = [all_sats(&world.borrower).await, all_sats(&world.lender).await];
-        let quote = world.quote(300_000, 30).await;
-        let id = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
-        while loan(&world.borrower.handle, id).await.stage != Stage::Confirming {
-            world.mine(1).await;
-        }
-        let chain = hypothec::chain::Chain::connect(world.bitcoind.chain_config()).await.unwrap();
-        let funding = loan(&world.borrower.handle, id).await.funding.unwrap().txid;
-        let funding = chain.transaction(funding).await.unwrap().unwrap();
-        assert_eq!(funding.confirmed, None);
-        world.borrower.handle.cancel(id).await.unwrap();
-        let taken = until("the coin to be taken back", PATIENCE, || async {
-            let view = loan(&world.borrower.handle, id).await;
-            let taken = view.taken_back.ok_or("nothing is made")?;
-            let seen = chain.transaction(taken).await.map_err(|error| error.to_string())?;
-            seen.map(|_| taken).ok_or("it is not out".to_owned())
-        })
-        .await
-        .unwrap();
+        let (id, funding, taken) = taken_back(&world).await;
         let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
         let World { bitcoind, borrower, lender, dir, oracle, .. } = world;
         borrower.stop().await.unwrap();
@@ -360,15 +369,12 @@ async fn a_backup_made_while_a_coin_is_taken_back_brings_both_sides_money_home_w
         is_silent(&again, &bitcoind).await;
         assert_eq!(loan(&again.handle, id).await.taken_back, Some(taken));
         match is_funded {
-            true => bitcoind.mine_these(&[funding.transaction.clone()]).await.unwrap(),
+            true => bitcoind.mine_these(std::slice::from_ref(&funding)).await.unwrap(),
             false => bitcoind.mine_only(&[taken]).await.unwrap(),
         };
         if is_funded {
             let view = until_stage(&again, id, Stage::Active, &bitcoind).await;
-            assert_eq!(
-                (view.taken_back, view.funding.map(|coin| coin.txid)),
-                (None, Some(funding.transaction.compute_txid()))
-            );
+            assert_eq!((view.taken_back, view.funding.map(|coin| coin.txid)), (None, Some(funding.compute_txid())));
             // No backup holds it as a loan that is wanted: that is said.
             let attention = again.handle.status().await.unwrap().attention;
             assert!(
@@ -400,4 +406,47 @@ async fn a_backup_made_while_a_coin_is_taken_back_brings_both_sides_money_home_w
         assert!(!is_funded || theirs > 0, "{theirs}");
         drop(oracle);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coin_that_is_taken_back_by_what_bitcoind_has_forgotten_comes_home_once_after_a_restore() {
+    let world = World::new().await;
+    let before = all_sats(&world.borrower).await;
+    let (id, _, _) = taken_back(&world).await;
+    let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+    let World { bitcoind, borrower, lender, dir, oracle, now } = world;
+    borrower.stop().await.unwrap();
+    lender.stop().await.unwrap();
+    let port = bitcoind.rpc_url().rsplit(':').next().unwrap().parse().unwrap();
+    bitcoind.stop().await.unwrap();
+    let args = vec!["-persistmempool=0".to_owned()];
+    let options = Options { rpc_port: Some(port), mock_time: Some(now), args, ..Options::default() };
+    let bitcoind = BitcoindProcess::start(&dir.path().join("bitcoind"), options).await.unwrap();
+    bitcoind.mine(1).await.unwrap();
+    assert_eq!(bitcoind.mempool_len().await.unwrap(), 0);
+    restore(&sealed, dir.path());
+    let again = start_again(dir.path(), &bitcoind).await;
+    // The move or the withdrawal: whichever comes first, nobody is said to have done it.
+    until("the coin to come home", PATIENCE, || async {
+        let said = troubles(&again).await;
+        for wrong in ["another wallet of the same words", ALARM, CONTRACT] {
+            assert!(!said.contains(wrong), "{said}");
+        }
+        let stage = loan(&again.handle, id).await.stage;
+        if stage == Stage::Cancelled && !said.contains("restored") {
+            return Ok(());
+        }
+        until_read(&again, &bitcoind).await;
+        if bitcoind.mempool_len().await.unwrap() > 0 {
+            bitcoind.mine(1).await.unwrap();
+        }
+        Err(format!("{stage}: {said}"))
+    })
+    .await
+    .unwrap();
+    let view = loan(&again.handle, id).await;
+    println!("{:?} {:?}", view.cancelled_because, again.handle.history().await.unwrap());
+    let lost = before - all_sats(&again).await;
+    assert!((100..30_000).contains(&lost), "{lost}");
+    drop(oracle);
 }

@@ -18,7 +18,7 @@ use super::quotes::QuoteBook;
 use super::recovery::Recovery;
 use super::renewal::Renewal;
 use super::requests::Requests;
-use super::restored::Restored;
+use super::restored::{Restored, Since};
 use super::shown::ShownCoins;
 use super::tools::{lock, Tools, Trouble};
 use super::troubles::{self, Troubles};
@@ -123,8 +123,8 @@ pub struct Core {
     pub chain_gate: ChainGate,
     /// How far a restored node is with moving its coins.
     pub restored: Option<Restored>,
-    /// The height at which the last restore began: what spends coins after it is of now.
-    pub restored_since: Option<u32>,
+    /// What stays of the last restore.
+    pub restored_since: Option<Since>,
     /// Loans that were lost, here or at a peer.
     pub recovery: Recovery,
     /// The coin for the fees of exits.
@@ -206,6 +206,7 @@ impl Core {
         match &event {
             ChainEvent::Rollback { to_height } => {
                 self.mind_rollback(*to_height);
+                self.doubt_moves();
                 self.moment.height = *to_height;
                 // Where blocks follow at once, the follower is further already, and they say it.
                 self.tip = self.chain_look.position().filter(|at| at.height == *to_height).map(|at| at.hash);

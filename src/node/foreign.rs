@@ -73,7 +73,10 @@ impl Core {
             if effect.spent == Amount::ZERO || wallet.knows(txid) {
                 return Ok(());
             }
-            let Some(whose) = whose(&wallet, transaction, self.restored_since) else { return Ok(()) };
+            let Some(whose) = whose(&wallet, transaction, self.restored_since.as_ref().map(|since| since.height))
+            else {
+                return Ok(());
+            };
             (effect.spent.checked_sub(effect.received).unwrap_or(Amount::ZERO).to_sat(), whose)
         };
         let stays = lock(&self.tools.wallet).keeps_all(transaction);

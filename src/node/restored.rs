@@ -24,12 +24,14 @@ use std::time::Instant;
 
 /// Name of the document that says a node was restored and has not moved its coins yet.
 const RESTORED: &str = "restored";
-/// Name of the document with the height at which it began, which stays when they have moved.
+/// Name of the document with what stays of it when they have moved.
 const SINCE: &str = "restored-since";
 /// What is in the way meanwhile.
 const TROUBLE: &str = "restored";
 /// A move that is not in a block after so many is paid for anew, at the estimate of then.
 const DEARER_AFTER: u32 = 6;
+/// So many moves are made at once, and the rest when these are in a block: with a dearer one of each they fit one document.
+const AT_ONCE: usize = 2;
 
 /// How far a restored node is.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,27 @@ pub struct Restored {
     begun: Option<u32>,
     /// Transactions made and not yet seen in a block.
     moves: Vec<Move>,
+    /// Those that a block has.
+    #[serde(default)]
+    done: Vec<Done>,
+}
+
+/// A move that a block has, until a reorganisation takes it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Done {
+    txid: Txid,
+    fee_sats: u64,
+}
+
+/// What stays of a restore.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since {
+    /// The height at which it began: what spends coins after that is of now.
+    pub(super) height: u32,
+    done: Vec<Done>,
+    /// Are the moves known to be in blocks still?
+    #[serde(skip)]
+    is_sure: bool,
 }
 
 /// One transaction that moves coins.
@@ -52,6 +75,10 @@ impl Restored {
     /// The height at which it began; `None` while what was before is still being read.
     pub(super) fn begun(&self) -> Option<u32> {
         self.begun
+    }
+
+    fn since(&self) -> Option<Since> {
+        Some(Since { height: self.begun?, done: self.done.clone(), is_sure: false })
     }
 
     /// The transactions that move coins, as far as no block is known to have them.
@@ -92,14 +119,14 @@ pub fn open(store: &dyn Store) -> anyhow::Result<Option<Restored>> {
     }
 }
 
-/// The height at which the last restore began, also once all has moved; `None` for a node that was never restored, or is
-/// still reading what was before.
+/// What stays of the last restore, also once all has moved; `None` for a node that was never restored, or is still reading
+/// what was before.
 ///
 /// # Errors
 /// When the store cannot be read.
-pub fn since(store: &dyn Store, restored: Option<&Restored>) -> anyhow::Result<Option<u32>> {
+pub fn since(store: &dyn Store, restored: Option<&Restored>) -> anyhow::Result<Option<Since>> {
     match (restored, store.get(SINCE)?) {
-        (Some(restored), _) => Ok(restored.begun()),
+        (Some(restored), _) => Ok(restored.since()),
         (None, Some(bytes)) => Ok(Some(serde_json::from_slice(&bytes).context("read when this node was restored")?)),
         (None, None) => Ok(None),
     }
@@ -181,13 +208,16 @@ impl Core {
 
     /// Goes on moving the coins of a restored node.
     pub(super) fn move_coins(&mut self) {
+        let has_all = self.at_tip && self.caught_up && self.knows_mempool && self.chain_gate.has_all;
+        if let Err(error) = tokio::task::block_in_place(|| self.look_for_undone(has_all)) {
+            return self.trouble(TROUBLE, format!("{error:#}"));
+        }
         if self.restored.is_none() {
             return;
         }
         let text = self.restored_text();
         self.trouble(TROUBLE, text);
         let tried = self.tried.get(&Key::Move).is_some_and(|(tip, when)| *tip == self.tip && when.elapsed() < AGAIN);
-        let has_all = self.at_tip && self.caught_up && self.knows_mempool && self.chain_gate.has_all;
         if tried || !has_all || self.running.contains(&Key::Move) {
             return;
         }
@@ -209,12 +239,46 @@ impl Core {
         // What was there must be known as such after a power cut too.
         lock(&self.tools.wallet).sync().context("put what the wallet knows on disk")?;
         let height = self.moment.height;
-        let restored = Restored { begun: Some(height), moves: restored.moves.clone() };
-        let (moves, since) = (serde_json::to_vec(&restored)?, serde_json::to_vec(&height)?);
-        let documents = [(RESTORED.to_owned(), moves), (SINCE.to_owned(), since)];
+        let restored = Restored { begun: Some(height), ..restored.clone() };
+        let since = restored.since();
+        let (moves, since_then) = (serde_json::to_vec(&restored)?, serde_json::to_vec(&since)?);
+        let documents = [(RESTORED.to_owned(), moves), (SINCE.to_owned(), since_then)];
         self.tools.store.put_all(&documents).context("keep when the restore began")?;
-        (self.restored, self.restored_since) = (Some(restored), Some(height));
+        (self.restored, self.restored_since) = (Some(restored), since);
         Ok(())
+    }
+
+    /// A move that a reorganisation took out of its block is looked after again: what it moved lies where it was.
+    fn look_for_undone(&mut self, has_all: bool) -> anyhow::Result<()> {
+        let Some(since) = self.restored_since.as_mut().filter(|since| has_all && !since.is_sure) else { return Ok(()) };
+        since.is_sure = true;
+        if self.restored.is_some() {
+            return Ok(());
+        }
+        let wallet = lock(&self.tools.wallet);
+        let (done, undone): (Vec<Done>, Vec<Done>) =
+            since.done.iter().partition(|made| wallet.has_confirmed(made.txid));
+        let again = |made: Done| {
+            let transaction = wallet.transaction(made.txid)?;
+            Some(Move { transaction, fee_sats: made.fee_sats, height: self.moment.height })
+        };
+        let moves: Vec<Move> = undone.into_iter().filter_map(again).collect();
+        drop(wallet);
+        if moves.is_empty() {
+            return Ok(());
+        }
+        tracing::warn!("the chain has left {} moves of the restored wallet: they are brought out again", moves.len());
+        let restored = Restored { begun: Some(since.height), moves, done };
+        self.tools.store.put(RESTORED, &serde_json::to_vec(&restored)?).context("keep which moves are undone")?;
+        self.restored = Some(restored);
+        Ok(())
+    }
+
+    /// Blocks have left the chain: moves may be among what they had.
+    pub(super) fn doubt_moves(&mut self) {
+        if let Some(since) = &mut self.restored_since {
+            since.is_sure = false;
+        }
     }
 
     /// Puts on disk what was made, before any of it goes out.
@@ -225,7 +289,14 @@ impl Core {
         };
         if self.restored.as_ref() != Some(&step.restored) || step.over {
             let store = self.tools.store.clone();
-            tokio::task::block_in_place(|| store.put(RESTORED, &bytes)).context("put the moves on disk")?;
+            // While it worked a block may have gone.
+            let is_sure = self.restored_since.as_ref().is_some_and(|since| since.is_sure);
+            let since = step.restored.since().filter(|_| step.over).map(|since| Since { is_sure, ..since });
+            let kept = since.as_ref().map(serde_json::to_vec).transpose().context("write what stays of the restore")?;
+            let kept = kept.map(|bytes| (SINCE.to_owned(), bytes));
+            let documents: Vec<(String, Vec<u8>)> = [(RESTORED.to_owned(), bytes)].into_iter().chain(kept).collect();
+            tokio::task::block_in_place(|| store.put_all(&documents)).context("put the moves on disk")?;
+            self.restored_since = since.or(self.restored_since.take());
             // What is new goes out with the next look.
             self.tried.remove(&Key::Move);
         }
@@ -258,7 +329,7 @@ async fn step(tools: &Tools, mut restored: Restored, height: u32) -> Result<Step
     for made in all.clone() {
         let txid = made.transaction.compute_txid();
         match tools.chain.transaction(txid).await? {
-            Some(seen) if seen.confirmed.is_some() => {}
+            Some(seen) if seen.confirmed.is_some() => restored.done.push(Done { txid, fee_sats: made.fee_sats }),
             Some(_) => {
                 // Once a dearer one is made it goes out before another is.
                 let dearer = if rivals(&made) > 1 { None } else { dearer(tools, &made, rate, height)? };
@@ -278,7 +349,8 @@ async fn step(tools: &Tools, mut restored: Restored, height: u32) -> Result<Step
     }
     let begun = *restored.begun.get_or_insert(height);
     let mut wallet = lock(&tools.wallet);
-    for coins in wallet.movable(rate, begun)?.chunks(MOST_INPUTS) {
+    let room = AT_ONCE.saturating_sub(moves.len());
+    for coins in wallet.movable(rate, begun)?.chunks(MOST_INPUTS).take(room) {
         match wallet.sweep(coins, rate, None) {
             Ok(payment) => {
                 note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
@@ -332,7 +404,26 @@ fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Opti
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Memory;
+    use crate::store::{Memory, MAX_DOCUMENT};
+    use bitcoin::absolute::LockTime;
+    use bitcoin::transaction::Version;
+    use bitcoin::{ScriptBuf, TxIn, TxOut, Witness};
+
+    #[test]
+    fn the_moves_of_a_wallet_of_however_many_coins_fit_one_document() {
+        let coin = TxIn { witness: Witness::from_slice(&[[0x30; 72].as_slice(), &[2; 33]]), ..TxIn::default() };
+        let output = vec![TxOut { value: Amount::MAX_MONEY, script_pubkey: ScriptBuf::from_bytes(vec![0; 22]) }];
+        let transaction =
+            Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![coin; MOST_INPUTS], output };
+        let one = Move { transaction, fee_sats: u64::MAX, height: u32::MAX };
+        let bytes = |count| {
+            let restored = Restored { begun: Some(u32::MAX), moves: vec![one.clone(); count], done: Vec::new() };
+            serde_json::to_vec(&restored).unwrap().len()
+        };
+        // Of each a dearer one may be under way too.
+        println!("bound restored-moves {} bytes, for {} coins at once", bytes(2 * AT_ONCE), AT_ONCE * MOST_INPUTS);
+        assert!(bytes(2 * AT_ONCE) < MAX_DOCUMENT && bytes(8) > MAX_DOCUMENT, "{}", bytes(8));
+    }
 
     #[test]
     fn a_mark_is_read_back_and_an_end_is_an_end() {

@@ -47,6 +47,16 @@ fn has_open_contract(all: &[Passage]) -> bool {
 }
 
 impl Wallet {
+    /// A transaction of ours that the chain told of, or that was recorded, whatever became of it.
+    pub fn transaction(&self, txid: Txid) -> Option<Transaction> {
+        self.bdk.tx_graph().get_tx(txid).map(|known| (*known).clone())
+    }
+
+    /// Does a block have this transaction of ours?
+    pub fn has_confirmed(&self, txid: Txid) -> bool {
+        self.bdk.get_tx(txid).is_some_and(|known| self.confirmations(&known.chain_position) > 0)
+    }
+
     /// The coins of ours that a transaction spends.
     pub fn own_inputs(&self, transaction: &Transaction) -> Vec<OutPoint> {
         let inputs = transaction.input.iter().map(|input| input.previous_output);
