@@ -107,6 +107,27 @@ async fn a_lender_who_knows_of_a_hand_over_refuses_a_borrower_who_does_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_circle_of_hand_overs_blinds_no_node_and_the_first_of_them_counts() {
+    let (mut world, liar) = World::with_liar(false).await;
+    let from = START.plus(10 * DAY).unwrap();
+    let one = hand_over(&world, 2, from);
+    let round = Rotation::sign(&new_key(2), &keys(&world, "oracle"), START).unwrap();
+    let served = serde_json::to_string(&[one, round]).unwrap();
+    liar.lies(move |path, _, _| match path {
+        "/v1/rotation" => Lie::Raw(200, served.clone()),
+        _ => Lie::Truth,
+    });
+    world.advance(START.plus(2 * HOUR).unwrap()).await;
+    let view = oracle(&world.borrower.handle).await.rotation.expect("the first is believed");
+    assert_eq!((view.new_key, view.from), (one.new_key, from.0));
+    let troubles = world.borrower.handle.status().await.unwrap().troubles;
+    assert_eq!(troubles.iter().filter(|trouble| trouble.contains("hand")).collect::<Vec<_>>(), [&view.text]);
+    assert_eq!(world.quote(300_000, 2).await.days, 2);
+    let refused = refusal(&world, 30).await;
+    assert!(refused.contains("stops for new loans at"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn two_hand_overs_of_one_key_are_an_alarm_and_nothing_new_rests_on_it() {
     let mut world = World::new().await;
     let id = world.open(300_000, 5).await;

@@ -5,6 +5,8 @@
 //!
 //! A rotation moves no open loan: contracts name the key they were made with, and the old key goes on attesting for
 //! them. It is shown to people, who decide whom to name in the next loan. Never switches anything by itself.
+//!
+//! Hand-overs never run in a circle: one back to a key that had handed over before counts for nothing.
 
 use crate::announce::{tagged, OracleKeys};
 use crate::units::Time;
@@ -46,9 +48,6 @@ pub enum RotationError {
     /// One key handed over twice, differently: whoever holds it cannot be believed any more.
     #[error("key {0} signed two different rotations; believe neither and ask the operator in person")]
     Conflict(XOnlyPublicKey),
-    /// More than anybody needs.
-    #[error("more than {LONGEST} rotations follow one another")]
-    TooMany,
 }
 
 impl Rotation {
@@ -89,9 +88,67 @@ impl Rotation {
     }
 }
 
+/// Which of several hand-overs count. They are read in their order, the oldest first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sorted {
+    /// Those that do. They never run in a circle.
+    pub counts: Vec<Rotation>,
+    /// Those that lead back to their own old key by ones before them: the earlier count, once and for all.
+    pub circles: Vec<Rotation>,
+    /// Those that nobody can believe, and why.
+    pub wrong: Vec<(Rotation, RotationError)>,
+}
+
+impl Sorted {
+    /// Sorts them. One that is said twice counts once.
+    pub fn of(rotations: &[Rotation]) -> Sorted {
+        let mut sorted = Sorted::default();
+        for one in rotations {
+            let is_known =
+                |known: &Rotation| (known.old_key, known.new_key, known.from) == (one.old_key, one.new_key, one.from);
+            if sorted.counts.iter().any(is_known) {
+                continue;
+            }
+            match one.verify(&one.old_key) {
+                Err(error) => sorted.wrong.push((*one, error)),
+                Ok(()) if leads(&sorted.counts, one.new_key, &one.old_key) => sorted.circles.push(*one),
+                Ok(()) => sorted.counts.push(*one),
+            }
+        }
+        sorted
+    }
+}
+
+/// Do hand-overs lead from one key to another?
+fn leads(rotations: &[Rotation], from: XOnlyPublicKey, to: &XOnlyPublicKey) -> bool {
+    reached(rotations, from, |one| (one.old_key, one.new_key)).contains(to)
+}
+
+/// The keys reached from one, itself first, each once. `step`: from which key to which a hand-over is walked.
+fn reached(
+    rotations: &[Rotation],
+    from: XOnlyPublicKey,
+    step: fn(&Rotation) -> (XOnlyPublicKey, XOnlyPublicKey),
+) -> Vec<XOnlyPublicKey> {
+    let mut reached = vec![from];
+    let mut next = 0_usize;
+    while let Some(key) = reached.get(next).copied() {
+        for (_, far) in rotations.iter().map(step).filter(|(near, _)| *near == key) {
+            if !reached.contains(&far) {
+                reached.push(far);
+            }
+        }
+        next = next.saturating_add(1);
+    }
+    reached
+}
+
 /// Where statements lead from a pinned key, and where they part.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Succession {
+    /// The hand-overs that led to the pinned key: kept, so that none ever leads back by which the pinned key would seem to
+    /// hand over.
+    pub before: Vec<Rotation>,
     /// The hand-overs from the pinned key on, oldest first.
     pub steps: Vec<Rotation>,
     /// Two different ones by the last key: it cannot be believed any more, and `steps` end before it.
@@ -99,40 +156,42 @@ pub struct Succession {
 }
 
 impl Succession {
-    /// Follows `rotations` from a pinned key. Ones of keys that it does not lead to are left out.
+    /// Follows `rotations`, the oldest first, from a pinned key: at most [`LONGEST`], and as many that led to it. Ones of
+    /// keys that it has nothing to do with are left out, and so are those that close a circle.
     ///
     /// # Errors
-    /// When one that counts is not valid, or there are too many.
+    /// When one by a key that it leads to is not valid.
     pub fn of(pinned: XOnlyPublicKey, rotations: &[Rotation]) -> Result<Succession, RotationError> {
-        let mut steps: Vec<Rotation> = Vec::new();
+        let Sorted { counts, wrong, .. } = Sorted::of(rotations);
+        let mut found = Succession::default();
         let mut key = pinned;
         loop {
-            let mut next: Option<Rotation> = None;
-            let mut conflict = None;
-            for one in rotations.iter().filter(|one| one.old_key == key) {
-                one.verify(&key)?;
-                match next {
-                    None => next = Some(*one),
-                    Some(other) if (other.new_key, other.from) == (one.new_key, one.from) => {}
-                    Some(other) => conflict = conflict.or(Some((other, *one))),
-                }
+            if let Some((_, error)) = wrong.iter().find(|(one, _)| one.old_key == key) {
+                return Err(error.clone());
             }
-            match next {
-                None => return Ok(Succession { steps, conflict: None }),
-                Some(_) if conflict.is_some() => return Ok(Succession { steps, conflict }),
-                Some(_) if steps.len() >= LONGEST => return Err(RotationError::TooMany),
-                Some(one) => {
-                    key = one.new_key;
-                    steps.push(one);
+            let mut own = counts.iter().filter(|one| one.old_key == key);
+            match (own.next(), own.next()) {
+                (Some(one), Some(other)) => {
+                    found.conflict = Some((*one, *other));
+                    break;
                 }
+                (Some(one), None) if found.steps.len() < LONGEST => {
+                    key = one.new_key;
+                    found.steps.push(*one);
+                }
+                _ => break,
             }
         }
+        let earlier = reached(&counts, pinned, |one| (one.new_key, one.old_key));
+        let led_here = counts.iter().filter(|one| earlier.contains(&one.new_key));
+        found.before = led_here.take(LONGEST).copied().collect();
+        Ok(found)
     }
 
     /// All of its statements.
     pub fn statements(&self) -> Vec<Rotation> {
         let parting = self.conflict.iter().flat_map(|(one, other)| [*one, *other]);
-        self.steps.iter().copied().chain(parting).collect()
+        self.before.iter().chain(&self.steps).copied().chain(parting).collect()
     }
 }
 
@@ -141,7 +200,7 @@ impl Succession {
 /// # Errors
 /// When one that counts is not valid, or a key handed over to two keys or at two times.
 pub fn follow(pinned: XOnlyPublicKey, rotations: &[Rotation]) -> Result<Vec<Rotation>, RotationError> {
-    let Succession { steps, conflict } = Succession::of(pinned, rotations)?;
+    let Succession { steps, conflict, .. } = Succession::of(pinned, rotations)?;
     match conflict {
         None => Ok(steps),
         Some((one, _)) => Err(RotationError::Conflict(one.old_key)),
@@ -203,7 +262,44 @@ mod tests {
             (vec![one], Some((two, later))),
             "another time is another hand-over"
         );
-        let round = Rotation::sign(&second, &first, FROM).unwrap();
-        assert_eq!(follow(first.public_key(), &[one, round]), Err(RotationError::TooMany));
+    }
+
+    #[test]
+    fn hand_overs_that_run_in_a_circle_end_where_it_closes_and_the_earlier_counts_for_good() {
+        let [first, second, third] = [keys(1), keys(2), keys(3)];
+        let one = Rotation::sign(&first, &second, FROM).unwrap();
+        // Whatever time it names: what stands first counts.
+        let round = Rotation::sign(&second, &first, Time(0)).unwrap();
+        let sorted = Sorted::of(&[one, round]);
+        assert_eq!((sorted.counts, sorted.circles, sorted.wrong), (vec![one], vec![round], vec![]));
+        assert_eq!(follow(first.public_key(), &[one, round]), Ok(vec![one]));
+        // By the second key nothing is handed over either, not even by who tells the later one alone.
+        let second_key = second.public_key();
+        let known = Succession::of(second_key, &[one, round]).unwrap();
+        assert_eq!((known.before.as_slice(), known.steps.as_slice()), (&[one][..], &[][..]));
+        let again = Succession::of(second_key, &[known.statements(), vec![round]].concat()).unwrap();
+        assert_eq!(again, known);
+        // A longer one, and one that the pinned key is not in.
+        let two = Rotation::sign(&second, &third, FROM).unwrap();
+        let back = Rotation::sign(&third, &first, FROM).unwrap();
+        assert_eq!(follow(first.public_key(), &[one, two, back]), Ok(vec![one, two]));
+        assert_eq!(follow(keys(4).public_key(), &[back, one, two]), Ok(vec![]));
+        let into = Rotation::sign(&keys(4), &first, FROM).unwrap();
+        assert_eq!(follow(keys(4).public_key(), &[one, round, into]), Ok(vec![into, one]));
+        // What nobody signed closes nothing, so nobody takes a hand-over away by it.
+        let forged = Rotation { from: Time(1), ..round };
+        assert!(follow(first.public_key(), &[forged, one]).is_err(), "it is told");
+        let Sorted { counts, wrong, .. } = Sorted::of(&[forged, one]);
+        assert_eq!((counts, wrong.len()), (vec![one], 1));
+        let itself = Rotation { new_key: one.old_key, ..one };
+        assert!(matches!(Sorted::of(&[itself]).wrong[..], [(_, RotationError::SameKey(_))]));
+    }
+
+    #[test]
+    fn no_more_are_followed_than_anybody_needs() {
+        let all: Vec<Rotation> =
+            (1..100).map(|number| Rotation::sign(&keys(number), &keys(number + 1), FROM).unwrap()).collect();
+        assert_eq!(follow(keys(1).public_key(), &all).unwrap().len(), LONGEST);
+        assert_eq!(Succession::of(keys(100).public_key(), &all).unwrap().statements().len(), LONGEST);
     }
 }

@@ -182,12 +182,12 @@ fn a_slip_of_the_hand_is_asked_about_also_after_the_price_was_cleared() {
     }
     drop(running);
     let running = world.start(&["--manual"]);
-    asked(&running, "90000", "set by hand at 2020-03-12T00:00:00Z");
+    asked(&running, "90000", "set by hand at 2020-03-12 00:00 UTC");
     drop(running);
     // Weeks later the last price is old, and still the one that is known.
     world.set(hour(40 * 24));
     let running = world.start(&["--manual"]);
-    asked(&running, "90000", "set by hand at 2020-03-12T00:00:00Z");
+    asked(&running, "90000", "set by hand at 2020-03-12 00:00 UTC");
     asked(&running, "10900000", "$90,000.00");
     good(&["set", "10700000"]);
     good(&["clear"]);
@@ -197,7 +197,7 @@ fn a_slip_of_the_hand_is_asked_about_also_after_the_price_was_cleared() {
     let note = Path::new(&data).join("price.last");
     std::fs::remove_file(&note).unwrap();
     let running = world.start(&["--manual"]);
-    asked(&running, "107000", "the low of the hour of 2020-04-21T00:00:00Z");
+    asked(&running, "107000", "the low of the hour of 2020-04-21 00:00 UTC");
     // What cannot be read is no leave to set anything.
     std::fs::write(&note, "many").unwrap();
     asked(&running, "10700000", "price.last");
@@ -208,7 +208,7 @@ fn a_slip_of_the_hand_is_asked_about_also_after_the_price_was_cleared() {
     running.wait_for(hour(40 * 24 + 1));
     good(&["clear"]);
     std::fs::write(&note, "90000 1584000000").unwrap();
-    asked(&running, "90100", "the newest fixing, $108,000.00, of 2020-04-21T01:00:00Z");
+    asked(&running, "90100", "the newest fixing, $108,000.00, of 2020-04-21 01:00 UTC");
     println!("bound manual-slip {} % of the last price, cleared or not", 20);
 }
 

@@ -56,22 +56,28 @@ impl Rotations {
         Ok(Rotations { store, known })
     }
 
-    /// Keeps what an oracle served, beside what is known already: nothing is forgotten when it is served no more. On disk
-    /// when this returns. Was it new?
+    /// Keeps what an oracle served, behind what is known already, of whichever oracle: nothing is forgotten when it is
+    /// served no more, and of hand-overs in a circle the one heard of first counts. On disk when this returns. Does the key
+    /// hand over as was not known?
     ///
     /// # Errors
-    /// When it is too much, or cannot be kept.
+    /// When it leads nowhere, or cannot be kept.
     pub fn take(&mut self, oracle: XOnlyPublicKey, served: &Succession) -> Result<bool, NotKept> {
-        let known = self.known.get(&oracle).map(Succession::statements).unwrap_or_default();
-        let all = Succession::of(oracle, &[known, served.statements()].concat())?;
-        if all.statements().is_empty() || self.known.get(&oracle) == Some(&all) {
+        let known = self.known.get(&oracle);
+        let own = known.map(Succession::statements).unwrap_or_default();
+        let others = self.known.iter().filter(|(key, _)| **key != oracle);
+        let others: Vec<Rotation> = others.flat_map(|(_, known)| known.statements()).collect();
+        let all = Succession::of(oracle, &[own, others, served.statements()].concat())?;
+        if all.statements().is_empty() || known == Some(&all) {
             return Ok(false);
         }
+        let before = known.cloned().unwrap_or_default();
+        let is_new = (&before.steps, &before.conflict) != (&all.steps, &all.conflict);
         // Integers, keys and signatures cannot fail to be written.
         let bytes = serde_json::to_vec(&all.statements()).unwrap_or_default();
         self.store.put(&format!("{ROTATIONS}{oracle}"), &bytes)?;
         self.known.insert(oracle, all);
-        Ok(true)
+        Ok(is_new)
     }
 
     /// Every hand-over known, by the pinned key it was told of.
@@ -270,6 +276,31 @@ mod tests {
             assert!(conflict.contains(&key), "{conflict}");
         }
         assert_eq!((rotations.of(&old), rotations.objection(&old, Time(0))), (None, Some(conflict)));
+    }
+
+    #[test]
+    fn of_hand_overs_in_a_circle_the_one_heard_of_first_counts_for_good() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let mut rotations = Rotations::open(store.clone()).unwrap();
+        let (old, new) = (keys(1).public_key(), keys(2).public_key());
+        let one = Rotation::sign(&keys(1), &keys(2), FROM).unwrap();
+        let round = Rotation::sign(&keys(2), &keys(1), Time(0)).unwrap();
+        assert!(rotations.take(old, &said(1, &[one, round])).unwrap());
+        assert!(!rotations.take(old, &said(1, &[round, one])).unwrap(), "told in another order");
+        // The new key's oracle tells the way back alone, at once and after a restart.
+        for _ in 0..2 {
+            assert!(!rotations.take(new, &said(2, &[round])).unwrap());
+            assert_eq!(rotations.of(&old).map(|view| view.new_key), Some(new));
+            assert_eq!((rotations.of(&new), rotations.objection(&new, Time(u32::MAX))), (None, None));
+            rotations = Rotations::open(store.clone()).unwrap();
+        }
+        // So it does for who has pinned the new key only, and was told of the first before.
+        let mut rotations = Rotations::open(Arc::new(Memory::default())).unwrap();
+        assert!(!rotations.take(new, &said(2, &[one])).unwrap(), "it says nothing of this key");
+        assert!(!rotations.take(new, &said(2, &[round])).unwrap());
+        assert_eq!(rotations.of(&new), None);
+        let next = Rotation::sign(&keys(2), &keys(3), FROM).unwrap();
+        assert!(rotations.take(new, &said(2, &[next])).unwrap(), "and it may hand over in its turn");
     }
 
     #[test]

@@ -7,7 +7,7 @@ use super::config::FeedChoice;
 use super::feed::manual::{clear_price, last_set, set_price};
 use super::feed::Venues;
 use super::http::{readiness, with_signer, Counter, Readiness};
-use super::slip;
+use super::{slip, statements};
 use crate::units::{Cents, Time};
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
@@ -62,6 +62,9 @@ pub struct PrivateStatus {
     pub readiness: Readiness,
     /// What is wrong with clock, feed or signer; empty when nothing is.
     pub complaint: String,
+    /// What is wrong with the operator's statements, a sentence each.
+    #[serde(default)]
+    pub statements: Vec<String>,
     /// Records in the ledger.
     pub records: u64,
 }
@@ -136,6 +139,8 @@ pub fn router(counter: Counter, data: PathBuf, feed: &FeedChoice) -> Router {
 async fn status(State(desk): State<Desk>) -> Json<PrivateStatus> {
     let now = desk.counter.clock.now().ok();
     let away = desk.counter.press.keys().away();
+    let (data, key) = (desk.data.clone(), desk.counter.info.pubkey);
+    let statements = tokio::task::spawn_blocking(move || statements::wrong(&data, &key)).await;
     let shown = desk.counter.press.window().look();
     Json(PrivateStatus {
         pubkey: desk.counter.info.pubkey,
@@ -148,6 +153,7 @@ async fn status(State(desk): State<Desk>) -> Json<PrivateStatus> {
         venues: shown.venues.clone(),
         readiness: readiness(&shown, now).with(away),
         complaint: with_signer(Some(&shown.complaint), away).unwrap_or_default(),
+        statements: statements.unwrap_or_default(),
         records: shown.ledger.said(),
     })
 }

@@ -1,5 +1,6 @@
 //! The daemon's side of an operator's statements that two keys are its own: in its data folder, and their route.
 
+use super::statements::Held;
 use super::{http::Counter, statements, store};
 use crate::operator::{SameOperator, LINKS_MOST};
 use anyhow::{bail, Context};
@@ -13,18 +14,25 @@ pub fn path(data: &Path) -> PathBuf {
     data.join("same-operator.json")
 }
 
-/// The statements in a data folder, each checked; empty when there is no file.
+/// The statements in a data folder: those that both keys signed, and what is wrong with the others.
 ///
 /// # Errors
-/// When the file is not one, or says something that is not true, or nothing about `key`.
-pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<SameOperator>> {
+/// When the file is not one of statements.
+pub fn held(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Held<SameOperator>> {
     let path = path(data);
-    let said: Vec<SameOperator> = statements::read(&path)?;
-    said.iter().try_for_each(SameOperator::verify).with_context(|| format!("believe {}", path.display()))?;
-    if !said.is_empty() && !said.iter().any(|one| one.keys.contains(key)) {
-        bail!("{} is about other keys than {key}", path.display());
+    let mut held = Held { served: Vec::new(), wrong: Vec::new() };
+    for one in statements::read::<SameOperator>(&path)? {
+        match one.verify() {
+            Ok(()) => held.served.push(one),
+            Err(error) => held.wrong.push(error.to_string()),
+        }
     }
-    Ok(said)
+    if !held.served.is_empty() && !held.served.iter().any(|one| one.keys.contains(key)) {
+        held.wrong.push(format!("it is about other keys than {key}, and none of it is served"));
+        held.served.clear();
+    }
+    held.name(&path);
+    Ok(held)
 }
 
 /// Adds a statement to those of the data folder of `key`. Adding it again changes nothing.
@@ -32,7 +40,10 @@ pub fn read(data: &Path, key: &XOnlyPublicKey) -> anyhow::Result<Vec<SameOperato
 /// # Errors
 /// When the file cannot be read or written, or holds as many as anybody follows.
 pub fn add(data: &Path, key: &XOnlyPublicKey, statement: &SameOperator) -> anyhow::Result<()> {
-    let mut said = read(data, key)?;
+    let Held { served: mut said, wrong } = held(data, key)?;
+    if let Some(wrong) = wrong.first() {
+        bail!("{wrong}");
+    }
     if said.contains(statement) {
         return Ok(());
     }
@@ -46,7 +57,7 @@ pub fn add(data: &Path, key: &XOnlyPublicKey, statement: &SameOperator) -> anyho
 
 /// `GET /v1/same-operator`: the statements, oldest first; 404 while there is none.
 pub async fn serve(State(counter): State<Counter>) -> Response {
-    statements::serve(counter, read, ("no_statement", "this oracle's operator names no other key of its own")).await
+    statements::serve(counter, held, ("no_statement", "this oracle's operator names no other key of its own")).await
 }
 
 #[cfg(test)]
@@ -64,17 +75,26 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let data = folder.path();
         let own = keys(1).public_key();
-        assert!(read(data, &own).unwrap().is_empty());
+        let serves = || held(data, &own).unwrap().served;
+        assert!(serves().is_empty());
         let said = SameOperator::sign(&keys(1), &keys(2)).unwrap();
         add(data, &own, &said).unwrap();
         add(data, &own, &said).unwrap();
         let more = SameOperator::sign(&keys(3), &keys(1)).unwrap();
         add(data, &own, &more).unwrap();
-        assert_eq!(read(data, &own).unwrap(), [said, more]);
-        assert!(read(data, &keys(9).public_key()).unwrap_err().to_string().contains("about other keys"));
+        // Three that join each other in a ring are as good as two.
+        let ring = SameOperator::sign(&keys(2), &keys(3)).unwrap();
+        add(data, &own, &ring).unwrap();
+        assert_eq!(serves(), [said, more, ring]);
+        let other = held(data, &keys(9).public_key()).unwrap();
+        assert!(other.served.is_empty() && other.wrong[0].contains("about other keys"), "{other:?}");
         let mut forged = said;
         forged.signatures.swap(0, 1);
-        std::fs::write(path(data), serde_json::to_string(&[forged]).unwrap()).unwrap();
-        assert!(format!("{:#}", read(data, &own).unwrap_err()).contains("did not sign"));
+        let itself = SameOperator { keys: [own, own], ..said };
+        std::fs::write(path(data), serde_json::to_string(&[forged, more, itself]).unwrap()).unwrap();
+        let found = held(data, &own).unwrap();
+        assert_eq!(found.served, [more]);
+        assert!(found.wrong[0].contains("did not sign") && found.wrong[1].contains("twice"), "{:?}", found.wrong);
+        assert!(add(data, &own, &said).unwrap_err().to_string().contains("did not sign"), "nothing is added to it");
     }
 }

@@ -22,8 +22,9 @@ pub fn oracle(args: &[&str]) -> Command {
     command
 }
 
+/// What it complains of, wherever its lines are broken.
 pub fn says(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 pub struct World {

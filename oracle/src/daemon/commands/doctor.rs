@@ -5,7 +5,7 @@ use crate::daemon::cli::Place;
 use crate::daemon::config::{relays, Network, Said, LISTEN};
 use crate::daemon::doctor::{
     look_at_attendance, look_at_bitcoind, look_at_clock, look_at_disk, look_at_key_file, look_at_live, look_at_mirror,
-    look_at_relay, look_at_service, look_at_signer, look_at_venue, Asker, Finding, Level, WebVenue,
+    look_at_relay, look_at_service, look_at_signer, look_at_statements, look_at_venue, Asker, Finding, Level, WebVenue,
 };
 use crate::daemon::feed::fetch::PATIENCE;
 use crate::daemon::policies::published;
@@ -111,6 +111,9 @@ async fn examine(said: Said) -> anyhow::Result<Vec<Finding>> {
             "what the daemon announces could not be attested",
             "give the daemon the signer it began with, and start it again",
         ));
+    }
+    if let Some(key) = key.or(expected) {
+        found.extend(look_at_statements(&data, &key));
     }
     let mut witnesses = Vec::new();
     for (name, url) in &said.venues {

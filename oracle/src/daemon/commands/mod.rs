@@ -4,6 +4,7 @@ pub mod audit;
 pub mod backtest;
 pub mod doctor;
 pub mod import_record;
+mod meant;
 pub mod payment;
 pub mod price;
 pub mod prove_equivocation;

@@ -2,9 +2,9 @@
 
 use super::super::feed::manual::HIGHEST;
 use super::super::private::{tell_price, FarOff};
+use super::meant::is_meant;
 use crate::units::Cents;
-use anyhow::{bail, Context};
-use std::io::{BufRead, IsTerminal, Write};
+use anyhow::bail;
 use std::path::Path;
 
 /// Sets the price, and waits until it is on disk and served. One far from the last is asked about, or wants `yes`.
@@ -19,17 +19,10 @@ pub async fn set(data: &Path, cents: Cents, yes: bool) -> anyhow::Result<()> {
         Err(error) if error.is::<FarOff>() => error,
         done => return done.map(|()| println!("the price is {cents}")),
     };
-    if !std::io::stdin().is_terminal() {
-        bail!("{refused}; say --yes if it is meant");
+    if !is_meant(&refused.to_string())? {
+        bail!("nothing is set");
     }
-    eprint!("{refused}. Is it meant? Write yes: ");
-    std::io::stderr().flush()?;
-    let mut answer = String::new();
-    std::io::stdin().lock().read_line(&mut answer).context("read the answer")?;
-    match answer.trim() {
-        "yes" => tell_price(data, Some(cents), true).await.map(|()| println!("the price is {cents}")),
-        _ => bail!("nothing is set"),
-    }
+    tell_price(data, Some(cents), true).await.map(|()| println!("the price is {cents}"))
 }
 
 /// Says that there is no price.

@@ -1,13 +1,35 @@
 //! `hypothec-oracle rotate`: the old key names the new one.
 
+use super::meant::is_meant;
+use crate::clock::Clock;
 use crate::daemon::cli::Place;
 use crate::daemon::config::{Network, Said};
 use crate::daemon::passphrase::Passphrase;
 use crate::daemon::{keyfile, rotation, usage};
 use crate::rotation::Rotation;
-use crate::units::Time;
+use crate::units::{Time, DAY};
 use clap::Args;
 use std::path::PathBuf;
+
+/// A hand-over further ahead than this is asked about, in seconds: three years.
+const FAR: u32 = 3 * 365 * DAY;
+
+/// Why a time to hand over from may be a slip; none when it is not.
+fn unusual(from: Time, now: Time) -> Option<String> {
+    let end = Time(now.0.saturating_add(FAR));
+    let what = if from < now {
+        "is past: no new loan would name the old key any more, at once and for good"
+    } else if from > end {
+        "is more than three years ahead: a slip in it cannot be mended"
+    } else {
+        return None;
+    };
+    Some(format!(
+        "--from {}, {from}, {what}. Between {now} and {end} nothing is asked; a hand-over is signed once and its time never \
+         changed. Nothing is signed",
+        from.0
+    ))
+}
 
 /// Which keys, and from when.
 #[derive(Debug, Args)]
@@ -33,6 +55,12 @@ pub struct Rotate {
     /// File with the new key's passphrase [default: as the old key's].
     #[arg(long, value_name = "FILE")]
     new_passphrase_file: Option<PathBuf>,
+    /// Also from a time that is past, or more than three years ahead, without asking.
+    #[arg(long)]
+    yes: bool,
+    /// Read the time from this file; regtest only.
+    #[arg(long, value_name = "FILE")]
+    regtest_clock: Option<PathBuf>,
     /// Where to write a copy of rotation.json, which itself always lies in the data folder: a key hands over once.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
@@ -42,9 +70,15 @@ impl Rotate {
     /// Signs, writes and prints the statement.
     ///
     /// # Errors
-    /// When a key cannot be read, or a statement exists already.
+    /// When a key cannot be read, another statement exists already, the new key has handed over itself, or nobody says that
+    /// an unusual time is meant.
     pub fn run(self) -> anyhow::Result<()> {
-        let said = Said { network: self.network, passphrase_file: self.passphrase_file, ..Said::default() };
+        let said = Said {
+            network: self.network,
+            passphrase_file: self.passphrase_file,
+            regtest_clock: self.regtest_clock,
+            ..Said::default()
+        };
         let said = said.over(self.place.said()?);
         let (data, network) = (said.data()?, said.network.unwrap_or(Network::Signet));
         let old_passphrase = Passphrase { file: said.passphrase_file };
@@ -55,10 +89,18 @@ impl Rotate {
         let old = keyfile::load(&data, network, &old_passphrase)?;
         let new = keyfile::load(&self.to, network, &new_passphrase)?;
         let from = Time(self.from);
-        let statement = match rotation::before(&data, &old.public_key(), &new.public_key(), from)? {
-            Some(signed) => signed,
-            None => Rotation::sign(&old, &new, from)?,
-        };
+        let keys = [old.public_key(), new.public_key()];
+        let before = rotation::before(&data, &self.to, keys, from)?;
+        if !before.is_decided && before.said.is_none() && !self.yes {
+            let now = said.regtest_clock.map_or(Clock::System, Clock::File).now()?;
+            if unusual(from, now).map_or(Ok(false), |unusual| is_meant(&unusual).map(|meant| !meant))? {
+                anyhow::bail!("nothing is signed");
+            }
+        }
+        if !before.is_decided {
+            rotation::decide(&data, keys, from)?;
+        }
+        let statement = before.said.map_or_else(|| Rotation::sign(&old, &new, from), Ok)?;
         rotation::add(&data, &statement, self.out.as_deref())?;
         println!("{}", serde_json::to_string_pretty(&statement)?);
         let place = rotation::path(&data);

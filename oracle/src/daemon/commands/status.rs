@@ -44,5 +44,8 @@ fn written(status: &PrivateStatus) -> String {
     if !status.complaint.is_empty() {
         line("trouble", &status.complaint);
     }
+    for wrong in &status.statements {
+        line("trouble", wrong);
+    }
     text
 }

@@ -4,6 +4,7 @@ use super::finding::Finding;
 use crate::daemon::config::Network;
 use crate::daemon::keyfile::{held, Held};
 use crate::daemon::signer::SignerClient;
+use crate::daemon::statements::wrong;
 use crate::passphrase::check_private;
 use bitcoin::key::XOnlyPublicKey;
 use std::path::Path;
@@ -68,6 +69,20 @@ pub fn look_at_signer(socket: &Path) -> (Finding, Option<XOnlyPublicKey>) {
             (finding, None)
         }
     }
+}
+
+/// What is wrong with the statements of a key's operator.
+pub fn look_at_statements(data: &Path, key: &XOnlyPublicKey) -> Vec<Finding> {
+    let trouble = |wrong: String| {
+        Finding::trouble(
+            "key",
+            wrong,
+            "what is not served reaches no node; the oracle itself goes on attesting",
+            "take it out of the file, or put the right file there; a key that is to hand over needs a new one, made with \
+             `hypothec-oracle init`",
+        )
+    };
+    wrong(data, key).into_iter().map(trouble).collect()
 }
 
 #[cfg(test)]

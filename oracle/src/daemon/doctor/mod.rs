@@ -17,7 +17,7 @@ pub use ask::Asker;
 pub use clock::{look_at_bitcoind, look_at_clock};
 pub use disk::look_at_disk;
 pub use finding::{Finding, Level};
-pub use keys::{look_at_key_file, look_at_signer};
+pub use keys::{look_at_key_file, look_at_signer, look_at_statements};
 pub use live::{look_at_attendance, look_at_live};
 pub use mirrors::look_at_mirror;
 pub use relays::look_at_relay;

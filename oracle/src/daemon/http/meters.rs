@@ -44,6 +44,15 @@ pub struct Meters {
     shown: Mutex<ShownMeters>,
 }
 
+/// What fails beside the desk.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Failing {
+    /// The signer does not answer.
+    pub signer: Option<Away>,
+    /// So much is wrong with the operator's statements.
+    pub statements: usize,
+}
+
 /// What is read off the desk whenever somebody asks.
 struct ShownMeters {
     registry: Registry,
@@ -67,6 +76,7 @@ struct ShownMeters {
     trouble: Gauge,
     heads_waiting: Gauge,
     signer_away: Gauge,
+    statements_wrong: Gauge,
     followers: Gauge,
     clock_ahead: Gauge,
     relays: RelayMeters,
@@ -165,17 +175,13 @@ impl Meters {
     ///
     /// # Errors
     /// When it cannot be written, which does not happen.
-    pub fn text(
-        &self,
-        shown: &Shown,
-        now: Option<Time>,
-        followers: usize,
-        signer: Option<Away>,
-    ) -> anyhow::Result<String> {
+    pub fn text(&self, shown: &Shown, now: Option<Time>, followers: usize, failing: Failing) -> anyhow::Result<String> {
         let meters = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         meters.read(shown, now, followers);
-        meters.signer_away.set(signer.map_or(0, |away| whole(away.seconds.max(1))));
-        meters.trouble.set(i64::from(signer.is_some() || !shown.complaint.is_empty()));
+        meters.signer_away.set(failing.signer.map_or(0, |away| whole(away.seconds.max(1))));
+        meters.statements_wrong.set(whole(failing.statements));
+        let fails = failing.signer.is_some() || failing.statements > 0 || !shown.complaint.is_empty();
+        meters.trouble.set(i64::from(fails));
         let mut text = String::new();
         encode(&mut text, &meters.registry)?;
         Ok(text)
@@ -200,7 +206,9 @@ impl ShownMeters {
         let lows = gauge("lows", "Hours with a low");
         let fixings = gauge("fixings", "Fixings said");
         let followers = gauge("event_followers", "Followers of the stream of events");
-        let trouble = gauge("trouble", "1 while clock, feed or signer fails");
+        let trouble = gauge("trouble", "1 while clock, feed or signer fails, or an operator's statement is wrong");
+        let statements_wrong =
+            gauge("statements_wrong", "What is wrong with rotation.json and same-operator.json, which is not served");
         let clock_believed = gauge("clock_believed", "1 while the clock is vouched for; 0 while nothing is said by it");
         let heads_waiting = gauge("heads_waiting", "Hours of the tick log that are over and wait for the signer");
         let mut seconds = |name: &str, help: &str| {
@@ -251,6 +259,7 @@ impl ShownMeters {
             trouble,
             heads_waiting,
             signer_away,
+            statements_wrong,
             followers,
             relays,
             clock_ahead,
@@ -325,7 +334,7 @@ mod tests {
         meters.answered("/v1/price", 200);
         meters.refused("rate");
         meters.attested(Event::Fixing { at: Time(0) });
-        let text = meters.text(&shown, Some(Time(1_584_000_004)), 3, None).unwrap();
+        let text = meters.text(&shown, Some(Time(1_584_000_004)), 3, Failing::default()).unwrap();
         for line in [
             "hypothec_oracle_venues 3",
             "hypothec_oracle_venues_needed 3",
@@ -349,13 +358,15 @@ mod tests {
             "hypothec_oracle_heads_waiting 2",
             "hypothec_oracle_signer_away_seconds 0",
             "hypothec_oracle_trouble 0",
+            "hypothec_oracle_statements_wrong 0",
             "hypothec_oracle_event_followers 3",
             "hypothec_oracle_clock_ahead_of_database_seconds -9",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
         }
         let away = Away { since: Time(0), seconds: 7, why: Why::Nobody };
-        let silent = meters.text(&Shown::default(), None, 0, Some(away)).unwrap();
+        let silent = Failing { signer: Some(away), ..Failing::default() };
+        let silent = meters.text(&Shown::default(), None, 0, silent).unwrap();
         assert!(silent.contains("signer_away_seconds 7") && silent.contains("oracle_trouble 1"), "{silent}");
         assert!(silent.contains("median_cents -1") && silent.contains("lag_seconds -1"), "{silent}");
     }

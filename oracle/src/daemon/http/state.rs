@@ -2,6 +2,8 @@
 
 use super::super::desk::{frozen_ahead, Shown};
 use super::super::signer::Away;
+use super::super::statements;
+use super::meters::Failing;
 use super::paper::{json, paper, Lasts};
 use super::refusal::{internal, Refusal};
 use super::Counter;
@@ -117,10 +119,13 @@ async fn metrics(State(counter): State<Counter>, asked: HeaderMap) -> Result<Res
     let now = counter.clock.now().ok();
     let followers = super::counter::FOLLOWERS.saturating_sub(counter.seats.available_permits());
     let away = counter.press.keys().away();
+    let (data, key) = (counter.data.clone(), counter.info.pubkey);
+    let wrong = tokio::task::spawn_blocking(move || statements::wrong(&data, &key)).await;
+    let wrong = wrong.map_err(|error| internal(&error.into()))?.len();
     let text = {
         let shown = counter.press.window().look();
         counter.meters.relays(&counter.relays.look(), shown.ledger.frozen_until());
-        counter.meters.text(&shown, now, followers, away)
+        counter.meters.text(&shown, now, followers, Failing { signer: away, statements: wrong })
     };
     let text = text.map_err(|error| internal(&error))?;
     Ok(paper(&asked, Lasts::Now, "application/openmetrics-text; version=1.0.0; charset=utf-8", text.into_bytes()))

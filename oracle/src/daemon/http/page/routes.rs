@@ -25,9 +25,9 @@ pub fn routes() -> Router<Counter> {
 async fn page(State(counter): State<Counter>, asked: HeaderMap) -> Result<Response, Refusal> {
     let now = counter.clock.now().ok();
     let (data, key) = (counter.data.clone(), counter.info.pubkey);
-    let said = tokio::task::spawn_blocking(move || rotation::read(&data, &key)).await;
-    // One that cannot be read is told by its route; the page goes on without.
-    let hand_overs = said.ok().and_then(Result::ok).unwrap_or_default();
+    let said = tokio::task::spawn_blocking(move || rotation::held(&data, &key)).await;
+    // What cannot be read is told to the operator; the page goes on without.
+    let hand_overs = said.ok().and_then(Result::ok).map(|held| held.served).unwrap_or_default();
     let mut facts = Facts { hand_overs, ..Facts::of(&counter.press.window().look(), counter.info, now) };
     facts.readiness = facts.readiness.with(counter.press.keys().away());
     let html = view::page(&facts).into_string();
