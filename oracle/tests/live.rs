@@ -43,6 +43,11 @@ fn oracle(args: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_hypothec-oracle")).args(args).stdin(Stdio::null()).output().unwrap()
 }
 
+/// What it complains of, wherever its lines are broken.
+fn said(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
 /// Killed with SIGKILL when dropped.
 struct Running(Child, String);
 
@@ -101,11 +106,11 @@ async fn a_live_oracle_serves_a_price_and_passes_a_strangers_audit_before_and_af
     }
     std::fs::write(&policy, SAMPLE).unwrap();
     let refused = oracle(&["run", "--config", &config.to_string_lossy()]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("make it version 2"), "{refused:?}");
+    assert!(said(&refused).contains("make it version 2"), "{refused:?}");
     // Published anew under the same number it would be a contradiction, so a lost file is asked for.
     std::fs::remove_file(data.join("policies.json")).unwrap();
     let refused = oracle(&["run", "--config", &config.to_string_lossy()]);
-    assert!(String::from_utf8_lossy(&refused.stderr).contains("put the newest copy back"), "{refused:?}");
+    assert!(said(&refused).contains("put the newest copy back"), "{refused:?}");
 }
 
 /// What an oracle without a policy file published before there was a second reading.
@@ -152,7 +157,7 @@ async fn an_oracle_with_a_test_feed_has_nothing_to_audit_and_says_so() {
     let running = start(&config);
     let audited = oracle(&["audit", &running.1]);
     assert!(!audited.status.success());
-    let said = String::from_utf8_lossy(&audited.stderr).into_owned();
+    let said = said(&audited);
     assert!(said.contains("the replay and manual feeds keep no tick log"), "{said}");
     let answer = reqwest::get(format!("{}/v1/log/20200312", running.1)).await.unwrap();
     assert_eq!(answer.status(), 404);

@@ -201,7 +201,7 @@ impl World {
         let output = oracle(&[&["payment"], args, &["--data", &data.to_string_lossy()]].concat()).output().unwrap();
         match output.status.success() {
             true => Ok(serde_json::from_slice(&output.stdout).unwrap()),
-            false => Err(String::from_utf8_lossy(&output.stderr).into_owned()),
+            false => Err(String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")),
         }
     }
 }

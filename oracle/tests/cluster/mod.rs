@@ -48,7 +48,7 @@ fn command(name: &str) -> Command {
 }
 
 fn done(output: Output) -> String {
-    let says = String::from_utf8_lossy(&output.stderr).into_owned();
+    let says = String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(output.status.success(), "{says}");
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
@@ -122,7 +122,7 @@ impl Server {
     pub fn sql_error(&self, database: &str, text: &str) -> String {
         let output = self.psql(database, text);
         assert!(!output.status.success(), "{text} was allowed");
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 
     /// A new, empty database.

@@ -106,7 +106,7 @@ impl Place {
     pub fn refusal(&self, more: &[&str]) -> String {
         let output = self.command(more).output().unwrap();
         assert!(!output.status.success());
-        String::from_utf8_lossy(&output.stderr).into_owned()
+        String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
     }
 }
 
