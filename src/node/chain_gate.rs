@@ -189,11 +189,12 @@ impl Core {
     }
 
     /// Nothing is known of the chain as it is now.
-    fn chain_is_away(&mut self, text: String) {
+    pub(super) fn chain_is_away(&mut self, text: String) {
         self.caught_up = false;
         self.at_tip = false;
         self.knows_mempool = false;
         self.chain_gate.has_all = false;
+        self.note_chain_away();
         self.trouble(CHAIN, text);
     }
 

@@ -11,7 +11,8 @@ use crate::settlement::deadline;
 use anyhow::Context;
 use std::collections::HashMap;
 
-/// Since when, and until when last, this node could not answer a peer in a stage of a loan for a lack of its own.
+/// Since when, and until when last, this node could not answer a peer in a stage of a loan, or bring out what both signed, for
+/// a lack of its own.
 #[derive(Debug, Default)]
 pub struct HeldUp(HashMap<LoanId, (Stage, Time, Time)>);
 
@@ -63,6 +64,12 @@ impl Core {
         if let Some(loan) = self.loans.get(id).filter(|loan| loan.is_negotiating()) {
             self.held_up.note(loan, self.moment.now);
         }
+    }
+
+    /// The funding transactions this node holds, and is to bring out, wait for its bitcoind.
+    pub(super) fn note_chain_away(&mut self) {
+        let (loans, held_up) = (&self.loans, &mut self.held_up);
+        loans.values().filter(|loan| loan.stage == Stage::Funded).for_each(|loan| held_up.note(loan, self.moment.now));
     }
 
     /// A negotiation that has ended: what was not its borrower's doing is not held against the coins shown for it.

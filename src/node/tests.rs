@@ -17,12 +17,15 @@ use crate::loan::fixtures::{key, reference, secret, xonly};
 use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Days;
-use crate::protocol::{Event, Loan, Recorded};
+use crate::protocol::ending::{Doing, Ending};
+use crate::protocol::fixtures::taken;
+use crate::protocol::{Event, Loan, Recorded, Stage};
 use bitcoin::hashes::Hash;
 use bitcoin::OutPoint;
 use hypothec_oracle::announce::OracleKeys;
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::units::Time;
+use std::sync::Arc;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
@@ -145,6 +148,24 @@ async fn a_chain_that_is_left_in_several_steps_within_one_look_is_told_by_the_bl
     }
     let Opened { core, .. } = bench.core().await;
     assert!(!core.troubles.sentences().any(|text| text == told), "{:?}", core.what_stands());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_lender_without_its_bitcoind_could_not_bring_out_is_not_held_against_the_borrower() {
+    let bench = Bench::new().await;
+    let Opened { mut core, .. } = bench.core().await;
+    let since = core.moment.now.plus(100).unwrap();
+    let given_up = Event::GivenUp { reason: "not out".into(), at_stake_sats: 0 };
+    let loan = Loan { stage: Stage::Funded, since, ..taken(Role::Lender) };
+    let loan = loan.apply(&Recorded { at: since, event: given_up }).unwrap();
+    assert_eq!((loan.stage, loan.since), (Stage::Funded, since));
+    core.loans.insert(loan.id, Arc::new(loan.clone()));
+    let whose = |core: &Core| core.whose(&loan, Ending::Spent { ours: true });
+    core.moment.now = since.plus(30).unwrap();
+    assert_eq!(whose(&core), Doing::Borrower);
+    core.chain_is_away("it does not answer".into());
+    core.moment.now = since.plus(61).unwrap();
+    assert_eq!(whose(&core), Doing::Lender);
 }
 
 #[tokio::test(flavor = "multi_thread")]

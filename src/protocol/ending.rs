@@ -66,7 +66,8 @@ pub struct Known {
     pub now: Time,
     /// Since when it has run without a stop.
     pub runs_since: Time,
-    /// The first and the last time in this stage that it could not answer the other side for a lack of its own.
+    /// The first and the last time in this stage that it could not answer the other side, or bring out what both signed, for
+    /// a lack of its own.
     pub held_up: Option<(Time, Time)>,
     /// Is its own price near the quote's? Nothing where it has none.
     pub is_near: Option<bool>,
@@ -82,6 +83,12 @@ impl Known {
     fn was_prompt(&self, loan: &Loan) -> bool {
         let since = self.since(loan);
         self.now.since(since) <= PROMPT || self.held_up.is_some_and(|(first, _)| first.since(since) <= PROMPT)
+    }
+
+    /// Was this node stopped, or held up, within a minute of the stage's beginning?
+    fn could_not_bring_out(&self, loan: &Loan) -> bool {
+        let held = |(first, _): (Time, Time)| first.since(loan.since) <= PROMPT;
+        self.runs_since > loan.since || self.held_up.is_some_and(held)
     }
 
     /// Was this node in the way from the first to the last, or is it back too short a while?
@@ -106,7 +113,7 @@ pub fn whose(loan: &Loan, ending: Ending, known: &Known) -> Doing {
     match ending {
         Ending::ByHand => us,
         Ending::Superseded => Doing::Borrower,
-        Ending::Spent { ours: true } if is_driven_out(loan) => Doing::Borrower,
+        Ending::Spent { ours: true } if is_driven_out(loan, known) => Doing::Borrower,
         Ending::Spent { ours } => {
             if ours {
                 us
@@ -126,9 +133,11 @@ pub fn whose(loan: &Loan, ending: Ending, known: &Known) -> Doing {
 
 /// Does a lender's node take its coin back because nobody's mempool has had what both signed for a minute, or because the
 /// borrower has kept it out, or taken it out, by spending a coin of its own? A borrower that does that for a moment brings
-/// both about. Where no such spend was seen and the price moved, the lender's node chose that end.
-fn is_driven_out(loan: &Loan) -> bool {
-    let never_out = loan.stage == Stage::Funded && !loan.unfunded.was_given_up_by_price();
+/// both about. Where no such spend was seen and the price moved, the lender's node chose that end; and where it was stopped,
+/// or without its bitcoind, in that minute, nobody else could bring the transaction out for it.
+fn is_driven_out(loan: &Loan, known: &Known) -> bool {
+    let by_itself = loan.unfunded.was_given_up_by_price() || known.could_not_bring_out(loan);
+    let never_out = loan.stage == Stage::Funded && !by_itself;
     let given_up = loan.role == Role::Lender && loan.unfunded.given_up().is_some();
     given_up && (never_out || loan.unfunded.was_displaced_by_them())
 }
@@ -293,6 +302,15 @@ mod tests {
         unfunded.give_up("late".into(), bitcoin::Amount::ZERO);
         let given_up = Loan { unfunded: unfunded.clone(), ..at(Role::Lender, Stage::Funded) };
         assert_eq!(whose(&given_up, Spent { ours: true }, &after(65)), Doing::Borrower);
+        // Nobody but the lender can bring it out: not while its bitcoind is away or its node stopped.
+        for (known, doing) in [
+            (held_up(5, 64, 65), Doing::Lender),
+            (held_up(60, 61, 90), Doing::Lender),
+            (held_up(61, 64, 65), Doing::Borrower),
+            (restarted(900, 5), Doing::Lender),
+        ] {
+            assert_eq!(whose(&given_up, Spent { ours: true }, &known), doing, "{known:?}");
+        }
         // What the price makes it do is the price's, unless the borrower was seen to keep it out, before that or after.
         let mut moved = Loan { unfunded: Unfunded::default(), ..at(Role::Lender, Stage::Funded) };
         moved.unfunded.give_up("spot".into(), Amount::from_sat(1));
