@@ -120,6 +120,14 @@ async fn what_arrives_after_whoever_asked_has_given_up_is_not_done() {
             assert!(answer.text().await.unwrap().contains("nothing was done"));
         }
     }
+    // What cannot be read is no time without end.
+    for until in ["", "abc", "-1", "1.5", "1e3", "99999999999999999999999"] {
+        let request = served.http.get(format!("{}/v1/status", served.base)).bearer_auth(served.token.secret());
+        let answer = request.header(hypothec::api::UNTIL, until).send().await.unwrap();
+        assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{until}");
+        let text = answer.text().await.unwrap();
+        assert!(text.contains(r#"header hypothec-until is \""#) && text.contains("whole milliseconds"), "{text}");
+    }
     assert_eq!(served.end().await.len(), 1, "the node heard of the second alone");
 }
 

@@ -280,6 +280,23 @@ async fn a_payment_whose_answer_is_lost_is_said_to_be_maybe_out_and_is_brought_o
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_a_block_has_is_never_said_to_be_refused_where_bitcoinds_index_does_not_know_it() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = borrower_behind(world, &door).await;
+    door.set("getrawtransaction", Way::Unknown);
+    door.set("sendrawtransaction", Way::Break);
+    let made = world.borrower.handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    assert!(made.unsure.is_some());
+    world.bitcoind.mine(1).await.unwrap();
+    until_event(&world.borrower, "payment_out", made.txid).await;
+    until_troubles(&world.borrower, "its end", str::is_empty).await;
+    let events = world.borrower.handle.events(0, Duration::ZERO).await.unwrap();
+    assert!(events.iter().all(|one| one.event != "payment_refused"), "{events:?}");
+    assert_eq!(sent(&world.borrower).await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_dies_while_it_hands_a_payment_over_goes_on_with_the_same_one() {
     let world = World::new().await;
     let door = Door::before(&world.bitcoind).await;

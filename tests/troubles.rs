@@ -39,6 +39,13 @@ async fn a_bitcoind_in_its_initial_download_or_away_is_told_until_it_is_there() 
     until_troubles(&world.borrower, "the other chain", |told| told.contains(&named)).await;
     world.bitcoind.reconsider(tip).await.unwrap();
     until_troubles(&world.borrower, "the known chain", |told| !told.contains("another chain")).await;
+    // One that was started again without what this node asks it for.
+    let world = world.with_bitcoind(&["-txindex=0"]).await;
+    let text = "chain: waiting for bitcoind: ";
+    let told = until_troubles(&world.borrower, "the index to be missed", |told| told.contains(text)).await;
+    assert!(told.contains("has no transaction index: start it with -txindex=1"), "{told}");
+    let world = world.with_bitcoind(&[]).await;
+    until_troubles(&world.borrower, "its return", |told| !told.contains("chain: ")).await;
     let World { bitcoind, borrower, lender, oracle, .. } = world;
     bitcoind.stop().await.unwrap();
     until_troubles(&borrower, "bitcoind to be missed", |told| told.starts_with("chain: ")).await;

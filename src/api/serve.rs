@@ -6,6 +6,7 @@ use super::{auth, routes};
 use crate::node::data::Token;
 use crate::node::handle::{came_late, until, Handle};
 use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::HeaderValue;
 use axum::middleware::{from_fn, from_fn_with_state, Next};
 use axum::response::Response;
 use std::future::Future;
@@ -106,9 +107,18 @@ async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> 
     })
 }
 
+/// Until when somebody waits. What cannot be read is refused: whoever sends it believes to have said something.
+fn moment(said: &HeaderValue) -> Result<SystemTime, ApiError> {
+    let millis = said.to_str().ok().and_then(|text| text.parse().ok());
+    millis.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))).ok_or_else(|| {
+        let text =
+            format!("header {UNTIL} is {said:?}: it must be whole milliseconds since 1970, such as 1767225600000");
+        ApiError::new(ErrorCode::BadRequest, text)
+    })
+}
+
 async fn refuse_late(request: Request, next: Next) -> Result<Response, ApiError> {
-    let said = request.headers().get(UNTIL).and_then(|until| until.to_str().ok()?.parse().ok());
-    let waits = said.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis)));
+    let waits = request.headers().get(UNTIL).map(moment).transpose()?;
     match waits {
         Some(waits) if waits < SystemTime::now() => Err(came_late().into()),
         waits => Ok(until(waits, next.run(request)).await),

@@ -7,7 +7,7 @@ use bitcoin::{Amount, BlockHash, FeeRate, OutPoint, ScriptBuf, Transaction, TxOu
 use hypothec_oracle::foreign::clean;
 use hypothec_oracle::units::Time;
 use serde::Deserialize;
-use serde_json::{json, Value};
+use serde_json::json;
 
 /// bitcoind's code for a transaction whose outputs are already in the chain.
 const ALREADY_IN_CHAIN: i32 = -27;
@@ -147,6 +147,18 @@ struct BlockchainInfo {
 }
 
 #[derive(Deserialize)]
+struct Indexes {
+    txindex: Option<Index>,
+}
+
+#[derive(Deserialize)]
+struct Index {
+    synced: bool,
+    #[serde(rename = "best_block_height")]
+    height: u64,
+}
+
+#[derive(Deserialize)]
 struct Acceptance {
     allowed: bool,
     #[serde(rename = "reject-reason")]
@@ -201,11 +213,12 @@ impl Bitcoind {
         if info.chain != configured {
             return Err(Error::WrongNetwork { url: self.url(), configured, found: clean(&info.chain) });
         }
-        let indexes: Value = self.rpc.call("getindexinfo", vec![]).await?;
-        if indexes.get("txindex").is_none() {
-            return Err(Error::NoTransactionIndex { url: self.url() });
+        let indexes: Indexes = self.rpc.call("getindexinfo", vec![]).await?;
+        match indexes.txindex {
+            None => Err(Error::NoTransactionIndex { url: self.url() }),
+            Some(Index { synced: false, height }) => Err(Error::IndexBehind { url: self.url(), height }),
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn url(&self) -> String {

@@ -86,6 +86,14 @@ pub enum Error {
         /// Where.
         url: String,
     },
+    /// Confirmed transactions cannot all be looked up yet.
+    #[error("bitcoind at {url} builds its transaction index, and is at block {height}: wait until it is done")]
+    IndexBehind {
+        /// Where.
+        url: String,
+        /// How far it is.
+        height: u64,
+    },
     /// A configuration value out of range.
     #[error("`{field}` is {value}: it must be {right}")]
     Config {
@@ -122,10 +130,8 @@ pub enum Error {
 impl Error {
     /// True where trying the same again later can help: the node is away, busy or starting.
     pub fn is_temporary(&self) -> bool {
-        matches!(
-            self,
-            Error::Unreachable { .. } | Error::TimedOut { .. } | Error::WarmingUp { .. } | Error::Cookie { .. }
-        )
+        use Error::{Cookie, IndexBehind, TimedOut, Unreachable, WarmingUp};
+        matches!(self, Unreachable { .. } | TimedOut { .. } | WarmingUp { .. } | Cookie { .. } | IndexBehind { .. })
     }
 
     /// True where bitcoind may have done what it was asked, though it did not say so: its answer was lost, or cannot be read.

@@ -3,7 +3,8 @@
 //! bitcoind is asked beside the loop, which goes on whether it answers or not: one that hangs is told within some seconds, and
 //! until it answers nothing is judged by what the chain was before.
 //!
-//! Until bitcoind has said once that it is on the right network and has its index, nothing of it is believed.
+//! Until bitcoind has said that it is on the right network and has its index, nothing of it is believed; nor after it was away:
+//! who comes back may be another, or was started otherwise.
 
 use super::core::Core;
 use super::tools::{lock, Tools};
@@ -23,7 +24,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 /// How long one question may wait before it is told that bitcoind does not answer.
 pub const SILENT: Duration = Duration::from_secs(5);
 
-/// Has bitcoind been found to be the right one since the start?
+/// Has bitcoind been found to be the right one since the start, and since it was away last?
 #[derive(Debug, Default)]
 pub struct ChainGate {
     open: bool,
@@ -190,6 +191,7 @@ impl Core {
 
     /// Nothing is known of the chain as it is now.
     pub(super) fn chain_is_away(&mut self, text: String) {
+        self.chain_gate.open = false;
         self.caught_up = false;
         self.at_tip = false;
         self.knows_mempool = false;

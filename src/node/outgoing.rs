@@ -18,7 +18,7 @@ use crate::protocol::ErrorCode;
 use crate::store::{Store, StoreError};
 use crate::wallet::Payment;
 use anyhow::Context;
-use bitcoin::{Transaction, Txid};
+use bitcoin::{BlockHash, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
@@ -163,18 +163,29 @@ fn may_be_out(txid: &Txid) -> String {
     )
 }
 
-/// Brings it out again: true where bitcoind has it, or why not.
+/// That bitcoind does not have a transaction. It knows those in blocks by an index that follows the chain some time later: so
+/// that is believed only where the blocks up to here, its tip after it had answered, have not told of the transaction either.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Nowhere {
+    pub txid: Txid,
+    pub tip: BlockHash,
+    /// Why it refuses it.
+    pub refused: String,
+}
+
+/// Brings it out again.
 async fn again(tools: Arc<Tools>, unsure: Unsure) -> Result<Outcome, Trouble> {
     let txid = unsure.transaction.compute_txid();
     if tools.chain.transaction(txid).await?.is_some() {
-        return Ok(Outcome::Payment(txid, None));
+        return Ok(Outcome::PaymentOut(txid));
     }
-    match coin::bring_out(&tools, &unsure.transaction).await {
-        Ok(()) => Ok(Outcome::Payment(txid, None)),
-        Err(e) => match e.rejection() {
-            Some(rejected) => Ok(Outcome::Payment(txid, Some(rejected.reason.clone()))),
-            None => Err(e.into()),
-        },
+    let Err(e) = coin::bring_out(&tools, &unsure.transaction).await else { return Ok(Outcome::PaymentOut(txid)) };
+    match e.rejection() {
+        Some(rejected) => {
+            let (refused, tip) = (rejected.reason.clone(), tools.chain.tip().await?.hash);
+            Ok(Outcome::PaymentRefused(Nowhere { txid, tip, refused }))
+        }
+        None => Err(e.into()),
     }
 }
 
@@ -206,20 +217,35 @@ impl Core {
         }
     }
 
-    /// bitcoind has a payment that might have been out, or refuses it.
-    pub(super) fn on_payment(&mut self, txid: Txid, refused: Option<String>) -> anyhow::Result<()> {
+    /// bitcoind has a payment that might have been out.
+    pub(super) fn on_payment_out(&mut self, txid: Txid) -> anyhow::Result<()> {
+        self.payment_known(txid, "payment_out", Severity::Notice, format!("payment {txid} is out: bitcoind has it"))
+    }
+
+    /// bitcoind refuses a payment that might have been out, and does not know it.
+    pub(super) fn on_payment_refused(&mut self, Nowhere { txid, tip, refused }: Nowhere) -> anyhow::Result<()> {
+        if lock(&self.tools.wallet).is_in_block(txid) {
+            return self.on_payment_out(txid);
+        }
+        if !self.has_read(tip) {
+            // Asked again, until its answer and the blocks agree.
+            return Ok(());
+        }
+        self.free(txid)?;
+        let text = format!(
+            "payment {txid} was not made after all: bitcoind does not have it and refuses it ({refused}); its coins are free \
+             again"
+        );
+        self.payment_known(txid, "payment_refused", Severity::Warning, text)
+    }
+
+    /// Are the blocks up to this tip read?
+    fn has_read(&self, tip: BlockHash) -> bool {
+        self.caught_up && self.tip == Some(tip)
+    }
+
+    fn payment_known(&mut self, txid: Txid, event: &str, severity: Severity, text: String) -> anyhow::Result<()> {
         tokio::task::block_in_place(|| lock(&self.tools.outgoing).remove(&txid)).context("keep that it is known")?;
-        let (event, severity, text) = match refused {
-            None => ("payment_out", Severity::Notice, format!("payment {txid} is out: bitcoind has it")),
-            Some(reason) => {
-                self.free(txid)?;
-                let text = format!(
-                    "payment {txid} was not made after all: bitcoind does not have it and refuses it ({reason}); its coins are \
-                     free again"
-                );
-                ("payment_refused", Severity::Warning, text)
-            }
-        };
         let facts = EventFacts { txid: Some(txid), ..EventFacts::default() };
         let (at, event) = (self.moment.now.0, event.to_owned());
         self.show(EventView { at, event, severity, text, facts, ..EventView::default() });
@@ -263,7 +289,7 @@ impl Core {
             let work = async move {
                 Ok(match tools.chain.transaction(txid).await? {
                     Some(_) => Outcome::Nothing,
-                    None => Outcome::Stray(txid),
+                    None => Outcome::Stray(txid, tools.chain.tip().await?.hash),
                 })
             };
             if self.spawn(Key::Broadcast(txid), None, [0; 32], work) {
@@ -272,10 +298,11 @@ impl Core {
         }
     }
 
-    /// bitcoind knows nothing of it.
-    pub(super) fn on_stray(&mut self, txid: Txid) -> anyhow::Result<()> {
-        // Somebody may bring it out since.
-        if lock(&self.tools.outgoing).holds(&txid) {
+    /// bitcoind, whose tip is this, knows nothing of it.
+    pub(super) fn on_stray(&mut self, txid: Txid, tip: BlockHash) -> anyhow::Result<()> {
+        // Somebody may bring it out since, and a block that is not read may have it.
+        let is_in_block = lock(&self.tools.wallet).is_in_block(txid);
+        if lock(&self.tools.outgoing).holds(&txid) || is_in_block || !self.has_read(tip) {
             return Ok(());
         }
         tracing::info!(%txid, "recorded and nowhere: its coins are free again");

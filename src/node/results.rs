@@ -62,8 +62,9 @@ impl Core {
             Outcome::Sent(sent, reply) => {
                 let _ = reply.send(sent.map(|sent| Sent { quotes_ended: self.end_unpaid_quotes(), ..sent }));
             }
-            Outcome::Payment(txid, refused) => self.on_payment(txid, refused)?,
-            Outcome::Stray(txid) => self.on_stray(txid)?,
+            Outcome::PaymentOut(txid) => self.on_payment_out(txid)?,
+            Outcome::PaymentRefused(nowhere) => self.on_payment_refused(nowhere)?,
+            Outcome::Stray(txid, tip) => self.on_stray(txid, tip)?,
             Outcome::Health(health) => self.on_health(health),
             Outcome::Exit(id, look) => self.on_exit_look(id, look),
             Outcome::Inputs(id, inputs) => {

@@ -227,6 +227,11 @@ impl Wallet {
         self.bdk.tx_graph().get_tx(txid).is_some()
     }
 
+    /// Has a block told of this transaction of ours?
+    pub fn is_in_block(&self, txid: Txid) -> bool {
+        self.bdk.get_tx(txid).is_some_and(|known| self.confirmations(&known.chain_position) > 0)
+    }
+
     /// Does everything that it pays stay in this wallet?
     pub fn keeps_all(&self, transaction: &Transaction) -> bool {
         transaction.output.iter().all(|output| self.bdk.is_mine(output.script_pubkey.clone()))

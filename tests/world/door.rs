@@ -20,6 +20,19 @@ pub enum Way {
     Hold,
     /// It is not asked; the answer is that a transaction pays too little.
     Refuse,
+    /// It is not asked; the answer is that there is no such transaction, as of an index that has not read the block.
+    Unknown,
+}
+
+impl Way {
+    /// What is answered in bitcoind's place.
+    fn refusal(self) -> Option<Value> {
+        match self {
+            Way::Refuse => Some(json!({ "code": -26, "message": "min relay fee not met" })),
+            Way::Unknown => Some(json!({ "code": -5, "message": "No such mempool transaction" })),
+            _ => None,
+        }
+    }
 }
 
 /// Where a node asks in bitcoind's place.
@@ -98,16 +111,14 @@ async fn serve(
             held.send_modify(|held| *held.entry(method.clone()).or_default() += 1);
         }
         let way = of(&*ways.wait_for(|ways| of(ways) != Way::Hold).await.ok()?);
-        match way {
-            Way::Swallow => return None,
-            Way::Refuse => {
-                let refusal = json!({ "code": -26, "message": "min relay fee not met" });
-                let body = json!({ "result": null, "error": refusal, "id": asked["id"] }).to_string();
-                let head = format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n", body.len());
-                asker.get_mut().write_all(format!("{head}{body}").as_bytes()).await.ok()?;
-                continue;
-            }
-            _ => {}
+        if way == Way::Swallow {
+            return None;
+        }
+        if let Some(refusal) = way.refusal() {
+            let body = json!({ "result": null, "error": refusal, "id": asked["id"] }).to_string();
+            let head = format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n", body.len());
+            asker.get_mut().write_all(format!("{head}{body}").as_bytes()).await.ok()?;
+            continue;
         }
         node.get_mut().write_all(&[head, body].concat()).await.ok()?;
         let (head, body) = read(&mut node).await?;

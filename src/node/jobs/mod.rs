@@ -17,6 +17,7 @@ pub mod watch;
 use super::approval::Begun;
 use super::exits::Look;
 use super::handle::Reply;
+use super::outgoing::Nowhere;
 use super::recovery::{Candidate, Found};
 use super::tools::Trouble;
 use super::view::{ErrorView, LoanView, QuoteView, Sent};
@@ -27,7 +28,7 @@ use crate::protocol::messages::Borrow;
 use crate::protocol::{Event, Input, Message};
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, OutPoint, Txid};
+use bitcoin::{Amount, BlockHash, OutPoint, Txid};
 use hypothec_oracle::operator::Link;
 use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::wire::SignedPrice;
@@ -149,10 +150,12 @@ pub enum Outcome {
     FeeCoin(crate::node::fee_coin::Minded),
     /// A person sent coins, or why not; who waits.
     Sent(Result<Sent, ErrorView>, Reply<Sent>),
-    /// A payment that might have been out: bitcoind has it, or why it refuses it.
-    Payment(Txid, Option<String>),
-    /// What the wallet has recorded, and bitcoind knows nothing of.
-    Stray(Txid),
+    /// bitcoind has a payment that might have been out.
+    PaymentOut(Txid),
+    /// It refuses one, and does not know it.
+    PaymentRefused(Nowhere),
+    /// What the wallet has recorded, and bitcoind, whose tip is this, knows nothing of.
+    Stray(Txid, BlockHash),
     /// How far a restored node is with moving its coins.
     Moved(Box<crate::node::restored::Step>),
     /// The backup file was written anew, with what a person should know of its place; or why not.
