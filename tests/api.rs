@@ -126,7 +126,7 @@ async fn what_arrives_after_whoever_asked_has_given_up_is_not_done() {
         let answer = request.header(hypothec::api::UNTIL, until).send().await.unwrap();
         assert_eq!(answer.status(), StatusCode::BAD_REQUEST, "{until}");
         let text = answer.text().await.unwrap();
-        assert!(text.contains(r#"header hypothec-until is \""#) && text.contains("whole milliseconds"), "{text}");
+        assert!(text.contains("header hypothec-until is `") && text.contains("whole milliseconds"), "{text}");
     }
     assert_eq!(served.end().await.len(), 1, "the node heard of the second alone");
 }

@@ -297,6 +297,60 @@ async fn a_payment_that_a_block_has_is_never_said_to_be_refused_where_bitcoinds_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_may_be_out_is_not_given_up_for_a_bitcoind_that_misses_its_coins() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = borrower_behind(world, &door).await;
+    door.set("sendrawtransaction", Way::Swallow);
+    let made = world.borrower.handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    assert!(made.unsure.is_some());
+    let before = world.borrower.handle.balance().await.unwrap();
+    door.set("sendrawtransaction", Way::Missing);
+    door.until_met("sendrawtransaction", 4).await;
+    until_troubles(&world.borrower, "it to be told on", |told| told.contains("it may be out. Do not pay it again"))
+        .await;
+    assert_eq!(world.borrower.handle.balance().await.unwrap(), before, "its coins are spent");
+    door.set("sendrawtransaction", Way::Pass);
+    until_event(&world.borrower, "payment_out", made.txid).await;
+    until_troubles(&world.borrower, "its end", str::is_empty).await;
+    assert_eq!((world.bitcoind.mempool_len().await.unwrap(), sent(&world.borrower).await), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_bitcoinds_mempool_has_lost_is_brought_out_again_and_its_coins_stay_spent() {
+    let world = World::new().await;
+    let made = world.borrower.handle.send(payment(&world, 40_000_000).await).await.unwrap();
+    assert!(made.unsure.is_none());
+    until_mempool(&world, 1).await;
+    world.settle().await;
+    let before = world.borrower.handle.balance().await.unwrap();
+    let world = world.with_bitcoind(&["-persistmempool=0"]).await;
+    until_mempool(&world, 1).await;
+    assert_eq!(world.borrower.handle.balance().await.unwrap(), before);
+    // The same where the node starts on a mempool that has lost it.
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    borrower.stop().await.unwrap();
+    let borrower = start_node(dir.path(), "spare", &bitcoind, &dir.path().join("clock")).await;
+    let world = World { bitcoind, oracle, lender, borrower, dir, now };
+    let world = world.with_bitcoind(&["-persistmempool=0"]).await;
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 0);
+    let World { bitcoind, oracle, lender, borrower: spare, dir, now } = world;
+    spare.stop().await.unwrap();
+    let borrower = start_node(dir.path(), "borrower", &bitcoind, &dir.path().join("clock")).await;
+    let world = World { bitcoind, oracle, lender, borrower, dir, now };
+    until_mempool(&world, 1).await;
+    world.mine(1).await;
+    world.settle().await;
+    assert_eq!(sent(&world.borrower).await, 1);
+    let balance = world.borrower.handle.balance().await.unwrap();
+    assert_eq!(
+        (balance.unconfirmed_sats, balance.confirmed_sats),
+        (0, before.confirmed_sats + before.unconfirmed_sats)
+    );
+    assert_eq!(troubles(&world.borrower).await, "");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_node_that_dies_while_it_hands_a_payment_over_goes_on_with_the_same_one() {
     let world = World::new().await;
     let door = Door::before(&world.bitcoind).await;

@@ -9,6 +9,7 @@ use axum::extract::{DefaultBodyLimit, Request, State};
 use axum::http::HeaderValue;
 use axum::middleware::{from_fn, from_fn_with_state, Next};
 use axum::response::Response;
+use hypothec_oracle::foreign::clean;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -111,8 +112,9 @@ async fn limit_time(request: Request, next: Next) -> Result<Response, ApiError> 
 fn moment(said: &HeaderValue) -> Result<SystemTime, ApiError> {
     let millis = said.to_str().ok().and_then(|text| text.parse().ok());
     millis.and_then(|millis| UNIX_EPOCH.checked_add(Duration::from_millis(millis))).ok_or_else(|| {
+        let said = clean(&String::from_utf8_lossy(said.as_bytes()));
         let text =
-            format!("header {UNTIL} is {said:?}: it must be whole milliseconds since 1970, such as 1767225600000");
+            format!("header {UNTIL} is `{said}`: it must be whole milliseconds since 1970, such as 1767225600000");
         ApiError::new(ErrorCode::BadRequest, text)
     })
 }

@@ -189,6 +189,12 @@ impl Core {
         }
     }
 
+    /// Is the chain read to its end, and no shorter than it was? A bitcoind that comes back may have lost the last blocks.
+    pub(super) fn is_whole(&self) -> bool {
+        let wallet = lock(&self.tools.wallet);
+        self.caught_up && wallet.height() >= wallet.known_height()
+    }
+
     /// Nothing is known of the chain as it is now.
     pub(super) fn chain_is_away(&mut self, text: String) {
         self.chain_gate.open = false;

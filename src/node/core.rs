@@ -200,9 +200,14 @@ impl Core {
         Ok(())
     }
 
-    pub(super) fn on_chain(&mut self, event: ChainEvent) -> anyhow::Result<()> {
+    pub(super) fn on_chain(&mut self, mut event: ChainEvent) -> anyhow::Result<()> {
         self.turns += 1;
         // Loans first, the wallet last: the wallet's place in the chain is where we go on after a restart.
+        if let ChainEvent::Mempool { evicted, .. } = &mut event {
+            // What was paid stays paid: it is brought out again.
+            let outgoing = lock(&self.tools.outgoing);
+            evicted.retain(|txid| !outgoing.holds(txid));
+        }
         match &event {
             ChainEvent::Rollback { to_height } => {
                 self.mind_rollback(*to_height);

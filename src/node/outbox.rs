@@ -36,7 +36,7 @@ impl Core {
         self.move_coins();
         self.mind_lost_loans();
         self.mind_fee_coin();
-        self.mind_outgoing();
+        self.mind_outgoing()?;
         self.renew_backup();
         Ok(())
     }

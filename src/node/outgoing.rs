@@ -1,10 +1,10 @@
-//! What the wallet has recorded and bitcoind is not known to have: each is brought out, or its coins are free again.
+//! What the wallet has recorded and no block has: each is brought out, or its coins are free again.
 //!
-//! A payment whose hand-over was not answered may be out. Made again it could be paid twice; so it is written down before it is
-//! handed over, and this node goes on with the very same transaction, over restarts and deaths too, until bitcoind has it or
-//! refuses it. Anything else that the wallet has recorded, that
-//! nobody is bringing out, and that bitcoind does not know, goes nowhere: a negotiation that ended under its coin, a job that
-//! was cut off.
+//! A payment that was handed over may be out, whatever became of the answer and of bitcoind's mempool. Made again it could be paid
+//! twice; so it is written down before it is handed over, and this node goes on with the very same transaction, over restarts
+//! and deaths too, until it is deep in the chain, or a block has another that spends one of its coins. Only one that bitcoind never
+//! said it had, and refuses for what it is, was not made. Anything else that the wallet has recorded, that nobody is bringing
+//! out, and that bitcoind does not know, goes nowhere: a negotiation that ended under its coin, a job that was cut off.
 
 use super::core::{Core, AGAIN};
 use super::handle::came_late;
@@ -20,7 +20,7 @@ use crate::wallet::Payment;
 use anyhow::Context;
 use bitcoin::{BlockHash, Transaction, Txid};
 use serde::{Deserialize, Serialize};
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -31,18 +31,26 @@ const SAID: Duration = Duration::from_secs(3);
 /// For so long it has time to get there; then bitcoind is asked.
 const STRAY: Duration = Duration::from_secs(10);
 
-/// A payment that may be out.
+/// So many confirmations make a payment one that nobody has to mind any more.
+const DEEP: u32 = 6;
+
+/// A payment that was handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsure {
     transaction: Transaction,
     since: Time,
+    /// Has bitcoind, or a block, said to have it?
+    #[serde(default)]
+    is_sure: bool,
 }
 
-/// The payments being handed over, and those of which it is not known whether they were.
+/// The payments being handed over, and those that were and are not deep in the chain.
 pub struct Outgoing {
     store: Arc<dyn Store>,
     handing: HashSet<Txid>,
     unsure: BTreeMap<Txid, Unsure>,
+    /// Why bitcoind, which has them no more, does not take them again.
+    refused: HashMap<Txid, String>,
 }
 
 impl Outgoing {
@@ -53,7 +61,8 @@ impl Outgoing {
     pub fn open(store: Arc<dyn Store>) -> anyhow::Result<Outgoing> {
         let bytes = store.get(OUTGOING)?.filter(|bytes| !bytes.is_empty());
         let unsure = bytes.map(|bytes| serde_json::from_slice(&bytes).context("read which payments may be out"));
-        Ok(Outgoing { store, handing: HashSet::new(), unsure: unsure.transpose()?.unwrap_or_default() })
+        let unsure = unsure.transpose()?.unwrap_or_default();
+        Ok(Outgoing { store, handing: HashSet::new(), unsure, refused: HashMap::new() })
     }
 
     /// Is somebody bringing it out?
@@ -71,7 +80,20 @@ impl Outgoing {
         self.write()
     }
 
+    /// It is out; was that not known before?
+    fn is_out(&mut self, txid: &Txid) -> Result<bool, StoreError> {
+        self.refused.remove(txid);
+        match self.unsure.get_mut(txid).filter(|one| !one.is_sure) {
+            Some(one) => {
+                one.is_sure = true;
+                self.write().map(|()| true)
+            }
+            None => Ok(false),
+        }
+    }
+
     fn remove(&mut self, txid: &Txid) -> Result<(), StoreError> {
+        self.refused.remove(txid);
         match self.unsure.remove(txid) {
             Some(_) => self.write(),
             None => Ok(()),
@@ -124,7 +146,7 @@ pub async fn bring(
         take_back(tools, txid, now)?;
         return Err(came_late());
     }
-    let unsure = Unsure { transaction: transaction.clone(), since: now };
+    let unsure = Unsure { transaction: transaction.clone(), since: now, is_sure: false };
     let kept = tokio::task::block_in_place(|| lock(&tools.outgoing).keep(unsure));
     if let Err(e) = kept {
         take_back(tools, txid, now)?;
@@ -133,7 +155,7 @@ pub async fn bring(
     match tools.chain.broadcast(transaction).await {
         Ok(_) => {
             // Should that fail, it is found in the mempool and told once more.
-            if let Err(e) = tokio::task::block_in_place(|| lock(&tools.outgoing).remove(&txid)) {
+            if let Err(e) = tokio::task::block_in_place(|| lock(&tools.outgoing).is_out(&txid)) {
                 tracing::warn!(%txid, "it is out, and that cannot be written: {e}");
             }
             Ok(None)
@@ -154,6 +176,13 @@ fn not_sent(e: &crate::chain::Error) -> ErrorView {
         Some(rejected) => error(ErrorCode::Unavailable, rejected),
         None => error(ErrorCode::Unavailable, format!("nothing was sent, and its coins are free as before: {e}")),
     }
+}
+
+/// Does bitcoind refuse a transaction for the coins it spends, and not for what it is? So it does where it is behind, where
+/// it knows it already, and where another waits.
+fn is_of_coins(refused: &str) -> bool {
+    let words = ["missing", "already-known", "already-in-mempool", "conflict", "replacement"];
+    words.iter().any(|word| refused.contains(word))
 }
 
 fn may_be_out(txid: &Txid) -> String {
@@ -198,37 +227,65 @@ pub struct Strays {
 
 impl Core {
     /// Goes on with the payments that may be out, and with what goes nowhere.
-    pub(super) fn mind_outgoing(&mut self) {
+    pub(super) fn mind_outgoing(&mut self) -> anyhow::Result<()> {
         self.mind_strays();
         // A restored node moves its coins first; what was paid before may need them.
         if self.restored.is_some() {
-            return;
+            return Ok(());
         }
         let unsure: Vec<Unsure> = lock(&self.tools.outgoing).waiting().map(|(_, one)| one.clone()).collect();
         for one in unsure {
-            let txid = one.transaction.compute_txid();
-            if self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN) {
-                continue;
+            self.mind_payment(one)?;
+        }
+        Ok(())
+    }
+
+    fn mind_payment(&mut self, one: Unsure) -> anyhow::Result<()> {
+        let txid = one.transaction.compute_txid();
+        let (depth, rival) = {
+            let wallet = lock(&self.tools.wallet);
+            (wallet.depth(txid), wallet.rival_in_block(&one.transaction))
+        };
+        let is_waiting = self.chain_look.is_waiting(&txid);
+        match rival {
+            _ if depth >= DEEP => self.payment_over(txid),
+            _ if depth > 0 || is_waiting == Some(true) => self.on_payment_out(txid),
+            // A reorganisation under way may bring it back.
+            Some(rival) if self.is_whole() => {
+                self.free(txid)?;
+                let text = format!(
+                    "payment {txid} is not made any more: transaction {rival}, in a block, spends a coin of it"
+                );
+                self.payment_gone(txid, text)
             }
-            let work = again(self.tools.clone(), one);
-            if self.spawn(Key::Broadcast(txid), None, [0; 32], work) {
-                self.broadcast.insert(txid, Instant::now());
+            _ => {
+                // What is out is looked for when the mempool is known; what may be out, at once.
+                let is_due = !one.is_sure || (self.is_whole() && self.knows_mempool && is_waiting == Some(false));
+                let lately = self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN);
+                let work = again(self.tools.clone(), one);
+                if is_due && !lately && self.spawn(Key::Broadcast(txid), None, [0; 32], work) {
+                    self.broadcast.insert(txid, Instant::now());
+                }
+                Ok(())
             }
         }
     }
 
-    /// bitcoind has a payment that might have been out.
+    /// bitcoind has a payment.
     pub(super) fn on_payment_out(&mut self, txid: Txid) -> anyhow::Result<()> {
-        self.payment_known(txid, "payment_out", Severity::Notice, format!("payment {txid} is out: bitcoind has it"))
+        let is_news = tokio::task::block_in_place(|| lock(&self.tools.outgoing).is_out(&txid));
+        if is_news.context("keep that a payment is out")? {
+            self.tell_payment(txid, "payment_out", Severity::Notice, format!("payment {txid} is out: bitcoind has it"));
+        }
+        Ok(())
     }
 
-    /// bitcoind refuses a payment that might have been out, and does not know it.
+    /// bitcoind refuses a payment that was handed over, and does not know it.
     pub(super) fn on_payment_refused(&mut self, Nowhere { txid, tip, refused }: Nowhere) -> anyhow::Result<()> {
-        if lock(&self.tools.wallet).is_in_block(txid) {
-            return self.on_payment_out(txid);
-        }
-        if !self.has_read(tip) {
-            // Asked again, until its answer and the blocks agree.
+        let is_sure = lock(&self.tools.outgoing).unsure.get(&txid).is_none_or(|one| one.is_sure);
+        let is_in_block = lock(&self.tools.wallet).depth(txid) > 0;
+        if is_sure || is_in_block || !self.has_read(tip) || is_of_coins(&refused) {
+            lock(&self.tools.outgoing).refused.insert(txid, refused);
             return Ok(());
         }
         self.free(txid)?;
@@ -236,20 +293,28 @@ impl Core {
             "payment {txid} was not made after all: bitcoind does not have it and refuses it ({refused}); its coins are free \
              again"
         );
-        self.payment_known(txid, "payment_refused", Severity::Warning, text)
+        self.payment_gone(txid, text)
     }
 
-    /// Are the blocks up to this tip read?
+    /// Are the blocks up to this tip read, and is that no less than was read before?
     fn has_read(&self, tip: BlockHash) -> bool {
-        self.caught_up && self.tip == Some(tip)
+        self.tip == Some(tip) && self.is_whole()
     }
 
-    fn payment_known(&mut self, txid: Txid, event: &str, severity: Severity, text: String) -> anyhow::Result<()> {
-        tokio::task::block_in_place(|| lock(&self.tools.outgoing).remove(&txid)).context("keep that it is known")?;
+    fn payment_over(&mut self, txid: Txid) -> anyhow::Result<()> {
+        tokio::task::block_in_place(|| lock(&self.tools.outgoing).remove(&txid)).context("keep that a payment is over")
+    }
+
+    fn payment_gone(&mut self, txid: Txid, text: String) -> anyhow::Result<()> {
+        self.payment_over(txid)?;
+        self.tell_payment(txid, "payment_refused", Severity::Warning, text);
+        Ok(())
+    }
+
+    fn tell_payment(&mut self, txid: Txid, event: &str, severity: Severity, text: String) {
         let facts = EventFacts { txid: Some(txid), ..EventFacts::default() };
         let (at, event) = (self.moment.now.0, event.to_owned());
         self.show(EventView { at, event, severity, text, facts, ..EventView::default() });
-        Ok(())
     }
 
     /// A transaction goes nowhere, and what it would have spent is free again.
@@ -263,7 +328,10 @@ impl Core {
     /// Looks for what the wallet has recorded, nobody brings out, and the chain does not tell of.
     fn mind_strays(&mut self) {
         let now = Instant::now();
-        if !self.knows_mempool || self.strays.looked.is_some_and(|looked| now.duration_since(looked) < SAID / 3) {
+        if !self.knows_mempool
+            || !self.is_whole()
+            || self.strays.looked.is_some_and(|looked| now.duration_since(looked) < SAID / 3)
+        {
             return;
         }
         self.strays.looked = Some(now);
@@ -274,7 +342,7 @@ impl Core {
         let moves = self.restored.iter().flat_map(Restored::waiting);
         let needed: BTreeSet<Txid> = made.chain(moves).collect();
         let is_stray = |txid: &Txid| !is_moving && !needed.contains(txid) && !lock(&self.tools.outgoing).holds(txid);
-        let recorded = lock(&self.tools.wallet).unconfirmed();
+        let recorded = lock(&self.tools.wallet).unconfirmed_payments();
         // While the follower is asking, its place is not known: what was stray is so until it is known better.
         let is_told =
             |txid: &Txid| self.chain_look.is_waiting(txid).unwrap_or_else(|| !self.strays.since.contains_key(txid));
@@ -301,7 +369,7 @@ impl Core {
     /// bitcoind, whose tip is this, knows nothing of it.
     pub(super) fn on_stray(&mut self, txid: Txid, tip: BlockHash) -> anyhow::Result<()> {
         // Somebody may bring it out since, and a block that is not read may have it.
-        let is_in_block = lock(&self.tools.wallet).is_in_block(txid);
+        let is_in_block = lock(&self.tools.wallet).depth(txid) > 0;
         if lock(&self.tools.outgoing).holds(&txid) || is_in_block || !self.has_read(tip) {
             return Ok(());
         }
@@ -312,14 +380,18 @@ impl Core {
     /// What people are told of all that, a sentence each.
     pub(super) fn outgoing_troubles(&self) -> Vec<String> {
         let outgoing = lock(&self.tools.outgoing);
-        let unsure = outgoing.waiting().map(|(txid, _)| format!("payment {txid}: {}", may_be_out(txid)));
-        // What takes a coin of a loan back is tried again and again, and told with the loan.
-        let takes_back = |txid: &Txid| {
-            let made = self.loans.values().flat_map(|loan| [&loan.withdrawal, &loan.repayment_withdrawal]);
-            made.flatten().any(|made| made.compute_txid() == *txid)
+        let lost = |txid| {
+            let refused = outgoing.refused.get(txid)?;
+            Some(format!(
+                "payment {txid}: bitcoind has it no more, and does not take it again now ({refused}). Others may have it: do not \
+                 pay it again. This node goes on bringing it out until a block has it"
+            ))
         };
+        let unsure = outgoing.waiting().filter_map(|(txid, one)| match one.is_sure {
+            true => lost(txid),
+            false => Some(format!("payment {txid}: {}", may_be_out(txid))),
+        });
         let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
-        let lasting = lasting.filter(|(txid, _)| !takes_back(txid));
         let stray = lasting.map(|(txid, _)| {
             format!(
                 "transaction {txid}: the wallet has recorded it, nobody needs it any more, and bitcoind does not have it; its \
@@ -350,7 +422,7 @@ mod tests {
         outgoing.handing.insert(txid);
         assert!(outgoing.holds(&txid));
         assert!(!Outgoing::open(store.clone()).unwrap().holds(&txid), "nothing is known of a hand-over cut off");
-        outgoing.keep(Unsure { transaction: made, since: Time(7) }).unwrap();
+        outgoing.keep(Unsure { transaction: made, since: Time(7), is_sure: false }).unwrap();
         let mut again = Outgoing::open(store.clone()).unwrap();
         assert!(again.holds(&txid) && again.unsure[&txid].since == Time(7));
         again.remove(&txid).unwrap();

@@ -112,6 +112,13 @@ impl Wallet {
         all.filter(|t| self.confirmations(&t.chain_position) == 0).map(|t| t.tx_node.txid).collect()
     }
 
+    /// Those of them that spend coins of ours.
+    pub fn unconfirmed_payments(&self) -> Vec<Txid> {
+        let all = self.bdk.transactions().filter(|t| self.confirmations(&t.chain_position) == 0);
+        let pays = |transaction: &Transaction| self.net_effect(transaction).spent > Amount::ZERO;
+        all.filter(|t| pays(&t.tx_node.tx)).map(|t| t.tx_node.txid).collect()
+    }
+
     /// Takes in what happened on the chain; seeing the same again does no harm. `now` only orders mempool events.
     ///
     /// # Errors
@@ -227,9 +234,16 @@ impl Wallet {
         self.bdk.tx_graph().get_tx(txid).is_some()
     }
 
-    /// Has a block told of this transaction of ours?
-    pub fn is_in_block(&self, txid: Txid) -> bool {
-        self.bdk.get_tx(txid).is_some_and(|known| self.confirmations(&known.chain_position) > 0)
+    /// Confirmations of a transaction of ours; 0 where it is in no block.
+    pub fn depth(&self, txid: Txid) -> u32 {
+        self.bdk.get_tx(txid).map_or(0, |known| self.confirmations(&known.chain_position))
+    }
+
+    /// What a block has that spends a coin of this transaction in its place.
+    pub fn rival_in_block(&self, transaction: &Transaction) -> Option<Txid> {
+        let (txid, graph) = (transaction.compute_txid(), self.bdk.tx_graph());
+        let mut spends = transaction.input.iter().flat_map(|input| graph.outspends(input.previous_output));
+        spends.find(|other| **other != txid && self.depth(**other) > 0).copied()
     }
 
     /// Does everything that it pays stay in this wallet?

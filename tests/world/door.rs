@@ -22,6 +22,8 @@ pub enum Way {
     Refuse,
     /// It is not asked; the answer is that there is no such transaction, as of an index that has not read the block.
     Unknown,
+    /// It is not asked; the answer is that its coins are not there, as of a bitcoind that is some blocks behind.
+    Missing,
 }
 
 impl Way {
@@ -30,6 +32,7 @@ impl Way {
         match self {
             Way::Refuse => Some(json!({ "code": -26, "message": "min relay fee not met" })),
             Way::Unknown => Some(json!({ "code": -5, "message": "No such mempool transaction" })),
+            Way::Missing => Some(json!({ "code": -25, "message": "bad-txns-inputs-missingorspent" })),
             _ => None,
         }
     }
@@ -39,7 +42,7 @@ impl Way {
 pub struct Door {
     pub url: String,
     ways: watch::Sender<HashMap<String, Way>>,
-    /// Of each kind, how many questions were held.
+    /// Of each kind, how many questions were not let through.
     held: watch::Sender<HashMap<String, usize>>,
 }
 
@@ -66,8 +69,13 @@ impl Door {
 
     /// Waits until a question of this kind is held.
     pub async fn until_held(&self, method: &str) {
-        let is_held = |held: &HashMap<String, usize>| held.get(method).is_some_and(|count| *count > 0);
-        self.held.subscribe().wait_for(is_held).await.unwrap();
+        self.until_met(method, 1).await;
+    }
+
+    /// Waits until so many questions of this kind were not let through.
+    pub async fn until_met(&self, method: &str, count: usize) {
+        let is_met = |held: &HashMap<String, usize>| held.get(method).is_some_and(|met| *met >= count);
+        self.held.subscribe().wait_for(is_met).await.unwrap();
     }
 }
 
@@ -107,7 +115,7 @@ async fn serve(
         // Several of one kind may come together.
         let method = asked.get(0).unwrap_or(&asked)["method"].as_str().unwrap().to_owned();
         let of = |ways: &HashMap<String, Way>| ways.get(&method).copied().unwrap_or(Way::Pass);
-        if of(&ways.borrow()) == Way::Hold {
+        if of(&ways.borrow()) != Way::Pass {
             held.send_modify(|held| *held.entry(method.clone()).or_default() += 1);
         }
         let way = of(&*ways.wait_for(|ways| of(ways) != Way::Hold).await.ok()?);
