@@ -25,6 +25,7 @@ macro_rules! conformance {
             a_stream_that_nothing_takes_the_place_of_is_forgotten_and_can_begin_again,
             what_cannot_take_the_place_changes_nothing,
             an_export_holds_what_took_the_place_only,
+            an_export_holds_what_was_there_when_it_began_whatever_is_written_while_it_is_read,
         );
     };
     ($backend:ident, $make:expr, $($story:ident),* $(,)?) => {
@@ -261,4 +262,29 @@ fn an_export_holds_what_took_the_place_only(store: Arc<dyn Store>, other: Arc<dy
     other.import(&mut exported.clone().into_iter()).unwrap();
     assert_eq!(items(other.as_ref()), exported);
     assert_eq!(other.length(A).unwrap(), 1);
+}
+
+fn an_export_holds_what_was_there_when_it_began_whatever_is_written_while_it_is_read(
+    store: Arc<dyn Store>,
+    other: Arc<dyn Store>,
+) {
+    store.append(A, 0, &[bytes(5_000, 1), bytes(3, 2)]).unwrap();
+    store.append(B, 0, &[bytes(70_000, 3)]).unwrap();
+    store.put("policy", b"old").unwrap();
+    let before = items(store.as_ref());
+    let (first, second) = (store.export().unwrap(), store.export().unwrap());
+    store.replace(A, 2, &[b"brief".to_vec()]).unwrap();
+    store.replace(B, 1, &[]).unwrap();
+    store.append(B, 0, &[b"again".to_vec()]).unwrap();
+    store.put("policy", b"new").unwrap();
+    assert!(first.collect::<Result<Vec<_>, _>>().unwrap() == before);
+    store.replace(B, 1, &[]).unwrap();
+    assert!(second.collect::<Result<Vec<_>, _>>().unwrap() == before);
+    // What they kept is given back by the next that is.
+    store.append(B, 0, &[b"b".to_vec()]).unwrap();
+    store.replace(B, 1, &[]).unwrap();
+    let after = items(store.as_ref());
+    assert_eq!(after.len(), 2, "{after:?}");
+    other.import(&mut after.into_iter()).unwrap();
+    assert_eq!(store.read(A).unwrap(), [b"brief"]);
 }

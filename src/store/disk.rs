@@ -41,7 +41,27 @@ struct Inner {
     documents: BTreeMap<String, Document>,
     /// What says that forgotten streams are dead, and is so itself once these have been given back.
     markers: Vec<Rows>,
+    /// Exports being read: what they began with stays where it is until they have ended.
+    exports: usize,
+    /// What is given back then.
+    waiting: Vec<Rows>,
     failed: bool,
+}
+
+/// An export being read, as long as it lives.
+struct Reading<'a>(&'a Sled);
+
+impl Reading<'_> {
+    fn record(&self, rows: &Rows) -> Result<Vec<u8>, StoreError> {
+        self.0.look(|inner| inner.log.read(rows))
+    }
+}
+
+impl Drop for Reading<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.0.inner();
+        inner.exports = inner.exports.saturating_sub(1);
+    }
 }
 
 struct Document {
@@ -134,12 +154,12 @@ impl Sled {
     }
 
     /// Runs a call that only reads.
-    fn look<T>(&self, work: impl FnOnce(&Inner) -> Result<T, Fault>) -> Result<T, StoreError> {
-        let inner = self.inner();
+    fn look<T>(&self, work: impl FnOnce(&mut Inner) -> Result<T, Fault>) -> Result<T, StoreError> {
+        let mut inner = self.inner();
         if inner.failed {
             return Err(StoreError::Failed { folder: self.folder.clone() });
         }
-        catch_unwind(AssertUnwindSafe(|| work(&inner)))
+        catch_unwind(AssertUnwindSafe(|| work(&mut inner)))
             .unwrap_or_else(|_| Err(Fault::Damage("the database panicked while reading".into())))
             .map_err(|fault| fault_error(&self.folder, "read", fault))
     }
@@ -208,14 +228,16 @@ impl Store for Sled {
     fn export(&self) -> Result<Export<'_>, StoreError> {
         let (documents, index) = self.look(|inner| {
             let copy = |(name, document): (&String, &Document)| (name.clone(), document.bytes.clone());
+            inner.exports = inner.exports.saturating_add(1);
             Ok((inner.documents.iter().map(copy).collect::<Vec<_>>(), inner.index.clone()))
         })?;
+        let reading = Reading(self);
         let documents = documents.into_iter().map(|(name, bytes)| Ok(Item::Document { name, bytes }));
         let places = index
             .into_iter()
             .flat_map(|(stream, held)| (0u64..).zip(held.rows).map(move |(seq, rows)| (stream, seq, rows)));
-        let records = places.map(|(stream, seq, rows)| {
-            let bytes = self.look(|inner| inner.log.read(&rows))?;
+        let records = places.map(move |(stream, seq, rows)| {
+            let bytes = reading.record(&rows)?;
             Ok(Item::Record { stream, seq, bytes })
         });
         Ok(Box::new(documents.chain(records)))
@@ -249,7 +271,9 @@ impl Inner {
         let mark = check_mark(folder, &log, &docs)?;
         let file = |name: &Path| File::open(name).map_err(|error| io_error(folder, "open its files", &error));
         let (data, directory) = (file(&folder.join("db"))?, file(folder)?);
-        let mut inner = Inner { db, data, directory, mark, log, docs, index, documents, markers, failed: false };
+        let (exports, waiting, failed) = (0, Vec::new(), false);
+        let mut inner =
+            Inner { db, data, directory, mark, log, docs, index, documents, markers, exports, waiting, failed };
         inner.log.tidy().and_then(|()| inner.docs.tidy()).map_err(fail)?;
         inner.sync(folder)?;
         // What a crash kept from being given back.
@@ -296,8 +320,13 @@ impl Inner {
         Ok(())
     }
 
-    /// Gives back the place of dead entries: the disk's own, for what is written next.
+    /// Gives back the place of dead entries: the disk's own, for what is written next. Not while an export may read them.
     fn give_back(&mut self, folder: &Path, dead: Vec<Rows>) -> Result<(), StoreError> {
+        self.waiting.extend(dead);
+        if self.exports > 0 {
+            return Ok(());
+        }
+        let dead = std::mem::take(&mut self.waiting);
         let fail = |fault| fault_error(folder, "write", fault);
         let holes = self.log.dig(dead).map_err(fail)?;
         if holes.is_empty() {
