@@ -9,6 +9,7 @@ use bitcoin::hex::DisplayHex;
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{rand, SecretKey, SECP256K1};
 use dlc_messages::oracle_msgs::{tagged_announcement_msg, OracleAnnouncement};
+use hypothec::contract::repay::Source;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::tlv::Bytes;
 use hypothec::loan::LoanId;
@@ -27,7 +28,9 @@ use hypothec_oracle::units::{Cents, Day, Time};
 use hypothec_oracle::verify::fixing_digits;
 use hypothec_oracle::wire::{SignedLows, SignedPrice};
 use serde_json::Value;
+use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
 use std::time::Duration;
 use world::liar::{changed, Liar, Lie};
 use world::stranger::Stranger;
@@ -321,6 +324,96 @@ async fn a_day_a_loan_or_an_oracle_that_fails_does_not_hold_up_the_look_at_the_o
     liar.repents();
     let ended = ends(&world, spoilt, Duration::from_secs(25)).await.ended.unwrap();
     assert_eq!(ended.exit, Some(Exit::Liquidated));
+}
+
+/// The first answer about each day's lows that somebody between has seen, for ever; all else passes.
+fn old_lows() -> impl Fn(&str, Value, &SecretKey) -> Lie + Send + Sync + 'static {
+    let kept: Mutex<BTreeMap<String, Value>> = Mutex::default();
+    move |path, honest, _| {
+        about("/v1/lows", path, || Lie::Json(kept.lock().unwrap().entry(path.to_owned()).or_insert(honest).clone()))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn old_lows_truly_signed_hide_no_touch_without_a_word_and_nothing_new_is_done_by_them() {
+    let (mut world, liar) = World::with_liar(true).await;
+    // Its level is below all prices of the 12th.
+    let id = world.open(310_000, 30).await;
+    for day in 1..=3 {
+        world.advance(START.plus(day * 24 * HOUR).unwrap()).await;
+    }
+    // Of 12 March all but its last hour, and of the next day nothing but that: what the node hears is true, and old.
+    let began = START.plus(95 * HOUR).unwrap();
+    world.advance(Time(began.0 - 10)).await;
+    world.advance(began).await;
+    liar.lies(old_lows());
+    let quote = world.quote(100_000, 2).await;
+    world.advance(Time(began.0 + HOUR + 899)).await;
+    for node in [&world.lender, &world.borrower] {
+        assert_eq!(troubles(&node.handle).await, "", "an hour may freeze late");
+    }
+    world.advance(Time(began.0 + HOUR + 900)).await;
+    println!("bound old-lows {} s", HOUR + 900);
+    let hours = format!("nothing is heard of the hours from {began} to {}", began.plus(HOUR).unwrap());
+    for node in [&world.lender, &world.borrower] {
+        let status = node.handle.status().await.unwrap();
+        let said = status.troubles.join("; ");
+        assert!(
+            said.contains(&hours) && said.contains(&liar.url) && said.matches("nothing is heard").count() == 1,
+            "{said}"
+        );
+        assert!(status.attention.iter().any(|one| one.about.ends_with(", lows")), "{:?}", status.attention);
+    }
+    // The price is fresh, and nothing new rests on it: not asked for, not taken, not repaid.
+    let refused = world.borrower.handle.quote(world.request(100_000, 2)).await.unwrap_err();
+    assert!(refused.code == "unavailable" && refused.message.contains(&hours), "{refused:?}");
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let refused = stranger.ask(100_000, 2).await.unwrap_err();
+    assert_eq!(refused.code, "unavailable", "{refused:?}");
+    let refused = world.borrower.handle.borrow(quote.loan_id).await.map(|_| ()).unwrap_err();
+    assert!(refused.code == "unavailable" && refused.message.contains(&hours), "{refused:?}");
+    let refused = world.borrower.handle.repay(id, Source::Wallet).await.map(|_| ()).unwrap_err();
+    assert!(refused.code == "unavailable" && refused.message.contains(&hours), "{refused:?}");
+
+    // Below $4,000: the loan is to be liquidated, and the old lists say nothing of it.
+    world.advance(START.plus(CRASH * HOUR).unwrap()).await;
+    for node in [&world.lender, &world.borrower] {
+        let said = troubles(&node.handle).await;
+        assert!(said.contains(&format!("nothing is heard of the hours from {began} to ")), "{said}");
+        let view = loan(&node.handle, id).await;
+        assert_eq!((view.stage, view.ended), (Stage::Active, None));
+    }
+    liar.repents();
+    for view in world.closed(id).await {
+        assert_eq!(view.ended.unwrap().exit, Some(Exit::Liquidated));
+    }
+    for node in [&world.lender, &world.borrower] {
+        assert_eq!(troubles(&node.handle).await, "");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fixing_that_somebody_between_leaves_out_is_missed_aloud_and_settles_the_loan_when_it_comes() {
+    let (mut world, liar) = World::with_liar(true).await;
+    let id = world.open(200_000, 1).await;
+    liar.lies(|path, honest, _| {
+        about("/v1/fixings", path, || changed::<BundlePage>(honest, |page| page.attestations.clear()))
+    });
+    let due = START.plus(24 * HOUR).unwrap();
+    world.advance(Time(due.0 + 899)).await;
+    assert_eq!(troubles(&world.lender.handle).await, "", "an hour may be fixed late");
+    world.advance(Time(due.0 + 900)).await;
+    println!("bound unsaid-fixing 900 s");
+    for node in [&world.lender, &world.borrower] {
+        let said = troubles(&node.handle).await;
+        assert!(said.contains(&format!("it has said no price for {due}")) && said.contains("fallback"), "{said}");
+        assert_eq!(loan(&node.handle, id).await.ended, None);
+    }
+    liar.repents();
+    world.advance(Time(due.0 + 910)).await;
+    for view in world.closed(id).await {
+        assert_eq!(view.ended.unwrap().exit, Some(Exit::Matured));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,6 +66,32 @@ impl SignedPrice {
 /// Hours of a day.
 const HOURS: usize = 24;
 
+/// Seconds after an hour's end by which whatever an honest oracle says of it is said, and its lows call it final, as a user's
+/// clock has it: the longest that a price policy may take to freeze (600), a clock that is off (60), and a look that is
+/// slow (240).
+pub const FINAL_WITHIN: u32 = 900;
+
+/// Hours that a list of lows should call final and does not. It is older than that: what fell in them, nobody is told by it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Unheard {
+    /// Where the list ends.
+    pub from: Time,
+    /// Where it should end at least.
+    pub until: Time,
+}
+
+impl Unheard {
+    /// Since when nothing new is heard: the moment by which one more hour should have been final.
+    pub fn since(&self) -> Time {
+        Time(self.from.0.saturating_add(HOUR + FINAL_WITHIN))
+    }
+
+    /// Both together: from the earlier beginning to the later end.
+    pub fn with(self, other: Unheard) -> Unheard {
+        Unheard { from: self.from.min(other.from), until: self.until.max(other.until) }
+    }
+}
+
 /// `GET /v1/lows/{YYYYMMDD}`: the low of every hour of a day, signed.
 ///
 /// A low only ever falls, and not at all once its hour is frozen: an hour that ends at or before `frozen_until` is
@@ -137,6 +163,14 @@ impl SignedLows {
     /// Is every hour of the day final?
     pub fn is_closed(&self) -> bool {
         self.day.end().is_some_and(|end| self.frozen_until >= end)
+    }
+
+    /// The hours up to `until` that an honest oracle's list calls final at `now`, and this one does not; `None` when it does.
+    /// Whoever stands between can show an old list, signed as ever: what it proves stays true, for a low never rises, but
+    /// that nothing was touched it does not say.
+    pub fn unheard(&self, until: Time, now: Time) -> Option<Unheard> {
+        let until = Time(now.0.saturating_sub(FINAL_WITHIN)).hour_floor().min(until);
+        (self.frozen_until < until).then_some(Unheard { from: self.frozen_until, until })
     }
 
     /// Was the hour missed: over and frozen without a low?
@@ -324,5 +358,27 @@ mod tests {
         let mut forged = said;
         forged.frozen_until = Time(0);
         assert!(forged.verify(&keys(7).public_key()).is_err());
+    }
+
+    #[test]
+    fn a_list_is_old_a_quarter_of_an_hour_after_another_hour_should_be_final_in_it_and_not_before() {
+        let day = Day(18_333);
+        let at = |hour: u32, seconds: u32| day.start().unwrap().plus(hour * HOUR + seconds).unwrap();
+        let list = |hour| SignedLows::sign(&keys(7), day, at(hour, 0), [None; 24]);
+        let end = day.end().unwrap();
+        let (last, first) = (at(14, FINAL_WITHIN - 1), at(14, FINAL_WITHIN));
+        assert_eq!(list(13).unheard(end, last), None);
+        let unheard = list(13).unheard(end, first).unwrap();
+        assert_eq!((unheard.from, unheard.until, unheard.since()), (at(13, 0), at(14, 0), first));
+        assert_eq!(list(14).unheard(end, first), None);
+        // A past day is final as a whole, of the next day's first quarter of an hour all but its last hour.
+        assert_eq!(list(23).unheard(end, at(24, FINAL_WITHIN - 1)), None);
+        assert_eq!(list(23).unheard(end, at(24, FINAL_WITHIN)), Some(Unheard { from: at(23, 0), until: end }));
+        assert_eq!(list(24).unheard(end, Time(u32::MAX)), None);
+        // Hours that do not count are not missed.
+        assert_eq!(list(13).unheard(at(13, 0), at(20, 0)), None);
+        assert_eq!(list(13).unheard(end, Time(0)), None);
+        let both = unheard.with(Unheard { from: at(9, 0), until: at(10, 0) });
+        assert_eq!((both.from, both.until), (at(9, 0), at(14, 0)));
     }
 }

@@ -2,6 +2,7 @@
 
 use super::commands::{ORACLES, PEERS};
 use super::core::Core;
+use super::jobs::watch;
 use super::tools::{error, lock};
 use super::view::{ErrorView, OracleView, PeerView};
 use crate::loan::terms::LoanId;
@@ -54,6 +55,9 @@ impl Core {
         self.forget_document(&format!("{ORACLES}{key}"))?;
         lock(&self.tools.oracles).remove(&key);
         self.looked.remove(&key);
+        for about in watch::about(&key) {
+            self.troubles.remove(&about);
+        }
         self.rotations_asked.remove(&key);
         self.got.retain(|_, got| !got.terms.oracles.contains(&key));
         Ok(known)

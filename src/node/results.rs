@@ -1,7 +1,7 @@
 //! What jobs bring back: inputs for loans, answers for people, refusals for peers.
 
 use super::core::{refused, Core, Looked};
-use super::jobs::{Done, Key, Outcome};
+use super::jobs::{watch, Done, Key, Outcome};
 use super::rotations;
 use super::tools::{lock, Trouble};
 use super::view::Sent;
@@ -147,17 +147,17 @@ impl Core {
                     Err(None) => {}
                 }
             }
-            Outcome::Watched { oracle, at, spot, inputs, trouble } => {
+            Outcome::Watched { oracle, at, spot, inputs, trouble, unheard } => {
                 self.looked.insert(oracle, Looked { at, when: Instant::now() });
-                let key = format!("oracle {oracle}");
                 if let Some(known) = lock(&self.tools.oracles).get_mut(&oracle) {
                     known.spot = spot.or_else(|| known.spot.take());
-                    known.trouble = trouble.clone();
+                    known.trouble = trouble.clone().or_else(|| unheard.clone());
+                    known.unheard = unheard.clone();
                 }
-                match trouble {
-                    Some(trouble) => self.trouble(&key, trouble),
-                    None => {
-                        self.troubles.remove(&key);
+                for (about, trouble) in watch::about(&oracle).into_iter().zip([trouble, unheard]) {
+                    match trouble {
+                        Some(trouble) => self.trouble(&about, trouble),
+                        None => self.troubles.remove(&about),
                     }
                 }
                 for (id, input) in inputs {

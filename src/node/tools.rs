@@ -37,6 +37,9 @@ pub struct Oracle {
     pub spot: Option<SignedPrice>,
     /// What went wrong last.
     pub trouble: Option<String>,
+    /// Why its lows, as they were heard last, do not say what was touched: they are of an earlier time. Its price counts for
+    /// nothing new meanwhile.
+    pub unheard: Option<String>,
 }
 
 impl Oracle {
@@ -44,7 +47,7 @@ impl Oracle {
     /// counts requests.
     pub fn new(client: OracleClient, network: Network, spot: Option<SignedPrice>) -> Oracle {
         let client = if network == Network::Regtest { client.without_budget() } else { client };
-        Oracle { watch: Arc::new(client.for_watch()), client: Arc::new(client), spot, trouble: None }
+        Oracle { watch: Arc::new(client.for_watch()), client: Arc::new(client), spot, trouble: None, unheard: None }
     }
 }
 
@@ -220,17 +223,31 @@ impl Tools {
         keys.iter().map(|key| self.oracle(key)).collect()
     }
 
+    /// Those of the oracles whose lows, as the watch last heard them, are of an earlier time, each with the sentence. Nobody
+    /// can say what was touched by them, so they are silent in whatever is new.
+    fn unheard(&self, keys: &[XOnlyPublicKey]) -> BTreeMap<XOnlyPublicKey, String> {
+        let oracles = lock(&self.oracles);
+        keys.iter().filter_map(|key| Some((*key, oracles.get(key)?.unheard.clone()?))).collect()
+    }
+
     /// The price that these oracles' fresh signed prices make, asked for now; `threshold` of them must agree, and keys of
-    /// one operator are one voice.
+    /// one operator are one voice. One whose lows are old is silent.
     pub async fn spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
-        let asked = ask_all(self.clients(keys)?, move |client| async move {
-            let spot = client.spot().await?;
-            match deadline::is_fresh(spot.unix, now) {
-                true => Ok(spot.cents),
-                false => {
-                    let (url, unix) = (client.url(), spot.unix);
-                    Err(Trouble::Later(format!("oracle {url}: its last price is of {unix}, and it is {now}")))
+        let unheard = Arc::new(self.unheard(keys));
+        let asked = ask_all(self.clients(keys)?, move |client| {
+            let why = unheard.get(&client.key()).cloned();
+            async move {
+                if let Some(why) = why {
+                    return Err(Trouble::Later(why));
+                }
+                let spot = client.spot().await?;
+                match deadline::is_fresh(spot.unix, now) {
+                    true => Ok(spot.cents),
+                    false => {
+                        let (url, unix) = (client.url(), spot.unix);
+                        Err(Trouble::Later(format!("oracle {url}: its last price is of {unix}, and it is {now}")))
+                    }
                 }
             }
         });
@@ -253,14 +270,19 @@ impl Tools {
     /// When too few of them said one a minute ago at most, or they do not agree.
     pub fn watched_spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
+        let unheard = self.unheard(keys);
         let fresh: Vec<(XOnlyPublicKey, Cents)> = {
             let oracles = lock(&self.oracles);
             let last = |key: &XOnlyPublicKey| oracles.get(key).and_then(|oracle| oracle.spot);
             let is_fresh = |spot: &SignedPrice| deadline::is_fresh(spot.unix, now);
-            keys.iter().filter_map(|key| Some((*key, last(key).filter(is_fresh)?.cents))).collect()
+            let heard = keys.iter().filter(|key| !unheard.contains_key(*key));
+            heard.filter_map(|key| Some((*key, last(key).filter(is_fresh)?.cents))).collect()
         };
         let price = agreed_by_operators_floor(&fresh, keys, threshold, &self.operators());
-        price.map_err(|why| Trouble::later(format!("there is no price: {why}")))
+        price.map_err(|why| match (why, unheard.into_values().next()) {
+            (NoSpot::Silent { .. }, Some(unheard)) => Trouble::Later(unheard),
+            (why, _) => Trouble::later(format!("there is no price: {why}")),
+        })
     }
 
     /// The estimate, in whole sat/vB, rounded up.

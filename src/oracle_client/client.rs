@@ -16,7 +16,7 @@ use hypothec_oracle::ladder::Level;
 use hypothec_oracle::operator::{connected, Link};
 use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::{Day, Time};
-use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status};
+use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status, Unheard};
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -125,6 +125,11 @@ impl OracleClient {
     /// The key everything is verified with.
     pub fn key(&self) -> XOnlyPublicKey {
         self.key
+    }
+
+    /// That its lows do not tell of these hours, though they should.
+    pub fn unheard(&self, unheard: Unheard) -> OracleError {
+        OracleError::Unheard { url: self.url().to_owned(), unheard }
     }
 
     /// Where it is asked first.

@@ -5,8 +5,9 @@ use hypothec_oracle::bundle::BundleError;
 use hypothec_oracle::event::Event;
 use hypothec_oracle::operator::LinkError;
 use hypothec_oracle::rotation::RotationError;
+use hypothec_oracle::units::Time;
 use hypothec_oracle::verify::VerifyError;
-use hypothec_oracle::wire::BadSignature;
+use hypothec_oracle::wire::{BadSignature, Unheard};
 
 /// Why an oracle's word is not to be had, or not to be believed.
 #[derive(Debug, thiserror::Error)]
@@ -59,6 +60,12 @@ pub enum OracleError {
     /// Two answers, both signed, that cannot both be true.
     #[error("oracle {key} contradicts itself: {what} is one thing at {places}; trust it no longer")]
     Contradiction { key: XOnlyPublicKey, what: String, places: String },
+    /// What it serves of its lows is signed, and of an earlier time.
+    #[error("oracle {url}: nothing is heard of the hours from {} to {}, since {}: the lows served are of before. A touch in those hours would not be seen, so nothing is signed by them. Its clock or feed stands still, or somebody between keeps back what it says: ask its operator, and add another place that serves it, `oracle add URL MIRROR`", .unheard.from, .unheard.until, .unheard.since())]
+    Unheard { url: String, unheard: Unheard },
+    /// It should have said a fixing long since.
+    #[error("oracle {url}: it has said no price for {at}, which it says by {by} if ever: it had none then, or somebody between keeps it back. Ask its operator, and add another place that serves it, `oracle add URL MIRROR`; without it the fallback settles 30 days after due, at the price of the loan's first day")]
+    NoFixing { url: String, at: Time, by: Time },
     /// Its lows say that the event is true, but it does not attest it.
     #[error("oracle {url}: its own lows make {event} true, but it does not attest it")]
     Withheld { url: String, event: Event },
@@ -84,6 +91,8 @@ impl OracleError {
             | OracleError::Lacks { .. }
             | OracleError::Crowded { .. }
             | OracleError::Contradiction { .. }
+            | OracleError::Unheard { .. }
+            | OracleError::NoFixing { .. }
             | OracleError::Withheld { .. } => false,
         }
     }

@@ -18,6 +18,12 @@ pub const SAMPLE: &str = include_str!("../../policy.sample.toml");
 /// Longest window of the rules, in seconds: what happened before cannot matter.
 pub const LOOKBACK: u32 = 3 * HOUR;
 
+/// The most seconds after its end in which an hour may freeze. Nodes count on it: see [`crate::wire::FINAL_WITHIN`].
+const FREEZE_MOST: u32 = 600;
+/// A clock that is a minute off, and a look that is slow.
+const LATE_MOST: u32 = 60 + 240;
+const _: () = assert!(FREEZE_MOST + LATE_MOST <= crate::wire::FINAL_WITHIN);
+
 /// The rules' numbers. What each means is said in the sample file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -123,7 +129,7 @@ impl Policy {
             ("low_min_held", self.low_min_held, 1, hour_ticks),
             ("fixing_window_seconds", self.fixing_window_seconds, 60, HOUR),
             ("fixing_min_ticks", self.fixing_min_ticks, 1, window_ticks),
-            ("freeze_seconds", self.freeze_seconds, self.tick_seconds, 600),
+            ("freeze_seconds", self.freeze_seconds, self.tick_seconds, FREEZE_MOST),
         ] {
             if !(least..=most).contains(&value) {
                 let right = format!("{least} to {most}");

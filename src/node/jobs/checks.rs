@@ -84,30 +84,41 @@ pub async fn touches(tools: &Tools, loan: &Loan, now: Time) -> Result<Touches, T
         Arc::new(touch::days_to_watch(&loan.payouts.days, now).map(|(index, day)| (index, *day)).collect());
     let question = |client: Arc<OracleClient>| {
         let (terms, days) = (terms.clone(), days.clone());
-        async move { touched(&client, &terms, &days).await }
+        async move { Ok(touched(&client, &terms, &days, now).await) }
     };
     let answers = ask_all(tools.clients(&loan.terms.oracles)?, question).await;
     let mut touches =
         Touches { said: BTreeMap::new(), silent: Vec::new(), threshold: usize::from(loan.terms.threshold) };
     for answer in answers {
-        match answer {
-            Ok(days) => days.into_iter().for_each(|index| *touches.said.entry(index).or_default() += 1),
-            Err(trouble) => touches.silent.push(trouble),
-        }
+        let (days, silent) = answer.unwrap_or_else(|trouble| (Vec::new(), Some(trouble)));
+        days.into_iter().for_each(|index| *touches.said.entry(index).or_default() += 1);
+        touches.silent.extend(silent);
     }
     Ok(touches)
 }
 
-/// The days whose touch is true by one oracle's lows.
-async fn touched(client: &OracleClient, terms: &Terms, days: &[(usize, TouchDay)]) -> Result<Vec<usize>, Trouble> {
-    let mut found = Vec::new();
+/// The days whose touch is true by one oracle's lows, and why it cannot be told of all: it is silent, or what is heard of it
+/// is of an earlier time.
+async fn touched(
+    client: &OracleClient,
+    terms: &Terms,
+    days: &[(usize, TouchDay)],
+    now: Time,
+) -> (Vec<usize>, Option<Trouble>) {
+    let (mut found, mut silent) = (Vec::new(), None);
     for (index, day) in days {
         // Of one UTC day a loan has one touch.
-        if touch::is_touched(terms, day, &client.lows(day.day).await?) {
-            found.push(*index);
+        let lows = match client.lows(day.day).await {
+            Ok(lows) => lows,
+            Err(error) => return (found, Some(error.into())),
+        };
+        match touch::heard(terms, day, &lows, now) {
+            Ok(true) => found.push(*index),
+            Ok(false) => {}
+            Err(unheard) => silent = silent.or_else(|| Some(client.unheard(unheard).into())),
         }
     }
-    Ok(found)
+    (found, silent)
 }
 
 /// Every coin must be on chain with exactly this output, unspent and confirmed.

@@ -142,6 +142,8 @@ pub enum Outcome {
         spot: Option<SignedPrice>,
         inputs: Vec<(LoanId, Input)>,
         trouble: Option<String>,
+        /// Of which hours its lows say nothing though they should, in a sentence.
+        unheard: Option<String>,
     },
     /// An oracle was asked for hand-overs, and for what joins its key with others, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.

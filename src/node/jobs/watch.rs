@@ -4,7 +4,7 @@ use super::{checks, Outcome};
 use crate::contract::clauses::Clause;
 use crate::contract::settle::VerifiedAttestation;
 use crate::contract::{OracleAnnouncement, OracleAttestation};
-use crate::loan::terms::TouchDay;
+use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
 use crate::node::tools::{Tools, Trouble};
 use crate::oracle_client::{OracleClient, OracleError};
@@ -15,7 +15,7 @@ use hypothec_oracle::event::Event;
 use hypothec_oracle::operator::Link;
 use hypothec_oracle::rotation::Succession;
 use hypothec_oracle::units::Day;
-use hypothec_oracle::wire::SignedLows;
+use hypothec_oracle::wire::{SignedLows, Unheard, FINAL_WITHIN};
 use std::collections::btree_map::{BTreeMap, Entry};
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +25,18 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 /// Failed questions after which a look asks for no more lows.
 const ENOUGH: usize = 3;
 
+/// What is filed of a look at an oracle: what went wrong, and which hours its lows do not tell of.
+pub fn about(oracle: &XOnlyPublicKey) -> [String; 2] {
+    [format!("oracle {oracle}"), format!("oracle {oracle}, lows")]
+}
+
 /// One look. `loans` are the living ones this oracle settles.
 pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Vec<Arc<Loan>>) -> Outcome {
     let client = match tools.watched_oracle(&oracle) {
         Ok(client) => client.for_look(),
         Err(e) => {
             let trouble = Some(e.message().to_owned());
-            return Outcome::Watched { oracle, at, spot: None, inputs: Vec::new(), trouble };
+            return Outcome::Watched { oracle, at, spot: None, inputs: Vec::new(), trouble, unheard: None };
         }
     };
     let mut inputs = Vec::new();
@@ -51,21 +56,55 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
             None
         }
     };
-    let mut lows = Lows { client: &client, known: BTreeMap::new(), failed: 0 };
+    let mut lows = Lows { client: &client, at, known: BTreeMap::new(), failed: 0, unheard: None };
+    // Also where no loan is open: nothing new rests on an oracle whose lows are not heard.
+    if spot.is_some() {
+        trouble = lows.today().await.err().and_then(Missing::told);
+    }
     for loan in &loans {
         if !loan.payouts.quorum.is_single() {
             let (said, missing) = words_of(&client, loan, at, &mut lows).await;
             inputs.extend(said.into_iter().map(|input| (loan.id, input)));
-            trouble = trouble.or(missing);
+            trouble = trouble.or(missing.and_then(Missing::told));
             continue;
         }
         match exit_of(&tools, &client, loan, at, &mut lows).await {
             Ok(input) => inputs.extend(input.map(|input| (loan.id, input))),
-            Err(e) => trouble = trouble.or(Some(e)),
+            Err(e) => trouble = trouble.or(e.told()),
         }
     }
     let trouble = trouble.map(|trouble| trouble.message().to_owned());
-    Outcome::Watched { oracle, at, spot, inputs, trouble }
+    let unheard = lows.unheard.map(|unheard| client.unheard(unheard).to_string());
+    Outcome::Watched { oracle, at, spot, inputs, trouble, unheard }
+}
+
+/// Why it is not known what an oracle says.
+enum Missing {
+    /// It could not be had.
+    Trouble(Trouble),
+    /// Its lows are old; all of them are told together.
+    Unheard,
+}
+
+impl Missing {
+    fn told(self) -> Option<Trouble> {
+        match self {
+            Missing::Trouble(trouble) => Some(trouble),
+            Missing::Unheard => None,
+        }
+    }
+}
+
+impl From<Trouble> for Missing {
+    fn from(trouble: Trouble) -> Missing {
+        Missing::Trouble(trouble)
+    }
+}
+
+impl From<OracleError> for Missing {
+    fn from(error: OracleError) -> Missing {
+        Missing::Trouble(error.into())
+    }
 }
 
 /// Asks an oracle for its hand-overs, and for what joins its key with others. Beside a look and not in it: nothing about a loan waits for them.
@@ -84,12 +123,42 @@ async fn served_of(client: &OracleClient) -> Result<Box<(Succession, Vec<Link>)>
 /// The lows of the days asked about in one look, each asked for once whether it could be had or not.
 struct Lows<'a> {
     client: &'a OracleClient,
+    at: Time,
     known: BTreeMap<Day, Result<SignedLows, Trouble>>,
     /// Days that could not be had. Where an oracle hangs, asking for every day would take hours.
     failed: usize,
+    /// The hours that should be final in what was served, and are not.
+    unheard: Option<Unheard>,
 }
 
 impl Lows<'_> {
+    /// Is the day's touch true?
+    async fn touched(&mut self, terms: &Terms, day: &TouchDay) -> Result<bool, Missing> {
+        let at = self.at;
+        let heard = match self.of(day.day).await {
+            Ok(lows) => touch::heard(terms, day, lows, at),
+            Err(e) => return Err(e.clone().into()),
+        };
+        self.note(heard)
+    }
+
+    /// Are the lows of the day that runs such as an honest oracle serves now?
+    async fn today(&mut self) -> Result<(), Missing> {
+        let at = self.at;
+        let unheard = match self.of(at.day()).await {
+            Ok(lows) => lows.unheard(at, at),
+            Err(e) => return Err(e.clone().into()),
+        };
+        self.note(unheard.map_or(Ok(()), Err))
+    }
+
+    fn note<T>(&mut self, heard: Result<T, Unheard>) -> Result<T, Missing> {
+        heard.map_err(|unheard| {
+            self.unheard = Some(self.unheard.map_or(unheard, |known| known.with(unheard)));
+            Missing::Unheard
+        })
+    }
+
     async fn of(&mut self, day: Day) -> &Result<SignedLows, Trouble> {
         match self.known.entry(day) {
             Entry::Occupied(known) => known.into_mut(),
@@ -129,69 +198,60 @@ async fn exit_of(
     loan: &Loan,
     at: Time,
     lows: &mut Lows<'_>,
-) -> Result<Option<Input>, Trouble> {
+) -> Result<Option<Input>, Missing> {
     if loan.lacks_price() {
-        return attested(tools, client, loan, Clause::Fixing).await;
+        return Ok(attested(tools, client, loan, Clause::Fixing).await?);
     }
     let mut missing = None;
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
-        match lows.of(day.day).await {
-            Ok(lows) if touch::is_touched(&loan.terms, day, lows) => {
-                match attested(tools, client, loan, Clause::Touch { index }).await {
-                    Ok(None) => {
-                        let text = format!("oracle {}: withholds {}, which its lows prove", client.url(), day.event());
-                        missing = missing.or(Some(Trouble::Later(text)));
-                    }
-                    Ok(found) => return Ok(found),
-                    Err(e) => missing = missing.or(Some(e)),
-                }
-            }
-            Ok(_) => {}
-            Err(e) => {
-                let e = e.clone();
-                match heard(client, loan, (index, day), at).await {
-                    Ok(Some(said)) => return settled(tools, loan, Clause::Touch { index }, said).map(Some),
-                    Ok(None) => missing = missing.or(Some(e)),
-                    Err(contradiction) => missing = missing.or(Some(contradiction)),
-                }
-            }
+        match lows.touched(&loan.terms, day).await {
+            Ok(true) => match attested(tools, client, loan, Clause::Touch { index }).await {
+                Ok(None) => missing = missing.or(Some(withheld(client, day))),
+                Ok(found) => return Ok(found),
+                Err(e) => missing = missing.or(Some(e.into())),
+            },
+            Ok(false) => {}
+            Err(e) => match heard(client, loan, (index, day), at).await {
+                Ok(Some(said)) => return Ok(Some(settled(tools, loan, Clause::Touch { index }, said)?)),
+                Ok(None) => missing = missing.or(Some(e)),
+                Err(contradiction) => missing = missing.or(Some(contradiction.into())),
+            },
         }
     }
     // A touch before due ends the loan, so the fixing is second; but it does not wait for ever for lows that are lost.
     let patient = missing.is_some() && at.since(loan.terms.due()) < deadline::LOWS_PATIENCE;
     if deadline::is_due(&loan.terms, at) && !patient {
-        return attested(tools, client, loan, Clause::Fixing).await;
+        if let Some(found) = attested(tools, client, loan, Clause::Fixing).await? {
+            return Ok(Some(found));
+        }
+        missing = missing.or_else(|| unsaid(client, loan, at));
     }
-    match missing {
-        Some(e) => Err(e),
-        None => Ok(None),
-    }
+    missing.map_or(Ok(None), Err)
 }
 
 /// What one of several oracles says of a loan and has not said before: its touches, and after them its fixing. Whether
 /// that settles the loan depends on what the others have said.
-async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<'_>) -> (Vec<Input>, Option<Trouble>) {
+async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<'_>) -> (Vec<Input>, Option<Missing>) {
     let (mut inputs, mut missing, mut failed) = (Vec::new(), None, 0);
     let key = client.key();
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
         let clause = Clause::Touch { index };
-        let touched = lows.of(day.day).await.as_ref().map(|lows| touch::is_touched(&loan.terms, day, lows));
-        let said = match touched {
+        let said = match lows.touched(&loan.terms, day).await {
             Err(_) if loan.has_said(clause, &key) => continue,
-            Err(e) => {
-                let e = e.clone();
-                heard(client, loan, (index, day), at).await.and_then(|said| said.map(Some).ok_or(e))
-            }
+            Err(e) => match heard(client, loan, (index, day), at).await {
+                Ok(Some(said)) => Ok(Some(said)),
+                Ok(None) => Err(e),
+                Err(contradiction) => Err(contradiction.into()),
+            },
             Ok(false) => continue,
             Ok(true) if loan.has_said(clause, &key) => continue,
             Ok(true) if failed >= ENOUGH => break,
-            Ok(true) => word(client, loan, clause).await,
+            Ok(true) => word(client, loan, clause).await.map_err(Missing::from),
         };
         match said {
             Ok(Some(attestation)) => inputs.push(Input::Said { clause, attestation }),
             Ok(None) => {
-                let text = format!("oracle {}: withholds {}, which its lows prove", client.url(), day.event());
-                missing = missing.or(Some(Trouble::Later(text)));
+                missing = missing.or(Some(withheld(client, day)));
                 failed += 1;
             }
             Err(e) => {
@@ -204,13 +264,24 @@ async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<
     let due = deadline::is_due(&loan.terms, at) && (!patient || loan.lacks_price());
     if due && !loan.has_said(Clause::Fixing, &key) {
         match word(client, loan, Clause::Fixing).await {
-            Ok(said) => {
-                inputs.extend(said.map(|attestation| Input::Said { clause: Clause::Fixing, attestation }));
-            }
-            Err(e) => missing = missing.or(Some(e)),
+            Ok(Some(attestation)) => inputs.push(Input::Said { clause: Clause::Fixing, attestation }),
+            Ok(None) => missing = missing.or_else(|| unsaid(client, loan, at)),
+            Err(e) => missing = missing.or(Some(e.into())),
         }
     }
     (inputs, missing)
+}
+
+fn withheld(client: &OracleClient, day: &TouchDay) -> Missing {
+    Trouble::Later(format!("oracle {}: withholds {}, which its lows prove", client.url(), day.event())).into()
+}
+
+/// That the fixing should have been said, where it is so late. An honest oracle has none where it had no price then: nobody
+/// can prove that it is kept back, but the loan waits for it.
+fn unsaid(client: &OracleClient, loan: &Loan, at: Time) -> Option<Missing> {
+    let by = loan.terms.due().plus(FINAL_WITHIN).filter(|by| at >= *by)?;
+    let url = client.url().to_owned();
+    Some(OracleError::NoFixing { url, at: loan.terms.due(), by }.into())
 }
 
 /// One oracle's verified attestation of a clause, once there is one.
