@@ -220,6 +220,7 @@ impl Core {
             .chain(self.fee_coin_trouble())
             .chain(self.outgoing_troubles())
             .chain(self.foreign_trouble())
+            .chain(self.mirror_troubles())
             .chain(self.notifier.iter().flat_map(Notifier::troubles))
             .collect()
     }

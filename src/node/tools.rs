@@ -241,7 +241,7 @@ impl Tools {
                 if let Some(why) = why {
                     return Err(Trouble::Later(why));
                 }
-                let spot = client.spot().await?;
+                let spot = client.spot_since(deadline::fresh_since(now)).await?;
                 match deadline::is_fresh(spot.unix, now) {
                     true => Ok(spot.cents),
                     false => {

@@ -193,6 +193,11 @@ impl Core {
         }
     }
 
+    /// The places of oracles that served something else than their words: who is left alone then decides what is heard.
+    pub(super) fn mirror_troubles(&self) -> Vec<String> {
+        lock(&self.tools.oracles).values().flat_map(|oracle| oracle.client.false_places()).collect()
+    }
+
     /// Ends what nobody tries any more, and asks bitcoind how it is.
     pub(super) fn mind_troubles(&mut self) {
         let now = Instant::now();

@@ -2,12 +2,16 @@
 //!
 //! Every place is asked at once and everything is verified against the one key, so which place answered does not
 //! matter. Places are HTTP servers and Nostr relays; relays have announcements and attestations only. A place that serves
-//! what the key did not sign, or what cannot be read, is dropped and named; the last that speaks HTTP never is. Two answers that are both signed and cannot both be true are the oracle's own contradiction, and an error.
+//! what the key did not sign, or what cannot be read, is dropped and named: a relay for good, another for a while; the last that speaks HTTP never is. Two answers that are both signed and cannot both be true are the oracle's own contradiction, and an error.
+
+mod asking;
+mod lows;
 
 use super::mirror::Mirror;
 use super::relay::Relay;
 use super::OracleError;
 use crate::contract::{OracleAnnouncement, OracleAttestation};
+use asking::{Benches, Dropped};
 use bitcoin::key::XOnlyPublicKey;
 use hypothec_oracle::announce::ProvenAnnouncement;
 use hypothec_oracle::equivocation::Proof;
@@ -17,22 +21,11 @@ use hypothec_oracle::operator::{connected, Link};
 use hypothec_oracle::rotation::{Rotation, Succession};
 use hypothec_oracle::units::{Day, Time};
 use hypothec_oracle::wire::{Info, SignedLows, SignedPrice, Status, Unheard};
-use std::cmp::Reverse;
 use std::collections::BTreeMap;
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
-use tokio::task::JoinSet;
 
 /// The most places of one oracle, relays included.
 pub const MIRRORS_MAX: usize = 8;
-/// How long others have to say something else once one place has answered. Real time.
-const GRACE: Duration = Duration::from_secs(2);
-/// How long a place that did not answer in that time is left alone. Real time.
-const REST: Duration = Duration::from_secs(60);
-/// Days whose lows are held against what was told before.
-const DAYS_REMEMBERED: usize = 8;
-
 /// Asks one oracle wherever it is served. Clones share what they have downloaded and whom they have dropped.
 #[derive(Clone, Debug)]
 pub struct OracleClient {
@@ -41,7 +34,7 @@ pub struct OracleClient {
     /// Counted after the mirrors where a place has an index.
     relays: Vec<Arc<Relay>>,
     /// Places that served something else, and what was wrong, by their index.
-    dropped: Arc<Mutex<BTreeMap<usize, String>>>,
+    dropped: Dropped,
     /// The first proof made of what the places served.
     caught: Arc<Mutex<Option<Proof>>>,
     /// The lows last told of each of the newest days.
@@ -87,7 +80,7 @@ impl OracleClient {
         if urls.is_empty() || urls.len() > MIRRORS_MAX {
             return refuse(format!("{} are named, and 1 to {MIRRORS_MAX} may be", urls.len()));
         }
-        let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
+        let (dropped, caught, told) = (Dropped::default(), Arc::default(), Arc::default());
         Ok(OracleClient { key, mirrors, relays, dropped, caught, told, benches: Benches::default() })
     }
 
@@ -97,7 +90,7 @@ impl OracleClient {
     /// When it does not answer.
     pub async fn connect(base_url: &str) -> Result<OracleClient, OracleError> {
         let mirror = Mirror::connect(base_url).await?;
-        let (dropped, caught, told) = (Arc::default(), Arc::default(), Arc::default());
+        let (dropped, caught, told) = (Dropped::default(), Arc::default(), Arc::default());
         let (key, mirrors) = (mirror.key(), vec![Arc::new(mirror)]);
         Ok(OracleClient { key, mirrors, relays: Vec::new(), dropped, caught, told, benches: Benches::default() })
     }
@@ -141,20 +134,6 @@ impl OracleClient {
     pub fn urls(&self) -> Vec<String> {
         let mirrors = self.mirrors.iter().map(|mirror| mirror.url());
         mirrors.chain(self.relays.iter().map(|relay| relay.url())).map(str::to_owned).collect()
-    }
-
-    /// The places dropped, and those left alone for a while because they do not answer, a sentence for each.
-    pub fn dropped(&self) -> Vec<String> {
-        let dropped = self.dropped_now();
-        let silent = self.benches.taken().into_iter().filter(|index| !dropped.contains_key(index));
-        let silent = silent.map(|index| {
-            let url = self.url_of(index);
-            format!(
-                "mirror {url} of oracle {} does not answer in time, others do: it is asked again in a minute",
-                self.key
-            )
-        });
-        dropped.values().cloned().chain(silent).collect()
     }
 
     /// The proof that it contradicted itself, once its places have served two things that make one.
@@ -211,44 +190,18 @@ impl OracleClient {
     /// # Errors
     /// When there is none (the oracle says why), or it is not the oracle's.
     pub async fn spot(&self) -> Result<SignedPrice, OracleError> {
-        let answers = self.ask(|mirror| async move { mirror.spot().await }).await?;
-        let newest = answers.into_iter().max_by_key(|(_, price)| price.unix);
-        first(newest.into_iter().collect(), &self.mirrors)
+        self.spot_since(Time(0)).await
     }
 
-    /// The hour lows of a day as far as they are known, their signature verified: the newest that any place serves, or
-    /// that one served before. A place that is behind, or wants to hide the hour that runs, changes nothing.
+    /// The same, where a price of before `since` is no reason to leave out a place that is slower. It may be old all the same.
     ///
     /// # Errors
-    /// When the oracle does not answer, they are not the oracle's, or it has signed two lows for one final hour.
-    pub async fn lows(&self, day: Day) -> Result<SignedLows, OracleError> {
-        let mut answers = self.ask(move |mirror| async move { mirror.lows(day).await }).await?;
-        answers.sort_by_cached_key(|(_, lows)| age(lows));
-        let prove = |one: &SignedLows, other: &SignedLows| Proof::of_lows(self.key, one, other).ok();
-        let agree = |one: &SignedLows, other: &SignedLows| one.contradicts(other).is_none();
-        let lows = self.one_answer(answers, agree, prove, &format!("the lows of {day}"))?;
-        Ok(self.remember(lows))
-    }
-
-    /// Holds a day's lows against those told before, and gives the newer. A change of mind is kept as a proof and is no
-    /// error: the list served now is what everybody else is told too, and open loans settle by it.
-    fn remember(&self, lows: SignedLows) -> SignedLows {
-        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(before) = told.get(&lows.day) {
-            if before.contradicts(&lows).is_some() {
-                let mut caught = self.caught_now();
-                *caught = caught.take().or_else(|| Proof::of_lows(self.key, before, &lows).ok());
-                return lows;
-            }
-            if age(before) < age(&lows) {
-                return before.clone();
-            }
-        }
-        told.insert(lows.day, lows.clone());
-        while told.len() > DAYS_REMEMBERED {
-            told.pop_first();
-        }
-        lows
+    /// As [`OracleClient::spot`].
+    pub async fn spot_since(&self, since: Time) -> Result<SignedPrice, OracleError> {
+        let is_new = |price: &SignedPrice| price.unix >= since;
+        let answers = self.ask_for(|mirror| async move { mirror.spot().await }, is_new).await?;
+        let newest = answers.into_iter().max_by_key(|(_, price)| price.unix);
+        first(newest.into_iter().collect(), &self.mirrors)
     }
 
     /// The announcements of many touches (level, day, start hour 0 to 23), verified, in the order asked.
@@ -346,7 +299,9 @@ impl OracleClient {
             let announced = announced.clone();
             async move { Ok(mirror.attestation(event, &announced).await?.into_iter().collect::<Vec<_>>()) }
         };
-        let (served, heard) = tokio::join!(self.ask(question), self.hear_attestations(event, announcement));
+        let is_said = |said: &Vec<OracleAttestation>| !said.is_empty();
+        let (served, heard) =
+            tokio::join!(self.ask_for(question, is_said), self.hear_attestations(event, announcement));
         let served = served.map(|answers| each(answers).collect());
         self.one_attestation(event, announcement, together(served, heard)?)
     }
@@ -404,127 +359,10 @@ impl OracleClient {
         self.one_answer(said, same, prove, &format!("the attestation of {event}")).map(Some)
     }
 
-    /// Puts a question to every relay that is not dropped, at once. The answers with the places' indexes, maybe none: a
-    /// relay that is away, or has nothing, is no trouble.
-    async fn ask_relays<T, Q, A>(&self, question: Q) -> Vec<(usize, T)>
-    where
-        T: Send + 'static,
-        Q: Fn(Arc<Relay>) -> A,
-        A: Future<Output = Result<Vec<T>, OracleError>> + Send + 'static,
-    {
-        let dropped: Vec<usize> = self.dropped_now().keys().copied().collect();
-        let places = (self.mirrors.len()..).zip(&self.relays);
-        let live = places.filter(|(index, _)| !dropped.contains(index));
-        let asked: Vec<_> = live.map(|(index, relay)| (index, tokio::spawn(question(relay.clone())))).collect();
-        let mut answers = Vec::new();
-        for (index, asked) in asked {
-            match asked.await {
-                Ok(Ok(answer)) => answers.extend(answer.into_iter().map(|one| (index, one))),
-                Ok(Err(error)) => {
-                    tracing::debug!("{error}");
-                    self.drop_if_false(index, &error);
-                }
-                // The runtime is ending.
-                Err(_) => {}
-            }
-        }
-        answers
-    }
-
     /// Where a place is.
     fn url_of(&self, index: usize) -> String {
         let relay = || self.relays.get(index.saturating_sub(self.mirrors.len())).map(|relay| relay.url().to_owned());
         self.mirrors.get(index).map(|mirror| mirror.url().to_owned()).or_else(relay).unwrap_or_default()
-    }
-
-    /// Puts a question to every place that speaks HTTP and is not dropped, at once. The answers by the places' indexes; at
-    /// least one. Once one has answered the others have a moment to say something else; who takes longer is left alone
-    /// for a while, unless nobody else answers.
-    async fn ask<T, Q, A>(&self, question: Q) -> Result<Vec<(usize, T)>, OracleError>
-    where
-        T: Send + 'static,
-        Q: Fn(Arc<Mirror>) -> A,
-        A: Future<Output = Result<T, OracleError>> + Send + 'static,
-    {
-        let dropped: Vec<usize> = self.dropped_now().keys().copied().collect();
-        let benched = self.benches.taken();
-        let live = (0..self.mirrors.len()).filter(|index| !dropped.contains(index));
-        let (rested, ready): (Vec<usize>, Vec<usize>) = live.partition(|index| benched.contains(index));
-        let mut first_failure = None;
-        for places in [ready, rested].into_iter().filter(|places| !places.is_empty()) {
-            match self.ask_these(&places, &question).await {
-                Ok(answers) if !answers.is_empty() => return Ok(answers),
-                Ok(_) => {}
-                Err(error) => first_failure = first_failure.or(Some(error)),
-            }
-        }
-        first_failure.map_or(Ok(Vec::new()), Err)
-    }
-
-    async fn ask_these<T, Q, A>(&self, places: &[usize], question: &Q) -> Result<Vec<(usize, T)>, OracleError>
-    where
-        T: Send + 'static,
-        Q: Fn(Arc<Mirror>) -> A,
-        A: Future<Output = Result<T, OracleError>> + Send + 'static,
-    {
-        let mut asked = JoinSet::new();
-        for (index, mirror) in places.iter().filter_map(|index| Some((*index, self.mirrors.get(*index)?))) {
-            let answer = question(mirror.clone());
-            asked.spawn(async move { (index, answer.await) });
-        }
-        let (mut answers, mut failures) = (Vec::with_capacity(places.len()), BTreeMap::new());
-        let mut until = None;
-        loop {
-            let next = match until {
-                None => Ok(asked.join_next().await),
-                Some(until) => tokio::time::timeout_at(until, asked.join_next()).await,
-            };
-            match next {
-                Ok(Some(Ok((index, Ok(answer))))) => {
-                    self.benches.leave(index);
-                    answers.push((index, answer));
-                    until.get_or_insert_with(|| tokio::time::Instant::now() + GRACE);
-                }
-                Ok(Some(Ok((index, Err(error))))) => {
-                    self.drop_if_false(index, &error);
-                    failures.insert(index, error);
-                }
-                // The runtime is ending.
-                Ok(Some(Err(_))) => {}
-                Ok(None) | Err(_) => break,
-            }
-        }
-        let is_late = |index: &&usize| !failures.contains_key(*index) && !answers.iter().any(|(one, _)| one == *index);
-        places.iter().filter(is_late).for_each(|index| self.benches.take(*index));
-        answers.sort_by_key(|(index, _)| *index);
-        match failures.into_values().next() {
-            Some(error) if answers.is_empty() => Err(error),
-            _ => Ok(answers),
-        }
-    }
-
-    /// Drops a place that served something else than the oracle's words, unless it is the last that speaks HTTP.
-    fn drop_if_false(&self, index: usize, error: &OracleError) {
-        if !error.is_false() {
-            return;
-        }
-        let mut dropped = self.dropped_now();
-        let served = dropped.keys().filter(|index| **index < self.mirrors.len()).count();
-        let is_last = index < self.mirrors.len() && served.saturating_add(1) >= self.mirrors.len();
-        if is_last || dropped.contains_key(&index) {
-            return;
-        }
-        let text = format!(
-            "mirror {} of oracle {} is dropped: {error}. Add the oracle again to try it once more, or without it",
-            self.url_of(index),
-            self.key
-        );
-        tracing::warn!("{text}");
-        dropped.insert(index, text);
-    }
-
-    fn dropped_now(&self) -> MutexGuard<'_, BTreeMap<usize, String>> {
-        self.dropped.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn caught_now(&self) -> MutexGuard<'_, Option<Proof>> {
@@ -553,36 +391,6 @@ impl OracleClient {
         let places = format!("{} and another at {}", self.url_of(one), self.url_of(other));
         OracleError::Contradiction { key: self.key, what, places }
     }
-}
-
-/// Places that did not answer while others did, and until when they are left alone. Real time.
-#[derive(Clone, Debug, Default)]
-struct Benches(Arc<Mutex<BTreeMap<usize, Instant>>>);
-
-impl Benches {
-    fn now(&self) -> MutexGuard<'_, BTreeMap<usize, Instant>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn taken(&self) -> Vec<usize> {
-        let now = Instant::now();
-        self.now().iter().filter(|(_, until)| **until > now).map(|(index, _)| *index).collect()
-    }
-
-    fn take(&self, index: usize) {
-        self.now().insert(index, Instant::now() + REST);
-    }
-
-    fn leave(&self, index: usize) {
-        self.now().remove(&index);
-    }
-}
-
-/// The newer a list of lows, the less: final for longer, then more hours known, then lower lows. What one oracle signs
-/// of one day only ever becomes newer in all three.
-fn age(lows: &SignedLows) -> (Reverse<Time>, Reverse<usize>, u64) {
-    let known = lows.lows.iter().flatten();
-    (Reverse(lows.frozen_until), Reverse(known.clone().count()), known.fold(0, |sum, low| sum.saturating_add(low.0)))
 }
 
 /// Every one of several answers, each with its place.

@@ -1,5 +1,6 @@
 //! A client against a real oracle daemon over real HTTP, and against impostors.
 
+mod between;
 mod counted;
 
 use super::{OracleClient, OracleError};
@@ -352,7 +353,7 @@ async fn a_mirror_that_serves_anything_else_is_dropped_and_named_and_the_oracle_
     oracle.stop().await.unwrap();
     assert!(matches!(client.spot().await, Err(OracleError::Unreachable { .. })));
     assert_eq!(client.dropped().len(), 2, "the last ones are kept");
-    println!("bound lying-mirror 1 false answer, then it is asked no more");
+    println!("bound lying-mirror 1 false answer, then it is left alone for 600 s");
 }
 
 #[tokio::test(flavor = "multi_thread")]

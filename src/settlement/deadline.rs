@@ -61,6 +61,11 @@ fn within(reference: Cents, other: Cents, drift: BasisPoints) -> bool {
     far <= u128::from(reference.0) * u128::from(drift.0)
 }
 
+/// The oldest price that is fresh at `now`.
+pub fn fresh_since(now: Time) -> Time {
+    Time(now.0.saturating_sub(SPOT_FRESH))
+}
+
 /// Is a price of `unix` fresh at `now`?
 pub fn is_fresh(unix: Time, now: Time) -> bool {
     now.since(unix) <= SPOT_FRESH && unix.since(now) <= SPOT_FRESH

@@ -108,7 +108,7 @@ async fn touched(
     let (mut found, mut silent) = (Vec::new(), None);
     for (index, day) in days {
         // Of one UTC day a loan has one touch.
-        let lows = match client.lows(day.day).await {
+        let lows = match client.lows_at(day.day, now).await {
             Ok(lows) => lows,
             Err(error) => return (found, Some(error.into())),
         };

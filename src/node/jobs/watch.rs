@@ -164,7 +164,7 @@ impl Lows<'_> {
             Entry::Occupied(known) => known.into_mut(),
             Entry::Vacant(new) => {
                 let lows = match self.failed < ENOUGH {
-                    true => self.client.lows(day).await.map_err(Trouble::from),
+                    true => self.client.lows_at(day, self.at).await.map_err(Trouble::from),
                     false => Err(Trouble::Later(format!("oracle {}: its lows cannot be had", self.client.url()))),
                 };
                 self.failed += usize::from(lows.is_err());
@@ -188,7 +188,7 @@ async fn wait_for_price(
             _ => break,
         }
     }
-    Ok(client.spot().await?)
+    Ok(client.spot_since(deadline::fresh_since(at)).await?)
 }
 
 /// The exit an oracle's word opens for a loan now, signed and ready.
