@@ -9,7 +9,6 @@ use bitcoin::hex::DisplayHex;
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{rand, SecretKey, SECP256K1};
 use dlc_messages::oracle_msgs::{tagged_announcement_msg, OracleAnnouncement};
-use hypothec::contract::repay::Source;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::tlv::Bytes;
 use hypothec::loan::LoanId;
@@ -326,11 +325,17 @@ async fn a_day_a_loan_or_an_oracle_that_fails_does_not_hold_up_the_look_at_the_o
     assert_eq!(ended.exit, Some(Exit::Liquidated));
 }
 
-/// The first answer about each day's lows that somebody between has seen, for ever; all else passes.
-fn old_lows() -> impl Fn(&str, Value, &SecretKey) -> Lie + Send + Sync + 'static {
+/// The first answer about each day's lows that is final until then, for ever; all else passes.
+fn old_lows(since: Time) -> impl Fn(&str, Value, &SecretKey) -> Lie + Send + Sync + 'static {
     let kept: Mutex<BTreeMap<String, Value>> = Mutex::default();
     move |path, honest, _| {
-        about("/v1/lows", path, || Lie::Json(kept.lock().unwrap().entry(path.to_owned()).or_insert(honest).clone()))
+        about("/v1/lows", path, || {
+            let lows: SignedLows = serde_json::from_value(honest.clone()).unwrap();
+            match lows.frozen_until < since {
+                true => Lie::Truth,
+                false => Lie::Json(kept.lock().unwrap().entry(path.to_owned()).or_insert(honest).clone()),
+            }
+        })
     }
 }
 
@@ -344,11 +349,10 @@ async fn old_lows_truly_signed_hide_no_touch_without_a_word_and_nothing_new_is_d
     }
     // Of 12 March all but its last hour, and of the next day nothing but that: what the node hears is true, and old.
     let began = START.plus(95 * HOUR).unwrap();
-    world.advance(Time(began.0 - 10)).await;
+    liar.lies(old_lows(began));
     world.advance(began).await;
-    liar.lies(old_lows());
-    let quote = world.quote(100_000, 2).await;
     world.advance(Time(began.0 + HOUR + 899)).await;
+    let quote = world.quote(100_000, 2).await;
     for node in [&world.lender, &world.borrower] {
         assert_eq!(troubles(&node.handle).await, "", "an hour may freeze late");
     }
@@ -364,16 +368,19 @@ async fn old_lows_truly_signed_hide_no_touch_without_a_word_and_nothing_new_is_d
         );
         assert!(status.attention.iter().any(|one| one.about.ends_with(", lows")), "{:?}", status.attention);
     }
-    // The price is fresh, and nothing new rests on it: not asked for, not taken, not repaid.
+    // The price is fresh, and nothing new rests on it: not quoted, not taken.
     let refused = world.borrower.handle.quote(world.request(100_000, 2)).await.unwrap_err();
-    assert!(refused.code == "unavailable" && refused.message.contains(&hours), "{refused:?}");
+    assert!(refused.message.contains("this lender cannot quote right now"), "{refused:?}");
     let mut stranger = Stranger::new(&world, "stranger").await;
     let refused = stranger.ask(100_000, 2).await.unwrap_err();
     assert_eq!(refused.code, "unavailable", "{refused:?}");
-    let refused = world.borrower.handle.borrow(quote.loan_id).await.map(|_| ()).unwrap_err();
-    assert!(refused.code == "unavailable" && refused.message.contains(&hours), "{refused:?}");
-    let refused = world.borrower.handle.repay(id, Source::Wallet).await.map(|_| ()).unwrap_err();
-    assert!(refused.code == "unavailable" && refused.message.contains(&hours), "{refused:?}");
+    let taken = world.borrower.handle.borrow(quote.loan_id).await.unwrap().loan_id;
+    let refused = until("the lender to refuse", PATIENCE, || async {
+        let view = loan(&world.borrower.handle, taken).await;
+        view.cancelled_because.clone().ok_or_else(|| format!("{view:#?}"))
+    });
+    let refused = refused.await.unwrap();
+    assert!(refused.contains(&hours), "{refused}");
 
     // Below $4,000: the loan is to be liquidated, and the old lists say nothing of it.
     world.advance(START.plus(CRASH * HOUR).unwrap()).await;
@@ -384,11 +391,13 @@ async fn old_lows_truly_signed_hide_no_touch_without_a_word_and_nothing_new_is_d
         assert_eq!((view.stage, view.ended), (Stage::Active, None));
     }
     liar.repents();
+    world.advance(world.now.plus(10).unwrap()).await;
     for view in world.closed(id).await {
         assert_eq!(view.ended.unwrap().exit, Some(Exit::Liquidated));
     }
     for node in [&world.lender, &world.borrower] {
-        assert_eq!(troubles(&node.handle).await, "");
+        let said = troubles(&node.handle).await;
+        assert!(!said.contains("nothing is heard"), "{said}");
     }
 }
 
