@@ -40,7 +40,9 @@ async fn venue(uri: Uri) -> String {
 }
 
 fn oracle(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_hypothec-oracle")).args(args).stdin(Stdio::null()).output().unwrap()
+    let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec-oracle"));
+    // What it says is compared in one line.
+    command.args(args).env("COLUMNS", "500").stdin(Stdio::null()).output().unwrap()
 }
 
 /// What it complains of, wherever its lines are broken.

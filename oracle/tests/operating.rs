@@ -24,7 +24,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 fn oracle(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec-oracle"));
-    command.args(args).stdin(Stdio::null());
+    // What it says is compared in one line.
+    command.args(args).env("COLUMNS", "500").stdin(Stdio::null());
     command
 }
 

@@ -11,7 +11,8 @@ use std::process::{Command, Output};
 fn run(theatre: &Theatre, lender: bool, words: &[&str]) -> Output {
     let node = if lender { &theatre.lender } else { &theatre.borrower };
     let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
-    command.args(words).arg("--data").arg(node.data()).output().unwrap()
+    // What it says is compared in one line.
+    command.env("COLUMNS", "500").args(words).arg("--data").arg(node.data()).output().unwrap()
 }
 
 fn said(output: &Output) -> String {

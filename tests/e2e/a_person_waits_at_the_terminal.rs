@@ -17,6 +17,8 @@ struct Typed {
 impl Typed {
     fn new(data: &Path, words: &[&str]) -> Typed {
         let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec"));
+        // What it says is compared in one line.
+        command.env("COLUMNS", "500");
         command.arg("--data").arg(data).args(words).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let lines = BufReader::new(child.stderr.take().unwrap()).lines();

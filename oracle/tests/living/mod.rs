@@ -26,7 +26,8 @@ pub fn hour(number: u32) -> Time {
 
 pub fn oracle(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_hypothec-oracle"));
-    command.args(args).stdin(Stdio::null());
+    // What it says is compared in one line.
+    command.args(args).env("COLUMNS", "500").stdin(Stdio::null());
     command
 }
 
