@@ -75,7 +75,7 @@ impl Peer {
 fn not_there(seen: &PeerView, again: &str) -> String {
     let why = seen.problem.as_ref();
     let now = why.map(|why| format!("Now: {}.\n", why.message)).unwrap_or_default();
-    let is_mistyped = |code: &str| ["wrong_key", "unknown_host", "other_protocol"].contains(&code);
+    let is_mistyped = |code: &str| ["wrong_key", "unknown_host", "other_network", "other_protocol"].contains(&code);
     let back = match why.is_some_and(|why| is_mistyped(&why.code)) {
         true => format!("If it was mistyped, forget it: {again} peer remove {}\n", short(&seen.node_id.to_string())),
         false => String::new(),

@@ -19,6 +19,7 @@ pub fn code(why: &Unreached) -> ErrorCode {
         Unreached::NoWay(_) => ErrorCode::NoWay,
         Unreached::WrongKey => ErrorCode::WrongKey,
         Unreached::OtherProtocol => ErrorCode::OtherProtocol,
+        Unreached::OtherNetwork(_) => ErrorCode::OtherNetwork,
         Unreached::TurnedAway => ErrorCode::TurnedAway,
         Unreached::Ended(_) => ErrorCode::Unavailable,
     }
@@ -27,7 +28,7 @@ pub fn code(why: &Unreached) -> ErrorCode {
 /// The reason in words; where the two networks may differ, with this node's.
 pub fn text(why: &Unreached, network: Network) -> String {
     match why {
-        Unreached::TurnedAway => format!("{why}; this node is on `{network}`"),
+        Unreached::OtherNetwork(_) | Unreached::TurnedAway => format!("{why}; this node is on `{network}`"),
         _ => why.to_string(),
     }
 }
@@ -39,7 +40,7 @@ pub fn view(why: &Unreached, network: Network) -> ErrorView {
 
 /// Does a second try at once lead nowhere else?
 pub fn is_final(why: &Unreached) -> bool {
-    matches!(why, Unreached::UnknownHost | Unreached::WrongKey | Unreached::OtherProtocol)
+    matches!(why, Unreached::UnknownHost | Unreached::WrongKey | Unreached::OtherNetwork(_) | Unreached::OtherProtocol)
 }
 
 /// A lender that was not reached.
@@ -114,6 +115,7 @@ mod tests {
             Unreached::NoWay("no route to host".into()),
             Unreached::WrongKey,
             Unreached::OtherProtocol,
+            Unreached::OtherNetwork("signet".into()),
             Unreached::TurnedAway,
         ];
         let key = "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798";
@@ -127,7 +129,7 @@ mod tests {
             assert!(view.message.starts_with("the lender at 127.0.0.1:9 is not reached: "), "{view:?}");
             assert!(view.message.matches(": ").count() >= 2, "{view:?}");
             let names_network = view.message.ends_with("; this node is on `regtest`");
-            assert_eq!(names_network, view.code == code(&Unreached::TurnedAway).word(), "{view:?}");
+            assert_eq!(names_network, ["other_network", "turned_away"].contains(&view.code.as_str()), "{view:?}");
         }
     }
 

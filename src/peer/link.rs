@@ -52,6 +52,11 @@ const WRITE_BYTES: usize = 128 << 10;
 /// A connection that ends so soon after its key was proved found no place.
 const AT_ONCE: Duration = Duration::from_secs(3);
 
+/// How long the last word to a peer of another network may take.
+const LAST_WORD: Duration = Duration::from_secs(1);
+/// Bytes of the handshake that whoever dialled sends before its `init`: the first act, and the third.
+const DIALLERS_ACTS: usize = 50 + 66;
+
 /// What every connection is made with.
 pub(super) struct Transport {
     pub identity: Arc<Identity>,
@@ -62,7 +67,12 @@ pub(super) struct Transport {
 impl Transport {
     fn manager(&self, link: &Arc<Link>) -> Arc<Manager> {
         let handlers = MessageHandler {
-            chan_handler: Arc::new(Refuse { link: link.clone(), lanes: self.lanes.clone(), chain: self.chain }),
+            chan_handler: Arc::new(Refuse {
+                link: link.clone(),
+                lanes: self.lanes.clone(),
+                chain: self.chain,
+                said: AtomicBool::new(false),
+            }),
             route_handler: IgnoringMessageHandler {},
             onion_message_handler: IgnoringMessageHandler {},
             custom_message_handler: Arc::new(Handler { link: link.clone(), lanes: self.lanes.clone() }),
@@ -175,6 +185,11 @@ impl Link {
     /// The peer said something.
     pub(super) fn heard(&self) {
         *self.heard.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
+    }
+
+    /// It comes to this instead of a connection; the first reason stands.
+    pub(super) fn fail(&self, why: Unreached) {
+        let _ = self.failure.set(why);
     }
 
     /// Gives LDK what waits to be sent.
@@ -329,6 +344,10 @@ async fn run(manager: Arc<Manager>, lanes: &Lanes, link: Arc<Link>, stream: TcpS
         () = tick(&manager, lanes, &link) => "closed",
     };
     link.close(why);
+    if matches!(link.failure.get(), Some(Unreached::OtherNetwork(_))) {
+        // Our `init` tells the peer why.
+        let _ = tokio::time::timeout(LAST_WORD, write_out(&link, &mut writer)).await;
+    }
     let look = link.look.lock().unwrap_or_else(PoisonError::into_inner).take();
     if let Some(look) = look {
         let looking = look_and_tell(&manager, lanes, &link, &look, &mut reader, &mut writer);
@@ -437,10 +456,20 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, reader: &mut O
             Ok(count) => buffer.get(..count).unwrap_or_default(),
             Err(_) => return "the connection broke",
         };
-        let went = {
+        // Our `init` is given out before the peer's is read, which may end the connection.
+        let acts = if link.inbound { DIALLERS_ACTS.saturating_sub(answered).min(data.len()) } else { 0 };
+        let (acts, rest) = data.split_at(acts);
+        let take = |part: &[u8]| {
             let _turn = link.turn();
-            manager.read_event(&mut Descriptor(link.clone()), data)
+            manager.read_event(&mut Descriptor(link.clone()), part)
         };
+        let mut went = if acts.is_empty() { Ok(()) } else { take(acts) };
+        if went.is_ok() && !rest.is_empty() {
+            if !acts.is_empty() {
+                manager.process_events();
+            }
+            went = take(rest);
+        }
         if went.is_err() {
             if !link.is_ready() {
                 let _ = link.failure.set(Unreached::unproved(answered, Stopped::Refused));

@@ -1,6 +1,11 @@
 //! Why a peer is not reached, by name: each has another remedy.
 
+use bitcoin::constants::ChainHash;
 use bitcoin::secp256k1::constants::PUBLIC_KEY_SIZE;
+use bitcoin::Network;
+
+/// So many of a peer's networks are named.
+const NAMED: usize = 3;
 
 /// Bytes of the handshake's second act: version, key, tag. Whoever sends it right has proved the key.
 const SECOND_ACT: usize = 1 + PUBLIC_KEY_SIZE + 16;
@@ -26,6 +31,9 @@ pub enum Unreached {
     /// It answers, in another language.
     #[error("what answers there speaks another protocol: see the port")]
     OtherProtocol,
+    /// It has the key, and its `init` says that it is on other networks than this node's.
+    #[error("it is on `{0}`: compare `network` in both configurations")]
+    OtherNetwork(String),
     /// It has the key, and ended the connection at once and without a word.
     #[error(
         "it has the key and ended the connection at once: it is on another network (compare `network` in both \
@@ -48,6 +56,20 @@ pub(super) enum Stopped {
     Refused,
 }
 
+/// Networks as people call them; one that has no name here by its first block.
+pub(super) fn names(chains: &[ChainHash]) -> String {
+    let networks = [Network::Bitcoin, Network::Testnet, Network::Testnet4, Network::Signet, Network::Regtest];
+    let name = |chain: &ChainHash| {
+        let known = networks.iter().find(|network| ChainHash::using_genesis_block(**network) == *chain);
+        known.map_or_else(|| format!("a chain of its own, {chain}"), ToString::to_string)
+    };
+    match chains {
+        [] => "no network".to_owned(),
+        // A peer may name thousands.
+        some => some.iter().take(NAMED).map(name).collect::<Vec<_>>().join("` and `"),
+    }
+}
+
 impl Unreached {
     /// Why, where the other side had sent so many good bytes before.
     pub(super) fn unproved(answered: usize, how: Stopped) -> Unreached {
@@ -68,5 +90,20 @@ impl Unreached {
             ErrorKind::TimedOut => Unreached::Silent,
             _ => Unreached::NoWay(error.to_string()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_peers_networks_are_named_and_few_of_many() {
+        let of = ChainHash::using_genesis_block;
+        assert_eq!(names(&[of(Network::Signet)]), "signet");
+        assert_eq!(names(&[of(Network::Bitcoin), of(Network::Testnet4)]), "bitcoin` and `testnet4");
+        assert_eq!(names(&[]), "no network");
+        let strange = names(&[ChainHash::from([7; 32]); 1_000]);
+        assert!(strange.starts_with("a chain of its own, 0707") && strange.len() < 400, "{strange}");
     }
 }

@@ -1,5 +1,6 @@
 //! The answer to Lightning's channel messages: this node has no channels.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
 
 use bitcoin::constants::ChainHash;
@@ -10,13 +11,17 @@ use lightning::types::features::{InitFeatures, NodeFeatures};
 
 use super::lanes::Lanes;
 use super::link::Link;
+use super::reached::names;
 use super::segment::Violation;
+use super::Unreached;
 
 /// Disconnects whoever speaks of channels, and tells the transport which network this node is for.
 pub(super) struct Refuse {
     pub link: Arc<Link>,
     pub lanes: Arc<Lanes>,
     pub chain: ChainHash,
+    /// Has the transport said to the peer which network this is?
+    pub said: AtomicBool,
 }
 
 macro_rules! refuse {
@@ -72,8 +77,10 @@ impl ChannelMessageHandler for Refuse {
     fn handle_channel_update(&self, _: PublicKey, _: &msgs::ChannelUpdate) {}
     fn handle_error(&self, _: PublicKey, _: &msgs::ErrorMessage) {}
 
+    // Asked twice of a connection: for our `init`, and when the peer's has come. The second time nothing is said, so that the
+    // transport does not compare them without a word to anybody: `peer_connected` does.
     fn get_chain_hashes(&self) -> Option<Vec<ChainHash>> {
-        Some(vec![self.chain])
+        (!self.said.swap(true, Ordering::Relaxed)).then(|| vec![self.chain])
     }
 
     fn message_received(&self) {}
@@ -94,7 +101,13 @@ impl BaseMessageHandler for Refuse {
         InitFeatures::empty()
     }
 
-    fn peer_connected(&self, _: PublicKey, _: &Init, _: bool) -> Result<(), ()> {
-        Ok(())
+    fn peer_connected(&self, _: PublicKey, init: &Init, _: bool) -> Result<(), ()> {
+        match &init.networks {
+            Some(networks) if !networks.contains(&self.chain) => {
+                self.link.fail(Unreached::OtherNetwork(names(networks)));
+                Err(())
+            }
+            _ => Ok(()),
+        }
     }
 }

@@ -375,14 +375,20 @@ async fn a_node_of_another_network_or_with_another_key_is_not_a_peer() {
     let address: PeerAddress = format!("{}@{}", other.0.key(), other.0.listening().unwrap()).parse().unwrap();
     let two = Node::start(3, quick()).await;
     let wrong_key = PeerAddress { key: secret(4).public_key(bitcoin::secp256k1::SECP256K1), ..two.address() };
-    for (address, expected) in [(address, Unreached::TurnedAway), (wrong_key, Unreached::WrongKey)] {
-        one.net.connect(address.clone()).unwrap();
+    // Each hears which network the other is for, whoever dialled.
+    let on = |network: &str| Unreached::OtherNetwork(network.to_owned());
+    for (net, address, expected) in [
+        (&one.net, address, on("signet")),
+        (&other.0, one.address(), on("regtest")),
+        (&one.net, wrong_key, Unreached::WrongKey),
+    ] {
+        net.connect(address.clone()).unwrap();
         let started = Instant::now();
-        let problem = || one.net.peers().into_iter().find(|peer| peer.key == address.key)?.last_problem;
+        let problem = || net.peers().into_iter().find(|peer| peer.key == address.key)?.last_problem;
         while problem().is_none() && started.elapsed() < DEADLINE {
             tokio::task::yield_now().await;
         }
-        assert!(!one.net.is_connected(address.key));
+        assert!(!net.is_connected(address.key));
         assert_eq!(problem(), Some(expected));
     }
     assert!(one.events.try_recv().is_err(), "nobody connected");

@@ -119,6 +119,8 @@ codes! {
         NotFound = "not_found",
         /// Nothing listens where the peer is to be.
         NotListening = "not_listening",
+        /// The peer is on another bitcoin network.
+        OtherNetwork = "other_network",
         /// What answers where the peer is to be speaks another protocol.
         OtherProtocol = "other_protocol",
         /// The quote is not what was asked for.
@@ -159,6 +161,7 @@ impl ErrorCode {
         ErrorCode::NoAnswer,
         ErrorCode::NoWay,
         ErrorCode::NotListening,
+        ErrorCode::OtherNetwork,
         ErrorCode::OtherProtocol,
         ErrorCode::Silent,
         ErrorCode::TurnedAway,
