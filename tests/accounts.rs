@@ -26,7 +26,7 @@ fn total(balance: &Balance) -> u64 {
 /// Everything free goes to the other node, and so many coins of so much come.
 async fn has_only(world: &World, node: &Running, other: &Running, coins: usize, sats: u64) {
     let address = other.handle.new_address().await.unwrap().address;
-    node.handle.send(SendRequest { address, sats: None, with_fee_coin: true }).await.unwrap();
+    node.handle.send(SendRequest { address, sats: None, all: true, with_fee_coin: true }).await.unwrap();
     for _ in 0..coins {
         let address = node.handle.new_address().await.unwrap().address;
         let address: bitcoin::Address<bitcoin::address::NetworkUnchecked> = address.parse().unwrap();
@@ -119,8 +119,12 @@ async fn the_history_of_a_wallet_explains_every_sat_the_fee_coins_own_transactio
     world.borrower.handle.consolidate(false).await.unwrap();
     world.mine(1).await;
     let address = world.lender.handle.new_address().await.unwrap().address;
-    let sent =
-        world.borrower.handle.send(SendRequest { address, sats: Some(1_000_000), with_fee_coin: false }).await.unwrap();
+    let sent = world
+        .borrower
+        .handle
+        .send(SendRequest { address, sats: Some(1_000_000), all: false, with_fee_coin: false })
+        .await
+        .unwrap();
     // A loan that comes to nothing once its coins are set aside moves no sat.
     world.mine(1).await;
     let [ours, theirs] = [&world.borrower.handle, &world.lender.handle];
@@ -164,7 +168,7 @@ async fn quotes_whose_coins_are_sent_away_end_and_the_others_stand() {
     // What is left pays the small one and not the large one.
     let address = world.borrower.handle.new_address().await.unwrap().address;
     let sats = Some(balance.confirmed_sats - 30_000_000);
-    let sent = world.lender.handle.send(SendRequest { address, sats, with_fee_coin: true }).await.unwrap();
+    let sent = world.lender.handle.send(SendRequest { address, sats, all: false, with_fee_coin: true }).await.unwrap();
     assert_eq!(sent.quotes_ended, 1);
     let left = world.lender.handle.balance().await.unwrap();
     assert_eq!(left.open_quotes, 1);

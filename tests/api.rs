@@ -192,6 +192,26 @@ async fn only_the_bearer_of_the_token_is_heard_whatever_it_asks() {
 }
 
 #[tokio::test]
+async fn a_node_proves_itself_to_who_has_not_shown_the_token_and_tells_nothing_else() {
+    let served = Served::start().await;
+    let address = served.base.strip_prefix("http://").unwrap().parse().unwrap();
+    let nonce = Token::nonce();
+    let ask = |method: Method, query: String| {
+        let request = served.http.request(method, format!("{}{}{query}", served.base, hypothec::api::PROOF));
+        async { request.send().await.unwrap() }
+    };
+    let answer = ask(Method::GET, format!("?nonce={nonce}")).await;
+    assert_eq!(answer.status(), StatusCode::OK);
+    let said: Value = answer.json().await.unwrap();
+    assert_eq!(said, json!({ "proof": served.token.proof(address, &nonce) }));
+    for query in ["", "?nonce=", "?nonce=00", &format!("?nonce={nonce}00"), &format!("?nonce={nonce}&more=1")] {
+        assert_eq!(ask(Method::GET, query.to_owned()).await.status(), StatusCode::BAD_REQUEST, "{query}");
+    }
+    assert_eq!(ask(Method::POST, format!("?nonce={nonce}")).await.status(), StatusCode::UNAUTHORIZED);
+    assert!(served.end().await.is_empty());
+}
+
+#[tokio::test]
 async fn an_answer_is_the_nodes_as_json() {
     let served = Served::start().await;
     let (status, value) = served.ask(Method::GET, "/v1/wallet/balance", "").await;
@@ -252,6 +272,47 @@ async fn a_wrong_request_is_told_what_is_wrong_and_never_reaches_the_node() {
         (Method::PUT, "/v1/policy", "{\"days_max\":7}", 400, "bad_request", "there must be a field `principal_min`"),
         (Method::PUT, "/v1/policy", endless.as_str(), 400, "bad_request", "days_min"),
         (Method::POST, "/v1/peers", "{\"address\":\"x\",\"more\":1}", 400, "bad_request", "there is no field `more`"),
+        // Null is what a program writes that has lost a value: never a wish for everything, or for whoever is there.
+        (
+            Method::POST,
+            "/v1/wallet/send",
+            "{\"address\":\"a\",\"sats\":null}",
+            400,
+            "bad_request",
+            "sats: null is not right",
+        ),
+        (
+            Method::POST,
+            "/v1/wallet/send",
+            "{\"address\":\"a\",\"sat\":1}",
+            400,
+            "bad_request",
+            "there is no field `sat`",
+        ),
+        (
+            Method::POST,
+            "/v1/wallet/send",
+            "{\"address\":\"a\",\"all\":null}",
+            400,
+            "bad_request",
+            "all: null is not right",
+        ),
+        (
+            Method::POST,
+            "/v1/preview",
+            "{\"what\":\"send\",\"address\":\"a\",\"sats\":null}",
+            400,
+            "bad_request",
+            "null is not right",
+        ),
+        (
+            Method::POST,
+            "/v1/oracles",
+            "{\"url\":\"u\",\"pubkey\":null}",
+            400,
+            "bad_request",
+            "pubkey: null is not right",
+        ),
         (Method::POST, "/v1/backup", "{\"pass\":\"x\"}", 400, "bad_request", "passphrase"),
     ] {
         let (found, said, message) = served.refused(method, path, body.to_owned()).await;

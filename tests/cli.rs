@@ -91,9 +91,17 @@ impl Stand {
         let (kept, news) = (asked.clone(), Arc::new(tokio::sync::Notify::new()));
         let token = std::fs::read_to_string(Path::new(&data).join("token")).unwrap();
         let bearer = format!("Bearer {}", token.trim());
+        let known = hypothec::node::data::DataFolder::open(Path::new(&data)).unwrap().token().unwrap();
+        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
+        let address = listener.local_addr().unwrap();
         let answer = move |request: Request| {
             let (kept, bearer, answers, news) = (kept.clone(), bearer.clone(), answers.clone(), news.clone());
+            let known = known.clone();
             async move {
+                if let Some(nonce) = request.uri().to_string().strip_prefix("/v1/proof?nonce=") {
+                    assert!(!request.headers().contains_key("authorization"), "the token was shown too early");
+                    return axum::Json(json!({ "proof": known.proof(address, nonce) })).into_response();
+                }
                 assert_eq!(request.headers()["authorization"], bearer.as_str());
                 let what = format!("{} {}", request.method(), request.uri());
                 let body = axum::body::to_bytes(request.into_body(), 1 << 20).await.unwrap();
@@ -125,8 +133,7 @@ impl Stand {
                 (status, axum::Json(found.unwrap_or(none))).into_response()
             }
         };
-        let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
-        std::fs::write(Path::new(&data).join("api"), format!("http://{}\n", listener.local_addr().unwrap())).unwrap();
+        std::fs::write(Path::new(&data).join("api"), format!("http://{address}\n")).unwrap();
         let router = axum::Router::new().fallback(answer);
         runtime.spawn(async move { axum::serve(listener, router).await });
         Stand { data, asked, _place: place, _runtime: runtime }
@@ -385,13 +392,64 @@ fn a_node_that_stands_still_is_told_by_every_command_in_seconds_with_what_to_do(
     for said in &said {
         assert!(said.contains("stands still") && said.contains(&format!("`kill -CONT {id}`")), "{said}");
     }
-    let look = "may have been done all the same: look at `wallet history`";
-    assert!(!said[0].contains("all the same") && said[1].replace('\n', " ").contains(look), "{}", said[1]);
+    // It was not even shown the token, so that nothing can have been done.
+    assert!(said.iter().all(|said| !said.contains("all the same")), "{}", said[1]);
     signal(rustix::process::Signal::KILL);
     process.wait().unwrap();
     let said = bad(&["status", "--json", "--data", &data]);
     let view: Value = serde_json::from_str(&said).unwrap();
     assert!(view["code"] == "timed_out" && view["message"].as_str().unwrap().contains("does not answer"), "{said}");
+}
+
+#[test]
+fn who_listens_on_the_port_of_a_node_that_died_is_not_shown_its_token() {
+    use std::io::{Read, Write};
+    let place = tempfile::tempdir().unwrap();
+    let data = folder(place.path());
+    let token = hypothec::node::data::DataFolder::open(Path::new(&data)).unwrap().token().unwrap();
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::fs::write(Path::new(&data).join("api"), format!("http://{address}\n")).unwrap();
+    // Anything it can think of: nothing, a made-up answer, one of before, one that the node gives at another address.
+    let elsewhere = "127.0.0.1:1".parse().unwrap();
+    let lies = ["", "{}", "[]", "{\"proof\":\"\"}", "before", "elsewhere"];
+    let heard: Arc<Mutex<String>> = Arc::default();
+    let (kept, known) = (heard.clone(), token.clone());
+    std::thread::spawn(move || {
+        for (times, connection) in listener.incoming().enumerate() {
+            let (mut connection, mut bytes) = (connection.unwrap(), [0; 4_096]);
+            let length = connection.read(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            let nonce = text.split("nonce=").nth(1).map_or("", |rest| &rest[..64]);
+            let body = match lies[times % lies.len()] {
+                "before" => json!({ "proof": known.proof(address, &"0".repeat(64)) }).to_string(),
+                "elsewhere" => json!({ "proof": known.proof(elsewhere, nonce) }).to_string(),
+                lie => lie.to_owned(),
+            };
+            kept.lock().unwrap().push_str(&text);
+            if !body.is_empty() {
+                let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+                connection.write_all((head + &body).as_bytes()).unwrap();
+            }
+        }
+    });
+    let commands: [&[&str]; 6] = [
+        &["wallet", "balance"],
+        &["status"],
+        &["wallet", "send", "bcrt1q", "--all", "--yes"],
+        &["events", "--follow"],
+        &["loan", "list"],
+        &["peer", "list"],
+    ];
+    for command in commands {
+        let said = bad(&[command, &["--data", &data, "--json"][..]].concat());
+        assert!(said.contains("does not prove that it is the node") && said.contains("hypothec node --data"), "{said}");
+    }
+    let heard = heard.lock().unwrap().to_lowercase();
+    assert!(heard.matches("/v1/proof?nonce=").count() >= commands.len(), "{heard}");
+    let shown = heard.matches(token.secret()).count() + heard.matches("authorization").count();
+    println!("bound taken-port {shown} tokens shown");
+    assert_eq!(shown, 0, "{heard}");
 }
 
 #[test]

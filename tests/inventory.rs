@@ -18,7 +18,7 @@ use world::{start_node, World, START};
 async fn leave_lender(world: &World, sats: u64) {
     if world.lender.handle.balance().await.unwrap().confirmed_sats > 0 {
         let address = world.borrower.handle.new_address().await.unwrap().address;
-        world.lender.handle.send(SendRequest { address, sats: None, with_fee_coin: true }).await.unwrap();
+        world.lender.handle.send(SendRequest { address, sats: None, all: true, with_fee_coin: true }).await.unwrap();
         world.mine(1).await;
     }
     if sats > 0 {

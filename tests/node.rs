@@ -110,7 +110,12 @@ async fn a_borrower_without_a_coin_has_the_lender_propose_and_repays_from_the_co
     let mut world = World::new().await;
     let id = world.open(300_000, 30).await;
     let elsewhere = world.lender.handle.new_address().await.unwrap().address;
-    world.borrower.handle.send(SendRequest { address: elsewhere, sats: None, with_fee_coin: true }).await.unwrap();
+    world
+        .borrower
+        .handle
+        .send(SendRequest { address: elsewhere, sats: None, all: true, with_fee_coin: true })
+        .await
+        .unwrap();
     world.mine(1).await;
     assert_eq!(world.borrower.handle.balance().await.unwrap(), Balance::default());
     world.advance(START.plus(HOUR).unwrap()).await;
@@ -278,7 +283,7 @@ async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
     for refused in [
         again
             .handle
-            .send(SendRequest { address: elsewhere.clone(), sats: Some(10_000), with_fee_coin: false })
+            .send(SendRequest { address: elsewhere.clone(), sats: Some(10_000), all: false, with_fee_coin: false })
             .await
             .unwrap_err(),
         again.handle.repay(id, Source::Wallet).await.unwrap_err(),
@@ -307,7 +312,11 @@ async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
     let fee = before.confirmed_sats + before.reserved_sats - after.confirmed_sats;
     assert!((100..2_000).contains(&fee), "{fee}");
     println!("bound restored-node 1 transaction, {fee} sats at 5 sat/vB, and 1 block in which nothing is signed");
-    again.handle.send(SendRequest { address: elsewhere, sats: Some(10_000), with_fee_coin: false }).await.unwrap();
+    again
+        .handle
+        .send(SendRequest { address: elsewhere, sats: Some(10_000), all: false, with_fee_coin: false })
+        .await
+        .unwrap();
     again.stop().await.unwrap();
     // Once is enough.
     let again = start_node(dir.path(), "again", &bitcoind, &dir.path().join("clock")).await;

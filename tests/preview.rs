@@ -20,8 +20,8 @@ async fn of(handle: &Handle, request: PreviewRequest) -> PreviewView {
 fn send(address: &str, sats: Option<u64>, with_fee_coin: bool) -> (PreviewRequest, SendRequest) {
     let address = address.to_owned();
     (
-        PreviewRequest::Send { address: address.clone(), sats, with_fee_coin },
-        SendRequest { address, sats, with_fee_coin },
+        PreviewRequest::Send { address: address.clone(), sats, all: sats.is_none(), with_fee_coin },
+        SendRequest { address, sats, all: sats.is_none(), with_fee_coin },
     )
 }
 
@@ -111,6 +111,14 @@ async fn everything_but_the_coin_for_fees_is_sent_while_a_loan_is_open_unless_it
     let handle = &world.borrower.handle;
     let id = world.open(300_000, 2).await;
     let away = world.lender.handle.new_address().await.unwrap().address;
+    // Everything has to be said: an amount that is missing is no wish for it.
+    for (sats, all) in [(None, false), (Some(1_000), true)] {
+        let no = handle.preview(PreviewRequest::Send { address: away.clone(), sats, all, with_fee_coin: true }).await;
+        let request = SendRequest { address: away.clone(), sats, all, with_fee_coin: true };
+        let done = handle.send(request).await.unwrap_err();
+        assert!(done.code == "bad_request" && done.message.contains("`all: true`"), "{done:?}");
+        assert_eq!(no.unwrap_err(), done);
+    }
     let (would, request) = send(&away, None, false);
     let said = of(handle, would).await;
     assert!(said.keeps_sats > 0, "{said:?}");

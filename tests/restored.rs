@@ -177,7 +177,8 @@ async fn what_a_lost_node_did_after_its_backup_is_no_alarm_for_the_restored_one(
     let (node, elsewhere) = (&world.borrower.handle, world.lender.handle.new_address().await.unwrap().address);
     let sealed = node.backup(PASSPHRASE.into()).await.unwrap();
     let pay = async || {
-        let request = SendRequest { address: elsewhere.clone(), sats: Some(1_000_000), with_fee_coin: false };
+        let request =
+            SendRequest { address: elsewhere.clone(), sats: Some(1_000_000), all: false, with_fee_coin: false };
         node.send(request).await.unwrap().txid
     };
     // A payment, a loan, and a payment that waits still.
@@ -208,7 +209,7 @@ async fn what_a_lost_node_did_after_its_backup_is_no_alarm_for_the_restored_one(
     })
     .await
     .unwrap();
-    let request = SendRequest { address: elsewhere, sats: Some(1_000_000), with_fee_coin: false };
+    let request = SendRequest { address: elsewhere, sats: Some(1_000_000), all: false, with_fee_coin: false };
     again.handle.send(request).await.unwrap();
     bitcoind.mine(1).await.unwrap();
     is_silent(&again, &bitcoind).await;

@@ -61,7 +61,7 @@ async fn until_balance(node: &Running, what: &str, right: impl Fn(&Balance) -> b
 
 async fn payment(world: &World, sats: u64) -> SendRequest {
     let address = world.lender.handle.new_address().await.unwrap().address;
-    SendRequest { address, sats: Some(sats), with_fee_coin: false }
+    SendRequest { address, sats: Some(sats), all: false, with_fee_coin: false }
 }
 
 fn tell(world: &World, signal: Signal) {

@@ -96,7 +96,7 @@ async fn a_coin_of_the_borrowers_that_is_spent_elsewhere_ends_the_negotiation_an
 /// Sends everything free to the other node, or to an address of bitcoind's.
 async fn give_all_away(node: &Running, to: &Running) {
     let address = to.handle.new_address().await.unwrap().address;
-    node.handle.send(SendRequest { address, sats: None, with_fee_coin: true }).await.unwrap();
+    node.handle.send(SendRequest { address, sats: None, all: true, with_fee_coin: true }).await.unwrap();
 }
 
 async fn fund(world: &World, node: &Running, sats: u64) {
@@ -174,7 +174,8 @@ async fn a_restored_node_that_stopped_before_its_coins_had_moved_is_told_what_an
     bitcoind.mine(1).await.unwrap();
     let address = old.handle.new_address().await.unwrap().address;
     let paid = until("the old node to pay", PATIENCE, || async {
-        let request = SendRequest { address: address.clone(), sats: Some(10_000_000), with_fee_coin: false };
+        let request =
+            SendRequest { address: address.clone(), sats: Some(10_000_000), all: false, with_fee_coin: false };
         old.handle.send(request).await.map_err(|error| error.message)
     })
     .await

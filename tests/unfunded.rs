@@ -326,7 +326,7 @@ async fn a_borrower_of_sixteen_small_coins_takes_back_as_many_as_stand_against_t
     world.lender.handle.set_policy(policy).await.unwrap();
     let mut other = Stranger::new(&world, "other").await;
     let address = other.wallet.new_address().unwrap().to_string();
-    world.borrower.handle.send(SendRequest { address, sats: None, with_fee_coin: true }).await.unwrap();
+    world.borrower.handle.send(SendRequest { address, sats: None, all: true, with_fee_coin: true }).await.unwrap();
     world.mine(1).await;
     // About as small as sixteen coins can be that back a loan: none is worth the fee of its funding transaction.
     const EACH: u64 = 30_000;

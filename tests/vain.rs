@@ -205,7 +205,7 @@ async fn a_lender_asked_for_repayments_it_cannot_propose_gives_no_address_for_th
     world.settle().await;
     // It has no coin left to propose with.
     let away = stranger.wallet.new_address().unwrap().to_string();
-    world.lender.handle.send(SendRequest { address: away, sats: None, with_fee_coin: true }).await.unwrap();
+    world.lender.handle.send(SendRequest { address: away, sats: None, all: true, with_fee_coin: true }).await.unwrap();
     world.mine(1).await;
     let before = world.lender.handle.new_address().await.unwrap().address;
     let mut answers = 0;

@@ -13,4 +13,5 @@ mod serve;
 mod words;
 
 pub use crate::node::view as views;
+pub use auth::PROOF;
 pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME, UNTIL};

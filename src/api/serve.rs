@@ -77,6 +77,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {
     let (stop, stopping) = watch::channel(false);
+    let door = Arc::new(auth::Door { token, address: listener.local_addr()? });
     let router = routes::router()
         .fallback(routes::unknown)
         .method_not_allowed_fallback(routes::wrong_method)
@@ -84,7 +85,7 @@ pub async fn serve(
         .layer(DefaultBodyLimit::max(BODY_MAX))
         .layer(from_fn(limit_time))
         .layer(from_fn(refuse_late))
-        .layer(from_fn_with_state(Arc::new(token), auth::check));
+        .layer(from_fn_with_state(door, auth::check));
     let told = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };

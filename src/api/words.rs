@@ -56,6 +56,7 @@ fn values(text: &str) -> String {
     let found = match found.as_str() {
         "map" => "an object".to_owned(),
         "sequence" => "a list".to_owned(),
+        "unit value" => "null".to_owned(),
         _ => found,
     };
     // The names of a program's types are for nobody.
@@ -125,6 +126,7 @@ mod tests {
         spoil::<views::ConnectRequest>(json!({ "address": address }));
         spoil::<views::OracleRequest>(json!({ "url": "http://h", "mirrors": ["http://m"], "pubkey": KEY }));
         spoil::<views::SendRequest>(json!({ "address": "a", "sats": 1 }));
+        spoil::<views::SendRequest>(json!({ "address": "a", "all": true, "with_fee_coin": true }));
         spoil::<views::RepayRequest>(json!({ "from": "wallet" }));
         let loan = "1a".repeat(32);
         spoil::<views::BorrowRequest>(json!({ "quote": loan }));
@@ -134,6 +136,7 @@ mod tests {
         spoil::<BackupRequest>(json!({ "passphrase": "a passphrase" }));
         for would in [
             json!({ "what": "send", "address": "a", "sats": 1, "with_fee_coin": true }),
+            json!({ "what": "send", "address": "a", "all": true, "with_fee_coin": true }),
             json!({ "what": "consolidate", "with_fee_coin": true }),
             json!({ "what": "borrow", "quote": loan }),
             json!({ "what": "approve", "loan_id": loan }),

@@ -1,15 +1,17 @@
 //! The one way to a running node: HTTP to the address and with the token that its data folder holds.
 
 use super::out::tell;
-use crate::api::views::{ErrorCode, ErrorView, OracleView};
-use crate::api::UNTIL;
-use crate::node::data::DataFolder;
+use crate::api::views::{ErrorCode, ErrorView, OracleView, ProvedView};
+use crate::api::{PROOF, UNTIL};
+use crate::node::data::{DataFolder, Token};
 use crate::node::last_words;
 use crate::node::unlock::{holder, Holder};
 use hypothec_oracle::foreign::{printable, printable_json};
+use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -28,8 +30,9 @@ pub struct Refused(pub ErrorView);
 /// Speaks to the node of one data folder.
 pub struct Client {
     http: reqwest::Client,
+    address: SocketAddr,
     base: String,
-    token: String,
+    token: Token,
     data: PathBuf,
     /// Is nobody told meanwhile what an answer waits for?
     quiet: bool,
@@ -42,11 +45,11 @@ impl Client {
     /// When there is no such folder, or no node runs on it.
     pub fn open(data: &Path) -> anyhow::Result<Client> {
         let folder = DataFolder::open(data)?;
-        let token = folder.token()?.secret().to_owned();
+        let token = folder.token()?;
         let address = folder.api()?.ok_or_else(|| not_running(data))?;
         // A proxy has no business between this command and this machine's node.
         let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
-        Ok(Client { http, base: format!("http://{address}"), token, data: data.to_path_buf(), quiet: false })
+        Ok(Client { http, address, base: format!("http://{address}"), token, data: data.to_path_buf(), quiet: false })
     }
 
     /// For a program: what an answer waits for is not said.
@@ -86,16 +89,23 @@ impl Client {
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let acts = method != Method::GET;
-        let request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.token);
-        // A question that comes late hurts nobody.
-        if !acts {
-            return request;
-        }
-        let until = SystemTime::now().checked_add(GLANCE + ALIVE).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
-        match until {
-            Some(until) => request.header(UNTIL, until.as_millis().to_string()),
-            None => request,
+        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.secret())
+    }
+
+    /// Makes certain that what listens there is the node. One that was killed leaves its address behind, and any user of this
+    /// machine may listen on its port then; who does would have the token, and with it every coin, once the node runs again.
+    /// `acts`: something was asked before, and may have been done.
+    async fn recognise(&self, acts: bool) -> anyhow::Result<()> {
+        let nonce = Token::nonce();
+        let asked = self.http.get(format!("{}{PROOF}?nonce={nonce}", self.base)).timeout(GLANCE + ALIVE);
+        let answer = match asked.send().await {
+            Ok(answer) => answer.json::<ProvedView>().await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok(said) if said.proof == self.token.proof(self.address, &nonce) => Ok(()),
+            Err(error) if error.is_connect() || error.is_timeout() => Err(self.lost(&error, acts)),
+            Ok(_) | Err(_) => Err(unknown(&self.data, self.address)),
         }
     }
 
@@ -114,22 +124,32 @@ impl Client {
     }
 
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
-        let request = request.build()?;
+        let mut request = request.build()?;
         let acts = *request.method() != Method::GET;
+        self.recognise(false).await?;
+        // A question that comes late hurts nobody.
+        let until = SystemTime::now().checked_add(GLANCE + ALIVE).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
+        if let Some(until) = until.filter(|_| acts) {
+            request.headers_mut().insert(UNTIL, HeaderValue::from_str(&until.as_millis().to_string())?);
+        }
         let waits_for = waits_for(request.url().path()).filter(|_| acts && !self.quiet);
         let mut answer = std::pin::pin!(self.http.execute(request));
         let response = match tokio::time::timeout(GLANCE, &mut answer).await {
             Ok(answered) => answered,
             // What waits for others may take longer. A node that is stopped answers nothing, this neither.
             Err(_) => {
-                let alive = self.request(Method::GET, "/v1/status").timeout(ALIVE);
+                let alive = async {
+                    self.recognise(acts).await?;
+                    let status = self.request(Method::GET, "/v1/status").timeout(ALIVE).send().await;
+                    status.map_err(|error| self.lost(&error, acts))
+                };
                 let is_alive = tokio::select! {
                     answered = &mut answer => Err(answered),
-                    alive = alive.send() => Ok(alive),
+                    alive = alive => Ok(alive),
                 };
                 match is_alive {
                     Err(answered) => answered,
-                    Ok(Err(error)) => return Err(self.lost(&error, acts)),
+                    Ok(Err(error)) => return Err(error),
                     Ok(Ok(_)) => {
                         self.say_waiting(waits_for).await;
                         answer.await
@@ -203,6 +223,17 @@ fn silent(data: &Path) -> String {
         ),
         None => format!("the node on {place} does not answer. Look at what it writes, and start it again"),
     }
+}
+
+/// What listens where the node did, and is not it.
+fn unknown(data: &Path, address: SocketAddr) -> anyhow::Error {
+    let place = data.display();
+    let text = format!(
+        "what answers at {address} does not prove that it is the node on {place}, and was not shown its token: another \
+         program has its port, or the node is of another version than this command. Where no node runs on {place}, start \
+         it with `hypothec node --data {place}`; where one runs, start it again"
+    );
+    refused(ErrorCode::Unavailable, text)
 }
 
 fn not_running(data: &Path) -> anyhow::Error {

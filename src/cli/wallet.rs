@@ -143,13 +143,13 @@ impl Wallet {
                     true => (None, Balance::default()),
                     false => (price(&client).await?, client.get("/v1/wallet/balance").await?),
                 };
-                let would = PreviewRequest::Send { address: address.clone(), sats: amount_sats, with_fee_coin };
+                let would = PreviewRequest::Send { address: address.clone(), sats: amount_sats, all, with_fee_coin };
                 let text = |view: &PreviewView| {
                     let quotes = consequence::for_quotes(view.pays_sats, &balance);
                     format!("{}{quotes}", consequence::of_sending(all, &address, price, view))
                 };
                 sure.ask(&client, &would, text).await?;
-                let request = SendRequest { address: address.clone(), sats: amount_sats, with_fee_coin };
+                let request = SendRequest { address: address.clone(), sats: amount_sats, all, with_fee_coin };
                 let sent: Sent = client.post("/v1/wallet/send", &request).await?;
                 place.out().say(&sent, |sent| {
                     if let Some(unsure) = &sent.unsure {

@@ -219,7 +219,7 @@ impl Core {
         told.chain(self.coin_trouble())
             .chain(self.fee_coin_trouble())
             .chain(self.outgoing_troubles())
-            .chain(self.foreign_trouble())
+            .chain(self.foreign_troubles())
             .chain(self.mirror_troubles())
             .chain(self.notifier.iter().flat_map(Notifier::troubles))
             .collect()

@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
-use super::foreign::Foreign;
+use super::foreign::Foreigns;
 use super::handle::{Commands, Reply};
 use super::inventory::Inventory;
 use super::jobs::{self, Done, Got, Key, Outcome};
@@ -131,8 +131,8 @@ pub struct Core {
     pub fee_coin: FeeCoin,
     /// What the wallet has recorded and bitcoind does not have.
     pub strays: Strays,
-    /// The last spend of this wallet's coins that this node did not make.
-    pub foreign: Option<Foreign>,
+    /// The spends of this wallet's coins that this node did not make.
+    pub foreign: Foreigns,
     /// The backup that renews itself.
     pub renewal: Renewal,
     /// The data folder, this process's alone.

@@ -6,6 +6,7 @@
 use super::words::Keep;
 use anyhow::{anyhow, bail, Context};
 use bip39::Mnemonic;
+use bitcoin::hashes::{sha256, Hash, HashEngine, Hmac, HmacEngine};
 use bitcoin::hex::{DisplayHex, FromHex};
 use hypothec_oracle::passphrase::check_private;
 use hypothec_oracle::room;
@@ -54,6 +55,20 @@ impl Token {
     /// The 64 hex digits that follow `Bearer `.
     pub fn secret(&self) -> &str {
         &self.0
+    }
+
+    /// What only who knows the token can say to `nonce`: that it is the node which listens on `address`. The HMAC-SHA256, in
+    /// hex, of `hypothec api ADDRESS NONCE` with the token's 64 digits as key. Said for one address, so that who listens on
+    /// another cannot pass it on as its own.
+    pub fn proof(&self, address: SocketAddr, nonce: &str) -> String {
+        let mut engine = HmacEngine::<sha256::Hash>::new(self.0.as_bytes());
+        engine.input(format!("hypothec api {address} {nonce}").as_bytes());
+        Hmac::from_engine(engine).to_byte_array().to_lower_hex_string()
+    }
+
+    /// A nonce that nobody can foresee: 64 hex digits.
+    pub fn nonce() -> String {
+        Token::random().0
     }
 
     /// Is `text` this token? Takes as long wherever they differ.
@@ -325,6 +340,18 @@ mod tests {
         assert!(!token.is(format!("{}0", token.secret()).as_bytes()));
         assert!(!token.is(Token::random().secret().as_bytes()));
         assert_eq!(format!("{token:?}"), "Token(secret)");
+    }
+
+    #[test]
+    fn a_proof_is_of_one_token_one_address_and_one_nonce() {
+        let token = Token("0b".repeat(32));
+        let [here, there] = ["127.0.0.1:9811", "127.0.0.1:9812"].map(|text| text.parse::<SocketAddr>().unwrap());
+        // As `printf 'hypothec api 127.0.0.1:9811 00' | openssl dgst -sha256 -hmac 0b0b…` says it.
+        assert_eq!(token.proof(here, "00"), "986de645685b09199f8d9a62f852972ebe1f730cbec9021c48a3e5a704aaa1f5");
+        assert_ne!(token.proof(here, "00"), token.proof(there, "00"));
+        assert_ne!(token.proof(here, "00"), token.proof(here, "01"));
+        assert_ne!(token.proof(here, "00"), Token("0c".repeat(32)).proof(here, "00"));
+        assert!(Token::nonce().len() == 64 && Token::nonce() != Token::nonce());
     }
 
     #[test]

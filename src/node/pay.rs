@@ -26,9 +26,10 @@ async fn payment<T>(
             ),
         )
     })?;
+    let sats = how_much(request)?;
     let fee_rate = tools.chain.fee_rate().await.map_err(|e| Trouble::from(e).view())?;
     let mut wallet = lock(&tools.wallet);
-    let paying = match request.sats {
+    let paying = match sats {
         Some(sats) => wallet.send(&address, Amount::from_sat(sats), fee_rate),
         None if keep => wallet.send_all_but_reserve(&address, fee_rate),
         None => wallet.send_all(&address, fee_rate),
@@ -45,6 +46,21 @@ async fn payment<T>(
         false => error(ErrorCode::Refused, e),
     })?;
     then(&mut wallet, payment)
+}
+
+/// The amount; nothing for everything, which has to be said.
+fn how_much(request: &SendRequest) -> Result<Option<u64>, ErrorView> {
+    match (request.sats, request.all) {
+        (Some(sats), false) => Ok(Some(sats)),
+        (None, true) => Ok(None),
+        (None, false) => {
+            Err(error(ErrorCode::BadRequest, "there is no amount: name `sats`, or say `all: true` for everything free"))
+        }
+        (Some(_), true) => Err(error(
+            ErrorCode::BadRequest,
+            "there is an amount, and `all: true` for everything free: say one of the two",
+        )),
+    }
 }
 
 /// Pays somebody, as long as whoever asked waits for the answer.

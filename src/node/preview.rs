@@ -20,8 +20,8 @@ impl Core {
     pub(super) fn preview(&mut self, request: PreviewRequest, reply: Reply<PreviewView>) {
         let tools = self.tools.clone();
         match request {
-            PreviewRequest::Send { address, sats, with_fee_coin } => {
-                let request = SendRequest { address, sats, with_fee_coin };
+            PreviewRequest::Send { address, sats, all, with_fee_coin } => {
+                let request = SendRequest { address, sats, all, with_fee_coin };
                 let keep = self.keeps_fee_coin(&request);
                 self.ask(async move { answer(reply, pay::preview_send(&tools, &request, keep).await) });
             }
@@ -93,7 +93,7 @@ impl Core {
 
     /// Does a payment of everything leave the coin for the fees of exits where it is?
     pub(super) fn keeps_fee_coin(&self, request: &SendRequest) -> bool {
-        request.sats.is_none() && !request.with_fee_coin && self.has_unended_loans()
+        request.all && !request.with_fee_coin && self.has_unended_loans()
     }
 
     /// Is there a loan that may still need the coin for the fees of its exit?

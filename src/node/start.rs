@@ -9,7 +9,7 @@ use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::exits::Exits;
 use super::fee_coin::FeeCoin;
-use super::foreign::Foreign;
+use super::foreign::Foreigns;
 use super::handle::Handle;
 use super::inventory::Inventory;
 use super::limits::Limits;
@@ -232,7 +232,7 @@ fn new_core(
         recovery,
         fee_coin: FeeCoin::default(),
         strays: Strays::default(),
-        foreign: Foreign::open(&*store)?,
+        foreign: Foreigns::open(&*store)?,
         renewal: Renewal::default(),
         unlocked,
         notifier: None,

@@ -149,11 +149,23 @@ pub struct HistoryEntry {
     pub change_sats: i64,
 }
 
+/// `GET /v1/proof?nonce=N`, of 64 hex digits; needs no token.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProvedView {
+    /// That it is the node: what only who knows the token can say to this nonce, at this address.
+    pub proof: String,
+}
+
 /// `POST /v1/wallet/address`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AddressView {
     /// A fresh address of this node's wallet.
     pub address: String,
+}
+
+/// A field that may be left out and is never null: null is what a program writes that has lost a value.
+fn given<'de, D: serde::Deserializer<'de>, T: Deserialize<'de>>(field: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(field).map(Some)
 }
 
 /// `POST /v1/wallet/send`.
@@ -162,8 +174,12 @@ pub struct AddressView {
 pub struct SendRequest {
     /// Where to.
     pub address: String,
-    /// How much; everything free when absent.
+    /// How much; absent, and never null, where `all` is true.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub sats: Option<u64>,
+    /// Everything free: has to be said.
+    #[serde(default)]
+    pub all: bool,
     /// With everything, also the coin kept for the fees of exits, while loans are open.
     #[serde(default)]
     pub with_fee_coin: bool,
@@ -255,7 +271,9 @@ pub struct OracleRequest {
     /// Further URLs that serve the same oracle.
     #[serde(default)]
     pub mirrors: Vec<String>,
-    /// The key it must have; asked of the first URL and pinned when absent.
+    /// The key it must have; asked of the first URL and pinned when absent. Never null: a program that lost the key must not
+    /// take whichever is there.
+    #[serde(default, deserialize_with = "given", skip_serializing_if = "Option::is_none")]
     pub pubkey: Option<XOnlyPublicKey>,
 }
 

@@ -11,8 +11,12 @@ pub enum PreviewRequest {
     Send {
         /// Where to.
         address: String,
-        /// How much; everything free when absent.
+        /// How much; absent, and never null, where `all` is true.
+        #[serde(default, deserialize_with = "super::given", skip_serializing_if = "Option::is_none")]
         sats: Option<u64>,
+        /// Everything free.
+        #[serde(default)]
+        all: bool,
         /// Also the coin kept for the fees of exits?
         #[serde(default)]
         with_fee_coin: bool,
