@@ -1190,7 +1190,14 @@ fn a_repayment_asks_for_the_source_that_was_named() {
 fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
     let loan = |what: &str| json!({ "what": what, "loan_id": LOAN });
     let repay = |from: &str| json!({ "what": "repay", "loan_id": LOAN, "from": from });
-    let send = |sats: Value, fee_coin: bool| json!({ "what": "send", "address": "bcrt1q", "sats": sats, "with_fee_coin": fee_coin });
+    let send = |sats: Value, fee_coin: bool| {
+        let all = sats.is_null();
+        let mut send = json!({ "what": "send", "address": "bcrt1q", "all": all, "with_fee_coin": fee_coin });
+        if !all {
+            send["sats"] = sats;
+        }
+        send
+    };
     let (paid, debt) = ("62,739,738 sat (0.62739738 BTC), $50,191.79 now", "$50,191.79");
     vec![
         (
