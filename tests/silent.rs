@@ -429,3 +429,36 @@ async fn a_restored_node_whose_move_bitcoind_loses_or_takes_without_a_word_moves
     let moved = history.iter().filter(|one| one.what.as_deref() == Some("coins moved after a restore"));
     assert_eq!((moved.count(), bitcoind.mempool_len().await.unwrap()), (1, 0));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bitcoind_of_another_network_at_the_same_place_is_told_and_none_of_its_blocks_is_believed() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = borrower_behind(world, &door).await;
+    let height = |node: &Running| {
+        let handle = node.handle.clone();
+        async move { handle.status().await.unwrap().height }
+    };
+    let before = height(&world.borrower).await;
+    // It has none of the newest blocks.
+    let left = world.bitcoind.block_hash(before - 3).await.unwrap();
+    door.set("getblockchaininfo", Way::Signet);
+    world.bitcoind.invalidate(left).await.unwrap();
+    let told = until_troubles(&world.borrower, "the other network", |told| told.contains("is on `signet`")).await;
+    // A node that asks nobody else follows it meanwhile.
+    let other = until("the lender to follow", PATIENCE, || async {
+        let at = height(&world.lender).await;
+        (at < before).then_some(at).ok_or(at.to_string())
+    });
+    let other = other.await.unwrap();
+    until_troubles(&world.borrower, "what waits to be told", |told| told.contains("chain: ")).await;
+    let after = height(&world.borrower).await;
+    println!("bound other-network {} blocks", before - after);
+    assert_eq!((after, other), (before, before - 4), "{told}");
+    // The right one is back.
+    door.set("getblockchaininfo", Way::Pass);
+    world.bitcoind.reconsider(left).await.unwrap();
+    until_troubles(&world.borrower, "its end", |told| !told.contains("signet") && !told.contains("chain: ")).await;
+    world.mine(1).await;
+    assert_eq!(height(&world.borrower).await, before + 1);
+}

@@ -34,10 +34,13 @@ pub enum OpenError {
     NotSealed(String),
 }
 
+/// The byte-order mark: some editors begin a file with it, and nobody sees or types it.
+const MARK: char = '\u{feff}';
+
 /// The passphrase however it was typed.
 pub fn normal(passphrase: &SecretString) -> SecretString {
     let decomposed: Zeroizing<String> = Zeroizing::new(passphrase.expose_secret().nfkd().collect());
-    let words: Vec<&str> = decomposed.split_whitespace().collect();
+    let words: Vec<&str> = decomposed.trim_start_matches(MARK).split_whitespace().collect();
     SecretString::from(words.join(" "))
 }
 
@@ -76,11 +79,18 @@ pub fn seal_with(work: u8, plain: &[u8], passphrase: &SecretString) -> Result<Ve
 /// When it is no such file, is damaged, or the passphrase does not fit.
 pub fn open(sealed: &[u8], passphrase: &SecretString) -> Result<Zeroizing<Vec<u8>>, OpenError> {
     let normal = normal(passphrase);
-    let as_typed = passphrase.expose_secret() != normal.expose_secret();
-    match open_exactly(sealed, normal) {
-        Err(OpenError::WrongPassphrase) if as_typed => open_exactly(sealed, passphrase.clone()),
-        opened => opened,
+    let typed = passphrase.expose_secret();
+    // What earlier programs sealed with: as it was typed, or with the mark in front of the words.
+    let marked = typed.starts_with(MARK).then(|| SecretString::from(format!("{MARK}{}", normal.expose_secret())));
+    let as_typed = (typed != normal.expose_secret()).then(|| passphrase.clone());
+    let mut opened = open_exactly(sealed, normal);
+    for earlier in [as_typed, marked].into_iter().flatten() {
+        if !matches!(opened, Err(OpenError::WrongPassphrase)) {
+            break;
+        }
+        opened = open_exactly(sealed, earlier);
     }
+    opened
 }
 
 fn open_exactly(sealed: &[u8], passphrase: SecretString) -> Result<Zeroizing<Vec<u8>>, OpenError> {
@@ -141,7 +151,11 @@ mod tests {
     #[test]
     fn a_passphrase_opens_however_it_is_typed() {
         let sealed = seal_with(2, b"secret", &typed("stra\u{df}e caf\u{e9} \u{fb01}n")).unwrap();
-        for same in ["  stra\u{df}e  cafe\u{301}\u{a0}fin\n", "stra\u{df}e\u{3000}caf\u{e9} \u{fb01}n"] {
+        for same in [
+            "  stra\u{df}e  cafe\u{301}\u{a0}fin\n",
+            "stra\u{df}e\u{3000}caf\u{e9} \u{fb01}n",
+            "\u{feff}stra\u{df}e caf\u{e9} fin",
+        ] {
             assert_eq!(open(&sealed, &typed(same)).unwrap().as_slice(), b"secret", "{same:?}");
         }
         assert_eq!(open(&sealed, &typed("STRA\u{df}E caf\u{e9} fin")).unwrap_err(), OpenError::WrongPassphrase);
@@ -154,6 +168,10 @@ mod tests {
         let sealed = age::encrypt(&recipient, b"secret").unwrap();
         assert_eq!(open(&sealed, &typed(" caf\u{e9}  au lait")).unwrap().as_slice(), b"secret");
         assert!(open(&sealed, &typed("caf\u{e9} au lait")).is_err());
+        let mut recipient = age::scrypt::Recipient::new(typed("\u{feff}cafe\u{301} au lait"));
+        recipient.set_work_factor(2);
+        let sealed = age::encrypt(&recipient, b"secret").unwrap();
+        assert_eq!(open(&sealed, &typed("\u{feff} caf\u{e9}  au lait")).unwrap().as_slice(), b"secret");
     }
 
     #[test]

@@ -15,7 +15,7 @@ use hypothec_oracle::ladder::Level;
 use hypothec_oracle::relay::note::{read, Note, NoteId, Word, ANNOUNCEMENT, ATTESTATION, HORIZON};
 use hypothec_oracle::relay::{Heard, Line};
 use hypothec_oracle::units::{Day, Time};
-use nostr_relay_builder::builder::{RateLimit, RelayBuilder};
+use nostr_relay_builder::builder::{PolicyResult, RateLimit, RelayBuilder};
 use nostr_relay_builder::prelude::{MemoryDatabase, MemoryDatabaseOptions};
 use nostr_relay_builder::{LocalRelay, MockRelay};
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,6 +206,50 @@ async fn a_relay_that_was_away_is_caught_up() {
     let (there, here) = (ids(there), ids(here));
     let differ: Vec<_> = there.symmetric_difference(&here).take(5).collect();
     assert!(differ.is_empty(), "of {} and {} notes these are on one relay only: {differ:?}", there.len(), here.len());
+    oracle.stop().await.unwrap();
+}
+
+/// Takes nothing that was said before, as relays do that have a lower limit on the time of a note.
+#[derive(Debug)]
+struct NotBefore(Time);
+
+impl nostr_relay_builder::builder::WritePolicy for NotBefore {
+    fn admit_event<'a>(
+        &'a self,
+        event: &'a nostr_relay_builder::prelude::Event,
+        _: &'a std::net::SocketAddr,
+    ) -> nostr_relay_builder::prelude::BoxedFuture<'a, PolicyResult> {
+        let is_old = event.created_at.as_secs() < u64::from(self.0 .0);
+        Box::pin(async move {
+            match is_old {
+                true => PolicyResult::Reject("invalid: created_at too early".into()),
+                false => PolicyResult::Accept,
+            }
+        })
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_takes_nothing_of_long_ago_is_given_what_it_takes() {
+    let world = World::new();
+    world.set(hour(12));
+    let builder = RelayBuilder::default().port(free_port()).database(storage()).write_policy(NotBefore(hour(6)));
+    let there = LocalRelay::new(builder.rate_limit(RateLimit { max_reqs: 500, notes_per_minute: 1_000_000 }));
+    there.run().await.unwrap();
+    let url = written(there.url().await);
+    let oracle = daemon::start(config(&world, vec![url.clone()])).await.unwrap();
+    let notes = until_told(&url, &oracle.key, hour(12)).await;
+    let said = words(&notes, &oracle.key);
+    for number in 7..=12 {
+        assert!(said[&Event::Fixing { at: hour(number) }].1.is_some(), "hour {number}");
+    }
+    // And counted, for whoever looks.
+    let lines = get(&format!("{}/metrics", oracle.url())).await;
+    let start = format!("hypothec_oracle_relay_notes_too_old_total{{relay=\"{url}\"}} ");
+    let line = lines.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("{lines}"));
+    let passed: usize = line.rsplit(' ').next().unwrap().parse().unwrap();
+    println!("bound refused-for-age {passed} notes passed over, each once");
+    assert!(passed > 0, "{line}");
     oracle.stop().await.unwrap();
 }
 

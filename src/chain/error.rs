@@ -48,6 +48,14 @@ pub enum Error {
         /// What was shown, without a secret.
         credentials: String,
     },
+    /// It knows us, and forbids this question.
+    #[error("bitcoind at {url} forbids `{method}` (HTTP 403): name it in the `rpcwhitelist` of this user in its bitcoin.conf, or this machine in its `rpcallowip`")]
+    Forbidden {
+        /// Where.
+        url: String,
+        /// Which call.
+        method: &'static str,
+    },
     /// The cookie file cannot be used.
     #[error("cookie file {path} cannot be used ({reason}): bitcoind writes it while it runs, into its data folder (regtest/.cookie or signet/.cookie); correct `bitcoind.cookie`, or set `bitcoind.user` and `bitcoind.password`")]
     Cookie {

@@ -272,9 +272,10 @@ impl Line {
             other => return Error::Answer { method, reason: clean(&other.to_string()) },
         };
         match error {
-            simple_http::Error::HttpErrorCode(401 | 403) => {
+            simple_http::Error::HttpErrorCode(401) => {
                 Error::Unauthorised { url: self.url.clone(), credentials: self.auth.to_string() }
             }
+            simple_http::Error::HttpErrorCode(403) => Error::Forbidden { url: self.url.clone(), method },
             simple_http::Error::SocketError(e)
                 if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) =>
             {
@@ -311,5 +312,28 @@ mod tests {
         answering.join().unwrap();
         let (method, message) = ("sendrawtransaction", "no fee met".to_owned());
         assert_eq!(refused, Error::Refused { method, code: -26, message });
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_bitcoind_forbids_is_no_matter_of_the_cookie() {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let answering = std::thread::spawn(move || {
+            for status in ["403 Forbidden", "401 Unauthorized"] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let _ = stream.read(&mut [0; 4096]).unwrap();
+                stream.write_all(format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").as_bytes()).unwrap();
+            }
+        });
+        let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
+        let rpc = Rpc::new(&Config::new(url.clone(), auth, bitcoin::Network::Regtest));
+        let refused = rpc.call::<Value>("getindexinfo", vec![]).await.unwrap_err();
+        assert_eq!(refused, Error::Forbidden { url, method: "getindexinfo" });
+        let said = refused.to_string();
+        assert!(said.contains("`getindexinfo`") && said.contains("rpcwhitelist") && !said.contains("cookie"), "{said}");
+        let refused = rpc.call::<Value>("getindexinfo", vec![]).await.unwrap_err();
+        assert!(matches!(refused, Error::Unauthorised { .. }), "{refused}");
+        answering.join().unwrap();
     }
 }

@@ -56,6 +56,9 @@ enum Seen {
     Gate(Result<Tip, Error>),
     /// What has happened.
     Events(Result<Vec<ChainEvent>, Error>),
+    /// It has left the chain that was known, and may not be followed: another may have been started in its place. What it
+    /// said is not believed.
+    Another(Error),
 }
 
 /// The looks at the chain: one at a time, beside the loop.
@@ -99,7 +102,7 @@ impl ChainLook {
         let chain = chain.clone();
         let look = async move {
             let seen = match is_open {
-                true => Seen::Events(follower.poll().await),
+                true => followed(&chain, follower.poll().await).await,
                 false => Seen::Gate(right_one(&chain).await),
             };
             (follower, seen)
@@ -146,6 +149,18 @@ async fn right_one(chain: &Chain) -> Result<Tip, Error> {
     chain.tip().await
 }
 
+/// What was found is believed of the right bitcoind only: of another network's none of the known blocks are.
+async fn followed(chain: &Chain, found: Result<Vec<ChainEvent>, Error>) -> Seen {
+    let is_left = |events: &Vec<ChainEvent>| events.iter().any(|event| matches!(event, ChainEvent::Rollback { .. }));
+    if !found.as_ref().is_ok_and(is_left) {
+        return Seen::Events(found);
+    }
+    match chain.check().await {
+        Ok(()) => Seen::Events(found),
+        Err(error) => Seen::Another(error),
+    }
+}
+
 impl Core {
     /// Begins the next look at the chain where none is under way, and tells of one that lasts.
     pub(super) fn look_at_chain(&mut self) {
@@ -178,6 +193,12 @@ impl Core {
                 Ok(())
             }
             Seen::Events(Ok(events)) => self.on_events(events),
+            Seen::Another(error) => {
+                // It goes on from what was believed.
+                self.chain_look.follower = Some(follower_of(&self.tools));
+                self.on_gate(Err(error));
+                Ok(())
+            }
             Seen::Events(Err(Error::TimedOut { url, .. })) => {
                 self.chain_is_away(silent(&url));
                 Ok(())
@@ -204,6 +225,13 @@ impl Core {
         self.chain_gate.has_all = false;
         self.note_chain_away();
         self.trouble(CHAIN, text);
+    }
+
+    /// It is of another network, and nothing of it is believed. The words of the gate, which asks on.
+    pub(super) fn chain_is_anothers(&mut self, found: &str, configured: &str) {
+        let (url, found, configured) =
+            (self.chain_look.pulse.url().to_owned(), found.to_owned(), configured.to_owned());
+        self.on_gate(Err(Error::WrongNetwork { url, configured, found }));
     }
 
     fn on_events(&mut self, events: Vec<ChainEvent>) -> anyhow::Result<()> {

@@ -167,6 +167,8 @@ async fn look(tools: &Tools, named: Named) -> Result<Option<Found>, ErrorView> {
     let away = |e: crate::chain::Error| error(ErrorCode::Unavailable, e);
     let Named { part, txid, was_in_block } = named;
     let Some(seen) = tools.chain.transaction(txid).await.map_err(away)? else {
+        // An index that is being built knows of none.
+        tools.chain.check().await.map_err(away)?;
         return Ok(was_in_block.then_some(Found { part, txid, there: None }));
     };
     let mut coins: BTreeMap<Txid, Transaction> = BTreeMap::new();
@@ -174,6 +176,9 @@ async fn look(tools: &Tools, named: Named) -> Result<Option<Found>, ErrorView> {
     for OutPoint { txid, vout } in seen.transaction.input.iter().map(|input| input.previous_output) {
         if let std::collections::btree_map::Entry::Vacant(place) = coins.entry(txid) {
             let made = tools.chain.transaction(txid).await.map_err(away)?;
+            if made.is_none() {
+                tools.chain.check().await.map_err(away)?;
+            }
             let missing = || error(ErrorCode::Unavailable, format!("transaction {txid} is not on the chain right now"));
             place.insert(made.ok_or_else(missing)?.transaction);
         }

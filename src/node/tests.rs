@@ -324,6 +324,20 @@ async fn of_a_lenders_negotiations_that_came_to_nothing_the_latest_thousand_are_
 }
 
 #[test]
+fn a_loan_that_a_reorganisation_brings_back_does_not_say_why_it_was_cancelled() {
+    let at = Time(1_584_003_700);
+    let (_, event) = agreed();
+    let loan = Loan::begin(&Recorded { at, event }).unwrap();
+    let cancelled = Event::Cancelled { reason: "a funding coin was spent elsewhere".into(), by: None };
+    let loan = loan.apply(&Recorded { at, event: cancelled }).unwrap();
+    assert!(loan.cancelled_because.is_some());
+    let (version, lock_time) = (bitcoin::transaction::Version::TWO, bitcoin::absolute::LockTime::ZERO);
+    let transaction = bitcoin::Transaction { version, lock_time, input: Vec::new(), output: Vec::new() };
+    let loan = loan.apply(&Recorded { at, event: Event::FundingSeen { transaction, block: None } }).unwrap();
+    assert_eq!((loan.stage, loan.cancelled_because), (Stage::Confirming, None));
+}
+
+#[test]
 fn a_negotiation_that_came_to_nothing_leaves_its_terms_and_its_reason() {
     let at = Time(1_584_003_700);
     let (id, event) = agreed();

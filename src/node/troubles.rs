@@ -270,6 +270,9 @@ impl Core {
     pub(super) fn on_health(&mut self, health: Health) {
         let known = lock(&self.tools.wallet).known_height();
         self.chain_gate.has_all = health.has_all();
+        if let Some((found, configured)) = &health.other {
+            self.chain_is_anothers(found, configured);
+        }
         match why_behind(&health, known) {
             Some(text) => self.trouble(BITCOIND, text),
             None => self.troubles.remove(BITCOIND),

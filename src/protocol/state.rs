@@ -306,6 +306,10 @@ impl Loan {
         if self.stage != before {
             self.since = recorded.at;
         }
+        // A reorganisation may bring back what a block had ended: then nothing ended it.
+        if self.stage != Stage::Cancelled {
+            (self.cancelled_because, self.cancelled_by) = (None, None);
+        }
         Ok(self)
     }
 

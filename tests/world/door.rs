@@ -22,6 +22,8 @@ pub enum Way {
     Refuse,
     /// It is not asked; the answer is that there is no such transaction, as of an index that has not read the block.
     Unknown,
+    /// It is asked, and answers as if it was on signet.
+    Signet,
     /// It is not asked; the answer is that its coins are not there, as of a bitcoind that is some blocks behind.
     Missing,
 }
@@ -129,9 +131,13 @@ async fn serve(
             continue;
         }
         node.get_mut().write_all(&[head, body].concat()).await.ok()?;
-        let (head, body) = read(&mut node).await?;
+        let (mut head, mut body) = read(&mut node).await?;
         if way == Way::Break {
             return None;
+        }
+        if way == Way::Signet {
+            body = String::from_utf8_lossy(&body).replacen("\"regtest\"", "\"signet\"", 1).into_bytes();
+            head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
         }
         asker.get_mut().write_all(&[head, body].concat()).await.ok()?;
     }

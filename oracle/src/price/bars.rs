@@ -98,8 +98,11 @@ pub fn read(text: &str, format: Format) -> Result<Vec<Bar>, BarsError> {
         }
         Format::Coingecko => coingecko(text)?,
         Format::Cryptodatadownload => {
-            let (skip, columns) = named(text)?;
-            rows(text, skip, |fields| bar(fields, columns, 0))?
+            let (skip, columns, symbol) = named(text)?;
+            rows(text, skip, |fields| {
+                bitcoins(symbol.and_then(|at| fields.get(at)).copied())?;
+                bar(fields, columns, 0)
+            })?
         }
     };
     match bars.is_empty() {
@@ -232,7 +235,7 @@ fn hour(at: Time) -> Result<Time, String> {
 }
 
 /// Lines to skip and the columns of time, open, high, low and close, by their names.
-fn named(text: &str) -> Result<(usize, [usize; 5]), BarsError> {
+fn named(text: &str) -> Result<(usize, [usize; 5], Option<usize>), BarsError> {
     const NEEDED: &str = "unix (or Unix Timestamp), open, high, low and close";
     let lower = |line: &str| line.trim().to_ascii_lowercase();
     let head = text.lines().take(4).enumerate().find(|(_, line)| lower(line).contains("open,high,low,close"));
@@ -252,7 +255,18 @@ fn named(text: &str) -> Result<(usize, [usize; 5]), BarsError> {
         column("low", &["low"])?,
         column("close", &["close"])?,
     ];
-    Ok((index + 1, columns))
+    Ok((index + 1, columns, names.iter().position(|name| name == "symbol")))
+}
+
+/// Is it a price of bitcoin in dollars, where the row says what of?
+fn bitcoins(symbol: Option<&str>) -> Result<(), String> {
+    let Some(said) = symbol else { return Ok(()) };
+    let letters: String = said.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_uppercase();
+    let quote = letters.strip_prefix("BTC").or_else(|| letters.strip_prefix("XBT"));
+    match quote.is_some_and(|quote| quote.starts_with("USD")) {
+        true => Ok(()),
+        false => Err(format!("it is of {}, and prices of BTC/USD are right", clean_to(said, 20))),
+    }
 }
 
 /// Prices of moments: a bar lasts from one to the next, where the next is as near as any two are.

@@ -89,12 +89,15 @@ struct RelayMeters {
     lag: Family<To, Gauge>,
     last_ok: Family<To, Gauge>,
     notes: Family<To, Counter>,
+    too_old: Family<To, Counter>,
 }
 
 impl RelayMeters {
     fn register(&self, registry: &mut Registry) {
         registry.register("relay_connected", "1 while there is a connection to the relay", self.connected.clone());
         registry.register("relay_notes", "Notes that the relay took, since start", self.notes.clone());
+        let help = "Notes passed over, since start: the relay takes none of so long ago";
+        registry.register("relay_notes_too_old", help, self.too_old.clone());
         let mut seconds = |name: &str, help: &str, of: &Family<To, Gauge>| {
             registry.register_with_unit(name, help, Unit::Seconds, of.clone())
         };
@@ -109,6 +112,7 @@ impl RelayMeters {
             self.lag.get_or_create(&to).set(i64::from(frozen_until.since(state.done)));
             self.last_ok.get_or_create(&to).set(state.last_ok.map_or(-1, |at| i64::from(at.0)));
             self.notes.get_or_create(&to).inner().store(state.taken, Ordering::Relaxed);
+            self.too_old.get_or_create(&to).inner().store(state.too_old, Ordering::Relaxed);
         }
     }
 }

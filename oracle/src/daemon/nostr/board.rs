@@ -15,6 +15,8 @@ pub struct RelayState {
     pub done: Time,
     /// Notes it took since start, those it had before included.
     pub taken: u64,
+    /// Notes that it will not take because they are of too long ago, since start: passed over.
+    pub too_old: u64,
     /// What is wrong with it.
     pub trouble: Option<String>,
 }

@@ -121,6 +121,16 @@ impl Publisher {
         }
     }
 
+    /// How many there were since the start, with these.
+    fn note_too_old(&self, url: &str, count: u64) -> u64 {
+        let mut total = 0;
+        self.board.note(url, |state| {
+            state.too_old = state.too_old.saturating_add(count);
+            total = state.too_old;
+        });
+        total
+    }
+
     fn clock(&self) -> Time {
         self.press.window().look().clock
     }
@@ -133,7 +143,7 @@ impl Publisher {
             line.give(note).await?;
         }
         let mut hint = String::new();
-        let mut refused = None;
+        let (mut refused, mut too_old) = (None, 0_u64);
         while !open.is_empty() {
             match line.hear(PATIENCE).await? {
                 Heard::Taken(id, taken, message) if open.remove(&id) => {
@@ -141,6 +151,11 @@ impl Publisher {
                         relay.taken.insert(id);
                         relay.went_on = true;
                         self.board.note(&relay.url, |state| state.taken = state.taken.saturating_add(1));
+                    } else if is_too_old(&message) {
+                        // It would refuse it for ever, and with it everything that comes after.
+                        relay.taken.insert(id);
+                        relay.went_on = true;
+                        too_old = too_old.saturating_add(1);
                     } else {
                         refused = refused.or(Some(format!("it refuses note {id}: {message}")));
                     }
@@ -151,11 +166,36 @@ impl Publisher {
                 _ => {}
             }
         }
+        if too_old > 0 {
+            let total = self.note_too_old(&relay.url, too_old);
+            tracing::warn!(
+                "relay {}: it takes no notes of so long ago; {too_old} are passed over, {total} since the start",
+                relay.url
+            );
+        }
         match refused {
             Some(refused) => bail!("{refused}{hint}"),
             None => Ok(()),
         }
     }
+}
+
+/// Does a relay refuse a note for its time alone? Those that have a limit say so in words of their own.
+fn is_too_old(message: &str) -> bool {
+    const WORDS: [&str; 9] = [
+        "created_at",
+        "created at",
+        "creation date",
+        "creation time",
+        "timestamp",
+        "too old",
+        "too early",
+        "too far in the past",
+        "expired",
+    ];
+    let said = message.to_lowercase();
+    // Of what is asked too fast nothing is said for good.
+    !said.starts_with("rate-limited:") && WORDS.iter().any(|word| said.contains(word))
 }
 
 /// Until there is news or a while has passed; looks after the connection meanwhile.
@@ -172,5 +212,27 @@ async fn wait(line: &mut Line, news: &mut watch::Receiver<u64>) -> anyhow::Resul
             }
             _ => Ok(()),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_refused_for_its_time_is_told_from_what_may_be_taken_later() {
+        for message in [
+            "invalid: created_at too early",
+            "invalid: event creation date is too far off from the current time",
+            "blocked: event too old",
+            "invalid: the event's timestamp is out of range",
+        ] {
+            assert!(is_too_old(message), "{message}");
+        }
+        for message in
+            ["", "rate-limited: too old a story", "blocked: not on the list", "error: disk full", "invalid: pow"]
+        {
+            assert!(!is_too_old(message), "{message}");
+        }
     }
 }

@@ -158,3 +158,21 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_file_of_another_pair_is_refused_by_its_column() {
+    let of = |symbol: &str| {
+        let text = format!(
+            "https://www.CryptoDataDownload.com\nunix,date,symbol,open,high,low,close,Volume BTC,Volume USD\n\
+             1584000000,2020-03-12 08:00:00,{symbol},7934.58,7966.17,7857.51,7900.0,12.3,97000\n"
+        );
+        read(&text, Format::Cryptodatadownload).map_err(|error| error.to_string())
+    };
+    for symbol in ["BTC/USD", "BTCUSD", "btc-usd", "XBT/USD", "BTC/USDT"] {
+        assert!(of(symbol).is_ok(), "{symbol}");
+    }
+    for symbol in ["ETH/USD", "BTC/EUR", "USD/BTC", "ETHBTC", ""] {
+        let said = of(symbol).unwrap_err();
+        assert!(said.contains("line 3") && said.contains("prices of BTC/USD are right"), "{said}");
+    }
+}
