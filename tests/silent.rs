@@ -462,3 +462,21 @@ async fn a_bitcoind_of_another_network_at_the_same_place_is_told_and_none_of_its
     world.mine(1).await;
     assert_eq!(height(&world.borrower).await, before + 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_behind_is_named_where_a_statement_cannot_be_made() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = borrower_behind(world, &door).await;
+    let id = world.open(200_000, 30).await;
+    let handle = &world.borrower.handle;
+    handle.repay(id, Source::Wallet).await.unwrap();
+    world.closed(id).await;
+    let view = handle.loan(id).await.unwrap();
+    assert!(view.statement.is_some(), "{view:#?}");
+    door.set("getrawtransaction", Way::Unknown);
+    door.set("getindexinfo", Way::Behind);
+    let view = handle.loan(id).await.unwrap();
+    let why = view.no_statement.unwrap();
+    assert!(why.contains("builds its transaction index") && !why.contains("not on the chain"), "{why}");
+}

@@ -24,6 +24,8 @@ pub enum Way {
     Unknown,
     /// It is asked, and answers as if it was on signet.
     Signet,
+    /// It is asked, and answers as if its index was behind.
+    Behind,
     /// It is not asked; the answer is that its coins are not there, as of a bitcoind that is some blocks behind.
     Missing,
 }
@@ -135,8 +137,13 @@ async fn serve(
         if way == Way::Break {
             return None;
         }
-        if way == Way::Signet {
-            body = String::from_utf8_lossy(&body).replacen("\"regtest\"", "\"signet\"", 1).into_bytes();
+        let other = match way {
+            Way::Signet => Some(("\"regtest\"", "\"signet\"")),
+            Way::Behind => Some(("\"synced\":true", "\"synced\":false")),
+            _ => None,
+        };
+        if let Some((from, to)) = other {
+            body = String::from_utf8_lossy(&body).replacen(from, to, 1).into_bytes();
             head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).into_bytes();
         }
         asker.get_mut().write_all(&[head, body].concat()).await.ok()?;
