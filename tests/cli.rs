@@ -466,7 +466,9 @@ fn a_copy_of_a_nodes_folder_is_told_which_process_and_folder_stand_in_the_way_in
     command.args(["node", "--data", &data]).env("HOME", "/nowhere").stdin(Stdio::null());
     let mut first = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let mut line = String::new();
-    std::io::BufReader::new(first.stdout.take().unwrap()).read_line(&mut line).unwrap();
+    // Open to the end: a node that says more to nobody would end.
+    let mut reader = std::io::BufReader::new(first.stdout.take().unwrap());
+    reader.read_line(&mut line).unwrap();
     assert!(line.starts_with("The node runs on regtest"), "{line}");
     let said = [&copy, &data].map(|folder| {
         let output = run_at(&["node", "--data", folder], "", 80);
@@ -476,6 +478,7 @@ fn a_copy_of_a_nodes_folder_is_told_which_process_and_folder_stand_in_the_way_in
     first.kill().unwrap();
     let remedy = format!("`kill {}`", first.id());
     first.wait().unwrap();
+    drop(reader);
     for (said, part) in said.iter().zip([format!("process {} on the data folder {data}", first.id()), data.clone()]) {
         let own = &said[said.find("hypothec: ").unwrap()..];
         assert!(own.lines().count() > 1 && own.lines().all(|line| fits(line, 80)), "{own}");
