@@ -1245,7 +1245,7 @@ fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
         (
             vec!["wallet", "send", "bcrt1q", "--all"],
             send(Value::Null, false),
-            vec!["everything free", "20,000 sat stay for the fees"],
+            vec!["everything free", "20,000 sat stay for the fees", "2 coins of 660 sat stay behind"],
         ),
         (
             vec!["wallet", "send", "bcrt1q", "--all", "--with-fee-coin"],
@@ -1257,7 +1257,7 @@ fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
 
 fn preview() -> Value {
     json!({ "fee_sats": 777, "ahead_sats": 0, "sat_per_vb": 5, "coins": 3, "pays_sats": 62_739_738, "gets_sats": 100_000_000, "locks_sats": 1_000,
-        "keeps_sats": 20_000, "left": 1, "owed_cents": 5_019_179, "price_cents": 8_000_000, "irrevocable": true })
+        "keeps_sats": 20_000, "costly_coins": 2, "costly_sats": 660, "left": 1, "owed_cents": 5_019_179, "price_cents": 8_000_000, "irrevocable": true })
 }
 
 fn with_preview(answer: Value) -> Stand {

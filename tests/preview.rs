@@ -4,6 +4,7 @@
 
 mod world;
 
+use bitcoin::{Address, Amount};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
 use hypothec::node::view::{ErrorView, PreviewRequest, PreviewView, SendRequest, Source};
@@ -133,6 +134,31 @@ async fn everything_but_the_coin_for_fees_is_sent_while_a_loan_is_open_unless_it
     world.mine(1).await;
     assert_eq!(handle.balance().await.unwrap().confirmed_sats, 0);
     assert_eq!(handle.loan(id).await.unwrap().stage, Stage::Active);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn coins_that_cost_more_than_they_are_worth_stay_when_everything_is_sent_and_that_is_said() {
+    let world = World::new().await;
+    let handle = &world.borrower.handle;
+    // At 5 sat/vB each would cost 340.
+    for _ in 0..3 {
+        let own = handle.new_address().await.unwrap().address.parse::<Address<_>>().unwrap().assume_checked();
+        world.bitcoind.fund(&own, Amount::from_sat(330)).await.unwrap();
+    }
+    world.mine(1).await;
+    let (would, request) = send(&world.lender.handle.new_address().await.unwrap().address, None, false);
+    let said = of(handle, would).await;
+    assert_eq!((said.coins, said.costly_coins, said.costly_sats), (1, 3, 990));
+    let free = handle.balance().await.unwrap().confirmed_sats;
+    assert_eq!(free, said.pays_sats + said.fee_sats.unwrap() + said.costly_sats);
+    let sent = handle.send(request.clone()).await.unwrap();
+    assert_eq!((sent.costly_coins, sent.costly_sats, Some(sent.fee_sats)), (3, 990, said.fee_sats));
+    world.mine(1).await;
+    // What is free, and what it is not enough for, say the same.
+    let no = handle.preview(PreviewRequest::Send { sats: Some(500), address: request.address, with_fee_coin: false });
+    let no = no.await.unwrap_err().message;
+    let behind = "is free, 0.00000990 BTC more is in coins that each cost more than they are worth";
+    assert!(no.contains(behind), "{no}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

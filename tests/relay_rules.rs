@@ -113,6 +113,22 @@ fn waits(node: &BitcoindProcess, transaction: &Transaction) -> bool {
     rpc(node).get_raw_mempool().unwrap().contains(&transaction.compute_txid())
 }
 
+/// Terms name whole sats for a byte, and what a contract pays is counted by whole bytes.
+#[tokio::test]
+async fn all_of_a_contract_is_taken_at_a_minimum_that_is_just_what_its_terms_pay() {
+    let dir = tempfile::tempdir().unwrap();
+    let args = vec!["-minrelaytxfee=0.00025".into()];
+    let node = BitcoindProcess::start(&dir.path().join("bitcoind"), Options { args, ..options() }).await.unwrap();
+    let world = World { node, dir };
+    let cast = Cast::new();
+    let terms = cast.terms(1);
+    assert_eq!(terms.fee_rate.0, 25);
+    // Its funding transaction is taken on the way.
+    let (n, touch) = contract(&world.node, &cast, terms).await;
+    let (repayment, _) = repaid(&world, &cast, &n).await;
+    assert_eq!([&touch, &repayment].map(|one| refused_alone(&world.node, one)), [None, None]);
+}
+
 #[tokio::test]
 async fn below_the_minimum_relay_fee_a_version_3_exit_goes_with_a_paying_child_and_a_version_2_exit_does_not() {
     let world = World::new().await;

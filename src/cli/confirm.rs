@@ -5,6 +5,7 @@ use super::out::tell;
 use crate::api::views::{PreviewRequest, PreviewView};
 use anyhow::Context;
 use clap::Args;
+use hypothec_oracle::screen;
 use std::io::IsTerminal;
 
 /// Nobody said yes: nothing was done.
@@ -60,7 +61,7 @@ fn ask(will: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
         return Err(NotDone("it cannot be taken back, and nobody is here to ask; say --yes to do it").into());
     }
-    eprint!("Do it? Type yes: ");
+    screen::ask(format_args!("Do it? Type yes: "));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).context("read the answer from the terminal")?;
     match is_yes(&line) {
@@ -194,8 +195,12 @@ pub(super) mod consequence {
     pub(in crate::cli) fn of_sending(is_all: bool, address: &str, price: Option<u64>, view: &PreviewView) -> String {
         let all = if is_all { "everything free, " } else { "" };
         let kept = kept(view);
+        let costly = match view.costly_coins {
+            0 => String::new(),
+            coins => format!("\n  {}", stays_behind(coins, view.costly_sats)),
+        };
         format!(
-            "You send {all}{}, to\n  {address}\n  The fee is {}, from {}.{kept}\n  It cannot be taken back.",
+            "You send {all}{}, to\n  {address}\n  The fee is {}, from {}.{kept}{costly}\n  It cannot be taken back.",
             worth(view.pays_sats, price),
             fee(view),
             count(view.coins, "coin"),
@@ -221,6 +226,13 @@ pub(super) mod consequence {
             fee(view),
             kept(view),
         )
+    }
+
+    /// What stays behind where everything is sent, since it costs more than it is worth.
+    pub(in crate::cli) fn stays_behind(coins: u64, worth: u64) -> String {
+        let each = if coins == 1 { "it costs more than it is" } else { "each costs more than it is" };
+        let stay = if coins == 1 { "stays" } else { "stay" };
+        format!("{} of {} {stay} behind: at this fee {each} worth.", count(coins, "coin"), sats(worth))
     }
 
     /// What stays behind for the fees of exits.

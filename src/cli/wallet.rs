@@ -162,8 +162,12 @@ impl Wallet {
                             format!("{} ended: what is left does not pay them.\n", count(many.into(), "open quote"))
                         }
                     };
+                    let behind = match sent.costly_coins {
+                        0 => String::new(),
+                        coins => format!("{}\n", consequence::stays_behind(coins, sent.costly_sats)),
+                    };
                     format!(
-                        "Sent {what} to {address}; the fee is {}.\ntransaction {}\n{ended}\nNext: {} wallet balance",
+                        "Sent {what} to {address}; the fee is {}.\ntransaction {}\n{ended}{behind}\nNext: {} wallet balance",
                         sats(sent.fee_sats),
                         sent.txid,
                         place.again()

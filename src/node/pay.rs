@@ -10,13 +10,29 @@ use crate::protocol::ErrorCode;
 use crate::wallet::{Payment, Wallet, MOST_INPUTS};
 use bitcoin::{Address, Amount, FeeRate, Transaction};
 
-/// Makes a payment out of the wallet. With everything, `keep` leaves the coin for the fees of exits.
+/// Coins that stay behind where everything is sent, since each costs more than it is worth.
+#[derive(Clone, Copy, Default)]
+struct Costly {
+    coins: u64,
+    sats: u64,
+}
+
+impl Costly {
+    fn of(wallet: &Wallet, fee_rate: FeeRate) -> Costly {
+        // Out of range is more than all bitcoin: then nothing is sent either.
+        let (coins, value) = wallet.costly(fee_rate).unwrap_or_default();
+        Costly { coins: u64::try_from(coins).unwrap_or(u64::MAX), sats: value.to_sat() }
+    }
+}
+
+/// Makes a payment out of the wallet. With everything, `keep` leaves the coin for the fees of exits, and what costs more than
+/// it is worth stays too.
 async fn payment<T>(
     tools: &Tools,
     request: &SendRequest,
     keep: bool,
     then: impl FnOnce(&mut Wallet, Payment) -> Result<T, ErrorView>,
-) -> Result<T, ErrorView> {
+) -> Result<(T, Costly), ErrorView> {
     let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|e| {
         error(
             ErrorCode::BadRequest,
@@ -29,6 +45,7 @@ async fn payment<T>(
     let sats = how_much(request)?;
     let fee_rate = tools.chain.fee_rate().await.map_err(|e| Trouble::from(e).view())?;
     let mut wallet = lock(&tools.wallet);
+    let costly = if sats.is_none() { Costly::of(&wallet, fee_rate) } else { Costly::default() };
     let paying = match sats {
         Some(sats) => wallet.send(&address, Amount::from_sat(sats), fee_rate),
         None if keep => wallet.send_all_but_reserve(&address, fee_rate),
@@ -45,7 +62,7 @@ async fn payment<T>(
         ),
         false => error(ErrorCode::Refused, e),
     })?;
-    then(&mut wallet, payment)
+    Ok((then(&mut wallet, payment)?, costly))
 }
 
 /// The amount; nothing for everything, which has to be said.
@@ -74,19 +91,21 @@ pub async fn send(tools: &Tools, request: &SendRequest, keep: bool, reply: &Repl
         wallet.record(&payment.transaction, now).map_err(|e| error(ErrorCode::Internal, e))?;
         Ok(payment)
     };
-    let payment = payment(tools, request, keep, record).await?;
+    let (payment, costly) = payment(tools, request, keep, record).await?;
     let txid = payment.transaction.compute_txid();
     note(&*tools.store, txid, Purpose::Sent).map_err(|trouble| trouble.view())?;
     let unsure = bring(tools, &payment, now, || reply.is_closed()).await?;
-    Ok(Sent { txid, fee_sats: payment.fee.to_sat(), quotes_ended: 0, unsure })
+    let fee_sats = payment.fee.to_sat();
+    Ok(Sent { txid, fee_sats, quotes_ended: 0, costly_coins: costly.coins, costly_sats: costly.sats, unsure })
 }
 
 /// What that would pay and cost.
 pub async fn preview_send(tools: &Tools, request: &SendRequest, keep: bool) -> Result<PreviewView, ErrorView> {
-    let payment = payment(tools, request, keep, |_, payment| Ok(payment)).await?;
+    let (payment, costly) = payment(tools, request, keep, |_, payment| Ok(payment)).await?;
     let keeps = if keep { lock(&tools.wallet).reserve_wanted().to_sat() } else { 0 };
     let pays = payment.transaction.output.first().map_or(0, |output| output.value.to_sat());
-    Ok(PreviewView { pays_sats: pays, keeps_sats: keeps, ..of(&payment) })
+    let Costly { coins: costly_coins, sats: costly_sats } = costly;
+    Ok(PreviewView { pays_sats: pays, keeps_sats: keeps, costly_coins, costly_sats, ..of(&payment) })
 }
 
 /// What joining coins would cost.

@@ -383,8 +383,8 @@ async fn bring(tools: &Tools, transaction: &Transaction) -> Result<(), crate::ch
 
 /// The same move for more, when it has waited long and the estimate has risen.
 fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Option<Move>, Trouble> {
-    let weight = made.transaction.weight().to_wu().max(1);
-    let paid = FeeRate::from_sat_per_kwu(made.fee_sats.saturating_mul(1_000) / weight);
+    let size = made.transaction.weight().to_vbytes_ceil().max(1);
+    let paid = FeeRate::from_sat_per_kwu(made.fee_sats.saturating_mul(250) / size);
     if height < made.height.saturating_add(DEARER_AFTER) || rate <= paid {
         return Ok(None);
     }

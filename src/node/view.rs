@@ -195,6 +195,12 @@ pub struct Sent {
     /// Lender: open quotes that what is left does not pay, and that end with it.
     #[serde(default)]
     pub quotes_ended: u32,
+    /// Of everything free: coins that stayed behind since each costs more than it is worth at this rate.
+    #[serde(default)]
+    pub costly_coins: u64,
+    /// What they add up to, sats.
+    #[serde(default)]
+    pub costly_sats: u64,
     /// Says that the answer of bitcoind was lost and it may be out, and what is done; absent where bitcoind has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsure: Option<String>,

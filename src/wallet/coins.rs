@@ -69,9 +69,10 @@ pub struct NetEffect {
     pub received: Amount,
 }
 
-/// `weight` at `fee_rate`, rounded up to a sat.
+/// What a transaction of this weight, or a part of one, pays at `fee_rate`, rounded up to a sat: for whole virtual bytes, as
+/// nodes count what is too little to be relayed. Every fee of this wallet is computed here.
 pub(super) fn fee_ceil(fee_rate: FeeRate, weight: Weight) -> Result<Amount, Error> {
-    fee_rate.fee_wu(weight).ok_or(Error::Arithmetic("the fee is more than all bitcoin"))
+    fee_rate.fee_vb(weight.to_vbytes_ceil()).ok_or(Error::Arithmetic("the fee is more than all bitcoin"))
 }
 
 /// The sum of the coins' values.
@@ -88,8 +89,7 @@ pub(super) fn sum<'a>(coins: impl IntoIterator<Item = &'a Coin>) -> Result<Amoun
 /// [`Error::Insufficient`], with nothing known of what is reserved.
 pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result<Vec<Coin>, Error> {
     let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
-    // A coin worth less than its own fee only costs.
-    let mut sorted: Vec<&Coin> = free.iter().filter(|c| c.txout.value > input_fee).collect();
+    let (mut sorted, costly): (Vec<&Coin>, Vec<&Coin>) = free.iter().partition(|coin| coin.txout.value > input_fee);
     sorted.sort_by(|a, b| b.txout.value.cmp(&a.txout.value).then(a.outpoint.cmp(&b.outpoint)));
     let worth = |c: &Coin| c.txout.value.checked_sub(input_fee).unwrap_or(Amount::ZERO);
     let mut missing = target;
@@ -107,7 +107,14 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result
     }
     let inputs = u64::try_from(chosen.len().max(1)).unwrap_or(u64::MAX);
     let needed = input_fee.checked_mul(inputs).and_then(|fees| fees.checked_add(target)).ok_or(OVERFLOW)?;
-    Err(Error::Insufficient { needed, available: sum(free)?, waiting: Amount::ZERO, reserved: Amount::ZERO })
+    let (available, costly) = (sum(sorted.into_iter())?, sum(costly.into_iter())?);
+    Err(Error::Insufficient { needed, available, costly, waiting: Amount::ZERO, reserved: Amount::ZERO })
+}
+
+/// Those that are worth more than an input costs at that rate, and those that are not: these only cost.
+pub(super) fn worthwhile(coins: Vec<Coin>, fee_rate: FeeRate) -> Result<(Vec<Coin>, Vec<Coin>), Error> {
+    let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
+    Ok(coins.into_iter().partition(|coin| coin.txout.value > input_fee))
 }
 
 /// The coin nearest to `amount` within `tolerance_bp` basis points of it; of two as near, the larger. It is for a contract,
@@ -166,8 +173,8 @@ mod tests {
     fn dust_that_costs_more_than_it_brings_is_left_and_a_shortfall_names_the_sums() {
         assert_eq!(chosen(&[1_000, 272], 728), [1_000]);
         match select(&coins(&[1_000, 272]), Amount::from_sat(729), RATE) {
-            Err(Error::Insufficient { needed, available, .. }) => {
-                assert_eq!((needed.to_sat(), available.to_sat()), (1_001, 1_272));
+            Err(Error::Insufficient { needed, available, costly, .. }) => {
+                assert_eq!([needed, available, costly].map(Amount::to_sat), [1_001, 1_000, 272]);
             }
             other => panic!("{other:?}"),
         }

@@ -33,12 +33,14 @@ pub enum Error {
         reason: String,
     },
     /// Confirmed, unreserved coins do not suffice.
-    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", notes(*waiting, *reserved))]
+    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", notes(*costly, *waiting, *reserved))]
     Insufficient {
         /// Target and fees.
         needed: Amount,
-        /// What confirmed, unreserved coins add up to.
+        /// What confirmed, unreserved coins add up to that are worth more than they cost.
         available: Amount,
+        /// What the others do: each costs more than it is worth at this fee rate.
+        costly: Amount,
         /// What waits for a confirmation.
         waiting: Amount,
         /// What is held back for loans.
@@ -109,8 +111,13 @@ pub enum Error {
     Derivation(String),
 }
 
-fn notes(waiting: Amount, reserved: Amount) -> String {
+fn notes(costly: Amount, waiting: Amount, reserved: Amount) -> String {
     let mut notes = String::new();
+    if costly > Amount::ZERO {
+        notes.push_str(&format!(
+            ", {costly} more is in coins that each cost more than they are worth while fees are so high"
+        ));
+    }
     if reserved > Amount::ZERO {
         notes.push_str(&format!(", {reserved} is reserved for loans"));
     }

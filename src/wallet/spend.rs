@@ -1,6 +1,6 @@
 //! Transactions of our own: payments, coins of an exact size, withdrawals.
 
-use super::coins::{fee_ceil, select, sum, Coin, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
+use super::coins::{fee_ceil, select, sum, worthwhile, Coin, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};
 use super::sweep::check_inputs;
 use super::{Error, Wallet};
 use bdk_wallet::KeychainKind;
@@ -66,7 +66,7 @@ impl Wallet {
             coins
         };
         let short = |e| match e {
-            Error::Insufficient { needed, available, .. } => self.insufficient(needed, available),
+            Error::Insufficient { needed, available, costly, .. } => self.insufficient(needed, available, costly),
             other => other,
         };
         let first = select(&allowed(self.first_coins()), target, fee_rate);
@@ -76,10 +76,10 @@ impl Wallet {
     }
 
     /// The refusal with what else there is.
-    fn insufficient(&self, needed: Amount, available: Amount) -> Error {
+    fn insufficient(&self, needed: Amount, available: Amount, costly: Amount) -> Error {
         let balance = self.balance();
         let waiting = balance.unconfirmed.checked_add(balance.immature).unwrap_or(Amount::MAX_MONEY);
-        Error::Insufficient { needed, available, waiting, reserved: balance.reserved }
+        Error::Insufficient { needed, available, costly, waiting, reserved: balance.reserved }
     }
 
     /// Pays `amount` to `address`; change comes back to us.
@@ -94,14 +94,13 @@ impl Wallet {
         self.carry_out(plan, output)
     }
 
-    /// Pays everything free to `address`, less the fee.
+    /// Pays everything free to `address`, less the fee: but no coin that costs more than it is worth.
     ///
     /// # Errors
     /// When nothing would be left to pay, or it takes more coins than one transaction may spend.
     pub fn send_all(&mut self, address: &Address<NetworkUnchecked>, fee_rate: FeeRate) -> Result<Payment, Error> {
         let script_pubkey = self.script_of(address)?;
-        let coins = self.free_coins();
-        self.pay_rest(&coins, script_pubkey, Amount::ZERO, fee_rate)
+        self.pay_rest(self.free_coins(), script_pubkey, Amount::ZERO, fee_rate)
     }
 
     /// The same, but for the coin that is kept for fees: it stays, or is made where only larger ones are there.
@@ -118,19 +117,20 @@ impl Wallet {
         let kept = self.coin_set_apart().map(|coin| coin.outpoint);
         coins.retain(|coin| Some(coin.outpoint) != kept);
         let made = if kept.is_some() { Amount::ZERO } else { self.reserve_wanted() };
-        self.pay_rest(&coins, script_pubkey, made, fee_rate)
+        self.pay_rest(coins, script_pubkey, made, fee_rate)
     }
 
     /// Pays all of some coins to a script, less the fee and what comes back to us.
     fn pay_rest(
         &mut self,
-        coins: &[Coin],
+        coins: Vec<Coin>,
         script_pubkey: ScriptBuf,
         back: Amount,
         fee_rate: FeeRate,
     ) -> Result<Payment, Error> {
+        let (coins, costly) = worthwhile(coins, fee_rate)?;
         check_inputs(coins.len())?;
-        let total = sum(coins)?;
+        let (total, costly) = (sum(&coins)?, sum(&costly)?);
         let least = script_pubkey.minimal_non_dust();
         let mut outputs = vec![TxOut { value: Amount::ZERO, script_pubkey }];
         if back > Amount::ZERO {
@@ -139,7 +139,7 @@ impl Wallet {
         let fee = fee_ceil(fee_rate, signed_weight(coins.len(), &outputs))?;
         let gone = fee.checked_add(back).unwrap_or(Amount::MAX_MONEY);
         let rest = total.checked_sub(gone).filter(|rest| *rest >= least);
-        let rest = rest.ok_or_else(|| self.insufficient(gone.checked_add(least).unwrap_or(gone), total))?;
+        let rest = rest.ok_or_else(|| self.insufficient(gone.checked_add(least).unwrap_or(gone), total, costly))?;
         if let Some(first) = outputs.first_mut() {
             first.value = rest;
         }
@@ -147,7 +147,16 @@ impl Wallet {
             outputs.truncate(1);
             outputs.push(self.output_to_self(back)?);
         }
-        self.finish(coins, outputs)
+        self.finish(&coins, outputs)
+    }
+
+    /// The free coins that cost more than they are worth at that rate: how many, and their sum.
+    ///
+    /// # Errors
+    /// When a sum is out of range.
+    pub fn costly(&self, fee_rate: FeeRate) -> Result<(usize, Amount), Error> {
+        let (_, costly) = worthwhile(self.free_coins(), fee_rate)?;
+        Ok((costly.len(), sum(&costly)?))
     }
 
     /// Makes a coin of ours worth exactly `amount`, its output the first of the transaction.

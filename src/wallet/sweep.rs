@@ -44,6 +44,7 @@ impl Wallet {
         output.value = total.checked_sub(fee).filter(|rest| *rest >= P2WPKH_DUST).ok_or(Error::Insufficient {
             needed: fee.checked_add(P2WPKH_DUST).unwrap_or(fee),
             available: total,
+            costly: Amount::ZERO,
             waiting: Amount::ZERO,
             reserved: Amount::ZERO,
         })?;

@@ -80,6 +80,12 @@ pub struct PreviewView {
     pub locks_sats: u64,
     /// What stays behind for the fees of exits, sats.
     pub keeps_sats: u64,
+    /// Coins that stay behind since each costs more than it is worth at this rate.
+    #[serde(default)]
+    pub costly_coins: u64,
+    /// What they add up to, sats.
+    #[serde(default)]
+    pub costly_sats: u64,
     /// How many free coins there would be after joining some.
     pub left: u64,
     /// The debt it is about, cents.
