@@ -155,7 +155,12 @@ async fn coins_that_cost_more_than_they_are_worth_stay_when_everything_is_sent_a
     assert_eq!((sent.costly_coins, sent.costly_sats, Some(sent.fee_sats)), (3, 990, said.fee_sats));
     world.mine(1).await;
     // What is free, and what it is not enough for, say the same.
-    let no = handle.preview(PreviewRequest::Send { sats: Some(500), address: request.address, with_fee_coin: false });
+    let no = handle.preview(PreviewRequest::Send {
+        sats: Some(500),
+        all: false,
+        address: request.address,
+        with_fee_coin: false,
+    });
     let no = no.await.unwrap_err().message;
     let behind = "is free, 0.00000990 BTC more is in coins that each cost more than they are worth";
     assert!(no.contains(behind), "{no}");

@@ -11,7 +11,7 @@ use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::policy::{Approval, Policy};
 use hypothec::node::config::Config;
 use hypothec::node::data::DataFolder;
-use hypothec::node::view::{Balance, ConnectRequest, PreviewRequest, SendRequest};
+use hypothec::node::view::{Balance, ConnectRequest, PreviewRequest, QuoteRequest, SendRequest};
 use hypothec::node::words::Keep;
 use hypothec::node::{self, backup, Running};
 use hypothec::protocol::Stage;
@@ -83,6 +83,61 @@ async fn give_up_over_http(world: &World, path: &str, body: String) {
 async fn give_up_on<T>(asked: impl Future<Output = T>) {
     let answer = tokio::time::timeout(Duration::from_millis(500), asked).await;
     assert!(answer.is_err(), "answered though bitcoind hangs");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bitcoind_that_takes_no_more_questions_is_waited_for_at_the_start_and_at_any_later_time() {
+    let World { bitcoind, oracle, lender, borrower, dir, .. } = World::new().await;
+    let door = Door::before(&bitcoind).await;
+    borrower.stop().await.unwrap();
+    door.set("getblockchaininfo", Way::Busy);
+    let borrower = start_behind(dir.path(), "borrower", &door).await;
+    let busy = "takes no more questions at the moment (HTTP 503): it is asked again";
+    for method in ["getblockchaininfo", "getbestblockhash"] {
+        door.set(method, Way::Busy);
+        let told = until_troubles(&borrower, "that it is busy", |told| told.contains(busy)).await;
+        assert!(told.contains("chain: ") && !told.contains("version"), "{told}");
+        door.set(method, Way::Pass);
+        until_troubles(&borrower, "its answer", |told| !told.contains("chain: ")).await;
+    }
+    drop((oracle, lender));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn on_a_bitcoind_that_takes_no_transactions_of_version_3_no_loan_is_begun_and_that_is_told() {
+    let world = World::new().await;
+    world.open(300_000, 30).await;
+    let quote = world.quote(200_000, 30).await;
+    // Both of them have one: as Bitcoin Core before 28.
+    let world = world.with_bitcoind(&["-mempooltruc=reject"]).await;
+    for node in [&world.borrower, &world.lender] {
+        let told = until_troubles(node, "what it does not take", |told| told.contains("relay: ")).await;
+        assert!(told.contains("no transactions of version 3") && told.contains("version 28 or later"), "{told}");
+    }
+    let handle = &world.borrower.handle;
+    let request = world.request(200_000, 30);
+    let would = handle.preview(PreviewRequest::Borrow { quote: quote.loan_id }).await.unwrap_err();
+    for no in [handle.quote(request.clone()).await.unwrap_err(), handle.borrow(quote.loan_id).await.unwrap_err(), would]
+    {
+        assert!(no.code == "unavailable" && no.message.contains("takes no transactions of version 3"), "{no:?}");
+    }
+    // It is exchanged for a right one, and found out to be.
+    let world = world.with_bitcoind(&[]).await;
+    for node in [&world.borrower, &world.lender] {
+        until_troubles(node, "the right one", |told| !told.contains("relay: ")).await;
+    }
+    world.settle().await;
+    world.quote(200_000, 30).await;
+    // Only the lender's is not: who asks it is told.
+    let door = Door::before(&world.bitcoind).await;
+    door.set("testmempoolaccept", Way::OldVersion);
+    let world = lender_behind(world, &door).await;
+    until_troubles(&world.lender, "what it does not take", |told| told.contains("relay: ")).await;
+    let no = world.borrower.handle.quote(QuoteRequest { lender: world.lender_address(), ..request }).await.unwrap_err();
+    assert!(no.message.contains("its bitcoind does not relay the exits of one"), "{no:?}");
+    door.set("testmempoolaccept", Way::Pass);
+    until_troubles(&world.lender, "the right one", |told| !told.contains("relay: ")).await;
+    world.quote(200_000, 30).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

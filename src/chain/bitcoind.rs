@@ -8,9 +8,13 @@ use hypothec_oracle::foreign::clean;
 use hypothec_oracle::units::Time;
 use serde::Deserialize;
 use serde_json::json;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
 
 /// bitcoind's code for a transaction whose outputs are already in the chain.
 const ALREADY_IN_CHAIN: i32 = -27;
+/// bitcoind's code for what it does not do as it was started: with -blocksonly it estimates no fees.
+const INTERNAL: i32 = -32603;
 /// A day's blocks.
 const PATIENT_BLOCKS: u16 = 144;
 /// bitcoind's codes for a transaction it will not take.
@@ -37,7 +41,7 @@ impl Chain {
     /// What is wrong with the configuration by itself.
     pub fn configured(config: Config) -> Result<Chain, Error> {
         config.check()?;
-        Ok(Chain::Bitcoind(Bitcoind { rpc: Rpc::new(&config), config }))
+        Ok(Chain::Bitcoind(Bitcoind { rpc: Rpc::new(&config), config, told_no_estimates: Arc::default() }))
     }
 
     /// Asks the node whether it is on the configured network and can look transactions up.
@@ -61,7 +65,8 @@ impl Chain {
         let BlockchainInfo { blocks, headers, initial: is_initial, chain, .. } = node.info().await?;
         let configured = node.config.network.to_core_arg().to_string();
         let other = (chain != configured).then(|| (clean(&chain), configured));
-        Ok(Health { blocks, headers, is_initial, other })
+        let refuses_version_3 = !node.relays_version_3().await?;
+        Ok(Health { blocks, headers, is_initial, other, refuses_version_3 })
     }
 
     /// Whether the mempool would take this transaction now; nothing is sent. One that is already there passes.
@@ -132,6 +137,7 @@ impl Chain {
 pub struct Bitcoind {
     pub(super) rpc: Rpc,
     config: Config,
+    told_no_estimates: Arc<AtomicBool>,
 }
 
 #[derive(Deserialize)]
@@ -235,7 +241,7 @@ impl Bitcoind {
         Ok(Tip { height: info.blocks, hash: info.bestblockhash, median_time, time })
     }
 
-    async fn test_accept(&self, transaction: &Transaction) -> Result<(), Error> {
+    pub(super) async fn test_accept(&self, transaction: &Transaction) -> Result<(), Error> {
         let answers: Vec<Acceptance> =
             self.rpc.call("testmempoolaccept", vec![json!([serialize_hex(transaction)])]).await?;
         let method = "testmempoolaccept";
@@ -267,10 +273,27 @@ impl Bitcoind {
     }
 
     async fn fee_rate(&self, target_blocks: u16) -> Result<FeeRate, Error> {
-        let estimate: Estimate = self.rpc.call("estimatesmartfee", vec![json!(target_blocks)]).await?;
+        let estimate = match self.rpc.call("estimatesmartfee", vec![json!(target_blocks)]).await {
+            Err(Error::Refused { code: INTERNAL, message, .. }) => {
+                self.tell_no_estimates(&message);
+                Estimate { feerate: None }
+            }
+            estimate => estimate?,
+        };
         let relay: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
         let estimate = estimate.feerate.map(|rate| rate_ceil("estimatesmartfee", rate)).transpose()?;
         Ok(self.config.fees.bound(estimate, rate_ceil("getmempoolinfo", relay.mempoolminfee)?))
+    }
+
+    /// Says once that it makes no estimates: it never will while it runs as it does.
+    fn tell_no_estimates(&self, why: &str) {
+        if !self.told_no_estimates.swap(true, Ordering::Relaxed) {
+            let rate = self.config.fees.fallback.to_sat_per_vb_ceil();
+            tracing::warn!(
+                "bitcoind estimates no fees ({why}): {rate} sat/vB are paid, `[fees] fallback` in hypothec.toml, or what \
+                 bitcoind relays at least; with -blocksonly it does not estimate"
+            );
+        }
     }
 
     async fn coin(&self, outpoint: OutPoint, with_mempool: bool) -> Result<Option<Coin>, Error> {

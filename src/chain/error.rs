@@ -72,6 +72,12 @@ pub enum Error {
         /// Its own words.
         message: String,
     },
+    /// It has more questions before it than it takes, or what stands before it has no connection to it. Nothing was done.
+    #[error("bitcoind at {url} takes no more questions at the moment (HTTP 503): it is asked again; if that lasts, find out who asks it so much, or set a larger `rpcworkqueue` and `rpcthreads` in its bitcoin.conf")]
+    Busy {
+        /// Where.
+        url: String,
+    },
     /// A network this version does not serve.
     #[error("network `{network}` is refused: this is a first version whose contracts have not been reviewed for real money; use regtest or signet")]
     NetworkRefused {
@@ -123,7 +129,7 @@ pub enum Error {
         message: String,
     },
     /// The answer is not what this call returns.
-    #[error("bitcoind's answer to `{method}` cannot be read ({reason}): is `bitcoind.url` really a bitcoind of version 25 or later?")]
+    #[error("bitcoind's answer to `{method}` cannot be read ({reason}): is `bitcoind.url` really a bitcoind of version 28 or later?")]
     Answer {
         /// Which call.
         method: &'static str,
@@ -138,8 +144,9 @@ pub enum Error {
 impl Error {
     /// True where trying the same again later can help: the node is away, busy or starting.
     pub fn is_temporary(&self) -> bool {
-        use Error::{Cookie, IndexBehind, TimedOut, Unreachable, WarmingUp};
-        matches!(self, Unreachable { .. } | TimedOut { .. } | WarmingUp { .. } | Cookie { .. } | IndexBehind { .. })
+        use Error::{Busy, Cookie, IndexBehind, TimedOut, Unreachable, WarmingUp};
+        let is_away = matches!(self, Unreachable { .. } | TimedOut { .. } | Cookie { .. });
+        is_away || matches!(self, WarmingUp { .. } | Busy { .. } | IndexBehind { .. })
     }
 
     /// True where bitcoind may have done what it was asked, though it did not say so: its answer was lost, or cannot be read.

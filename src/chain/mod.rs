@@ -11,6 +11,7 @@ mod config;
 mod error;
 mod follower;
 mod package;
+mod relays;
 mod rpc;
 mod view;
 

@@ -276,6 +276,9 @@ impl Line {
                 Error::Unauthorised { url: self.url.clone(), credentials: self.auth.to_string() }
             }
             simple_http::Error::HttpErrorCode(403) => Error::Forbidden { url: self.url.clone(), method },
+            simple_http::Error::HttpErrorCode(503) => Error::Busy { url: self.url.clone() },
+            // Of something that stands before it: whether the question went on is not known.
+            simple_http::Error::HttpErrorCode(code @ (502 | 504)) => unreachable(format!("HTTP {code}")),
             simple_http::Error::SocketError(e)
                 if matches!(e.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock) =>
             {

@@ -27,6 +27,8 @@ pub struct Health {
     pub is_initial: bool,
     /// The network it is on, where that is another than the configured one: both names, found and configured.
     pub other: Option<(String, String)>,
+    /// Does its mempool refuse every transaction of version 3, as the exits of new loans are?
+    pub refuses_version_3: bool,
 }
 
 impl Health {

@@ -19,7 +19,7 @@ keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 tell() { printf '%s\n' "$*" >&2; }
 fail() {
     tell "bitcoind cannot be fetched: $1"
-    tell "Install Bitcoin Core or Bitcoin Knots, version 25 or later, and put bitcoind on PATH or its path in BITCOIND."
+    tell "Install Bitcoin Core or Bitcoin Knots, version 28 or later, and put bitcoind on PATH or its path in BITCOIND."
     exit 1
 }
 

@@ -41,7 +41,7 @@ impl Core {
     /// Answers one command, at once or by a job.
     pub fn on_command(&mut self, command: Command) -> anyhow::Result<()> {
         let Some(command) = self.refuse_meanwhile(command) else { return Ok(()) };
-        let Some(command) = self.refuse_without_disk(command) else { return Ok(()) };
+        let Some(command) = self.refuse_new_loan(command) else { return Ok(()) };
         match command {
             Command::Status { reply } => answer(reply, Ok(self.status())),
             Command::NewAddress { reply } => {

@@ -3,11 +3,6 @@
 //! Exits, repayments and what is signed already go on to the last byte.
 
 use super::core::{Core, AGAIN};
-use super::handle::Command;
-use super::lending::No;
-use super::tools::error;
-use super::view::PreviewRequest;
-use crate::protocol::ErrorCode;
 use hypothec_oracle::room::{Free, Room, LEAST, LOW};
 use std::time::Instant;
 
@@ -18,7 +13,8 @@ const TROUBLE: &str = "disk";
 #[derive(Debug, Default)]
 pub struct Disk {
     looked: Option<Instant>,
-    short: Option<Free>,
+    /// What is free, where that is too little for a new loan.
+    pub(super) short: Option<Free>,
 }
 
 impl Core {
@@ -57,36 +53,5 @@ impl Core {
                 ),
             ),
         }
-    }
-
-    /// Is there room for what a new loan writes? For whoever asks, here or elsewhere.
-    pub(super) fn has_disk(&self) -> Result<(), No> {
-        match self.disk.short {
-            None => Ok(()),
-            Some(_) => Err((ErrorCode::Unavailable, "this node begins no new loan: its disk is nearly full".into())),
-        }
-    }
-
-    /// Refuses what begins a loan while the disk is nearly full, and gives back what does not.
-    pub(super) fn refuse_without_disk(&self, command: Command) -> Option<Command> {
-        let Some(free) = self.disk.short else { return Some(command) };
-        let why = || {
-            let (folder, least) = (self.unlocked.folder().path().display(), Free(LEAST));
-            let text = format!(
-                "the disk of {folder} is nearly full, {free} are free: no new loan is begun until there are {least}"
-            );
-            error(ErrorCode::Unavailable, text)
-        };
-        // Whoever asked may have gone.
-        match command {
-            Command::Quote { reply, .. } => drop(reply.send(Err(why()))),
-            Command::Borrow { reply, .. } | Command::Approve { reply, .. } => drop(reply.send(Err(why()))),
-            // Whoever would be refused is not asked first.
-            Command::Preview { request: PreviewRequest::Borrow { .. } | PreviewRequest::Approve { .. }, reply } => {
-                drop(reply.send(Err(why())));
-            }
-            harmless => return Some(harmless),
-        }
-        None
     }
 }

@@ -212,7 +212,7 @@ impl Core {
             self.send(peer, &refused(request.request, ErrorCode::Busy, BUSY));
             return;
         }
-        if let Err((code, why)) = self.has_disk() {
+        if let Err((code, why)) = self.begins_loans() {
             self.send(peer, &refused(request.request, code, &why));
             return;
         }

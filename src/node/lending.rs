@@ -158,7 +158,7 @@ impl Core {
 
     /// A negotiation takes megabytes before it is signed and paid for.
     fn room(&self, peer: PublicKey, terms: &Terms) -> Result<(), No> {
-        self.has_disk()?;
+        self.begins_loans()?;
         match self.limits.has_room(&peer, terms) {
             true => Ok(()),
             false => {

@@ -28,6 +28,7 @@ pub mod last_words;
 mod lending;
 pub mod limits;
 mod negotiations;
+mod new_loans;
 mod notify;
 mod operators;
 mod outbox;

@@ -28,12 +28,18 @@ const FAR_BELOW: u32 = 6;
 const CLOCK_BEHIND: u32 = 7_200;
 /// How bitcoind's own state is filed.
 const BITCOIND: &str = "bitcoind";
+/// How it is filed that bitcoind does not relay the exits of new loans.
+const RELAY: &str = "relay";
 /// How it is filed that bitcoind is away.
 pub(super) const CHAIN: &str = "chain";
 /// How it is filed that bitcoind follows another chain than before.
 const OTHER_CHAIN: &str = "another chain";
 /// The document that says which chain was left.
 const LEFT: &str = "left-chain";
+/// What is said of such a bitcoind.
+const NO_RELAY: &str = "this bitcoind takes no transactions of version 3, as Bitcoin Core before 28 does not, nor Knots with \
+    `mempooltruc=reject`: the exits and repayments of loans have that version. No loan is begun; of open ones only those that \
+    were made in version 2 end by it. Run Bitcoin Core or Knots of version 28 or later, without `mempooltruc=reject`";
 /// A chain that parts from the known one so many blocks back is another one: coins of a block's own are spent by then.
 const ANOTHER: u32 = 100;
 
@@ -62,6 +68,11 @@ impl Troubles {
         before.is_none_or(|before| before.text != text)
     }
 
+    /// Is bitcoind known to refuse the exits that a new loan would have?
+    pub fn is_no_relay(&self) -> bool {
+        self.standing.contains_key(RELAY)
+    }
+
     /// It is over.
     pub fn remove(&mut self, about: &str) {
         self.standing.remove(about);
@@ -73,7 +84,7 @@ impl Troubles {
         let no_chain = self.standing.contains_key(CHAIN);
         let is_news = move |about: &str, standing: &Standing| match about {
             // How it was before it went away.
-            BITCOIND => !no_chain,
+            BITCOIND | RELAY => !no_chain,
             about if is_outside(about) => true,
             _ => !away.iter().any(|place| standing.text.contains(place)),
         };
@@ -277,6 +288,10 @@ impl Core {
             Some(text) => self.trouble(BITCOIND, text),
             None => self.troubles.remove(BITCOIND),
         }
+        match health.refuses_version_3 {
+            true => self.trouble(RELAY, NO_RELAY.into()),
+            false => self.troubles.remove(RELAY),
+        }
     }
 }
 
@@ -303,7 +318,7 @@ pub(super) fn why_clock(now: Time, median: Time, is_file: bool) -> Option<String
 
 /// What is wrong with a bitcoind that is not where it should be; `known` is the highest block this node has seen.
 fn why_behind(health: &Health, known: u32) -> Option<String> {
-    let Health { blocks, headers, is_initial, other } = health;
+    let Health { blocks, headers, is_initial, other, .. } = health;
     if let Some((found, configured)) = other {
         return Some(format!(
             "it is on `{found}`, and this node is for `{configured}`: correct `bitcoind.url`, or start the right one there"
@@ -328,10 +343,12 @@ mod tests {
     #[test]
     fn a_bitcoind_far_behind_is_told_and_one_a_block_behind_is_not() {
         let why = |blocks, headers, is_initial, known| {
-            why_behind(&Health { blocks, headers, is_initial, other: None }, known)
+            why_behind(&Health { blocks, headers, is_initial, other: None, refuses_version_3: false }, known)
         };
         let other = Some(("signet".to_owned(), "regtest".to_owned()));
-        let swapped = why_behind(&Health { blocks: 1, headers: 1, is_initial: true, other }, 0).unwrap();
+        let swapped =
+            why_behind(&Health { blocks: 1, headers: 1, is_initial: true, other, refuses_version_3: false }, 0)
+                .unwrap();
         assert!(swapped.starts_with("it is on `signet`, and this node is for `regtest`"), "{swapped}");
         assert_eq!(why(100, 101, false, 103), None);
         assert!(why(100, 900_000, true, 0).unwrap().contains("block 100 of 900000"));

@@ -1,4 +1,4 @@
-//! A door before bitcoind: it lets questions through, or breaks off, swallows, holds or refuses those of one kind.
+//! A door before bitcoind: it lets questions through, or breaks off, swallows, holds, refuses or does not understand those of one kind.
 
 use hypothec::demo::bitcoind::BitcoindProcess;
 use serde_json::{json, Value};
@@ -28,16 +28,27 @@ pub enum Way {
     Behind,
     /// It is not asked; the answer is that its coins are not there, as of a bitcoind that is some blocks behind.
     Missing,
+    /// It is not asked: the answer is what a bitcoind says that has too many questions before it.
+    Busy,
+    /// It is not asked: the answer is that of a bitcoind that does not know the version of a transaction.
+    OldVersion,
 }
 
 impl Way {
-    /// What is answered in bitcoind's place.
-    fn refusal(self) -> Option<Value> {
+    /// What is answered in bitcoind's place: the status and the body.
+    fn answer(self, id: &Value) -> Option<(&'static str, String)> {
+        let said = |result: Value, error: Value| json!({ "result": result, "error": error, "id": id }).to_string();
+        let refusal =
+            |code: i32, message: &str| ("500 No", said(Value::Null, json!({ "code": code, "message": message })));
         match self {
-            Way::Refuse => Some(json!({ "code": -26, "message": "min relay fee not met" })),
-            Way::Unknown => Some(json!({ "code": -5, "message": "No such mempool transaction" })),
-            Way::Missing => Some(json!({ "code": -25, "message": "bad-txns-inputs-missingorspent" })),
-            _ => None,
+            Way::Refuse => Some(refusal(-26, "min relay fee not met")),
+            Way::Unknown => Some(refusal(-5, "No such mempool transaction")),
+            Way::Missing => Some(refusal(-25, "bad-txns-inputs-missingorspent")),
+            Way::Busy => Some(("503 Service Unavailable", "Work queue depth exceeded".to_owned())),
+            Way::OldVersion => {
+                Some(("200 OK", said(json!([{ "allowed": false, "reject-reason": "version" }]), Value::Null)))
+            }
+            Way::Pass | Way::Break | Way::Swallow | Way::Hold => None,
         }
     }
 }
@@ -126,9 +137,8 @@ async fn serve(
         if way == Way::Swallow {
             return None;
         }
-        if let Some(refusal) = way.refusal() {
-            let body = json!({ "result": null, "error": refusal, "id": asked["id"] }).to_string();
-            let head = format!("HTTP/1.1 500 No\r\ncontent-length: {}\r\n\r\n", body.len());
+        if let Some((status, body)) = way.answer(&asked["id"]) {
+            let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", body.len());
             asker.get_mut().write_all(format!("{head}{body}").as_bytes()).await.ok()?;
             continue;
         }

@@ -32,7 +32,7 @@ const MINER: &str = "miner";
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// A program that should be bitcoind is not.
-    #[error("{} does not run ({reason}): set BITCOIND to a bitcoind of version 25 or later", path.display())]
+    #[error("{} does not run ({reason}): set BITCOIND to a bitcoind of version 28 or later", path.display())]
     NotRunnable {
         /// Which.
         path: PathBuf,
@@ -40,7 +40,7 @@ pub enum Error {
         reason: String,
     },
     /// The fetch script has said why on stderr.
-    #[error("no bitcoind on PATH and none could be fetched: install Bitcoin Core or Bitcoin Knots 25 or later, and put bitcoind on PATH or its path in BITCOIND")]
+    #[error("no bitcoind on PATH and none could be fetched: install Bitcoin Core or Bitcoin Knots 28 or later, and put bitcoind on PATH or its path in BITCOIND")]
     NotFetched,
     /// Nothing to run the fetch script with.
     #[error("no bitcoind on PATH, and no `sh` to fetch one with (package dash): put bitcoind on PATH or its path in BITCOIND")]
