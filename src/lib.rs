@@ -2,6 +2,8 @@
 //!
 //! The rooms, in reading order: what money and terms are, then the contract, then who may say what, then the outside.
 
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
+
 // So that a file of the tests' can be part of the unit tests as well.
 #[cfg(test)]
 extern crate self as hypothec;

@@ -20,7 +20,7 @@ pub fn point(name: &str) {
     static PLAN: std::sync::OnceLock<Option<Plan>> = std::sync::OnceLock::new();
     let plan = PLAN.get_or_init(|| std::env::var(VARIABLE).ok().and_then(|text| Plan::parse(&text)));
     if plan.as_ref().is_some_and(|plan| plan.passes(name)) {
-        eprintln!("crash point {name}: dying");
+        crate::screen::tell(format_args!("crash point {name}: dying"));
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort();
     }

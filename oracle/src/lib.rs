@@ -4,7 +4,9 @@
 //! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. `sealed` and
 //! `passphrase` keep a secret under a passphrase, for the oracle and for nodes; `room` is what both say of a disk, `reached` of
 //! a place on the web. The daemon half makes prices into
-//! attestations. Nothing in either knows what a loan is.
+//! attestations; `screen` is how both programs speak. Nothing in either knows what a loan is.
+
+#![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
 pub mod announce;
 pub mod bucket;
@@ -26,6 +28,7 @@ pub mod reached;
 pub mod relay;
 pub mod room;
 pub mod rotation;
+pub mod screen;
 pub mod sealed;
 pub mod statement;
 pub mod ticklog;

@@ -1,8 +1,10 @@
 //! What the programs say on standard error: as much as a person reads, however often something happens.
 //!
 //! A line of the code that has spoken often in a minute is left out until the minute is over, and it is said how many were
-//! left out. So nobody fills a disk by making a node complain. What is asked for with `RUST_LOG=debug` is never left out.
+//! left out. So nobody fills a disk by making a node complain. What is asked for with `RUST_LOG=debug` is
+//! never left out. A log that cannot be written stops nothing.
 
+use crate::screen::Lossy;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Mutex, PoisonError};
@@ -26,7 +28,8 @@ where
 {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,sled=warn"));
     let is_plain = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-    let building = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(colour && !is_plain);
+    let building =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(Lossy(writer)).with_ansi(colour && !is_plain);
     building.event_format(Paced::default()).finish()
 }
 

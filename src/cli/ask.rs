@@ -4,6 +4,7 @@ use super::out::tell;
 use anyhow::{bail, Context};
 use console::Term;
 use hypothec_oracle::passphrase::{check_private, Source};
+use hypothec_oracle::screen;
 use hypothec_oracle::sealed::SecretString;
 use std::io::{IsTerminal, Read};
 use std::path::Path;
@@ -50,7 +51,7 @@ pub fn new_of_words(file: Option<&Path>) -> anyhow::Result<SecretString> {
 
 fn typed(twice: bool) -> anyhow::Result<SecretString> {
     let unseen = |prompt: &str| -> anyhow::Result<Zeroizing<String>> {
-        eprint!("{prompt}: ");
+        screen::ask(format_args!("{prompt}: "));
         Term::stderr().read_secure_line().map(Zeroizing::new).context("read the passphrase from the terminal")
     };
     let first = unseen("Passphrase")?;

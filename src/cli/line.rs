@@ -11,6 +11,7 @@ use crate::api::views::{ErrorCode, ErrorView};
 use clap::{Args, CommandFactory, Parser, Subcommand};
 use hypothec_oracle::daemon::usage;
 use hypothec_oracle::room;
+use hypothec_oracle::screen;
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -171,7 +172,7 @@ fn misread(error: &clap::Error) -> ExitCode {
     let message = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
     let message = message.trim_start_matches("error: ").to_owned();
     let view = ErrorView { code: ErrorCode::Usage.word().into(), message };
-    eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
+    screen::tell(format_args!("{}", serde_json::to_string(&view).unwrap_or(view.message)));
     ExitCode::from(2)
 }
 
@@ -213,7 +214,7 @@ fn complain(place: &Place, error: &anyhow::Error) {
         Some(Refused(view)) => view.clone(),
         None => ErrorView { code: ErrorCode::Failed.word().into(), message: room::chain(error, None) },
     };
-    eprintln!("{}", serde_json::to_string(&view).unwrap_or(view.message));
+    screen::tell(format_args!("{}", serde_json::to_string(&view).unwrap_or(view.message)));
 }
 
 #[cfg(test)]

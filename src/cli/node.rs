@@ -2,7 +2,7 @@
 
 use super::ask;
 use super::line::Place;
-use super::out::{print, print_text};
+use super::out::for_people;
 use crate::api;
 use crate::node::config::Config;
 use crate::node::data::{DataFolder, Token};
@@ -11,7 +11,7 @@ use crate::node::unlock::Unlocked;
 use crate::node::{self, Running};
 use anyhow::Context;
 use clap::Args;
-use hypothec_oracle::{logging, room};
+use hypothec_oracle::{logging, room, screen};
 use serde_json::json;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -77,7 +77,10 @@ async fn serve(
     folder.say_api(address)?;
     let dialled = announce.or_else(|| running.listening.map(|listening| listening.to_string()));
     let dialled = dialled.map(|dialled| format!("{}@{dialled}", running.node_id));
-    say_started(place, folder, &running, dialled, address, &network.to_string())?;
+    // It serves whether somebody reads that or not.
+    if let Err(error) = say_started(place, folder, &running, dialled, address, &network.to_string()) {
+        tracing::warn!("what runs where could not be said: {error:#}");
+    }
     let ended = wait(running, &mut server, told).await;
     folder.unsay_api();
     drop(stop_api);
@@ -119,7 +122,7 @@ fn say_started(
             "node_id": running.node_id, "network": network, "listen": listen, "api": format!("http://{api}"),
             "data": folder.path(),
         });
-        return print(&started.to_string());
+        return Ok(screen::say(format_args!("{started}"))?);
     }
     let (path, again) = (folder.path().display(), place.again());
     let peers = match &listen {
@@ -127,10 +130,11 @@ fn say_started(
         None => format!("peers  nobody reaches it; its key is {}", running.node_id),
     };
     let stop = if std::io::stdin().is_terminal() { "Ctrl-C stops it. " } else { "" };
-    print_text(&format!(
+    let text = format!(
         "The node runs on {network}.\n  {peers}\n  api    http://{api}, token in {path}/token\n\n\
          {stop}Next, in another terminal: {again} status"
-    ))
+    );
+    Ok(screen::say(format_args!("{}", for_people(&text)))?)
 }
 
 /// What the node does goes to standard error; a second call changes nothing.

@@ -1,6 +1,7 @@
 //! What goes to standard output: text and tables for people, JSON for programs, never both.
 
 use crate::loan::units::SATS_PER_BTC;
+use hypothec_oracle::screen;
 use hypothec_oracle::units::{times_for_people, Cents, Time};
 use serde::Serialize;
 use std::io::{ErrorKind, Write};
@@ -43,12 +44,17 @@ impl Out {
 
 /// A sentence on standard error, broken between words: also in a pipe or a file, which people read in the end.
 pub fn tell(text: &str) {
-    eprintln!("{}", folded(&times_for_people(text.trim_end()), Look::of_stderr().width));
+    screen::tell(format_args!("{}", folded(&times_for_people(text.trim_end()), Look::of_stderr().width)));
 }
 
 /// Text for a person on standard output, broken between words.
 pub fn print_text(text: &str) -> anyhow::Result<()> {
-    print(&folded(&times_for_people(text), Look::of_stdout().width))
+    print(&for_people(text))
+}
+
+/// A text as it stands on standard output.
+pub fn for_people(text: &str) -> String {
+    folded(&times_for_people(text), Look::of_stdout().width)
 }
 
 /// Writes to standard output. A reader that has gone, as `head` does, is no error.

@@ -1,5 +1,6 @@
 //! The process around a command: its threads, and its end.
 
+use hypothec_oracle::screen;
 use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
@@ -13,7 +14,7 @@ pub fn to_its_end(command: impl Future<Output = ExitCode>) -> ExitCode {
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => {
-            eprintln!("hypothec: the program could not start its threads: {error}");
+            screen::tell(format_args!("hypothec: the program could not start its threads: {error}"));
             return ExitCode::FAILURE;
         }
     };

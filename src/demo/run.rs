@@ -12,6 +12,7 @@ use crate::node::data::check_free;
 use crate::node::view::RepayRequest;
 use crate::protocol::Stage;
 use anyhow::Context;
+use hypothec_oracle::screen;
 use hypothec_oracle::units::{Time, DAY, HOUR};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::{Path, PathBuf};
@@ -52,15 +53,17 @@ pub async fn run(args: Args) -> anyhow::Result<()> {
         played = play(folder.path(), program.clone()) => played,
         // Whoever stops it has seen enough: that is no failure, and nothing is left behind.
         () = told_to_stop() => {
-            eprintln!("The demo was told to stop; everything it started has ended.");
+            screen::tell(format_args!("The demo was told to stop; everything it started has ended."));
             return Ok(());
         }
     };
     match played {
         Ok((world, document, text)) => {
             match args.json {
-                true => println!("{}", serde_json::to_string_pretty(&document)?),
-                false => print!("{}", folded(&text, Look::of_stdout().width)),
+                true => screen::say(format_args!("{}", serde_json::to_string_pretty(&document)?))?,
+                false => {
+                    screen::say(format_args!("{}", folded(&text, Look::of_stdout().width).trim_end_matches('\n')))?
+                }
             }
             if args.keep {
                 keep(world, folder.keep(), &program).await?;
@@ -304,7 +307,7 @@ async fn keep(mut world: World, folder: PathBuf, program: &Path) -> anyhow::Resu
     let program = program.display();
     let (lender, borrower) = (world.lender.data().display(), world.borrower.data().display());
     let ids = world.ids().iter().map(u32::to_string).collect::<Vec<_>>().join(" ");
-    eprint!(
+    screen::ask(format_args!(
         "\nEverything is left running in {}. Talk to it:\n  {program} --data {lender} loan list\n  \
          {program} --data {borrower} quote --lender {} --principal 1000 --collateral 0.5 --term 7\n\
          The oracle answers at {}, bitcoind to {}\nTime stands at {} and there are prices to the end of April. \
@@ -315,7 +318,7 @@ async fn keep(mut world: World, folder: PathBuf, program: &Path) -> anyhow::Resu
         world.bitcoind.cli(),
         world.now(),
         mover.display(),
-    );
+    ));
     world.leave();
     Ok(())
 }

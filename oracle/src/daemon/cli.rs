@@ -3,6 +3,7 @@
 use super::config::{Network, Said};
 use super::passphrase::Passphrase;
 use super::{commands, keyfile, manual, run, usage};
+use crate::screen;
 use crate::units::Cents;
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand};
@@ -278,8 +279,7 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Completions { shell } => manual::completions(Cli::command(), shell),
         Command::Man { folder } => {
             let pages = manual::man_pages(Cli::command(), &folder)?;
-            println!("Wrote {pages} pages to {}.", folder.display());
-            Ok(())
+            Ok(screen::say(format_args!("Wrote {pages} pages to {}.", folder.display()))?)
         }
         Command::Watermark(watermark) => tokio::task::spawn_blocking(move || watermark.execute()).await?,
     }
@@ -309,8 +309,7 @@ fn make_key(line: Init) -> anyhow::Result<()> {
             data.display()
         ));
     }
-    println!("{key}");
-    Ok(())
+    Ok(screen::say(format_args!("{key}"))?)
 }
 
 fn encrypt_key(line: EncryptKey) -> anyhow::Result<()> {
@@ -323,8 +322,7 @@ fn encrypt_key(line: EncryptKey) -> anyhow::Result<()> {
     let passphrase = passphrase.ok_or_else(|| {
         anyhow::anyhow!("there is no passphrase; say --passphrase-file FILE or start it at a terminal")
     })?;
-    println!("{}", keyfile::seal(&data, &passphrase)?);
-    Ok(())
+    Ok(screen::say(format_args!("{}", keyfile::seal(&data, &passphrase)?))?)
 }
 
 /// Ctrl-C, or SIGTERM as a service manager sends it. A signal that cannot be listened to never comes.

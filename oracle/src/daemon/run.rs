@@ -24,6 +24,7 @@ use super::{private, statements, webhook};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
 use crate::price::policy::Policy;
+use crate::screen;
 use crate::ticklog::chain::End;
 use crate::ticklog::entry::{Entry, Head};
 use crate::units::{Time, DAY};
@@ -437,7 +438,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     if poll_fn(|context| Poll::Ready(shutdown.as_mut().poll(context).is_ready())).await {
         return oracle.stop().await;
     }
-    println!("oracle {} listening on {}", oracle.key, oracle.url());
+    // It serves whether somebody reads that or not.
+    let _ = screen::say(format_args!("oracle {} listening on {}", oracle.key, oracle.url()));
     tokio::select! {
         () = &mut shutdown => oracle.stop().await,
         failure = oracle.failure() => Err(failure),

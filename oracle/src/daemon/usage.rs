@@ -1,5 +1,6 @@
 //! What a person is told of a command line, by both programs: help that fits the screen, and errors in plain words.
 
+use crate::screen;
 use crate::units::times_for_people;
 use clap::error::ErrorKind;
 use clap::{Command, CommandFactory, FromArgMatches};
@@ -42,9 +43,9 @@ pub fn tell(error: &clap::Error) -> i32 {
     let text = if term.is_term() { rendered.ansi().to_string() } else { rendered.to_string() };
     let text = said(error, &text, width_of(&term));
     match is_error {
-        true => eprintln!("{}", text.trim_end()),
+        true => screen::tell(format_args!("{}", text.trim_end())),
         // A reader that has gone, as `head` does, is no error.
-        false => drop(std::io::Write::write_fmt(&mut std::io::stdout().lock(), format_args!("{}\n", text.trim_end()))),
+        false => drop(screen::say(format_args!("{}", text.trim_end()))),
     }
     error.exit_code()
 }
@@ -56,7 +57,7 @@ pub fn hint(text: &str) {
         let begins = line.len().saturating_sub(line.trim_start().len());
         prose(line, begins, width)
     });
-    eprintln!("{}", lines.collect::<Vec<_>>().join("\n"));
+    screen::tell(format_args!("{}", lines.collect::<Vec<_>>().join("\n")));
 }
 
 /// How wide lines may be: as the terminal is, else as `COLUMNS` says, else 80 columns.

@@ -5,6 +5,7 @@ use crate::equivocation::Proof;
 use crate::event::Event;
 use crate::ladder::Level;
 use crate::price::policy::{Policies, PolicyPage};
+use crate::screen;
 use crate::ticklog::audit::{Auditor, Covered, Logs};
 use crate::ticklog::entry::{named, Head};
 use crate::units::{Cents, Day, Time};
@@ -81,8 +82,7 @@ pub async fn run(audit: Audit) -> anyhow::Result<()> {
     let scope = Scope { from: audit.from, to: audit.to, every_rung: audit.every_rung };
     let report = audit_oracle(&audit.url, &audit.replicas, scope, audit.key).await;
     progress("");
-    println!("{}", report?);
-    Ok(())
+    Ok(screen::say(format_args!("{}", report?))?)
 }
 
 /// What the oracle said, fetched before its log is.

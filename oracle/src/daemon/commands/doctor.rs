@@ -11,6 +11,7 @@ use crate::daemon::feed::fetch::PATIENCE;
 use crate::daemon::policies::published;
 use crate::daemon::private::ask_status;
 use crate::price::policy::Policy;
+use crate::screen;
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
@@ -75,9 +76,9 @@ impl Doctor {
         };
         let found = examine(said.over(self.place.said()?)).await?;
         if self.json {
-            println!("{}", serde_json::to_string_pretty(&found)?);
+            screen::say(format_args!("{}", serde_json::to_string_pretty(&found)?))?;
         } else {
-            found.iter().for_each(|one| println!("{one}"));
+            found.iter().try_for_each(|one| screen::say(format_args!("{one}")))?;
         }
         match found.iter().filter(|one| one.level == Level::Trouble).count() {
             0 => Ok(()),

@@ -7,6 +7,7 @@ use crate::daemon::passphrase::Passphrase;
 use crate::daemon::payments::Payments;
 use crate::daemon::signer::{check, entries, import_record};
 use crate::daemon::store::{has_watermark, read_signed, Book, Log, Postgres, Sled};
+use crate::screen;
 use anyhow::{bail, ensure, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Args;
@@ -80,13 +81,12 @@ impl ImportRecord {
             .with_context(|| format!("import into the record in {}", data.display()))?;
         belongs_to_its_folder(&data)?;
         let (lows, fixings) = ledger.counts();
-        println!(
+        Ok(screen::say(format_args!(
             "the record of {key} is whole: {fixings} fixings, {lows} lows, {} payments, final until {}; {fresh} entries \
              are new",
             payments.len(),
             ledger.frozen_until()
-        );
-        Ok(())
+        ))?)
     }
 }
 

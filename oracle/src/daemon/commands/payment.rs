@@ -3,6 +3,7 @@
 use crate::daemon::cli::Place;
 use crate::daemon::payments::{Order, PaymentView, Told};
 use crate::daemon::socket::Caller;
+use crate::screen;
 use clap::Subcommand;
 use std::time::Duration;
 
@@ -47,8 +48,7 @@ impl Payment {
         };
         let socket = place.said()?.data()?.join("payments.sock");
         let print = |view: PaymentView| -> anyhow::Result<()> {
-            println!("{}", serde_json::to_string(&view)?);
-            Ok(())
+            Ok(screen::say(format_args!("{}", serde_json::to_string(&view)?))?)
         };
         match Caller::connect(&socket, PATIENCE)?.ask(&order)? {
             Told::One(view) => print(view),

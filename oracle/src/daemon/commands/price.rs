@@ -3,6 +3,7 @@
 use super::super::feed::manual::HIGHEST;
 use super::super::private::{tell_price, FarOff};
 use super::meant::is_meant;
+use crate::screen;
 use crate::units::Cents;
 use anyhow::bail;
 use std::path::Path;
@@ -17,12 +18,16 @@ pub async fn set(data: &Path, cents: Cents, yes: bool) -> anyhow::Result<()> {
     }
     let refused = match tell_price(data, Some(cents), yes).await {
         Err(error) if error.is::<FarOff>() => error,
-        done => return done.map(|()| println!("the price is {cents}")),
+        done => return done.and_then(|()| told(cents)),
     };
     if !is_meant(&refused.to_string())? {
         bail!("nothing is set");
     }
-    tell_price(data, Some(cents), true).await.map(|()| println!("the price is {cents}"))
+    tell_price(data, Some(cents), true).await.and_then(|()| told(cents))
+}
+
+fn told(cents: Cents) -> anyhow::Result<()> {
+    Ok(screen::say(format_args!("the price is {cents}"))?)
 }
 
 /// Says that there is no price.

@@ -2,6 +2,7 @@
 
 use crate::equivocation::Proof;
 use crate::price::policy::PolicyPage;
+use crate::screen;
 use crate::ticklog::entry::Head;
 use crate::wire::{Pubkey, SignedLows};
 use anyhow::{bail, Context};
@@ -85,8 +86,7 @@ impl ProveEquivocation {
             "reveals_the_key": proof.reveals_the_key(),
             "proof": hex,
         });
-        println!("{}", serde_json::to_string_pretty(&told)?);
-        Ok(())
+        Ok(screen::say(format_args!("{}", serde_json::to_string_pretty(&told)?))?)
     }
 
     async fn announcement(&self) -> anyhow::Result<OracleAnnouncement> {

@@ -7,6 +7,7 @@ use crate::daemon::config::{Network, Said};
 use crate::daemon::passphrase::Passphrase;
 use crate::daemon::{keyfile, rotation, usage};
 use crate::rotation::Rotation;
+use crate::screen;
 use crate::units::{Time, DAY};
 use clap::Args;
 use std::path::PathBuf;
@@ -102,7 +103,7 @@ impl Rotate {
         }
         let statement = before.said.map_or_else(|| Rotation::sign(&old, &new, from), Ok)?;
         rotation::add(&data, &statement, self.out.as_deref())?;
-        println!("{}", serde_json::to_string_pretty(&statement)?);
+        screen::say(format_args!("{}", serde_json::to_string_pretty(&statement)?))?;
         let place = rotation::path(&data);
         usage::hint(&format!(
             "written to {}; from {} new loans should name {}",

@@ -5,6 +5,7 @@ use crate::daemon::config::{Network, Said};
 use crate::daemon::passphrase::Passphrase;
 use crate::daemon::{keyfile, same_operator, usage};
 use crate::operator::SameOperator as Statement;
+use crate::screen;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -49,7 +50,7 @@ impl SameOperator {
         for (folder, key) in [(&data, one.public_key()), (&self.with, other.public_key())] {
             same_operator::add(folder, &key, &statement)?;
         }
-        println!("{}", serde_json::to_string_pretty(&statement)?);
+        screen::say(format_args!("{}", serde_json::to_string_pretty(&statement)?))?;
         usage::hint(&format!(
             "written to {} and {}; to whoever asks, both keys are one oracle from now on",
             same_operator::path(&data).display(),

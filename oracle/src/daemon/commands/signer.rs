@@ -7,6 +7,7 @@ use crate::daemon::keyfile;
 use crate::daemon::passphrase::Passphrase;
 use crate::daemon::signer::Vault;
 use crate::daemon::socket::{user_id, Door};
+use crate::screen;
 use anyhow::bail;
 use clap::Args;
 use std::future::Future;
@@ -64,7 +65,8 @@ impl Signer {
         });
         let vault = vault.await??;
         let door = Door::open(&socket, &others)?;
-        println!("signer of {} answers at {}", vault.public_key(), socket.display());
+        // It serves whether somebody reads that or not.
+        let _ = screen::say(format_args!("signer of {} answers at {}", vault.public_key(), socket.display()));
         tokio::select! {
             () = door.serve(move |request| vault.answer(request)) => bail!("the signer's socket was closed"),
             () = shutdown => Ok(()),

@@ -1,6 +1,7 @@
 //! `status`: how the oracle on this machine is. Exits with an error when it is not in order, so that a script can ask.
 
 use super::super::private::{ask_status, PrivateStatus};
+use crate::screen;
 use anyhow::bail;
 use std::fmt::Write;
 use std::path::Path;
@@ -12,9 +13,9 @@ use std::path::Path;
 pub async fn status(data: &Path, json: bool) -> anyhow::Result<()> {
     let status = ask_status(data).await?;
     if json {
-        println!("{}", serde_json::to_string_pretty(&status)?);
+        screen::say(format_args!("{}", serde_json::to_string_pretty(&status)?))?;
     } else {
-        print!("{}", written(&status));
+        screen::say(format_args!("{}", written(&status).trim_end_matches('\n')))?;
     }
     if status.readiness.ready {
         return Ok(());

@@ -5,6 +5,7 @@ use super::super::config::Network;
 use super::super::passphrase::Passphrase;
 use super::super::run::Held;
 use super::super::{run, store};
+use crate::screen;
 use clap::Subcommand;
 use std::path::PathBuf;
 
@@ -36,7 +37,7 @@ impl Watermark {
             Held::Here(keys) => store::export(&data, &keys.public_key(), |mark| Ok(mark.sign(&keys)), &file)?,
             Held::Signer(signer) => store::export(&data, &signer.public_key(), |mark| Ok(signer.state(mark)?), &file)?,
         };
-        println!("{} records, final until {}, hash {}", mark.records, mark.frozen_until, mark.hash);
-        Ok(())
+        let (records, until, hash) = (mark.records, mark.frozen_until, mark.hash);
+        Ok(screen::say(format_args!("{records} records, final until {until}, hash {hash}"))?)
     }
 }
