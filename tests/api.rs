@@ -4,6 +4,7 @@
 
 use hypothec::api::views::{Balance, ErrorView, EventView, PolicyView as Policy};
 use hypothec::api::{bind, serve};
+use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::units::Days;
 use hypothec::node::data::Token;
 use hypothec::node::handle::{Command, Handle};
@@ -113,7 +114,7 @@ async fn what_arrives_after_whoever_asked_has_given_up_is_not_done() {
     let served = Served::start().await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
     for (until, is_late) in [(now - 1_000, true), (now + 60_000, false)] {
-        let request = served.http.get(format!("{}/v1/status", served.base)).bearer_auth(served.token.secret());
+        let request = served.http.get(format!("{}/v1/wallet/balance", served.base)).bearer_auth(served.token.secret());
         let answer = request.header(hypothec::api::UNTIL, until.to_string()).send().await.unwrap();
         assert_eq!(answer.status() == StatusCode::GATEWAY_TIMEOUT, is_late);
         if is_late {
@@ -378,4 +379,52 @@ async fn no_other_machines_address_is_listened_on() {
     let taken = bind("127.0.0.1:0".parse().unwrap()).await.unwrap();
     let error = bind(taken.local_addr().unwrap()).await.unwrap_err().to_string();
     assert!(error.contains("choose another port"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_ask_nothing_hold_few_places_and_keep_nobody_out() {
+    // Both ends of all of them are this process's.
+    let handles = hypothec_oracle::handles::raise();
+    let many = usize::try_from(handles / 4).unwrap().min(1_500);
+    let served = Served::start().await;
+    let address = served.base.trim_start_matches("http://").to_owned();
+    let (mut silent, mut longest) = (Vec::new(), Duration::ZERO);
+    for number in 0..many {
+        let stream = tokio::net::TcpStream::connect(&address).await.unwrap();
+        if number % 2 == 0 {
+            // Half of them begin a request and never end it.
+            let _ = stream.writable().await.and_then(|()| stream.try_write(b"GET /v1/sta"));
+        }
+        silent.push(stream);
+        if number % 50 == 0 {
+            let asked = Instant::now();
+            let http = reqwest::Client::builder().no_proxy().build().unwrap();
+            let answer =
+                http.get(format!("{}/v1/wallet/balance", served.base)).bearer_auth(served.token.secret()).send().await;
+            assert_eq!(answer.unwrap().status(), StatusCode::OK, "after {number}");
+            longest = longest.max(asked.elapsed());
+        }
+    }
+    let is_open = |stream: &&tokio::net::TcpStream| {
+        let read = stream.try_read(&mut [0; 64]);
+        read.is_err_and(|error| error.kind() == std::io::ErrorKind::WouldBlock)
+    };
+    let open = until("the others to be closed", PATIENCE, || async {
+        let open = silent.iter().filter(is_open).count();
+        (open <= 128).then_some(open).ok_or(open.to_string())
+    });
+    let open = open.await.unwrap();
+    println!("bound api-idle {open} of {many} connections, and {} ms to an answer", longest.as_millis());
+    assert!(longest < Duration::from_secs(2), "{longest:?}");
+    // And none of them for long.
+    let begun = Instant::now();
+    until("all of them to be closed", PATIENCE, || async {
+        let open = silent.iter().filter(is_open).count();
+        (open == 0).then_some(()).ok_or(open.to_string())
+    })
+    .await
+    .unwrap();
+    assert!(begun.elapsed() < Duration::from_secs(20));
+    drop(silent);
+    served.end().await;
 }

@@ -54,6 +54,8 @@ const ALONE: &[(&str, &[&str])] = &[
     ("bdk_chain", &["wallet"]),
     ("bdk_bitcoind_rpc", &["chain"]),
     ("axum", &["api"]),
+    ("hyper", &["api"]),
+    ("hyper_util", &["api"]),
     ("clap", &["cli", "demo", "main.rs"]),
     ("clap_complete", &["cli"]),
     // The oracle makes the pages of the manual, for both programs.

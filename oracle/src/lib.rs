@@ -19,6 +19,7 @@ pub mod daemon;
 pub mod equivocation;
 pub mod event;
 pub mod foreign;
+pub mod handles;
 pub mod ladder;
 pub mod logging;
 pub mod operator;

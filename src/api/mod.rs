@@ -6,6 +6,7 @@
 //! `routes/mod.rs`, and a command.
 
 mod auth;
+mod connections;
 mod error;
 mod extract;
 mod routes;

@@ -2,7 +2,7 @@
 
 use super::error::ApiError;
 use super::views::ErrorCode;
-use super::{auth, routes};
+use super::{auth, connections, routes};
 use crate::node::data::Token;
 use crate::node::handle::{came_late, until, Handle};
 use axum::extract::{DefaultBodyLimit, Request, State};
@@ -69,7 +69,7 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Answers until `shutdown` ends, then lets requests under way finish for some seconds.
 ///
 /// # Errors
-/// When the listener fails.
+/// None: a listener that fails for a while is tried again.
 pub async fn serve(
     listener: TcpListener,
     node: Handle,
@@ -89,13 +89,13 @@ pub async fn serve(
     let told = |mut stopping: watch::Receiver<bool>| async move {
         let _ = stopping.wait_for(|stopping| *stopping).await;
     };
-    let server = axum::serve(listener, router).with_graceful_shutdown(told(stopping.clone()));
+    let server = connections::serve(listener, router, stopping.clone());
     tokio::spawn(async move {
         shutdown.await;
         stop.send_replace(true);
     });
     tokio::select! {
-        ended = server => ended,
+        () = server => Ok(()),
         () = async { told(stopping).await; tokio::time::sleep(GRACE).await } => Ok(()),
     }
 }

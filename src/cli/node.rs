@@ -11,7 +11,7 @@ use crate::node::unlock::Unlocked;
 use crate::node::{self, Running};
 use anyhow::Context;
 use clap::Args;
-use hypothec_oracle::{logging, room, screen};
+use hypothec_oracle::{handles, logging, room, screen};
 use serde_json::json;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
@@ -39,6 +39,7 @@ pub(super) struct Node {
 impl Node {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
         log_to_stderr();
+        handles::raise();
         let data = place.data()?;
         let folder = DataFolder::open(&data)?;
         let config = Config::load(&data, self.regtest_clock)?;

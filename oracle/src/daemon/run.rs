@@ -7,7 +7,7 @@ use super::feed::live::Live;
 use super::feed::manual::Manual;
 use super::feed::replay::Replay;
 use super::feed::Feed;
-use super::http::{info_of, router, serve, Counter, Guard};
+use super::http::{info_of, router, serve, Counter, Guard, Limits, Meters};
 use super::keyfile;
 use super::log::TickLog;
 use super::log_routes::Published;
@@ -23,6 +23,7 @@ use super::store::{has_watermark, read_signed, Book, Log, LogError, Notes, Postg
 use super::{private, statements, webhook};
 use crate::announce::{AnnounceError, OracleKeys};
 use crate::clock::Clock;
+use crate::handles;
 use crate::price::policy::Policy;
 use crate::screen;
 use crate::ticklog::chain::End;
@@ -40,6 +41,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
 
+/// Connections at once to the webhook of a payment system.
+const WEBHOOK: usize = 64;
 /// How long a signer that is just starting is waited for. Real time.
 const SIGNER_PATIENCE: Duration = Duration::from_secs(15);
 /// How long open connections may keep the daemon from stopping. Real time.
@@ -358,10 +361,12 @@ async fn hear_of_payments(
         let ear = webhook::Ear::new(&secret, payments.clone(), clock.clone())?;
         let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
         tracing::info!("the payments' webhook listens on {}", listener.local_addr()?);
+        // One payment system calls, or a proxy for it.
+        let limits = Limits { connections: WEBHOOK, connections_per_address: WEBHOOK, ..Limits::default() };
+        let guard = Arc::new(Guard::new(&limits, 0, Arc::new(Meters::new())));
         listeners.spawn(async move {
-            if let Err(error) = axum::serve(listener, webhook::router(ear)).await {
-                tracing::error!("the webhook stopped: {error}");
-            }
+            let (_open, closed) = watch::channel(false);
+            serve(listener, webhook::router(ear), guard, closed).await;
         });
     }
     Ok(listeners)
@@ -432,6 +437,7 @@ fn flat(done: Result<anyhow::Result<()>, tokio::task::JoinError>) -> anyhow::Res
 /// # Errors
 /// As [`start`], and when the disk or the listener fails later.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    handles::raise();
     let mut oracle = start(config).await?;
     // Listened to before anybody is told that it runs: who is told may say stop at once, and must not kill it.
     tokio::pin!(shutdown);

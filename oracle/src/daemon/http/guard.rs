@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::turns::{Turn, Turns, AT_ONCE};
 use super::{tariff, Meters};
 use crate::crowd::{district, fullest, neighbourhood};
+use crate::handles;
 use axum::extract::{MatchedPath, RawPathParams, Request, State};
 use axum::http::{header, HeaderMap, HeaderValue, StatusCode};
 use axum::middleware::Next;
@@ -108,7 +109,7 @@ impl Guard {
             burst,
             replayed: rate.map(|_| Buckets::new(replayed, at_once)),
             proxies: limits.proxies.clone(),
-            connections: limits.connections.max(1),
+            connections: handles::connections(limits.connections).max(1),
             per_address: limits.connections_per_address.max(1),
             open: Mutex::default(),
             turns: Turns::of(AT_ONCE),
