@@ -13,8 +13,6 @@ use std::sync::Arc;
 
 /// bitcoind's code for a transaction whose outputs are already in the chain.
 const ALREADY_IN_CHAIN: i32 = -27;
-/// bitcoind's code for what it does not do as it was started: with -blocksonly it estimates no fees.
-const INTERNAL: i32 = -32603;
 /// A day's blocks.
 const PATIENT_BLOCKS: u16 = 144;
 /// bitcoind's codes for a transaction it will not take.
@@ -274,7 +272,7 @@ impl Bitcoind {
 
     async fn fee_rate(&self, target_blocks: u16) -> Result<FeeRate, Error> {
         let estimate = match self.rpc.call("estimatesmartfee", vec![json!(target_blocks)]).await {
-            Err(Error::Refused { code: INTERNAL, message, .. }) => {
+            Err(Error::Refused { message, .. }) => {
                 self.tell_no_estimates(&message);
                 Estimate { feerate: None }
             }

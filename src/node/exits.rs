@@ -177,7 +177,13 @@ impl Core {
         if !known {
             self.show(EventView::warning(self.moment.now.0, Some(id), EVENT, text.clone()));
         }
-        let remedy = "it is tried again with each block, and paid for as far as it is worth to you";
+        // No fee brings out what bitcoind does not know the version of.
+        let remedy = match why.split_whitespace().next() {
+            Some("version") => {
+                "run Bitcoin Core or Knots of version 28 or later, without `mempooltruc=reject`: it is tried again with each block"
+            }
+            _ => "it is tried again with each block, and paid for as far as it is worth to you",
+        };
         self.trouble(&about(id), format!("{text}; {remedy}"));
     }
 

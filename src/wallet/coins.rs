@@ -107,7 +107,7 @@ pub(super) fn select(free: &[Coin], target: Amount, fee_rate: FeeRate) -> Result
     }
     let inputs = u64::try_from(chosen.len().max(1)).unwrap_or(u64::MAX);
     let needed = input_fee.checked_mul(inputs).and_then(|fees| fees.checked_add(target)).ok_or(OVERFLOW)?;
-    let (available, costly) = (sum(sorted.into_iter())?, sum(costly.into_iter())?);
+    let (available, costly) = (sum(sorted)?, sum(costly)?);
     Err(Error::Insufficient { needed, available, costly, waiting: Amount::ZERO, reserved: Amount::ZERO })
 }
 
