@@ -124,7 +124,8 @@ async fn on_a_bitcoind_that_takes_no_transactions_of_version_3_no_loan_is_begun_
     // It is exchanged for a right one, and found out to be.
     let world = world.with_bitcoind(&[]).await;
     for node in [&world.borrower, &world.lender] {
-        until_troubles(node, "the right one", |told| !told.contains("relay: ")).await;
+        // While it is away nothing else is told of it.
+        until_troubles(node, "the right one", |told| !told.contains("relay: ") && !told.contains("chain: ")).await;
     }
     world.settle().await;
     world.quote(200_000, 30).await;
