@@ -69,7 +69,7 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 /// Answers until `shutdown` ends, then lets requests under way finish for some seconds.
 ///
 /// # Errors
-/// None: a listener that fails for a while is tried again.
+/// Where the listener does not know its address. One that fails for a while is tried again.
 pub async fn serve(
     listener: TcpListener,
     node: Handle,
