@@ -48,7 +48,7 @@ impl Way {
             Way::OldVersion => {
                 Some(("200 OK", said(json!([{ "allowed": false, "reject-reason": "version" }]), Value::Null)))
             }
-            Way::Pass | Way::Break | Way::Swallow | Way::Hold => None,
+            Way::Pass | Way::Break | Way::Swallow | Way::Hold | Way::Signet | Way::Behind => None,
         }
     }
 }
