@@ -456,6 +456,19 @@ async fn a_lender_silent_at_any_step_before_locks_nothing_beyond_the_hour_of_its
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_goes_on_with_what_its_borrower_gave_up_is_told_each_time() {
+    let world = World::new().await;
+    let mut lender = FalseLender::new(&world).await;
+    let id = lender.taken(&world).await.id();
+    world.borrower.handle.cancel(id).await.unwrap();
+    for _ in 0..2 {
+        let refused = lender.stranger.refusal(id.0).await;
+        assert_eq!(refused.code, "cancelled", "{refused:?}");
+        lender.say(&Message::Ready(Ready { loan: id.0 }));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_lender_that_answers_repayments_with_nonsense_or_silence_keeps_nobody_in_the_loan() {
     let mut world = World::new().await;
     let mut lender = FalseLender::new(&world).await;

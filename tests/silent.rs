@@ -9,17 +9,20 @@ use hypothec::api::{bind, serve};
 use hypothec::contract::repay::Source;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::policy::{Approval, Policy};
+use hypothec::loan::terms::Terms;
 use hypothec::node::config::Config;
 use hypothec::node::data::DataFolder;
 use hypothec::node::view::{Balance, ConnectRequest, PreviewRequest, QuoteRequest, SendRequest};
 use hypothec::node::words::Keep;
 use hypothec::node::{self, backup, Running};
-use hypothec::protocol::Stage;
+use hypothec::protocol::messages::Refused;
+use hypothec::protocol::{Message, Stage};
 use rustix::process::{kill_process, Pid, Signal};
 use std::future::{pending, Future};
 use std::path::Path;
 use std::time::{Duration, Instant};
 use world::door::{Door, Way};
+use world::stranger::Stranger;
 use world::{loan, start_node, troubles, until_troubles, World};
 
 /// The node of a folder, which asks at this door.
@@ -535,4 +538,62 @@ async fn an_index_that_is_behind_is_named_where_a_statement_cannot_be_made() {
     let view = handle.loan(id).await.unwrap();
     let why = view.no_statement.unwrap();
     assert!(why.contains("builds its transaction index") && !why.contains("not on the chain"), "{why}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_given_up_while_its_coins_are_looked_at_begins_nothing() {
+    let world = World::new().await;
+    let door = Door::before(&world.bitcoind).await;
+    let world = lender_behind(world, &door).await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    world.settle().await;
+    let quoted = stranger.quote(200_000, 30).await;
+    let id = quoted.terms.id().0;
+    // As a lender that stood still finds both of them when it goes on.
+    door.set("gettxout", Way::Hold);
+    stranger.borrow(&quoted.terms, coin);
+    door.until_held("gettxout").await;
+    let reason = "a person gave it up".to_owned();
+    stranger.say(&Message::Refused(Refused { about: id, code: "cancelled".into(), message: reason }));
+    // What was said before on the same line has been read when this is answered.
+    let nobodys = Terms { lender_nonce: [7; 32], ..quoted.terms.clone() };
+    stranger.borrow(&nobodys, coin);
+    assert_eq!(stranger.refusal(nobodys.id().0).await.code, "unknown_quote");
+    door.set("gettxout", Way::Pass);
+    world.settle().await;
+    let loans = world.lender.handle.loans().await.unwrap();
+    assert!(loans.is_empty(), "{loans:?}");
+    // Nor does a lender hold on to one that its borrower does not hear of any more: whoever goes on with it is told again.
+    let quoted = stranger.quote(200_000, 30).await;
+    stranger.borrow(&quoted.terms, coin);
+    stranger.until_ready(&world, &quoted.terms).await;
+    stranger.catch_up(&world).await;
+    let offer = stranger.offer(&quoted, coin);
+    world.lender.handle.cancel(quoted.terms.id()).await.unwrap();
+    for _ in 0..2 {
+        let refused = stranger.refusal(quoted.terms.id().0).await;
+        assert_eq!(refused.code, "cancelled", "{refused:?}");
+        stranger.say(&Message::Offer(hypothec::contract::wire::write(&offer)));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coin_that_a_bitcoind_some_blocks_behind_does_not_have_is_waited_for_and_not_refused() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    world.settle().await;
+    let quoted = stranger.quote(200_000, 30).await;
+    let tip = world.bitcoind.block_hash(world.bitcoind.height().await.unwrap()).await.unwrap();
+    world.bitcoind.invalidate(tip).await.unwrap();
+    stranger.borrow(&quoted.terms, coin);
+    // What comes after it on the same line has been read when this is answered.
+    assert!(stranger.ask(0, 30).await.is_err());
+    world.settle().await;
+    world.bitcoind.reconsider(tip).await.unwrap();
+    world.settle().await;
+    stranger.borrow(&quoted.terms, coin);
+    // A refusal of before would be heard first.
+    stranger.until_ready(&world, &quoted.terms).await;
 }

@@ -3,7 +3,7 @@
 use super::amount::short;
 use super::out::{both, count, date, item, moment, sats, usd, Grid, Tone};
 use super::{statement, turn};
-use crate::api::views::{Exit, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage};
+use crate::api::views::{Exit, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage, Who};
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
@@ -108,6 +108,7 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     row("from", moment(loan.start));
     let lives = loan.ended.is_none() && !matches!(loan.stage, Stage::Cancelled);
     match lives {
+        true if loan.days_left == 0 => row("due", format!("{}: it is due", moment(loan.due))),
         true => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
         false => row("due", moment(loan.due)),
     }
@@ -267,6 +268,10 @@ fn next(loan: &LoanView, again: &str) -> String {
         (Stage::Active | Stage::Confirming, Role::Borrower) if loan.repayment.is_some() => {
             format!("wait for the lender, or take the repayment back with {again} loan withdraw {id}")
         }
+        (Stage::Active, role) if loan.turn.as_ref().is_some_and(|turn| turn.who == Who::Oracles) => match role {
+            Role::Borrower => format!("wait for its oracles; where one gives a price of now, {again} loan repay {id}"),
+            Role::Lender => "wait for its oracles: see that they run, and that this node reaches them".to_owned(),
+        },
         (Stage::Active, Role::Borrower) => format!("{again} loan repay {id}"),
         (Stage::Active, Role::Lender) => {
             format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")

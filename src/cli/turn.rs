@@ -6,7 +6,7 @@ use crate::api::views::{TurnView, Who};
 /// What is done or waited for, and by whom.
 pub fn what(turn: &TurnView) -> String {
     match (turn.who, turn.ours) {
-        (Who::Chain, _) => turn.text.clone(),
+        (Who::Chain | Who::Oracles, _) => turn.text.clone(),
         (_, true) => format!("this node's: {}", turn.text),
         (_, false) => format!("the other side's: {}", turn.text),
     }

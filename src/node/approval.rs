@@ -41,7 +41,7 @@ impl Core {
         making: Amount,
     ) -> anyhow::Result<()> {
         let (id, peer) = (given.terms.id(), given.peer);
-        if self.loans.contains_key(&id) || self.requests.get(&id).is_some() {
+        if self.loans.contains_key(&id) || self.requests.get(&id).is_some() || self.given_up.holds(&id) {
             return Ok(());
         }
         // Much may have happened while its coins were looked at.

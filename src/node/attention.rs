@@ -18,8 +18,8 @@ use std::time::Instant;
 
 /// A price so little above today's level is near it, basis points of the level.
 const NEAR: u64 = 200;
-/// An exit that waits so long for a block is stuck, seconds.
-const STUCK: u32 = 3_600;
+/// An exit that waits so long for a block is stuck, and a loan that nothing has settled so long after it was due is late, seconds.
+pub(super) const STUCK: u32 = 3_600;
 /// The document that names the loans the last backup holds.
 const BACKED_UP: &str = "backed-up";
 
@@ -40,6 +40,10 @@ pub struct LoanFacts {
     pub due_in: Option<u32>,
     /// The due time.
     pub due: Time,
+    /// For how long it has been due, and no oracle has settled it, seconds.
+    pub overdue: Option<u32>,
+    /// From when what both sides signed at the start can settle it without oracles.
+    pub fallback: Time,
     /// The exit that is under way and in no block yet.
     pub ending: Option<Exit>,
     /// For how long it has been, seconds.
@@ -152,6 +156,16 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
             );
         }
     }
+    if let Some(late) = loan.overdue.filter(|late| *late >= STUCK) {
+        let text = format!(
+            "it was due at {}, {} hours ago, and its oracles have not said the price of then: it ends when they do, and from \
+             {} without them, by what both sides signed at the start",
+            loan.due,
+            late / STUCK,
+            loan.fallback
+        );
+        say("overdue", Severity::Warning, text);
+    }
     if let Some(waits) = loan.unfunded.filter(|waits| *waits >= STUCK) {
         let text = format!(
             "its funding transaction has waited for a block for {} minutes; `loan cancel` takes our coin back, where that is \
@@ -208,6 +222,7 @@ impl Core {
         let pending = loan.pending.as_ref().filter(|_| loan.exit.is_none()).map(|pending| pending.exit);
         let is_unfunded = loan.stage == Stage::Confirming && !loan.is_funded() && loan.withdrawal.is_none();
         let ending = unconfirmed.and_then(|seen| seen.exit).or(pending);
+        let is_overdue = is_active && loan.exit.is_none() && ending.is_none() && now >= terms.due();
         LoanFacts {
             id: loan.id,
             margin: loan.margin.filter(|_| is_active),
@@ -216,6 +231,8 @@ impl Core {
             level: terms.touch_day(now.day()).map(|day| day.level.cents()),
             due_in: deadline::days_told(terms.days, terms.due().since(now)).filter(|_| is_active && now < terms.due()),
             due: terms.due(),
+            overdue: is_overdue.then(|| now.since(terms.due())),
+            fallback: terms.fallback_locktime(),
             ending,
             waits: now.since(loan.since),
             unfunded: is_unfunded.then(|| now.since(loan.since)),
@@ -289,6 +306,8 @@ mod tests {
             level: Some(Cents(640_000)),
             due_in: None,
             due: Time(1_584_003_600),
+            overdue: None,
+            fallback: Time(1_586_595_600),
             ending: None,
             waits: 0,
             unfunded: None,
@@ -312,6 +331,11 @@ mod tests {
             (LoanFacts { margin: Some(MarginLine::Urgent), ..quiet() }, Severity::Urgent, "liquidated at $6,400"),
             (LoanFacts { price: Some(Cents(652_800)), ..quiet() }, Severity::Urgent, "near today's level"),
             (LoanFacts { due_in: Some(3), ..quiet() }, Severity::Warning, "due within 3 days"),
+            (
+                LoanFacts { overdue: Some(2 * STUCK), ..quiet() },
+                Severity::Warning,
+                "2 hours ago, and its oracles have not",
+            ),
             (LoanFacts { ending: Some(Exit::Liquidated), ..quiet() }, Severity::Urgent, "being liquidated"),
             (LoanFacts { ending: Some(Exit::Matured), waits: STUCK, ..quiet() }, Severity::Warning, "for 60 minutes"),
             (LoanFacts { unfunded: Some(STUCK), ..quiet() }, Severity::Warning, "waited for a block for 60 minutes"),
@@ -328,6 +352,7 @@ mod tests {
         }
         assert_eq!(said(LoanFacts { price: Some(Cents(652_801)), ..quiet() }), []);
         assert_eq!(said(LoanFacts { ending: Some(Exit::Repaid), waits: STUCK - 1, ..quiet() }), []);
+        assert_eq!(said(LoanFacts { overdue: Some(STUCK - 1), ..quiet() }), []);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::fee_coin::FeeCoin;
 use super::foreign::Foreigns;
+use super::given_up::GivenUp;
 use super::handle::{Commands, Reply};
 use super::inventory::Inventory;
 use super::jobs::{self, Done, Got, Key, Outcome};
@@ -88,6 +89,8 @@ pub struct Core {
     pub got: HashMap<LoanId, Got>,
     pub fallbacks: HashMap<LoanId, Signature>,
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
+    /// Negotiations that one side has given up and the other goes on with.
+    pub given_up: GivenUp,
     pub broadcast: HashMap<Txid, Instant>,
     /// Loans whose borrower here asked its lender to propose a repayment.
     pub wishes: HashMap<LoanId, Instant>,

@@ -40,6 +40,7 @@ impl Core {
             Message::Refused(refusal) => return self.on_refused(peer, refusal),
             Message::Borrow(borrow) => return self.on_borrow(peer, borrow),
             Message::Ready(ready) => {
+                self.say_ended(peer, LoanId(ready.loan));
                 if let Some(loan) = self.party(peer, LoanId(ready.loan), Role::Borrower, &Stage::Agreed) {
                     let work = negotiate::make_offer(self.tools.clone(), loan.clone());
                     self.spawn_for(peer, loan.id, work);
@@ -54,6 +55,7 @@ impl Core {
                     let work = negotiate::answer_offer(self.tools.clone(), loan, bytes);
                     self.spawn_for(peer, id, work);
                 } else {
+                    self.say_ended(peer, id);
                     self.say_again(peer, id);
                 }
             }
@@ -96,6 +98,7 @@ impl Core {
             Message::LoanOfYours(message) => return self.on_loan_of_yours(peer, message),
             Message::Progress(progress) => {
                 let id = LoanId(progress.loan);
+                self.say_ended(peer, id);
                 let waits = self.party(peer, id, Role::Borrower, &Stage::Agreed).is_some();
                 if let Some(step) = LenderStep::of(progress.step).filter(|_| waits) {
                     self.tell(id, Input::LenderStep { step, until: progress.until })?;
@@ -226,6 +229,7 @@ impl Core {
 
     fn on_fallback(&mut self, peer: PublicKey, fallback: &Fallback) {
         let id = LoanId(fallback.loan);
+        self.say_ended(peer, id);
         let known = self.loans.get(&id).is_some_and(|loan| loan.peer == peer);
         if let (true, Ok(signature)) = (known, Signature::from_compact(&fallback.signature)) {
             self.fallbacks.insert(id, signature);
@@ -274,6 +278,7 @@ impl Core {
             return Ok(());
         }
         let Some(loan) = self.loans.get(&id).filter(|loan| loan.peer == peer) else {
+            self.give_up_quote(peer, id);
             return self.on_request_refused(peer, id, &refusal.message);
         };
         tracing::debug!(loan = %id, "the peer refuses: {}", refusal.message);

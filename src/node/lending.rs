@@ -115,7 +115,8 @@ impl Core {
         shown: Vec<(OutPoint, Amount)>,
     ) -> anyhow::Result<()> {
         let (id, peer) = (given.terms.id(), given.peer);
-        if self.loans.contains_key(&id) {
+        // Begun already, or given up by its borrower since.
+        if self.loans.contains_key(&id) || self.given_up.holds(&id) {
             return Ok(());
         }
         let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();

@@ -18,6 +18,7 @@ mod events;
 mod exits;
 mod fee_coin;
 mod foreign;
+mod given_up;
 pub mod handle;
 mod history;
 mod implied;

@@ -206,6 +206,7 @@ fn new_core(
         got: HashMap::new(),
         fallbacks: HashMap::new(),
         sent: HashMap::new(),
+        given_up: Default::default(),
         broadcast: HashMap::new(),
         wishes: HashMap::new(),
         tried: HashMap::new(),

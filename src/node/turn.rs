@@ -1,5 +1,6 @@
 //! Whose turn it is in a loan: what it waits for, since when, and until when at the latest.
 
+use super::attention::STUCK;
 use super::core::Core;
 use super::inbox::SAY_AGAIN;
 use crate::contract::Role;
@@ -26,6 +27,8 @@ pub enum Who {
     Borrower,
     /// The chain: a block is waited for.
     Chain,
+    /// The oracles: what they say of the price is waited for.
+    Oracles,
 }
 
 /// What a loan waits for.
@@ -71,9 +74,9 @@ pub fn of(loan: &Loan, moment: Moment, is_here: bool) -> Option<TurnView> {
     let ours = match who {
         Who::Lender => loan.role == Role::Lender,
         Who::Borrower => loan.role == Role::Borrower,
-        Who::Chain => false,
+        Who::Chain | Who::Oracles => false,
     };
-    let away = !ours && !is_here && who != Who::Chain;
+    let away = !ours && !is_here && matches!(who, Who::Lender | Who::Borrower);
     let text = if away { format!("{text}; its node is not connected") } else { text };
     Some(TurnView { who, ours, text, since: since.0, until: until.map(|until| until.0) })
 }
@@ -157,7 +160,7 @@ fn step(loan: &Loan, moment: Moment) -> Option<Step> {
             (None, Some(away)) => (Who::Chain, beside(loan, &unfunded_text(loan, moment)), away.since, None),
             _ => (Who::Chain, unfunded_text(loan, moment), since, None),
         },
-        Stage::Active => return repaying(loan),
+        Stage::Active => return repaying(loan).or_else(|| overdue(loan, moment)),
         Stage::Closing => {
             let block = loan.exit.as_ref().and_then(|exit| exit.seen.block);
             (Who::Chain, depth(block, "what ends it", loan, moment), since, None)
@@ -191,6 +194,17 @@ pub(super) fn displaced(loan: &Loan) -> Option<String> {
     let rival = loan.unfunded.away()?.rival?;
     let whose = if loan.coins.contains(&rival.coin) { "our" } else { "the other side's" };
     Some(format!("{whose} coin {} is spent by transaction {}, which waits for a block", rival.coin, rival.txid))
+}
+
+/// A loan that is due waits for the price of then, and for what ends it without.
+fn overdue(loan: &Loan, moment: Moment) -> Option<Step> {
+    let (due, without) = (loan.terms.due(), loan.terms.fallback_locktime());
+    let late = loan.exit.is_none() && loan.pending.is_none() && moment.now.since(due) >= STUCK;
+    let text = format!(
+        "its oracles have not said the price at {due}, when it was due; from {without} what both sides signed at the start ends it \
+         without them"
+    );
+    late.then(|| (Who::Oracles, text, due, Some(without)))
 }
 
 /// A repayment that is proposed and not seen complete waits for the side that did not propose it.

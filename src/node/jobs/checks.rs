@@ -6,7 +6,7 @@ use crate::contract::settle::VerifiedAttestation;
 use crate::contract::Role;
 use crate::loan::terms::{Terms, TouchDay};
 use crate::loan::units::Time;
-use crate::node::tools::{ask_all, Tools, Trouble};
+use crate::node::tools::{ask_all, lock, Tools, Trouble};
 use crate::oracle_client::OracleClient;
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, touch};
@@ -121,6 +121,19 @@ async fn touched(
     (found, silent)
 }
 
+/// That bitcoind does not have a coin is a refusal, unless it is behind what this node knows of the chain: then it may have it in
+/// a while, and nobody else can help that.
+pub async fn missing(tools: &Tools, code: ErrorCode, message: String) -> Trouble {
+    let known = lock(&tools.wallet).known_height();
+    match tools.chain.health().await {
+        Ok(health) if !health.has_all() || known > health.blocks => {
+            Trouble::Later(format!("bitcoind is behind, at block {}: {message}", health.blocks))
+        }
+        Ok(_) => Trouble::refuse(code, message),
+        Err(away) => away.into(),
+    }
+}
+
 /// Every coin must be on chain with exactly this output, unspent and confirmed.
 pub async fn coins_exist(tools: &Tools, coins: &[(OutPoint, TxOut)]) -> Result<(), Trouble> {
     for (outpoint, expected) in coins {
@@ -128,7 +141,7 @@ pub async fn coins_exist(tools: &Tools, coins: &[(OutPoint, TxOut)]) -> Result<(
         let Some(coin) = found.filter(crate::chain::Coin::is_ready) else {
             let message =
                 format!("coin {outpoint} is not an unspent confirmed coin, or a mining reward below 100 blocks");
-            return Err(Trouble::refuse(ErrorCode::Coin, message));
+            return Err(missing(tools, ErrorCode::Coin, message).await);
         };
         if coin.txout != *expected {
             return Err(Trouble::refuse(

@@ -330,13 +330,13 @@ async fn coins_of(tools: &Tools, proposal: &Proposal, estimate: u64) -> Result<V
     let mut coins = Vec::new();
     for input in proposal.transaction.input.iter().skip(1) {
         let coin = tools.chain.coin_with_mempool(input.previous_output).await?;
-        let coin = coin.filter(crate::chain::Coin::is_ready);
-        let coin = coin.ok_or_else(|| {
-            refuse(format!(
+        let Some(coin) = coin.filter(crate::chain::Coin::is_ready) else {
+            let text = format!(
                 "coin {} is not an unspent confirmed coin, or a mining reward below 100 blocks",
                 input.previous_output
-            ))
-        })?;
+            );
+            return Err(checks::missing(tools, ErrorCode::Repayment, text).await);
+        };
         if coin.txout.value < least {
             let text =
                 format!("coin {} is worth {}, at these fees at least {least}", input.previous_output, coin.txout.value);

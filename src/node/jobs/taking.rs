@@ -1,5 +1,6 @@
 //! A quote that its borrower takes, as the lender looks at it: the coins are there, and what the contract is locked to.
 
+use super::checks::missing;
 use super::quote::fetch;
 use super::{Given, Outcome};
 use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
@@ -120,9 +121,12 @@ async fn check_coins(
     for proof in &proofs {
         let outpoint = proof.outpoint;
         let found = tools.chain.coin_with_mempool(outpoint).await?.filter(crate::chain::Coin::is_ready);
-        let found = found
-            .filter(|_| seen.insert(outpoint))
-            .ok_or_else(|| wrong(format!("coin {outpoint} is not an unspent confirmed coin, is a mining reward below 100 blocks, or is named twice")))?;
+        let Some(found) = found.filter(|_| seen.insert(outpoint)) else {
+            let text = format!(
+                "coin {outpoint} is not an unspent confirmed coin, is a mining reward below 100 blocks, or is named twice"
+            );
+            return Err(missing(tools, ErrorCode::Coins, text).await);
+        };
         verify_coin_proof(proof, &found.txout, &message.loan).map_err(|e| wrong(e.to_string()))?;
         shown.push((outpoint, found.txout.value));
         sum = sum.checked_add(found.txout.value).ok_or_else(|| wrong("their sum is too large".into()))?;
