@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 /// At most so many blocks per poll, so that the caller can save its state in between.
 const BLOCKS_PER_POLL: usize = 200;
+/// Nor does one poll read on for longer, once it has something to tell: a bitcoind that is slow is followed block by block.
+const POLL_MOST: Duration = Duration::from_secs(2);
 /// At most so many new mempool transactions per poll: the caller does nothing meanwhile.
 const MEMPOOL_PER_POLL: usize = 200;
 /// So many of them are asked for in one round trip: 16 MB where all are as long as bitcoind relays.
@@ -168,7 +170,8 @@ impl Follower {
     }
 
     async fn advance(&mut self) -> Result<(), Error> {
-        while self.pending.len() < BLOCKS_PER_POLL {
+        let began = Instant::now();
+        while !self.has_enough(began) {
             let best: BlockHash = self.rpc.call("getbestblockhash", vec![]).await?;
             if self.position().is_some_and(|last| last.hash == best) {
                 let rests = self.next_list.is_some_and(|next| Instant::now() < next);
@@ -196,9 +199,14 @@ impl Follower {
                 continue;
             }
             let fork = self.roll_back().await?;
-            self.take_blocks(fork).await?;
+            self.take_blocks(fork, began).await?;
         }
         Ok(())
+    }
+
+    /// Is there enough to be told by a poll that began then?
+    fn has_enough(&self, began: Instant) -> bool {
+        self.pending.len() >= BLOCKS_PER_POLL || (!self.pending.is_empty() && began.elapsed() >= POLL_MOST)
     }
 
     /// Drops told blocks that have left the best chain, and returns the header of the last one still in it.
@@ -232,9 +240,9 @@ impl Follower {
     }
 
     /// Tells blocks above `fork` until the tip, a reorganisation or enough of them.
-    async fn take_blocks(&mut self, fork: Header) -> Result<(), Error> {
+    async fn take_blocks(&mut self, fork: Header, began: Instant) -> Result<(), Error> {
         let mut next = fork.nextblockhash;
-        while let Some(hash) = next.filter(|_| self.pending.len() < BLOCKS_PER_POLL) {
+        while let Some(hash) = next.filter(|_| !self.has_enough(began)) {
             let Some(header) = self.header(hash).await?.filter(|h| h.confirmations > 0) else { return Ok(()) };
             if self.told.back().map(|b| b.hash) != header.previousblockhash {
                 return Ok(());

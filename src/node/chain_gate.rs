@@ -19,8 +19,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::task::{JoinError, JoinHandle};
 
+/// What is told of a chain that is still being read.
+const BEHIND: &str = "reading the chain";
 /// How often a bitcoind that is away is asked again.
 const AGAIN: Duration = Duration::from_secs(1);
+/// For so long the chain may be read before it is told that its end is not known.
+const READING: Duration = Duration::from_secs(60);
 /// How long one question may wait before it is told that bitcoind does not answer.
 pub const SILENT: Duration = Duration::from_secs(5);
 
@@ -29,6 +33,8 @@ pub const SILENT: Duration = Duration::from_secs(5);
 pub struct ChainGate {
     open: bool,
     asked: Option<Instant>,
+    /// Since when the end of the chain is not known, though bitcoind answers.
+    pub(super) behind: Option<Instant>,
     /// Does bitcoind have all blocks that it knows of, and is its first download over? Until it has said so, its tip is a block
     /// of long ago, perhaps.
     pub(super) has_all: bool,
@@ -164,6 +170,7 @@ async fn followed(chain: &Chain, found: Result<Vec<ChainEvent>, Error>) -> Seen 
 impl Core {
     /// Begins the next look at the chain where none is under way, and tells of one that lasts.
     pub(super) fn look_at_chain(&mut self) {
+        self.mind_reading();
         let is_open = self.chain_gate.open;
         if let Some(silent) = self.chain_look.silence(is_open) {
             self.chain_is_away(silent);
@@ -171,6 +178,18 @@ impl Core {
         if is_open || self.chain_gate.asked.is_none_or(|asked| asked.elapsed() >= AGAIN) {
             self.chain_gate.asked = Some(Instant::now());
             self.chain_look.begin(&self.tools.chain, is_open);
+        }
+    }
+
+    /// A bitcoind that answers slowly, or a chain with very many new blocks: what is said of loans is of before.
+    pub(super) fn mind_reading(&mut self) {
+        match self.chain_gate.behind.is_some_and(|since| since.elapsed() >= READING) {
+            true => {
+                let text = "the chain has been read for more than a minute and its end is not reached: bitcoind answers slowly, \
+                            or very many blocks are new. What is said of loans and coins is of the block that `status` names";
+                self.trouble(BEHIND, text.to_owned());
+            }
+            false => self.troubles.remove(BEHIND),
         }
     }
 
@@ -219,6 +238,7 @@ impl Core {
     /// Nothing is known of the chain as it is now.
     pub(super) fn chain_is_away(&mut self, text: String) {
         self.chain_gate.open = false;
+        self.chain_gate.behind = None;
         self.caught_up = false;
         self.at_tip = false;
         self.knows_mempool = false;
@@ -237,6 +257,10 @@ impl Core {
     fn on_events(&mut self, events: Vec<ChainEvent>) -> anyhow::Result<()> {
         self.troubles.remove(CHAIN);
         self.caught_up = events.is_empty();
+        match self.caught_up {
+            true => self.chain_gate.behind = None,
+            false => drop(self.chain_gate.behind.get_or_insert_with(Instant::now)),
+        }
         self.at_tip = !events.iter().any(|event| matches!(event, ChainEvent::Block { .. }));
         for event in events {
             self.on_chain(event)?;

@@ -151,6 +151,19 @@ async fn a_chain_that_is_left_in_several_steps_within_one_look_is_told_by_the_bl
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_chain_whose_end_is_not_reached_in_a_minute_is_told_until_it_is() {
+    let bench = Bench::new().await;
+    let Opened { mut core, .. } = bench.core().await;
+    let ago = |seconds| std::time::Instant::now().checked_sub(std::time::Duration::from_secs(seconds));
+    let told = |core: &Core| core.troubles.sentences().any(|text| text.starts_with("reading the chain: "));
+    for (since, expected) in [(ago(59), false), (ago(60), true), (ago(600), true), (None, false)] {
+        core.chain_gate.behind = since;
+        core.mind_reading();
+        assert_eq!(told(&core), expected);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_lender_without_its_bitcoind_could_not_bring_out_is_not_held_against_the_borrower() {
     let bench = Bench::new().await;
     let Opened { mut core, .. } = bench.core().await;
