@@ -204,7 +204,7 @@ fn overdue(loan: &Loan, moment: Moment) -> Option<Step> {
         "its oracles have not said the price at {due}, when it was due; from {without} what both sides signed at the start ends it \
          without them"
     );
-    late.then(|| (Who::Oracles, text, due, Some(without)))
+    late.then_some((Who::Oracles, text, due, Some(without)))
 }
 
 /// A repayment that is proposed and not seen complete waits for the side that did not propose it.
