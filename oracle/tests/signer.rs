@@ -107,8 +107,9 @@ impl World {
     }
 }
 
+/// What it complains of, wherever its lines are broken.
 fn says(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
+    String::from_utf8_lossy(&output.stderr).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 const PATHS: [&str; 3] =
