@@ -7,7 +7,7 @@
 use super::chain_gate::Left;
 use super::core::{coin, Core, AGAIN};
 use super::jobs::{Key, Outcome};
-use super::tools::lock;
+use super::tools::{lock, Oracle};
 use super::turn;
 use crate::chain::Health;
 use crate::loan::terms::LoanId;
@@ -204,9 +204,12 @@ impl Core {
         }
     }
 
-    /// The places of oracles that served something else than their words: who is left alone then decides what is heard.
+    /// The places of oracles that served something else than their words, and those the watch finds late for minutes: the others
+    /// decide then what is heard.
     pub(super) fn mirror_troubles(&self) -> Vec<String> {
-        lock(&self.tools.oracles).values().flat_map(|oracle| oracle.client.false_places()).collect()
+        let oracles = lock(&self.tools.oracles);
+        let places = |oracle: &Oracle| [oracle.client.false_places(), oracle.watch.slow_places()].concat();
+        oracles.values().flat_map(places).collect()
     }
 
     /// Ends what nobody tries any more, and asks bitcoind how it is.

@@ -16,6 +16,8 @@ const GRACE: Duration = Duration::from_secs(2);
 const LONG_GRACE: Duration = Duration::from_secs(10);
 /// How long a place that did not answer in that time is left alone. Real time.
 const REST: Duration = Duration::from_secs(60);
+/// So long a place answers nobody in time before people are told. Real time.
+const SLOW: Duration = Duration::from_secs(300);
 /// How long a place that speaks HTTP and served something else is left alone, while others answer: whoever stands between for
 /// a moment must not take it away for good. Real time.
 const DROPPED: Duration = Duration::from_secs(600);
@@ -25,7 +27,7 @@ impl OracleClient {
     pub fn dropped(&self) -> Vec<String> {
         let dropped = self.dropped.said();
         let out = self.dropped.now();
-        let silent = self.benches.taken().into_iter().filter(|index| !out.contains_key(index));
+        let silent = self.benches.taken(Instant::now()).into_iter().filter(|index| !out.contains_key(index));
         let silent = silent.map(|index| {
             let url = self.url_of(index);
             format!(
@@ -39,6 +41,20 @@ impl OracleClient {
     /// The places dropped because they served something else, a sentence for each.
     pub fn false_places(&self) -> Vec<String> {
         self.dropped.said()
+    }
+
+    /// The places that have not answered in time for minutes while others did, the first of the oracle among them, a sentence
+    /// for each.
+    pub fn slow_places(&self) -> Vec<String> {
+        let slow = self.benches.lasting(Instant::now()).into_iter().map(|index| {
+            format!(
+                "mirror {} of oracle {} has not answered in time for five minutes or more, others do, and decide meanwhile what \
+                 is heard. See that it runs, and that this machine reaches it; or add the oracle again without it",
+                self.url_of(index),
+                self.key
+            )
+        });
+        slow.collect()
     }
 
     /// Puts a question to every relay that is not dropped, at once. The answers with the places' indexes, maybe none: a
@@ -92,7 +108,7 @@ impl OracleClient {
         Q: Fn(Arc<Mirror>) -> A,
         A: Future<Output = Result<T, OracleError>> + Send + 'static,
     {
-        let (dropped, benched) = (self.dropped.taken(), self.benches.taken());
+        let (dropped, benched) = (self.dropped.taken(), self.benches.taken(Instant::now()));
         let (last, live): (Vec<usize>, Vec<usize>) = (0..self.mirrors.len()).partition(|index| dropped.contains(index));
         let (rested, ready): (Vec<usize>, Vec<usize>) = live.into_iter().partition(|index| benched.contains(index));
         let (mut all, mut first_failure) = (Vec::new(), None);
@@ -156,7 +172,7 @@ impl OracleClient {
             }
         }
         let is_late = |index: &&usize| !failures.contains_key(*index) && !answers.iter().any(|(one, _)| one == *index);
-        places.iter().filter(is_late).for_each(|index| self.benches.take(*index));
+        places.iter().filter(is_late).for_each(|index| self.benches.take(*index, Instant::now()));
         match failures.into_values().next() {
             Some(error) if answers.is_empty() => Err(error),
             _ => Ok(answers),
@@ -225,25 +241,65 @@ impl Dropped {
     }
 }
 
-/// Places that did not answer while others did, and until when they are left alone. Real time.
+/// A place that did not answer in time while others did.
+#[derive(Clone, Copy, Debug)]
+struct Bench {
+    since: Instant,
+    /// Until when it is left alone.
+    until: Instant,
+}
+
+/// Places that did not answer in time while others did, by their index, until they do. Real time.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Benches(Arc<Mutex<BTreeMap<usize, Instant>>>);
+pub(super) struct Benches(Arc<Mutex<BTreeMap<usize, Bench>>>);
 
 impl Benches {
-    fn now(&self) -> MutexGuard<'_, BTreeMap<usize, Instant>> {
+    fn now(&self) -> MutexGuard<'_, BTreeMap<usize, Bench>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn taken(&self) -> Vec<usize> {
-        let now = Instant::now();
-        self.now().iter().filter(|(_, until)| **until > now).map(|(index, _)| *index).collect()
+    /// Those that are left alone.
+    fn taken(&self, now: Instant) -> Vec<usize> {
+        self.now().iter().filter(|(_, bench)| bench.until > now).map(|(index, _)| *index).collect()
     }
 
-    fn take(&self, index: usize) {
-        self.now().insert(index, Instant::now() + REST);
+    /// Those that were late whenever they were asked, for so long that people are told; not those nobody asks any more.
+    fn lasting(&self, now: Instant) -> Vec<usize> {
+        let lasts = |bench: &Bench| {
+            now.saturating_duration_since(bench.since) >= SLOW && now.saturating_duration_since(bench.until) < REST
+        };
+        self.now().iter().filter(|(_, bench)| lasts(bench)).map(|(index, _)| *index).collect()
+    }
+
+    fn take(&self, index: usize, now: Instant) {
+        let mut benches = self.now();
+        let since = benches.get(&index).map_or(now, |bench| bench.since);
+        benches.insert(index, Bench { since, until: now + REST });
     }
 
     fn leave(&self, index: usize) {
         self.now().remove(&index);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_that_is_late_for_minutes_is_told_of_until_it_answers_in_time() {
+        let (start, benches) = (Instant::now(), Benches::default());
+        let after = |seconds| start + Duration::from_secs(seconds);
+        let told = (0..).step_by(61).find(|seconds| {
+            benches.take(0, after(*seconds));
+            !benches.lasting(after(*seconds)).is_empty()
+        });
+        // Late again at the first question after 300 s.
+        assert_eq!(told, Some(305));
+        println!("bound slow-place {} s until people are told", SLOW.as_secs());
+        assert!(benches.lasting(after(305 + 121)).is_empty(), "nobody asks it any more");
+        benches.leave(0);
+        benches.take(0, after(310));
+        assert_eq!((benches.taken(after(310)), benches.lasting(after(310))), (vec![0], vec![]), "once late is no news");
     }
 }
