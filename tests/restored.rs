@@ -273,7 +273,7 @@ async fn what_a_peer_can_have_completed_is_told_as_signed_before_the_restore() {
     again.stop().await.unwrap();
     let again = start_again(dir.path(), &bitcoind).await;
     assert!(troubles(&again).await.contains(CONTRACT));
-    // What is graver takes its place.
+    // What is graver comes first, and hides it no more than it is hidden by it.
     let address: Address<bitcoin::address::NetworkUnchecked> =
         again.handle.new_address().await.unwrap().address.parse().unwrap();
     let coin = bitcoind.fund(&address.assume_checked(), Amount::ONE_BTC).await.unwrap();
@@ -282,7 +282,8 @@ async fn what_a_peer_can_have_completed_is_told_as_signed_before_the_restore() {
     let stolen = old.spend(&[coin], None, 10_000).await;
     bitcoind.mine_these(std::slice::from_ref(&stolen)).await.unwrap();
     let again = is_told(again, &stolen, "which lost 1 BTC", &bitcoind, dir.path()).await;
-    assert!(!troubles(&again).await.contains(CONTRACT));
+    let said = troubles(&again).await;
+    assert!(said.find(ALARM).unwrap() < said.find(CONTRACT).unwrap(), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
