@@ -126,7 +126,9 @@ impl Chain {
     pub fn follower(&self, known: &[BlockRef], unconfirmed: impl IntoIterator<Item = Txid>) -> Follower {
         let Chain::Bitcoind(node) = self;
         // A line of its own: a long block never makes a settlement wait.
-        Follower::new(Rpc::new(&node.config), known, unconfirmed)
+        let own = Rpc::new(&node.config);
+        node.rpc.believe(own.pulse());
+        Follower::new(own, known, unconfirmed)
     }
 }
 
