@@ -8,6 +8,7 @@ use super::feed::manual::{clear_price, last_set, set_price};
 use super::feed::Venues;
 use super::http::{readiness, with_signer, Counter, Readiness};
 use super::{slip, statements};
+use crate::room::Room;
 use crate::units::{Cents, Time};
 use crate::wire::ErrorBody;
 use anyhow::{bail, Context};
@@ -151,7 +152,7 @@ async fn status(State(desk): State<Desk>) -> Json<PrivateStatus> {
         frozen_until: shown.ledger.frozen_until(),
         spot_cents: shown.spot,
         venues: shown.venues.clone(),
-        readiness: readiness(&shown, now).with(away),
+        readiness: readiness(&shown, now).with(away).with_room(Room::at(&desk.data).ok()),
         complaint: with_signer(Some(&shown.complaint), away).unwrap_or_default(),
         statements: statements.unwrap_or_default(),
         records: shown.ledger.said(),

@@ -40,7 +40,9 @@ pub fn tell(error: &clap::Error) -> i32 {
     let is_error = error.use_stderr();
     let term = if is_error { Term::stderr() } else { Term::stdout() };
     let rendered = error.render();
-    let text = if term.is_term() { rendered.ansi().to_string() } else { rendered.to_string() };
+    // https://no-color.org: set, and not empty.
+    let plain = std::env::var_os("NO_COLOR").is_some_and(|said| !said.is_empty());
+    let text = if term.is_term() && !plain { rendered.ansi().to_string() } else { rendered.to_string() };
     let text = said(error, &text, width_of(&term));
     match is_error {
         true => screen::tell(format_args!("{}", text.trim_end())),

@@ -7,6 +7,7 @@ use super::meters::Failing;
 use super::paper::{json, paper, Lasts};
 use super::refusal::{internal, Refusal};
 use super::Counter;
+use crate::room::Room;
 use crate::units::{Time, HOUR};
 use crate::wire::Status;
 use axum::extract::State;
@@ -42,6 +43,17 @@ impl Readiness {
     #[must_use]
     pub fn with(mut self, signer: Option<Away>) -> Readiness {
         self.missing.extend(signer.map(|away| away.to_string()));
+        self.ready = self.missing.is_empty();
+        self
+    }
+
+    /// The same, when the disk may lack the room to write what is said.
+    #[must_use]
+    pub fn with_room(mut self, room: Option<Room>) -> Readiness {
+        if let Some(Room::Short(free)) = room {
+            self.missing
+                .push(format!("{free} are free on its disk: an oracle that cannot write says nothing more; make room"));
+        }
         self.ready = self.missing.is_empty();
         self
     }
@@ -144,6 +156,16 @@ mod tests {
         ledger.apply(Record::Frozen { until: Time(10 * HOUR) }).unwrap();
         let (clock, spot) = (Time(10 * HOUR + 300), Some(Cents(800_000)));
         Shown { ledger, clock, spot, looked: Some(Instant::now()), ..Shown::default() }
+    }
+
+    #[test]
+    fn an_oracle_whose_disk_is_full_is_not_in_order_and_one_whose_disk_is_only_low_is() {
+        let ready = Readiness { ready: true, missing: Vec::new() };
+        for room in [None, Some(Room::of(1 << 40)), Some(Room::of(crate::room::LOW - 1))] {
+            assert_eq!(ready.clone().with_room(room), ready);
+        }
+        let full = ready.with_room(Some(Room::of(0)));
+        assert!(!full.ready && full.missing[0].starts_with("0 bytes are free on its disk"), "{full:?}");
     }
 
     #[test]
