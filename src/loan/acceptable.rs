@@ -94,6 +94,10 @@ impl fmt::Display for OutOfRange {
         }
         match setting {
             Some(setting) => write!(f, " (`[borrowing] {setting}` in hypothec.toml changes that)"),
+            // A time that does not fit may be this side's doing as well.
+            None if matches!(field, "start" | "expires") => {
+                write!(f, "; see that this machine's clock is right, and ask for another quote, or another lender")
+            }
             None => write!(f, "; ask for another quote, or another lender"),
         }
     }

@@ -187,7 +187,11 @@ impl Core {
     fn look_around(&mut self) -> anyhow::Result<()> {
         match self.tools.clock.now() {
             Ok(now) => {
-                match troubles::why_clock(now, self.moment.median_time, self.tools.clock.is_file()) {
+                let (median, is_file) = (self.moment.median_time, self.tools.clock.is_file());
+                let priced =
+                    lock(&self.tools.oracles).values().filter_map(|oracle| Some(oracle.spot.as_ref()?.unix)).max();
+                let ahead = || troubles::why_clock_ahead(now, median, priced, is_file);
+                match troubles::why_clock(now, median, is_file).or_else(ahead) {
                     Some(text) => self.trouble("clock", text),
                     None => self.troubles.remove("clock"),
                 }
@@ -388,7 +392,7 @@ impl Core {
         let loan = self.loans.get(&id).ok_or_else(|| self.no_loan(id))?;
         let (price, oracles) = (self.price_of(loan), &loan.terms.oracles);
         let mut warnings = Vec::new();
-        if !loan.is_over() {
+        if !loan.has_ended() {
             warnings = [self.tools.proved(oracles), self.tools.conflicts(oracles)].concat();
             warnings.extend(self.tools.joined_in(&loan.terms));
             let missing = oracles.iter().filter(|oracle| !lock(&self.tools.oracles).contains_key(oracle));

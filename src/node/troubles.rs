@@ -26,6 +26,8 @@ const HEALTH_AGAIN: Duration = AGAIN;
 const FAR_BELOW: u32 = 6;
 /// A clock so far behind the chain's median time is wrong, seconds.
 const CLOCK_BEHIND: u32 = 7_200;
+/// An oracle's newest price so far behind this clock is old, seconds.
+const PRICE_BEHIND: u32 = 600;
 /// How bitcoind's own state is filed.
 const BITCOIND: &str = "bitcoind";
 /// How it is filed that bitcoind does not relay the exits of new loans.
@@ -185,7 +187,7 @@ impl Core {
         let loan = self.loans.get(&LoanId(about));
         let words = loan.and_then(|loan| in_the_way(key, loan, text));
         let text = words.as_deref().unwrap_or(text);
-        let is_over = loan.is_some_and(|loan| loan.is_over() || loan.stage == Stage::Cancelled);
+        let is_over = loan.is_some_and(|loan| loan.has_ended());
         match about_job(key, loan.map(AsRef::as_ref)).filter(|_| !is_over) {
             Some(about) => {
                 if self.troubles.put(&about, text.to_owned(), Some(Instant::now() + JOB_STANDS)) {
@@ -319,6 +321,18 @@ pub(super) fn why_clock(now: Time, median: Time, is_file: bool) -> Option<String
     })
 }
 
+/// What may be wrong with a clock that lies ahead of both the chain and every price that the oracles sign. A chain alone may
+/// have no block for hours, and an oracle alone may stand still.
+pub(super) fn why_clock_ahead(now: Time, median: Time, newest_price: Option<Time>, is_file: bool) -> Option<String> {
+    let price = newest_price.filter(|price| !is_file && now.since(*price) > PRICE_BEHIND)?;
+    (now.since(median) > CLOCK_BEHIND).then(|| {
+        format!(
+            "this machine's clock says {now}, the newest price of its oracles is of {price}, and the chain's median time is \
+             {median}: this clock may be ahead. See that it is right; if it is, its oracles stand still"
+        )
+    })
+}
+
 /// What is wrong with a bitcoind that is not where it should be; `known` is the highest block this node has seen.
 fn why_behind(health: &Health, known: u32) -> Option<String> {
     let Health { blocks, headers, is_initial, other, .. } = health;
@@ -371,6 +385,14 @@ mod tests {
             .unwrap()
             .contains("2020-03-09T00:00:00Z, and the chain's median"));
         assert_eq!(why_clock(now, median(82_800), true), None, "a conductor moves the chain first");
+        // Ahead of chain and prices both: an hour of the chain alone, or an oracle that stands still, says nothing.
+        let ahead = |by: u32, price: Option<u32>| {
+            why_clock_ahead(Time(now.0 + by), now, price.map(|at| Time(now.0 + by - at)), false)
+        };
+        assert_eq!((ahead(7_200, Some(7_200)), ahead(90_000, None), ahead(90_000, Some(600))), (None, None, None));
+        let text = ahead(90_000, Some(82_800)).unwrap();
+        assert!(text.contains("the chain's median time is 2020-03-09T00:00:00Z: this clock may be ahead"), "{text}");
+        assert_eq!(why_clock_ahead(Time(now.0 + 90_000), now, Some(now), true), None);
     }
 
     #[test]
