@@ -326,6 +326,13 @@ fn a_line_that_cannot_be_read_is_told_as_json_where_json_was_asked_for() {
     let said: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(said["code"], "usage");
     assert!(said["message"].as_str().unwrap().contains("invalid value 'z'"), "{said}");
+    // What is missing is named, in the one document.
+    for (args, missing) in
+        [(vec!["quote", "--json"], "--principal <USD>"), (vec!["wallet", "send", "bcrt1q", "--json"], "--all")]
+    {
+        let said: serde_json::Value = serde_json::from_str(&bad(&args)).unwrap();
+        assert!(said["message"].as_str().unwrap().contains(missing), "{said}");
+    }
 }
 
 #[test]
@@ -839,13 +846,49 @@ fn a_repayment_that_did_not_go_ahead_says_why_and_what_comes_next() {
         let stand = Stand::new(vec![(path, loan.clone()), ("GET /v1/loans", json!([loan]))]);
         stand.good(&["loan", "show", "d01e"])
     };
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let text = show(refused.clone());
-    assert!(text.contains("did not go ahead: the lender refused: its fee is too low."), "{text}");
+    // Where the loan's facts stand, and not below its tables.
+    let why = "repayment the last one did not go ahead: the lender refused: its fee is too low";
+    let (facts, _) = text.split_once("Today's level").unwrap();
+    assert!(words(facts).contains(why), "{text}");
     assert!(text.contains("loan repay"), "{text}");
     // While its coin is on its way back nothing else can be proposed.
     refused["repayment"] = json!("4a5e1e4baab89f3a32518a88c31bc87f618f76673e2cc77ab2127b7afdeda33b");
     let text = show(refused);
     assert!(text.contains("Next: wait for a block: the repayment is being taken back"), "{text}");
+    assert!(words(&text).contains("it does not go ahead: the lender refused: its fee is too low"), "{text}");
+}
+
+#[test]
+fn a_loan_whose_end_is_settled_or_whose_level_is_touched_says_what_comes_next_and_what_it_would_cost() {
+    let show = |loan: serde_json::Value| {
+        let path = "GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+        let stand = Stand::new(vec![(path, loan.clone()), ("GET /v1/loans", json!([loan]))]);
+        let text = stand.good(&["loan", "show", "d01e"]);
+        text.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let mut given = loan();
+    given["role"] = json!("lender");
+    given["pending_exit"] = json!({ "exit": "Receipt", "txid": TXID, "sat_per_vb": 5, "child": null,
+        "child_fee_sats": null, "since_height": 7, "waits_for": "a block", "refused": null });
+    let text = show(given);
+    assert!(text.contains("Next: wait for a block: the loan ends, freed by the lender's receipt"), "{text}");
+    assert!(!text.contains("loan receipt"), "{text}");
+    let mut touched = loan();
+    touched["price_cents"] = json!(6_420_000);
+    touched["exits"] = json!([
+        { "exit": "Repaid", "when": "now", "lender_sats": 16_733_583, "borrower_sats": 1 },
+        { "exit": "Liquidated", "when": "at", "lender_sats": 16_371_282, "borrower_sats": 1 },
+    ]);
+    let text = show(touched.clone());
+    for part in
+        ["Next: wait for the oracle", "the lender then gets 16,371,282 sat", "gives it 16,733,583 sat: hypothec"]
+    {
+        assert!(text.contains(part), "{part}\n{text}");
+    }
+    touched["price_cents"] = json!(6_420_001);
+    assert!(show(touched).contains("Next: hypothec"));
 }
 
 #[test]
@@ -901,6 +944,25 @@ fn a_loan_that_ended_says_how() {
         assert!(text.contains(part), "{part}\n{text}");
     }
     assert!(!text.contains("owed today") && !text.contains("Next:"), "{text}");
+    // What it took adds up: the debt and the cushion are what was paid, and the lender's own stake is beside it.
+    let mut told = stand.json(&["loan", "show", LOAN]);
+    told["statement"] = json!({
+        "opened": 1_584_003_600, "confirmed": 1_584_003_700, "ended": 1_584_007_200, "opened_at_cents": 10_000_000,
+        "ended_at_cents": 6_420_000, "interest_cents": 1_370, "cushion_cents": 250_069, "principal_sats": 50_000_000,
+        "paid_sats": 81_800_000, "transactions": [], "fees_sats": 0, "change_sats": -31_800_000, "net_cents": 0,
+    });
+    let stand_told = Stand::new(vec![
+        ("GET /v1/loans", json!([told])),
+        ("GET /v1/loans/d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0", told),
+    ]);
+    let whole = stand_told.good(&["loan", "show", "d01e"]);
+    let whole = whole.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "$50,013.70: $50,000.00 lent and $13.70 of interest and on top $2,500.69 of cushion for the sale: $52,514.39 in all",
+        "81,801,000 sat (0.81801000 BTC), of it 1,000 sat its own stake",
+    ] {
+        assert!(whole.contains(part), "{part}\n{whole}");
+    }
     let list = stand.good(&["loan", "list"]);
     assert!(list.contains("liquidated") && list.contains("cancelled"), "{list}");
 }
@@ -1218,6 +1280,7 @@ fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
                 paid,
                 "at $80,000.00: the oracle's price, moved a little",
                 "You get back 100,000,000 sat",
+                "takes the repayment back by itself: that costs 4,321 sat as fees are now",
             ],
         ),
         (vec!["loan", "repay", "d01e", "--from", "collateral"], repay("collateral"), vec!["from the collateral", paid]),
@@ -1256,7 +1319,7 @@ fn irrevocable() -> Vec<(Vec<&'static str>, Value, Vec<&'static str>)> {
 }
 
 fn preview() -> Value {
-    json!({ "fee_sats": 777, "ahead_sats": 0, "sat_per_vb": 5, "coins": 3, "pays_sats": 62_739_738, "gets_sats": 100_000_000, "locks_sats": 1_000,
+    json!({ "fee_sats": 777, "back_fee_sats": 4_321, "ahead_sats": 0, "sat_per_vb": 5, "coins": 3, "pays_sats": 62_739_738, "gets_sats": 100_000_000, "locks_sats": 1_000,
         "keeps_sats": 20_000, "costly_coins": 2, "costly_sats": 660, "left": 1, "owed_cents": 5_019_179, "price_cents": 8_000_000, "irrevocable": true })
 }
 
@@ -1293,6 +1356,13 @@ fn nothing_that_cannot_be_taken_back_is_done_unless_somebody_says_yes() {
         }
         let posted: Vec<_> = stand.asked().into_iter().filter(|(asked, _)| !asked.starts_with("GET ")).collect();
         assert_eq!(posted, [("POST /v1/preview".to_owned(), asked)], "{args:?}");
+        // A program is told in one document what it did not say.
+        let output = run(&[args.as_slice(), &["--json", "--data", &stand.data]].concat());
+        let said: Value = serde_json::from_str(&err(&output)).unwrap();
+        let message = said["message"].as_str().unwrap();
+        assert_eq!((output.status.code(), out(&output).as_str(), &said["code"]), (Some(2), "", &json!("usage")));
+        assert!(message.contains("--yes") && parts.iter().all(|part| message.contains(part)), "{args:?}: {said}");
+        stand.asked();
         // Who says it is not shown anything first.
         let words = [args.as_slice(), &["--yes", "--data", &stand.data]].concat();
         run(&words);
@@ -1481,6 +1551,7 @@ fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
             "loan_id": LOAN, "who": "lender", "ours": false, "text": "the lender prepares its coin",
             "since": 1_584_007_200, "until": 1_584_009_000,
         }],
+        "ended_today": [{ "loan_id": LOAN, "exit": "Liquidated", "at": 1_584_003_600 }],
         "attention": [
             { "about": format!("margin {LOAN}"), "severity": "urgent", "loan_id": LOAN, "text": "margin line urgent is crossed" },
             { "about": "oracle", "severity": "warning", "loan_id": null, "text": "oracle: the oracle is silent" },
@@ -1508,7 +1579,10 @@ fn status_leads_with_what_needs_somebody_and_ends_with_three_then() {
     let output = run(&["status", "--json", "--data", &stand.data]);
     assert_eq!((output.status.code(), serde_json::from_str::<Value>(&out(&output)).unwrap()), (Some(3), status));
     let stand = Stand::new(vec![("GET /v1/status", calm)]);
-    assert!(stand.good(&["status"]).contains("All is well."));
+    // Who was not there learns what ended, and nothing is wrong.
+    let text = stand.good(&["status"]);
+    let ended = "Ended within a day:\n  - loan d01e2a31…f2d0: liquidated, seen 2020-03-12 09:00 UTC";
+    assert!(text.contains(ended) && text.contains("All is well."), "{text}");
 }
 
 #[test]

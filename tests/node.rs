@@ -267,6 +267,9 @@ async fn a_restored_node_moves_its_coins_before_it_signs_anything() {
     let backup = backup::open(&sealed, &"a passphrase of a test".to_owned().into()).unwrap();
     backup.restore(&dir.path().join("again"), &Keep::Plain, None).unwrap();
     let again = start_node(dir.path(), "again", &bitcoind, &dir.path().join("clock")).await;
+    // What it was made from holds the loan: nobody is asked for another backup of it.
+    let attention = again.handle.status().await.unwrap().attention;
+    assert!(attention.iter().all(|one| !one.about.starts_with("backup ")), "{attention:#?}");
     let troubles = async || again.handle.status().await.map(|status| status.troubles.join("; ")).unwrap();
     until("the coins to be on their way", PATIENCE, || async {
         let said = troubles().await;

@@ -452,6 +452,12 @@ async fn what_displaces_a_withdrawal_is_named_and_it_is_said_what_comes_next() {
     world.bitcoind.mine(1).await.unwrap();
     let end = has(&world.lender, id, "the end", |loan| loan.stage == Stage::Cancelled).await;
     assert!(end.cancelled_because.unwrap().contains(&rival));
+    // Nothing is owed by it any more, and nobody is kept for it: only the policy still names its oracle.
+    assert_eq!((end.owed_now_cents, end.debt_now_cents), (0, 0));
+    let oracle = world.oracle.as_ref().unwrap().key;
+    let refused = world.lender.handle.remove_oracle(oracle).await.unwrap_err();
+    assert!(refused.message.starts_with("the policy names oracle"), "{refused:?}");
+    assert_eq!(world.lender.handle.remove_peer(borrower.key()).await.unwrap().node_id, borrower.key());
 }
 
 #[tokio::test(flavor = "multi_thread")]

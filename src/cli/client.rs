@@ -57,6 +57,11 @@ impl Client {
         Client { quiet, ..self }
     }
 
+    /// Is it a program that asks?
+    pub fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
     /// `GET path`.
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
         self.json(self.request(Method::GET, path)).await

@@ -11,7 +11,7 @@ use std::io::IsTerminal;
 /// Nobody said yes: nothing was done.
 #[derive(Debug, thiserror::Error)]
 #[error("nothing was done: {0}")]
-pub(super) struct NotDone(&'static str);
+pub(super) struct NotDone(String);
 
 impl NotDone {
     /// The exit code for it.
@@ -49,6 +49,10 @@ impl Sure {
         }
         let view: PreviewView = client.post("/v1/preview", would).await?;
         match view.irrevocable {
+            true if client.is_quiet() => {
+                let why = "it cannot be taken back, and a program is not asked; say --yes to do it";
+                Err(NotDone(format!("{why}. {}", text(&view).split_whitespace().collect::<Vec<_>>().join(" "))).into())
+            }
             true => ask(&text(&view)),
             false => Ok(()),
         }
@@ -59,14 +63,14 @@ impl Sure {
 fn ask(will: &str) -> anyhow::Result<()> {
     tell(will);
     if !std::io::stdin().is_terminal() {
-        return Err(NotDone("it cannot be taken back, and nobody is here to ask; say --yes to do it").into());
+        return Err(NotDone("it cannot be taken back, and nobody is here to ask; say --yes to do it".to_owned()).into());
     }
     screen::ask(format_args!("Do it? Type yes: "));
     let mut line = String::new();
     std::io::stdin().read_line(&mut line).context("read the answer from the terminal")?;
     match is_yes(&line) {
         true => Ok(()),
-        false => Err(NotDone("you did not type yes").into()),
+        false => Err(NotDone("you did not type yes".to_owned()).into()),
     }
 }
 
@@ -125,14 +129,26 @@ pub(super) mod consequence {
         });
         format!(
             "Loan {}: you repay {}, that is {} from {from}.{price}\n  The fee is {}.{}\n  \
-             You get back {} of collateral.\n  Once the lender has signed too it cannot be taken back.",
+             You get back {} of collateral.\n  Once the lender has signed too it cannot be taken back.{}",
             named(id),
             usd(view.owed_cents),
             worth(view.pays_sats, view.price_cents),
             fee(view),
             ahead(view),
             worth(view.gets_sats, view.price_cents),
+            back(view),
         )
+    }
+
+    /// What it costs where the lender does not sign.
+    fn back(view: &PreviewView) -> String {
+        view.back_fee_sats.map_or(String::new(), |fee| {
+            format!(
+                " Does it not sign within a minute, or refuse, this node takes the repayment back by itself: that costs {} as \
+                 fees are now.",
+                sats(fee)
+            )
+        })
     }
 
     /// What was paid ahead for it, and what of the fee is left, or left over.
@@ -265,13 +281,25 @@ pub(super) mod consequence {
             "Request {}: you lend {}, and are owed {} when it is due.\n  Beside it {} are locked as your stake, which comes back \
              at every end.\n  The fees are {} with those of the funding transaction and of making its coin.\n  The two nodes \
              sign and fund it by themselves. Until both have signed, `loan cancel` ends it with a word; after that it costs a \
-             fee, and with the funding in a block nobody can go back.",
+             fee, and with the funding in a block nobody can go back.{}",
             named(id),
             worth(view.pays_sats, view.price_cents),
             usd(view.owed_cents),
             sats(view.locks_sats),
             fee(view),
+            loses(view),
         )
+    }
+
+    /// That a loan costs its lender more than it brings even when it is repaid as late as it can be.
+    fn loses(view: &PreviewView) -> String {
+        let Some((price, fee)) = view.price_cents.zip(view.fee_sats) else { return String::new() };
+        let out = u128::from(view.pays_sats.saturating_add(fee)) * u128::from(price);
+        let out = u64::try_from(out.div_ceil(u128::from(SATS_PER_BTC))).unwrap_or(u64::MAX);
+        match out.checked_sub(view.owed_cents) {
+            None | Some(0) => String::new(),
+            Some(loss) => format!("\n  You lose {} by it: the fees are more than the interest.", usd(loss)),
+        }
     }
 }
 

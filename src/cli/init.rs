@@ -82,7 +82,11 @@ impl Init {
         };
         let keep = match self.no_passphrase {
             true => Keep::Plain,
-            false => Keep::Sealed(ask::new_of_words(self.passphrase_file.as_deref()).context(
+            // Whoever named a file wants them encrypted, and learns what is wrong with it.
+            false if self.passphrase_file.is_some() => {
+                Keep::Sealed(ask::new_of_words(self.passphrase_file.as_deref()).context("nothing was made")?)
+            }
+            false => Keep::Sealed(ask::new_of_words(None).context(
                 "nothing was made; --no-passphrase leaves the words unencrypted, for whoever reads the disk",
             )?),
         };

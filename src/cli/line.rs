@@ -169,7 +169,9 @@ fn misread(error: &clap::Error) -> ExitCode {
         return ExitCode::from(u8::try_from(usage::tell(error)).unwrap_or(2));
     }
     let said = usage::said(error, &error.render().to_string(), usize::MAX);
-    let message = said.lines().find(|line| !line.trim().is_empty()).unwrap_or_default();
+    // The complaint goes to the first empty line: what is missing is named below it.
+    let lines = said.lines().skip_while(|line| line.trim().is_empty()).take_while(|line| !line.trim().is_empty());
+    let message = lines.map(str::trim).collect::<Vec<_>>().join(" ");
     let message = message.trim_start_matches("error: ").to_owned();
     let view = ErrorView { code: ErrorCode::Usage.word().into(), message };
     screen::tell(format_args!("{}", serde_json::to_string(&view).unwrap_or(view.message)));
@@ -212,6 +214,10 @@ fn complain(place: &Place, error: &anyhow::Error) {
     }
     let view = match error.downcast_ref::<Refused>() {
         Some(Refused(view)) => view.clone(),
+        // The line lacks a word, `--yes`, as one that cannot be read does.
+        None if error.is::<NotDone>() => {
+            ErrorView { code: ErrorCode::Usage.word().into(), message: room::chain(error, None) }
+        }
         None => ErrorView { code: ErrorCode::Failed.word().into(), message: room::chain(error, None) },
     };
     screen::tell(format_args!("{}", serde_json::to_string(&view).unwrap_or(view.message)));

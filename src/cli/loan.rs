@@ -30,6 +30,7 @@ pub(super) enum Loan {
     #[command(after_help = "Examples:\n  hypothec loan repay 1a2b\n  hypothec loan repay 1a2b --from collateral\n  \
         hypothec loan repay 1a2b --wait      until it is final, step by step\n  \
         hypothec loan repay 1a2b --yes       without asking, for programs\n\n\
+        A loan is repaid as a whole; a part of it cannot be.\n\n\
         It ends when the lender has answered: with 0 when it has signed (with --wait, when the loan has ended for good), \
         with 1 when it does not go ahead, with 4 when there is no answer yet, and with 130 after Ctrl-C; the nodes go on \
         then.")]
@@ -158,7 +159,7 @@ async fn repay(place: &Place, client: &Client, asked: LoanView, patience: &Patie
 fn given_up(loan: &LoanView) -> String {
     match (loan.taken_back, loan.stage) {
         (Some(txid), _) => format!(
-            "Your coin is taken back by a transaction of yours, sent to the network now:\n  {txid}\nOnce it is in a block the loan \
+            "Your coin is taken back by a transaction of yours, which is sent to the network:\n  {txid}\nOnce it is in a block the loan \
              can never be, and your coins are free. Should the funding transaction be in one first, the loan begins all the \
              same.\n\n"
         ),
@@ -173,7 +174,7 @@ fn given_up(loan: &LoanView) -> String {
 fn withdrawn(loan: &LoanView) -> String {
     match (loan.taken_back, loan.repayment) {
         (Some(txid), _) => format!(
-            "The repayment is taken back by a transaction of yours, sent to the network now:\n  {txid}\nOnce it is in a block the \
+            "The repayment is taken back by a transaction of yours, which is sent to the network:\n  {txid}\nOnce it is in a block the \
              repayment can never be, its coins are free and the loan goes on as before. Until then it still waits, and the \
              lender can still complete it.\n\n"
         ),

@@ -86,10 +86,16 @@ impl Quote {
 /// What fits a screen, and how to see the rest.
 fn brief(quote: &QuoteView, again: &str) -> String {
     let mut grid = summary(quote);
-    if let [first, .., last] = quote.levels.as_slice() {
+    if let (Some(first), Some(last)) = (quote.levels.first(), quote.levels.last()) {
         let level = |level: &LevelView| usd(u64::from(level.level).saturating_mul(100)).replace(".00", "");
-        let text =
-            format!("at {} on {}, rising to {} on {}", level(first), date(&first.day), level(last), date(&last.day));
+        // A loan of one day that starts at midnight has one level; and over a few days it may not rise.
+        let text = match (first.day == last.day, first.level == last.level) {
+            (true, _) => format!("at {} on {}", level(first), date(&first.day)),
+            (_, true) => format!("at {} from {} to {}", level(first), date(&first.day), date(&last.day)),
+            _ => {
+                format!("at {} on {}, rising to {} on {}", level(first), date(&first.day), level(last), date(&last.day))
+            }
+        };
         grid.row(["liquidated".to_owned(), text]);
         let (lender, borrower) = (sats(first.lender_sats), sats(first.borrower_sats));
         grid.row([String::new(), format!("then the lender gets {lender}, you {borrower}")]);
@@ -286,6 +292,35 @@ fn warnings(quote: &QuoteView) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_quote_of_one_day_says_its_level_and_one_whose_level_stays_does_not_say_that_it_rises() {
+        let level = |day: &str, level: u32| {
+            serde_json::json!({ "day": day, "level": level, "owed_cents": 5_001_370, "borrower_sats": 1_000,
+                "lender_sats": 99_000_000, "event": "btcusd-touch" })
+        };
+        let text = |levels: Vec<serde_json::Value>| {
+            let quote = serde_json::json!({
+                "loan_id": "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0",
+                "lender": "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
+                "principal_sats": 50_000_000, "principal_cents": 5_000_000, "asked_cents": 5_000_005,
+                "collateral_sats": 100_000_000, "reference_price_cents": 10_000_000, "ltv_bp": 5_000,
+                "ltv_at_due_bp": 5_124, "minimum_interest_days": 1, "apr_bp": 1_000, "start": 1_584_057_600, "days": 1,
+                "due": 1_584_144_000, "owed_at_due_cents": 5_123_288, "owed_at_least_cents": 5_019_179,
+                "expires": 1_584_006_000, "cushion_bp": 500, "levels": levels, "gaps": [], "fees": [],
+                "needs_sats": 1, "coins": 1, "coins_note": null, "place_note": null, "missing_sats": 0, "oracles": [],
+                "threshold": 1, "spread": null, "signatures": 1, "curve_error_ppm": [1, 1], "warnings": [],
+            });
+            let quote: QuoteView = serde_json::from_value(quote).unwrap();
+            brief(&quote, "hypothec").split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert!(
+            text(vec![level("20200313", 64_200)]).contains("liquidated at $64,200 on 2020-03-13 then the lender gets")
+        );
+        let two = |last| text(vec![level("20200312", 64_200), level("20200313", last)]);
+        assert!(two(64_200).contains("liquidated at $64,200 from 2020-03-12 to 2020-03-13 then"), "{}", two(64_200));
+        assert!(two(64_201).contains("at $64,200 on 2020-03-12, rising to $64,201 on 2020-03-13"), "{}", two(64_201));
+    }
 
     #[test]
     fn parts_per_million_are_written_as_percentages() {

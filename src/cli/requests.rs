@@ -105,7 +105,7 @@ fn facts(request: &RequestView) -> String {
     let earns = |cents| earned(cents, fees_ceil(request));
     row(
         "you earn",
-        format!("{} if repaid when due, {} at least", earns(request.earns_cents), earns(request.earns_at_least_cents)),
+        format!("{} if repaid when due; {} at least", earns(request.earns_cents), earns(request.earns_at_least_cents)),
     );
     if request.fees_sats > 0 {
         row("", format!("{}, {}, are taken off for fees", sats(request.fees_sats), usd(fees_ceil(request))));
@@ -130,7 +130,7 @@ fn fees_ceil(request: &RequestView) -> u64 {
 fn earned(interest: u64, fees: u64) -> String {
     match interest.checked_sub(fees) {
         Some(left) => usd(left),
-        None => format!("-{}", usd(fees.saturating_sub(interest))),
+        None => format!("−{}, a loss,", usd(fees.saturating_sub(interest))),
     }
 }
 
@@ -184,7 +184,7 @@ mod tests {
             "$100,000.00",
             "37.5 % loan to value",
             "365 days at 10.5 % a year",
-            "$10,500.00 if repaid when due, $402.74 at least",
+            "$10,500.00 if repaid when due; $402.74 at least",
             "2020-03-12 10:30",
             "hypothec approve d01e2a31…f2d0",
         ] {
@@ -202,9 +202,9 @@ mod tests {
     #[test]
     fn what_a_request_brings_is_said_without_its_fees_and_a_loss_as_one() {
         let text = one(&RequestView { fees_sats: 6_133, ..request() }, "hypothec");
-        assert!(text.contains("$10,499.50 if repaid when due, $402.24 at least"), "{text}");
+        assert!(text.contains("$10,499.50 if repaid when due; $402.24 at least"), "{text}");
         assert!(text.contains("6,133 sat, $0.50, are taken off for fees"), "{text}");
-        assert_eq!((earned(5, 5), earned(5, 8)), ("$0.00".into(), "-$0.03".into()));
+        assert_eq!((earned(5, 5), earned(5, 8)), ("$0.00".into(), "−$0.03, a loss,".into()));
     }
 
     #[test]

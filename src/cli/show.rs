@@ -139,10 +139,16 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         row("", turn::when(turn));
     }
     if let Some(funding) = loan.funding {
-        row("funding", format!("{funding}, {}", confirmed(loan)));
+        row("funding", funding.to_string());
+        row("", confirmed(loan));
     }
     if let Some(repayment) = loan.repayment.filter(|_| loan.ended.is_none()) {
         row("repayment", format!("under way in {repayment}"));
+    }
+    if let Some(note) = loan.repayment_note.as_ref().filter(|_| loan.ended.is_none()) {
+        let name = if loan.repayment.is_some() { "" } else { "repayment" };
+        let what = if loan.repayment.is_some() { "it does not go ahead" } else { "the last one did not go ahead" };
+        row(name, format!("{what}: {note}"));
     }
     if let Some(txid) = loan.taken_back {
         row("taken back", format!("{txid}, waits for a block"));
@@ -160,9 +166,6 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         let warnings: String = loan.warnings.iter().map(|warning| item(warning)).collect();
         let advice = "The contract stays as it was signed. Repay early where you can.";
         text.push_str(&format!("\nWarning:\n{warnings}{advice}\n"));
-    }
-    if let Some(note) = loan.repayment_note.as_ref().filter(|_| loan.ended.is_none()) {
-        text.push_str(&format!("\nThe last repayment did not go ahead: {note}.\n"));
     }
     let next = next(loan, again);
     if !next.is_empty() {
@@ -241,6 +244,14 @@ fn coming(loan: &LoanView) -> String {
     text
 }
 
+/// Is the price at today's level or below it? Then what the lender gets where it is repaid now, and where it is liquidated.
+fn touched(loan: &LoanView) -> Option<(u64, u64)> {
+    let level = u64::from(loan.level_today.as_ref()?.level).saturating_mul(100);
+    let pays = |end: Exit| loan.exits.iter().find(|open| open.exit == end)?.lender_sats;
+    (loan.price_cents? <= level).then_some(())?;
+    Some((pays(Exit::Repaid)?, pays(Exit::Liquidated)?))
+}
+
 /// What can be done about it.
 fn next(loan: &LoanView, again: &str) -> String {
     let id = short(&loan.loan_id.to_string());
@@ -255,6 +266,11 @@ fn next(loan: &LoanView, again: &str) -> String {
         };
     }
     match (&loan.stage, loan.role) {
+        // What settles it is out, and neither side can begin anything else.
+        (Stage::Active | Stage::Confirming, _) if loan.pending_exit.is_some() && loan.repayment.is_none() => {
+            let exit = loan.pending_exit.as_ref().and_then(|pending| pending.exit);
+            format!("wait for a block: the loan ends, {}", exit.map_or("by a spend nobody can name", self::exit))
+        }
         (Stage::Signed | Stage::Funded | Stage::Confirming, _)
             if loan.taken_back.is_some() && loan.repayment.is_none() =>
         {
@@ -272,7 +288,15 @@ fn next(loan: &LoanView, again: &str) -> String {
             Role::Borrower => format!("wait for its oracles; where one gives a price of now, {again} loan repay {id}"),
             Role::Lender => "wait for its oracles: see that they run, and that this node reaches them".to_owned(),
         },
-        (Stage::Active, Role::Borrower) => format!("{again} loan repay {id}"),
+        (Stage::Active, Role::Borrower) => match touched(loan) {
+            Some((repaid, liquidated)) => format!(
+                "wait for the oracle, which is about to attest the touch: the lender then gets {}. To repay before that gives it \
+                 {}: {again} loan repay {id}",
+                sats(liquidated),
+                sats(repaid)
+            ),
+            None => format!("{again} loan repay {id}"),
+        },
         (Stage::Active, Role::Lender) => {
             format!("nothing; if you were paid outside the chain, {again} loan receipt {id}")
         }

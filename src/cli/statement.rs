@@ -1,7 +1,7 @@
 //! The statement of a loan that is over: what happened when, who paid which fee, and what it came to.
 
 use super::amount::short;
-use super::out::{both, grouped, moment, signed, usd, Grid};
+use super::out::{both, grouped, moment, sats, signed, usd, Grid};
 use super::show;
 use crate::api::views::{Exit, ExitView, LoanView, Role, Stage, StatementLine, StatementView};
 
@@ -62,9 +62,23 @@ fn ending(loan: &LoanView) -> String {
         }
     }
     row("owed then", owed(loan, ended));
-    row("lender got", both(ended.paid_to_lender_sats));
+    if let Some((cushion, owed)) = loan.statement.as_ref().and_then(|one| one.cushion_cents).zip(ended.owed_cents) {
+        let all = usd(owed.saturating_add(cushion));
+        row("", format!("and on top {} of cushion for the sale: {all} in all", usd(cushion)));
+    }
+    row("lender got", lender_got(loan, ended));
     row("borrower got", both(ended.returned_to_borrower_sats));
     grid.text()
+}
+
+/// What the lender got; of it, what is its own stake.
+fn lender_got(loan: &LoanView, ended: &ExitView) -> String {
+    let got = both(ended.paid_to_lender_sats);
+    let paid = loan.statement.as_ref().and_then(|statement| statement.paid_sats);
+    match paid.and_then(|paid| ended.paid_to_lender_sats.checked_sub(paid)) {
+        Some(stake) if stake > 0 => format!("{got}, of it {} its own stake", sats(stake)),
+        _ => got,
+    }
 }
 
 /// The block of its end, as recorded; where this chain does not have the transaction, that too.

@@ -3,13 +3,15 @@
 use super::amount::short;
 use super::line::{Ends, Place};
 use super::out::{count, item, moment, Grid};
-use super::turn;
+use super::{show, turn};
 use crate::api::views;
 use clap::Args;
 use std::net::SocketAddr;
 
 /// The exit code when something needs a person.
 const NEEDS_SOMEBODY: u8 = 3;
+/// Ended loans that are named.
+const ENDED_SHOWN: usize = 5;
 
 /// What needs somebody now, and how the node is: chain, peers, loans
 ///
@@ -61,11 +63,12 @@ fn text(status: &views::Status, again: &str) -> String {
     };
     let waiting: String = status.waiting.iter().map(|one| item(&waits(one))).collect();
     let waiting = if waiting.is_empty() { waiting } else { format!("\nWaiting:\n{waiting}") };
+    let ended = ended(&status.ended_today);
     let next = match loans.active.saturating_add(loans.negotiating).saturating_add(loans.taken_back) {
         0 => format!("{again} quote --help\nOr, to lend:\n  {again} policy show"),
         _ => format!("{again} loan list"),
     };
-    format!("{first}{}{waiting}{last}\nNext: {next}", grid.text())
+    format!("{first}{}{waiting}{ended}{last}\nNext: {next}", grid.text())
 }
 
 /// Loans by how they stand; of coins that are taken back only where there are some.
@@ -75,6 +78,24 @@ fn counted(loans: &views::LoanCounts) -> String {
         many => format!("{many} whose coin is taken back, "),
     };
     format!("{} negotiating, {} active, {back}{} ended", loans.negotiating, loans.active, loans.ended)
+}
+
+/// The loans that ended within a day: somebody may not have looked then.
+fn ended(ended: &[views::EndedView]) -> String {
+    let line = |one: &views::EndedView| {
+        let how = one.exit.map_or("ended by a spend nobody can name", show::exit);
+        item(&format!("loan {}: {how}, seen {}", short(&one.loan_id.to_string()), moment(one.at)))
+    };
+    let more = match ended.len().saturating_sub(ENDED_SHOWN) {
+        0 => String::new(),
+        more => item(&format!("and {more} more: see `loan list`")),
+    };
+    let lines: String = ended.iter().take(ENDED_SHOWN).map(line).collect();
+    if lines.is_empty() {
+        lines
+    } else {
+        format!("\nEnded within a day:\n{lines}{more}")
+    }
 }
 
 fn waits(one: &views::WaitingView) -> String {

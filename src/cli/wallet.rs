@@ -37,13 +37,14 @@ pub(super) enum Wallet {
     #[command(
         after_help = "Examples:\n  hypothec wallet send bcrt1q… 0.25\n  hypothec wallet send bcrt1q… 100000sat\n  \
         hypothec wallet send bcrt1q… --all\n  \
-        hypothec wallet send bcrt1q… 0.25 --yes       without asking, for programs"
+        hypothec wallet send bcrt1q… 0.25 --yes       without asking, for programs",
+        group = clap::ArgGroup::new("sum").required(true).args(["amount", "all"])
     )]
     Send {
         /// Whom
         address: String,
-        /// How much, in bitcoin or with `sat`
-        #[arg(value_name = "AMOUNT", value_parser = bitcoins, required_unless_present = "all", allow_negative_numbers = true)]
+        /// How much, in bitcoin or with `sat`; or --all
+        #[arg(value_name = "AMOUNT", value_parser = bitcoins, allow_negative_numbers = true)]
         amount: Option<Amount>,
         /// Everything free, less the fee and what exits may need
         #[arg(long, conflicts_with = "amount")]

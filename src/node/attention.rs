@@ -140,11 +140,14 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
         if let (Some(price), Some(level)) = (loan.price, loan.level) {
             let near = u128::from(level.0) * u128::from(10_000 + NEAR);
             if u128::from(price.0) * 10_000 <= near {
-                say(
-                    "level",
-                    Severity::Urgent,
-                    format!("the price, {price}, is near today's level, {level}: there it is liquidated"),
-                );
+                let text = match price <= level {
+                    true => format!(
+                        "the price, {price}, has touched today's level, {level}: it is liquidated once the oracle attests \
+                         that, within about an hour"
+                    ),
+                    false => format!("the price, {price}, is near today's level, {level}: there it is liquidated"),
+                };
+                say("level", Severity::Urgent, text);
             }
         }
         if let Some(days) = loan.due_in {
@@ -330,6 +333,8 @@ mod tests {
             (LoanFacts { margin: Some(MarginLine::Call), ..quiet() }, Severity::Warning, "call is crossed, 50 % at"),
             (LoanFacts { margin: Some(MarginLine::Urgent), ..quiet() }, Severity::Urgent, "liquidated at $6,400"),
             (LoanFacts { price: Some(Cents(652_800)), ..quiet() }, Severity::Urgent, "near today's level"),
+            (LoanFacts { price: Some(Cents(640_001)), ..quiet() }, Severity::Urgent, "near today's level"),
+            (LoanFacts { price: Some(Cents(640_000)), ..quiet() }, Severity::Urgent, "has touched today's level"),
             (LoanFacts { due_in: Some(3), ..quiet() }, Severity::Warning, "due within 3 days"),
             (
                 LoanFacts { overdue: Some(2 * STUCK), ..quiet() },

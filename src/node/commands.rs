@@ -13,21 +13,24 @@ use super::refusals;
 use super::tools::{error, lock, Oracle, Tools};
 use super::vain::Vain;
 use super::view::{
-    AddressView, Balance, EffectView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView, Status,
+    AddressView, Balance, EffectView, EndedView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView,
+    Status,
 };
 use super::{attention, backup, history, implied, statement};
 use crate::contract::wire;
 use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::tlv::Bytes;
+use crate::loan::units::DAY;
 use crate::oracle_client::{explained, OracleClient};
 use crate::peer::PeerAddress;
 use crate::protocol::ending::Ending;
 use crate::protocol::messages::Receipt;
-use crate::protocol::{ErrorCode, Message, Stage};
+use crate::protocol::{ErrorCode, Loan, Message, Stage};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Txid;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// Name of the document the policy is kept in.
@@ -209,7 +212,20 @@ impl Core {
             troubles: self.what_stands(),
             attention: self.attention(),
             waiting: self.waiting(),
+            ended_today: self.ended_today(),
         }
+    }
+
+    /// The loans whose end is in a block and was seen within a day, the latest first.
+    fn ended_today(&self) -> Vec<EndedView> {
+        let end = |loan: &Arc<Loan>| {
+            let exit = loan.exit.as_ref().filter(|exit| exit.seen.block.is_some())?;
+            let is_new = self.moment.now.since(exit.at) < DAY;
+            is_new.then_some(EndedView { loan_id: loan.id, exit: exit.exit, at: exit.at.0 })
+        };
+        let mut ended: Vec<EndedView> = self.loans.values().filter_map(end).collect();
+        ended.sort_by_key(|ended| (std::cmp::Reverse(ended.at), ended.loan_id));
+        ended
     }
 
     /// What stands in the way, a sentence each.

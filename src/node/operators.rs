@@ -139,7 +139,7 @@ impl Core {
         }
         let operators = self.tools.operators();
         let is_about = |terms: &Terms| untold.iter().flat_map(Link::keys).any(|key| terms.oracles.contains(&key));
-        let open = self.loans.values().filter(|loan| !loan.is_over() && is_about(&loan.terms));
+        let open = self.loans.values().filter(|loan| !loan.has_ended() && is_about(&loan.terms));
         let told: Vec<_> = open.filter_map(|loan| Some((loan.id, of_loan(&operators, &loan.terms)?))).collect();
         for (id, text) in told {
             self.show(EventView::warning(at, Some(id), "oracles_joined", text));

@@ -191,10 +191,10 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         // A loan begins at the next full hour: until then a day more would be counted than it has.
         days_left: Days::covering_ceil(terms.due().since(moment.now.max(terms.start))).0,
         // Whatever ended it, nothing is owed any more; what was stands with the exit.
-        owed_now_cents: if loan.is_over() { 0 } else { terms.repayment_at(owed_at).0 },
-        debt_now_cents: if loan.is_over() { 0 } else { terms.owed_at(owed_at).0 },
+        owed_now_cents: if loan.has_ended() { 0 } else { terms.repayment_at(owed_at).0 },
+        debt_now_cents: if loan.has_ended() { 0 } else { terms.owed_at(owed_at).0 },
         minimum_interest_days: terms.minimum_interest_days.min(terms.days).0,
-        owed_at_due_cents: if loan.is_over() { 0 } else { terms.owed_at_due().0 },
+        owed_at_due_cents: if loan.has_ended() { 0 } else { terms.owed_at_due().0 },
         price_cents: price.map(|price| price.0),
         ltv_bp: price
             .filter(|_| living)

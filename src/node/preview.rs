@@ -98,8 +98,7 @@ impl Core {
 
     /// Is there a loan that may still need the coin for the fees of its exit?
     pub(super) fn has_unended_loans(&self) -> bool {
-        let is_open = |loan: &Arc<Loan>| !loan.is_over() && !matches!(loan.stage, Stage::Cancelled);
-        self.loans.values().any(is_open)
+        self.loans.values().any(|loan| !loan.has_ended())
     }
 }
 

@@ -213,7 +213,7 @@ impl Core {
     /// The oracles that something here rests on: those pinned, the policy's, and those of open loans.
     fn concerned(&self) -> BTreeSet<XOnlyPublicKey> {
         let pinned: Vec<_> = lock(&self.tools.oracles).keys().copied().collect();
-        let open = self.loans.values().filter(|loan| !loan.is_over());
+        let open = self.loans.values().filter(|loan| !loan.has_ended());
         let named = open.flat_map(|loan| loan.terms.oracles.iter().copied());
         pinned.into_iter().chain(self.policy.oracles.iter().copied()).chain(named).collect()
     }

@@ -31,7 +31,7 @@ fn over(loan: &Loan) -> Option<String> {
 /// Why it cannot be repaid.
 pub fn not_repayable(loan: &Loan) -> String {
     match over(loan) {
-        Some(over) if loan.is_over() => format!("{over}: nothing is owed, and there is nothing to repay"),
+        Some(over) if loan.has_ended() => format!("{over}: nothing is owed, and there is nothing to repay"),
         Some(over) => format!("{over}: it can be repaid no more; see `loan show`"),
         None => format!("the loan is {}; it can be repaid once its funding is in a block", loan.stage),
     }

@@ -64,9 +64,9 @@ impl Core {
     }
 
     /// The open loans that are meant, in words; nothing when there are none. One that is over and still lacks its price
-    /// is open in this sense.
+    /// is open in this sense; one that was cancelled is not, though its chain is watched on.
     fn open_loans(&self, is_meant: impl Fn(&Loan) -> bool) -> Option<String> {
-        let open = self.loans.values().filter(|loan| !loan.is_over() || loan.lacks_price());
+        let open = self.loans.values().filter(|loan| !loan.has_ended() || loan.lacks_price());
         let ids: Vec<LoanId> = open.filter(|loan| is_meant(loan)).map(|loan| loan.id).collect();
         let named: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();
         let more = ids.len().saturating_sub(NAMED);

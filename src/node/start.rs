@@ -1,5 +1,6 @@
 //! Starting: opens every room in order, replays the loans, and lets the loop run.
 
+use super::attention::note_backup;
 use super::chain_gate::{follower_of, ChainGate, ChainLook};
 use super::commands::{ORACLES, PEERS, POLICY};
 use super::config::Config;
@@ -160,6 +161,10 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     core.remember_left()?;
     for stream in store.streams()? {
         core.adopt(replay(&*store, stream)?);
+    }
+    // A restored node's loans are those of the backup that it was made from, whatever the one before that held.
+    if core.restored.as_ref().is_some_and(|restored| restored.begun().is_none()) && !core.loans.is_empty() {
+        note_backup(&*store, &core.loans_for_backup())?;
     }
     core.forget_begun_requests()?;
     core.reserve();

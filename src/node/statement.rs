@@ -9,7 +9,7 @@ use super::tools::{error, lock, Tools};
 use super::view::{ErrorView, ExitView, StatementLine, StatementView};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::Role;
-use crate::loan::units::{Cents, Time, SATS_PER_BTC};
+use crate::loan::units::{Cents, Time, SATS_PER_BTC, WHOLE};
 use crate::protocol::{ErrorCode, Event, Exit, Loan, Recorded};
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use std::collections::BTreeMap;
@@ -225,6 +225,10 @@ fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]
         opened_at_cents: terms.reference_price.0,
         ended_at_cents: price,
         interest_cents: ended.map_or(Some(0), interest),
+        cushion_cents: ended.filter(|_| exit == Some(Exit::Liquidated)).and_then(|ended| {
+            let share = u128::from(ended.owed_cents?).checked_mul(terms.cushion.0.into())?;
+            u64::try_from(share.div_ceil(WHOLE.into())).ok()
+        }),
         principal_sats: ended.map_or(0, |_| sums.principal),
         paid_sats: sums.paid,
         transactions,

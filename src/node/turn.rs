@@ -222,7 +222,9 @@ fn repaying(loan: &Loan) -> Option<Step> {
     };
     let other = open.proposer.other();
     let text = match open.proposer == loan.role {
-        true => format!("the {other} completes the repayment; if it has not by then, this node takes it back"),
+        true => {
+            format!("the {other} completes the repayment; if it has not by then, this node takes it back, for a fee")
+        }
         false => {
             format!("the {other} completes the repayment; if it has not by then, the {} takes it back", open.proposer)
         }

@@ -74,8 +74,8 @@ pub fn late(
         }
         (_, true, _) => {
             let text = format!(
-                "the lender is connected and did not answer the request within {PATIENCE} s: its node may be of an older version, \
-                 or busy; ask its operator, or ask again"
+                "the lender is connected and did not answer the request within {PATIENCE} s: its node may stand still, wait \
+                 for a bitcoind that hangs, be busy, or be of an older version; ask its operator, or ask again"
             );
             Trouble::refuse(ErrorCode::NoAnswer, text)
         }

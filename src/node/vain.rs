@@ -16,6 +16,9 @@ use std::collections::BTreeMap;
 /// Loans that may come to nothing in a day before a lender refuses their coin.
 pub(super) const MOST: usize = 5;
 
+/// What this node adds where the lender has said from when on it takes the coin.
+const NO_OTHER: &str = "No other free coin here is enough: send one to `wallet address`, or ask another lender";
+
 /// Which coins one lender was shown in vain within a day, and when.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Vain {
@@ -74,6 +77,8 @@ impl Core {
         let known =
             (loan.role == Role::Borrower).then(|| self.shown_in_vain(loan.peer).way_round(&loan.coins)).flatten();
         match known {
+            // From when on the lender takes it the lender says best: one time and not two that differ.
+            Some(_) if reason.contains("this one after ") => format!("{reason}. {NO_OTHER}"),
             Some(way) => format!("{reason}; {way}"),
             None => reason,
         }

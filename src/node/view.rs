@@ -69,6 +69,20 @@ pub struct Status {
     /// The loans that wait for somebody's next step or for a block, in order of time.
     #[serde(default)]
     pub waiting: Vec<WaitingView>,
+    /// The loans whose end was seen within the last day, the latest first: for whoever was not there.
+    #[serde(default)]
+    pub ended_today: Vec<EndedView>,
+}
+
+/// One loan whose end was seen a short while ago.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EndedView {
+    /// Which.
+    pub loan_id: LoanId,
+    /// How; absent of a spend that nobody can name.
+    pub exit: Option<Exit>,
+    /// When that was first seen here, unix.
+    pub at: u32,
 }
 
 /// One thing that needs a person.

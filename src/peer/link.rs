@@ -410,7 +410,9 @@ struct Ending {
 
 impl Drop for Ending {
     fn drop(&mut self) {
-        self.link.close("this node ended it");
+        self.link.close(
+            "this node ended it, as where no answer comes for half a minute: see that its node runs and answers",
+        );
         {
             let _turn = self.link.turn();
             self.manager.socket_disconnected(&Descriptor(self.link.clone()));

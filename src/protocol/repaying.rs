@@ -12,6 +12,11 @@ use crate::protocol::messages::Repay;
 use crate::settlement::proposal::{self, TakenBack};
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 
+/// Why a proposal of ours is gone that we did not take back.
+const COIN_MOVED: &str =
+    "its coin was spent by another transaction of this wallet, as a restored node moves every coin; it can \
+    be made anew";
+
 /// What is known of the repayment that is open, beside what was signed, and of those before it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -161,10 +166,13 @@ impl Loan {
             Event::RepaymentWithdrawn { transaction } => self.repayment_withdrawal = Some(transaction.clone()),
             Event::RepaymentGone => {
                 let theirs = self.repayment.as_ref().is_some_and(|open| open.proposer != self.role);
+                let by_ours = self.repayment_withdrawal.is_some();
                 self.leave_repayment(at);
                 if theirs {
                     let text = format!("the {} took its repayment back by spending its coin", self.role.other());
                     self.standing.note = Some(text);
+                } else if !by_ours {
+                    self.standing.note.get_or_insert_with(|| COIN_MOVED.to_owned());
                 }
             }
             _ => return false,

@@ -481,6 +481,12 @@ impl Loan {
         matches!(self.stage, Stage::Closed) || (matches!(self.stage, Stage::Cancelled) && self.messages.sign.is_none())
     }
 
+    /// Has it come to an end, so that nothing is owed and nothing rests on it? A cancelled one that both sides had signed is
+    /// watched on, in case a reorganisation funds it.
+    pub fn has_ended(&self) -> bool {
+        matches!(self.stage, Stage::Closed | Stage::Cancelled)
+    }
+
     /// Did it come to nothing by its borrower's doing, so that its coins were shown in vain? Of one that an earlier version
     /// ended nobody knows, and it counts.
     pub fn is_in_vain(&self) -> bool {

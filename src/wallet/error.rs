@@ -122,10 +122,7 @@ fn notes(costly: Amount, waiting: Amount, reserved: Amount) -> String {
         notes.push_str(&format!(", {reserved} is reserved for loans"));
     }
     if waiting > Amount::ZERO {
-        notes.push_str(&format!(
-            ", {waiting} waits for a confirmation: ask again after the next block (a loan can also be repaid from its \
-             collateral, which needs no coin)"
-        ));
+        notes.push_str(&format!(", {waiting} waits for a confirmation: ask again after the next block"));
     }
     notes
 }

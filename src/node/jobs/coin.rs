@@ -5,6 +5,7 @@ use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::wire::MAX_PREVIOUS;
 use crate::crash;
 use crate::loan::terms::DUST;
+use crate::node::pay;
 use crate::node::refusals;
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::unfunded::{must_stand, withdrawal_fee};
@@ -154,6 +155,19 @@ fn repayment_rival(tools: &Tools, loan: &Loan, repayment: &Transaction, coins: &
     let fee = Amount::from_sat(fee);
     // Without the witness of the 2-of-2, which only makes its rate lower.
     Ok(Rival { fee, fee_rate: fee_rate_ceil(fee, repayment.weight()) })
+}
+
+/// What it costs to take the coins of a repayment back that was proposed and is not completed: it beats one that pays `fee`.
+pub async fn fee_of_taking_back(
+    tools: &Tools,
+    coins: &[OutPoint],
+    fee: Amount,
+    repayment: &Transaction,
+) -> Result<Amount, Trouble> {
+    let rival = Rival { fee, fee_rate: fee_rate_ceil(fee, repayment.weight()) };
+    let made = take_back(tools, coins, None, &[rival]).await?;
+    let (spent, back) = (pay::spent(tools, &made), pay::paid(&made));
+    Ok(Amount::from_sat(spent.saturating_sub(back)))
 }
 
 fn fee_rate_ceil(fee: Amount, weight: Weight) -> FeeRate {

@@ -14,7 +14,7 @@ use crate::protocol::event::Repayment;
 use crate::protocol::messages::Repay;
 use crate::protocol::{ErrorCode, Input, Loan};
 use crate::settlement::{deadline, proposal};
-use crate::wallet::Coin;
+use crate::wallet::{Coin, Error};
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, TxOut};
 use std::ops::RangeInclusive;
 use std::sync::Arc;
@@ -123,8 +123,11 @@ pub async fn preview(tools: &Tools, loan: &Loan, source: Source) -> Result<Previ
         Source::Wallet => Some(terms.collateral),
         Source::Collateral => terms.collateral.checked_sub(draft.owed),
     };
+    let coins: Vec<OutPoint> = draft.chosen.iter().map(|coin| coin.outpoint).collect();
+    let back_fee = coin::fee_of_taking_back(tools, &coins, fee, &draft.unsigned).await?;
     Ok(PreviewView {
         fee_sats: Some(fee.to_sat()),
+        back_fee_sats: Some(back_fee.to_sat()),
         ahead_sats: ahead.to_sat(),
         sat_per_vb: Some(draft.fee_rate),
         coins: u64::try_from(draft.chosen.len()).unwrap_or(u64::MAX),
@@ -199,7 +202,7 @@ async fn draft(tools: &Tools, loan: &Loan, source: Source) -> Result<Draft, Trou
         Source::Wallet => owed.checked_add(spare).unwrap_or(Amount::MAX_MONEY),
         Source::Collateral => spare,
     };
-    let chosen = lock(&tools.wallet).select(target, rate)?;
+    let chosen = lock(&tools.wallet).select(target, rate).map_err(|e| too_little(e, source))?;
     require_few(&chosen, estimate)?;
     let change_script = lock(&tools.wallet).any_script();
     let coins = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
@@ -238,6 +241,16 @@ async fn sign_proposal(tools: &Tools, loan: &Loan, source: Source) -> Result<Inp
         owed: loan.terms.repayment_at(draft.at),
         source,
     }))
+}
+
+/// What the wallet lacks, and the way round.
+fn too_little(e: Error, source: Source) -> Trouble {
+    match (&e, source) {
+        (Error::Insufficient { .. }, Source::Wallet) => Trouble::Later(format!(
+            "{e}. The debt can be paid out of the collateral instead: `loan repay LOAN --from collateral`"
+        )),
+        _ => e.into(),
+    }
 }
 
 /// What the other side would refuse is said before it is signed.

@@ -88,6 +88,10 @@ pub struct PreviewView {
     pub costly_sats: u64,
     /// How many free coins there would be after joining some.
     pub left: u64,
+    /// Of a repayment: the fee at which this node takes its coin back by itself where the other side does not complete it in
+    /// time, sats, as fees are now; absent where another node proposes it.
+    #[serde(default)]
+    pub back_fee_sats: Option<u64>,
     /// The debt it is about, cents.
     pub owed_cents: u64,
     /// The price it is computed at, cents per bitcoin, where it rests on one.

@@ -25,6 +25,10 @@ pub struct StatementView {
     pub ended_at_cents: Option<u64>,
     /// What was owed beyond the principal, cents; 0 where it was cancelled, absent where what was owed is not known.
     pub interest_cents: Option<u64>,
+    /// What a liquidation took beyond what was owed, for the sale, cents; absent of every other end, and where what was owed is
+    /// not known.
+    #[serde(default)]
+    pub cushion_cents: Option<u64>,
     /// Principal that changed hands, sats; 0 where it was cancelled.
     pub principal_sats: u64,
     /// What the chain paid the lender for it, sats: not its stake, nor what was paid ahead for fees. Absent where nobody can name
