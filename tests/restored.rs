@@ -377,10 +377,10 @@ async fn a_backup_made_while_a_coin_is_taken_back_brings_both_sides_money_home_w
         if is_funded {
             let view = until_stage(&again, id, Stage::Active, &bitcoind).await;
             assert_eq!((view.taken_back, view.funding.map(|coin| coin.txid)), (None, Some(funding.compute_txid())));
-            // No backup holds it as a loan that is wanted: that is said.
+            // No backup is known to hold it as a loan that is wanted: that is said.
             let attention = again.handle.status().await.unwrap().attention;
             assert!(
-                attention.iter().any(|one| one.loan_id == Some(id) && one.text.contains("no backup")),
+                attention.iter().any(|one| one.loan_id == Some(id) && one.about.starts_with("backup ")),
                 "{attention:#?}"
             );
             until("the repayment to be proposed", PATIENCE, || async {
