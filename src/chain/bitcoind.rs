@@ -126,9 +126,7 @@ impl Chain {
     pub fn follower(&self, known: &[BlockRef], unconfirmed: impl IntoIterator<Item = Txid>) -> Follower {
         let Chain::Bitcoind(node) = self;
         // A line of its own: a long block never makes a settlement wait.
-        let own = Rpc::new(&node.config);
-        node.rpc.believe(own.pulse());
-        Follower::new(own, known, unconfirmed)
+        Follower::new(Rpc::new(&node.config), known, unconfirmed)
     }
 }
 

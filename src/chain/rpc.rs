@@ -22,11 +22,6 @@ const IN_WARMUP: i32 = -28;
 /// How long it may take to see that somebody listens.
 const PROBE: Duration = Duration::from_secs(2);
 
-/// A bitcoind that has not answered for so long hangs: others of its lines wait for it no longer than [`MAY_BE_BACK`].
-const HANGS: Duration = Duration::from_secs(10);
-/// How long one that hangs has to answer.
-const MAY_BE_BACK: Duration = Duration::from_secs(2);
-
 /// What bitcoind says to one question.
 type Said = Result<Box<RawValue>, Error>;
 
@@ -43,10 +38,6 @@ struct Line {
     client: Mutex<Option<Arc<Client>>>,
     /// Since when the last question has waited for its answer.
     asked: Mutex<Option<Instant>>,
-    /// Since when nothing was answered, after one that was not.
-    unanswered: Mutex<Option<Instant>>,
-    /// The line that always asks, if there is another: what it knows of a bitcoind that hangs.
-    watch: Mutex<Option<Pulse>>,
 }
 
 /// How long the last question on a line has waited, for whoever does not wait for it.
@@ -65,24 +56,13 @@ impl Pulse {
     pub fn silence(&self) -> Duration {
         self.line.asked().map_or(Duration::ZERO, |asked| asked.elapsed())
     }
-
-    /// For how long it has answered nothing at all.
-    fn hangs_for(&self) -> Duration {
-        held(&self.line.unanswered).map_or(Duration::ZERO, |since| since.elapsed()).max(self.silence())
-    }
 }
 
 impl Rpc {
     /// Connects to nothing yet.
     pub(crate) fn new(config: &Config) -> Rpc {
         let (url, auth, timeout) = (config.url.clone(), config.auth.clone(), config.call_timeout);
-        let (client, asked, unanswered, watch) = Default::default();
-        Rpc { line: Arc::new(Line { url, auth, timeout, client, asked, unanswered, watch }) }
-    }
-
-    /// From now on a bitcoind that `watch` knows to hang is not waited for.
-    pub(crate) fn believe(&self, watch: Pulse) {
-        *held(&self.line.watch) = Some(watch);
+        Rpc { line: Arc::new(Line { url, auth, timeout, client: Mutex::new(None), asked: Mutex::new(None) }) }
     }
 
     /// How long its last question has waited.
@@ -141,19 +121,11 @@ impl Rpc {
     ) -> Result<T, Error> {
         let line = Arc::clone(&self.line);
         // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
-        let hangs = held(&line.watch).as_ref().is_some_and(|watch| watch.hangs_for() >= HANGS);
-        let limit = if hangs { MAY_BE_BACK } else { line.timeout.saturating_mul(2) };
-        let began = Instant::now();
-        *self.line.asked() = Some(began);
+        let limit = line.timeout.saturating_mul(2);
+        *self.line.asked() = Some(Instant::now());
         let task = tokio::task::spawn_blocking(move || call(&line));
         let answer = tokio::time::timeout(limit, task).await;
         *self.line.asked() = None;
-        match &answer {
-            Err(_) | Ok(Ok(Err(Error::TimedOut { .. }))) => {
-                held(&self.line.unanswered).get_or_insert(began);
-            }
-            _ => *held(&self.line.unanswered) = None,
-        }
         match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(broken)) => {
@@ -162,19 +134,15 @@ impl Rpc {
             }
             Err(_) => {
                 self.line.forget();
-                Err(Error::TimedOut { url: self.line.url.clone(), method, seconds: limit.as_secs() })
+                Err(self.line.timed_out(method))
             }
         }
     }
 }
 
-fn held<T>(slot: &Mutex<T>) -> MutexGuard<'_, T> {
-    slot.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 impl Line {
     fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
-        held(&self.asked)
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn call(&self, method: &'static str, args: &[Value]) -> Result<Box<RawValue>, Error> {
@@ -328,29 +296,6 @@ impl Line {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[tokio::test(flavor = "multi_thread")]
-    async fn a_bitcoind_that_is_known_to_hang_is_waited_for_a_moment_and_no_longer() {
-        // It takes every connection and answers none.
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        let url = format!("http://{}", listener.local_addr().unwrap());
-        let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
-        let config = Config::new(url.clone(), auth, bitcoin::Network::Regtest);
-        let (watch, other) = (Rpc::new(&config), Rpc::new(&config));
-        other.believe(watch.pulse());
-        *watch.line.asked() = Instant::now().checked_sub(HANGS);
-        let began = Instant::now();
-        let (method, seconds) = ("estimatesmartfee", MAY_BE_BACK.as_secs());
-        let refused = other.call::<Value>(method, vec![]).await.unwrap_err();
-        assert_eq!(refused, Error::TimedOut { url, method, seconds });
-        assert!(began.elapsed() < HANGS, "{:?}", began.elapsed());
-        assert!(other.pulse().hangs_for() >= MAY_BE_BACK, "and it is remembered");
-        // The watch's last question was given up: it hangs until something is answered.
-        *watch.line.asked() = None;
-        assert_eq!(watch.pulse().hangs_for(), Duration::ZERO);
-        *held(&watch.line.unanswered) = Instant::now().checked_sub(HANGS);
-        assert!(watch.pulse().hangs_for() >= HANGS);
-    }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn bitcoinds_own_words_are_cleaned_where_they_are_read() {

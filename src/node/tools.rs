@@ -24,7 +24,6 @@ use hypothec_oracle::clock::Clock;
 use hypothec_oracle::wire::SignedPrice;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
 use tokio::sync::oneshot;
 
 /// An oracle this node knows.
@@ -51,9 +50,6 @@ impl Oracle {
         Oracle { watch: Arc::new(client.for_watch()), client: Arc::new(client), spot, trouble: None, unheard: None }
     }
 }
-
-/// How long, in real time, an oracle that is known to be silent has to answer.
-const MAY_BE_BACK: Duration = Duration::from_secs(2);
 
 /// A quote's way back to the one who asked.
 pub type QuoteWaiters = HashMap<[u8; 32], oneshot::Sender<Result<Quote, Refused>>>;
@@ -239,24 +235,13 @@ impl Tools {
     pub async fn spot(&self, keys: &[XOnlyPublicKey], threshold: usize) -> Result<Cents, Trouble> {
         let now = self.clock.now()?;
         let unheard = Arc::new(self.unheard(keys));
-        // One that the watch knows to be silent is given a moment in which it may be back, and no more.
-        let silent: BTreeMap<XOnlyPublicKey, String> = {
-            let known = lock(&self.oracles);
-            keys.iter().filter_map(|key| Some((*key, known.get(key)?.trouble.clone()?))).collect()
-        };
         let asked = ask_all(self.clients(keys)?, move |client| {
-            let (why, trouble) = (unheard.get(&client.key()).cloned(), silent.get(&client.key()).cloned());
+            let why = unheard.get(&client.key()).cloned();
             async move {
                 if let Some(why) = why {
                     return Err(Trouble::Later(why));
                 }
-                let asked = client.spot_since(deadline::fresh_since(now));
-                let spot = match trouble {
-                    Some(trouble) => {
-                        tokio::time::timeout(MAY_BE_BACK, asked).await.map_err(|_| Trouble::Later(trouble))??
-                    }
-                    None => asked.await?,
-                };
+                let spot = client.spot_since(deadline::fresh_since(now)).await?;
                 match deadline::is_fresh(spot.unix, now) {
                     true => Ok(spot.cents),
                     false => {
