@@ -210,9 +210,7 @@ async fn look_on(
             Step::Waits(_) if away && limit.is_some_and(|limit| started.elapsed() >= limit) => {
                 let text = "what was asked is on its way, and nobody can say what has come of it while no node answers: once it \
                             runs again, see `loan show`";
-                return Err(
-                    Refused(ErrorView { code: ErrorCode::Unavailable.word().into(), message: text.into() }).into()
-                );
+                return Ok(End::Waits(loan, text.into()));
             }
             Step::Waits(what) if limit.is_some_and(|limit| started.elapsed() >= limit) => {
                 return Ok(End::Waits(loan, what));

@@ -232,7 +232,7 @@ impl Core {
     /// Is the chain read to its end, and no shorter than it was? A bitcoind that comes back may have lost the last blocks.
     pub(super) fn is_whole(&self) -> bool {
         let wallet = lock(&self.tools.wallet);
-        self.caught_up && wallet.height() >= wallet.known_height()
+        self.at_tip && wallet.height() >= wallet.known_height()
     }
 
     /// Nothing is known of the chain as it is now.
@@ -257,11 +257,11 @@ impl Core {
     fn on_events(&mut self, events: Vec<ChainEvent>) -> anyhow::Result<()> {
         self.troubles.remove(CHAIN);
         self.caught_up = events.is_empty();
-        match self.caught_up {
+        self.at_tip = !events.iter().any(|event| matches!(event, ChainEvent::Block { .. }));
+        match self.at_tip {
             true => self.chain_gate.behind = None,
             false => drop(self.chain_gate.behind.get_or_insert_with(Instant::now)),
         }
-        self.at_tip = !events.iter().any(|event| matches!(event, ChainEvent::Block { .. }));
         for event in events {
             self.on_chain(event)?;
         }

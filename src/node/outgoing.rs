@@ -16,7 +16,7 @@ use crate::chain::ChainEvent;
 use crate::loan::units::Time;
 use crate::protocol::ErrorCode;
 use crate::store::{Store, StoreError};
-use crate::wallet::Payment;
+use crate::wallet::{Payment, Standing};
 use anyhow::Context;
 use bitcoin::{BlockHash, Transaction, Txid};
 use serde::{Deserialize, Serialize};
@@ -37,7 +37,9 @@ const DEEP: u32 = 6;
 /// A payment that was handed over.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Unsure {
-    transaction: Transaction,
+    /// As bitcoind takes it. Once it is out the wallet has it, and it is left out here: all of these are one document.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    transaction: Option<Transaction>,
     since: Time,
     /// Has bitcoind, or a block, said to have it?
     #[serde(default)]
@@ -75,8 +77,8 @@ impl Outgoing {
         self.unsure.iter().filter(|(txid, _)| !self.handing.contains(*txid))
     }
 
-    fn keep(&mut self, unsure: Unsure) -> Result<(), StoreError> {
-        self.unsure.insert(unsure.transaction.compute_txid(), unsure);
+    fn keep(&mut self, txid: Txid, unsure: Unsure) -> Result<(), StoreError> {
+        self.unsure.insert(txid, unsure);
         self.write()
     }
 
@@ -85,7 +87,7 @@ impl Outgoing {
         self.refused.remove(txid);
         match self.unsure.get_mut(txid).filter(|one| !one.is_sure) {
             Some(one) => {
-                one.is_sure = true;
+                (one.is_sure, one.transaction) = (true, None);
                 self.write().map(|()| true)
             }
             None => Ok(false),
@@ -146,8 +148,8 @@ pub async fn bring(
         take_back(tools, txid, now)?;
         return Err(came_late());
     }
-    let unsure = Unsure { transaction: transaction.clone(), since: now, is_sure: false };
-    let kept = tokio::task::block_in_place(|| lock(&tools.outgoing).keep(unsure));
+    let unsure = Unsure { transaction: Some(transaction.clone()), since: now, is_sure: false };
+    let kept = tokio::task::block_in_place(|| lock(&tools.outgoing).keep(txid, unsure));
     if let Err(e) = kept {
         take_back(tools, txid, now)?;
         return Err(error(ErrorCode::Internal, e));
@@ -178,10 +180,10 @@ fn not_sent(e: &crate::chain::Error) -> ErrorView {
     }
 }
 
-/// Does bitcoind refuse a transaction for the coins it spends, and not for what it is? So it does where it is behind, where
-/// it knows it already, and where another waits.
-fn is_of_coins(refused: &str) -> bool {
-    let words = ["missing", "already-known", "already-in-mempool", "conflict", "replacement"];
+/// Does bitcoind refuse a transaction for what it is, now and always? For its coins it refuses one while it is behind, or knows it
+/// already, and for its fee while the mempool is full: another that was given it before may have it all the same.
+fn is_final(refused: &str) -> bool {
+    let words = ["script", "dust", "version", "tx-size", "bad-txns-in-belowout", "bad-txns-vout", "non-final"];
     words.iter().any(|word| refused.contains(word))
 }
 
@@ -203,12 +205,12 @@ pub struct Nowhere {
 }
 
 /// Brings it out again.
-async fn again(tools: Arc<Tools>, unsure: Unsure) -> Result<Outcome, Trouble> {
-    let txid = unsure.transaction.compute_txid();
+async fn again(tools: Arc<Tools>, transaction: Transaction) -> Result<Outcome, Trouble> {
+    let txid = transaction.compute_txid();
     if tools.chain.transaction(txid).await?.is_some() {
         return Ok(Outcome::PaymentOut(txid));
     }
-    let Err(e) = coin::bring_out(&tools, &unsure.transaction).await else { return Ok(Outcome::PaymentOut(txid)) };
+    let Err(e) = coin::bring_out(&tools, &transaction).await else { return Ok(Outcome::PaymentOut(txid)) };
     match e.rejection() {
         Some(rejected) => {
             let (refused, tip) = (rejected.reason.clone(), tools.chain.tip().await?.hash);
@@ -223,6 +225,8 @@ async fn again(tools: Arc<Tools>, unsure: Unsure) -> Result<Outcome, Trouble> {
 pub struct Strays {
     since: BTreeMap<Txid, Instant>,
     looked: Option<Instant>,
+    /// When the payments were looked at last.
+    payments: Option<Instant>,
 }
 
 impl Core {
@@ -233,25 +237,30 @@ impl Core {
         if self.restored.is_some() {
             return Ok(());
         }
-        let unsure: Vec<Unsure> = lock(&self.tools.outgoing).waiting().map(|(_, one)| one.clone()).collect();
-        for one in unsure {
-            self.mind_payment(one)?;
+        let waiting: Vec<(Txid, Unsure)> =
+            lock(&self.tools.outgoing).waiting().map(|(txid, one)| (*txid, one.clone())).collect();
+        let lately = self.strays.payments.is_some_and(|looked| looked.elapsed() < AGAIN);
+        if waiting.is_empty() || (lately && waiting.iter().all(|(_, one)| one.is_sure)) {
+            return Ok(());
+        }
+        self.strays.payments = Some(Instant::now());
+        // One pass over the wallet for all of them.
+        let names: Vec<Txid> = waiting.iter().map(|(txid, _)| *txid).collect();
+        let known = lock(&self.tools.wallet).standing(&names);
+        for ((txid, one), standing) in waiting.into_iter().zip(known) {
+            self.mind_payment(txid, one, standing)?;
         }
         Ok(())
     }
 
-    fn mind_payment(&mut self, one: Unsure) -> anyhow::Result<()> {
-        let txid = one.transaction.compute_txid();
-        let (depth, rival) = {
-            let wallet = lock(&self.tools.wallet);
-            (wallet.depth(txid), wallet.rival_in_block(&one.transaction))
-        };
+    fn mind_payment(&mut self, txid: Txid, one: Unsure, standing: Standing) -> anyhow::Result<()> {
+        let Standing { depth, rival, transaction } = standing;
         let is_waiting = self.chain_look.is_waiting(&txid);
         match rival {
             _ if depth >= DEEP => self.payment_over(txid),
             _ if depth > 0 || is_waiting == Some(true) => self.on_payment_out(txid),
-            // A reorganisation under way may bring it back.
-            Some(rival) if self.is_whole() => {
+            // As deep as the payment itself would have to be: a reorganisation may bring it back.
+            Some((rival, deep)) if deep >= DEEP && self.is_whole() => {
                 self.free(txid)?;
                 let text = format!(
                     "payment {txid} is not made any more: transaction {rival}, in a block, spends a coin of it"
@@ -259,11 +268,14 @@ impl Core {
                 self.payment_gone(txid, text)
             }
             _ => {
+                let Some(transaction) = one.transaction.or(transaction) else { return Ok(()) };
                 // What is out is looked for when the mempool is known; what may be out, at once.
                 let is_due = !one.is_sure || (self.is_whole() && self.knows_mempool && is_waiting == Some(false));
                 let lately = self.broadcast.get(&txid).is_some_and(|when| when.elapsed() < AGAIN);
-                let work = again(self.tools.clone(), one);
-                if is_due && !lately && self.spawn(Key::Broadcast(txid), None, [0; 32], work) {
+                if is_due
+                    && !lately
+                    && self.spawn(Key::Broadcast(txid), None, [0; 32], again(self.tools.clone(), transaction))
+                {
                     self.broadcast.insert(txid, Instant::now());
                 }
                 Ok(())
@@ -284,7 +296,7 @@ impl Core {
     pub(super) fn on_payment_refused(&mut self, Nowhere { txid, tip, refused }: Nowhere) -> anyhow::Result<()> {
         let is_sure = lock(&self.tools.outgoing).unsure.get(&txid).is_none_or(|one| one.is_sure);
         let is_in_block = lock(&self.tools.wallet).depth(txid) > 0;
-        if is_sure || is_in_block || !self.has_read(tip) || is_of_coins(&refused) {
+        if is_sure || is_in_block || !self.has_read(tip) || !is_final(&refused) {
             lock(&self.tools.outgoing).refused.insert(txid, refused);
             return Ok(());
         }
@@ -340,7 +352,10 @@ impl Core {
         let negotiated = self.loans.values().filter(|loan| loan.is_negotiating());
         let made = negotiated.filter_map(|loan| Some(loan.coin_made.as_ref()?.compute_txid()));
         let moves = self.restored.iter().flat_map(Restored::waiting);
-        let needed: BTreeSet<Txid> = made.chain(moves).collect();
+        // What takes a coin of a loan back is brought out until it is over.
+        let back = self.loans.values().filter(|loan| !loan.is_over());
+        let back = back.flat_map(|loan| [&loan.withdrawal, &loan.repayment_withdrawal]).flatten();
+        let needed: BTreeSet<Txid> = made.chain(moves).chain(back.map(Transaction::compute_txid)).collect();
         let is_stray = |txid: &Txid| !is_moving && !needed.contains(txid) && !lock(&self.tools.outgoing).holds(txid);
         let recorded = lock(&self.tools.wallet).unconfirmed_payments();
         // While the follower is asking, its place is not known: what was stray is so until it is known better.
@@ -409,6 +424,19 @@ mod tests {
     use bitcoin::{absolute, transaction};
 
     #[test]
+    fn only_what_bitcoind_will_never_take_is_said_not_to_be_made() {
+        for refused in ["scriptpubkey", "dust", "mandatory-script-verify-flag-failed (…)", "version"] {
+            assert!(is_final(refused), "{refused}");
+        }
+        let passing =
+            ["min relay fee not met, 1 < 2", "mempool min fee not met", "missing-inputs", "txn-already-known"];
+        for refused in passing.into_iter().chain(["insufficient fee, rejecting replacement", "too-long-mempool-chain"])
+        {
+            assert!(!is_final(refused), "{refused}");
+        }
+    }
+
+    #[test]
     fn a_payment_that_may_be_out_is_known_over_a_restart_until_it_is_resolved() {
         let store: Arc<dyn Store> = Arc::new(Memory::new());
         let made = Transaction {
@@ -422,7 +450,7 @@ mod tests {
         outgoing.handing.insert(txid);
         assert!(outgoing.holds(&txid));
         assert!(!Outgoing::open(store.clone()).unwrap().holds(&txid), "nothing is known of a hand-over cut off");
-        outgoing.keep(Unsure { transaction: made, since: Time(7), is_sure: false }).unwrap();
+        outgoing.keep(txid, Unsure { transaction: Some(made), since: Time(7), is_sure: false }).unwrap();
         let mut again = Outgoing::open(store.clone()).unwrap();
         assert!(again.holds(&txid) && again.unsure[&txid].since == Time(7));
         again.remove(&txid).unwrap();

@@ -251,7 +251,6 @@ impl Core {
     /// A move that a reorganisation took out of its block is looked after again: what it moved lies where it was.
     fn look_for_undone(&mut self, has_all: bool) -> anyhow::Result<()> {
         let Some(since) = self.restored_since.as_mut().filter(|since| has_all && !since.is_sure) else { return Ok(()) };
-        since.is_sure = true;
         if self.restored.is_some() {
             return Ok(());
         }
@@ -265,11 +264,13 @@ impl Core {
         let moves: Vec<Move> = undone.into_iter().filter_map(again).collect();
         drop(wallet);
         if moves.is_empty() {
+            since.is_sure = true;
             return Ok(());
         }
         tracing::warn!("the chain has left {} moves of the restored wallet: they are brought out again", moves.len());
         let restored = Restored { begun: Some(since.height), moves, done };
         self.tools.store.put(RESTORED, &serde_json::to_vec(&restored)?).context("keep which moves are undone")?;
+        since.is_sure = true;
         self.restored = Some(restored);
         Ok(())
     }

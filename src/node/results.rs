@@ -123,6 +123,9 @@ impl Core {
             Outcome::Agree(event, coins) => {
                 let Event::Agreed { terms, peer, .. } = &*event else { return Ok(()) };
                 let (id, peer) = (terms.id(), *peer);
+                if self.given_up.holds(&id) {
+                    return Ok(());
+                }
                 if let Err(refusal) = self.lend(id, *event, &coins)? {
                     tracing::debug!(loan = %id, "{}", refusal.message);
                     let code = ErrorCode::of(&refusal.code).unwrap_or(ErrorCode::Unavailable);

@@ -13,7 +13,7 @@ use bitcoin::bip32::{Xpriv, Xpub};
 use bitcoin::secp256k1::{All, Secp256k1};
 use bitcoin::{Amount, Network, OutPoint, Transaction, TxOut, Txid};
 use hypothec_oracle::units::Time;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +37,17 @@ pub struct Wallet {
     rolled_back_to: Option<u32>,
     /// Orders what was seen in the mempool even while the clock stands still.
     stamp: u64,
+}
+
+/// How a transaction of ours stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its confirmations; 0 where it is in no block.
+    pub depth: u32,
+    /// What a block has that spends a coin of it in its place, and the confirmations of that.
+    pub rival: Option<(Txid, u32)>,
+    /// It, where the wallet knows it.
+    pub transaction: Option<Transaction>,
 }
 
 impl Wallet {
@@ -239,11 +250,21 @@ impl Wallet {
         self.bdk.get_tx(txid).map_or(0, |known| self.confirmations(&known.chain_position))
     }
 
-    /// What a block has that spends a coin of this transaction in its place.
-    pub fn rival_in_block(&self, transaction: &Transaction) -> Option<Txid> {
-        let (txid, graph) = (transaction.compute_txid(), self.bdk.tx_graph());
-        let mut spends = transaction.input.iter().flat_map(|input| graph.outspends(input.previous_output));
-        spends.find(|other| **other != txid && self.depth(**other) > 0).copied()
+    /// How transactions of ours stand, by one pass over all that the wallet knows.
+    pub fn standing(&self, txids: &[Txid]) -> Vec<Standing> {
+        let in_blocks = self.bdk.transactions().map(|t| (t.tx_node.txid, self.confirmations(&t.chain_position)));
+        let depths: HashMap<Txid, u32> = in_blocks.filter(|(_, depth)| *depth > 0).collect();
+        let graph = self.bdk.tx_graph();
+        let of = |txid: &Txid| {
+            let transaction = graph.get_tx(*txid);
+            let inputs = transaction.iter().flat_map(|made| &made.input);
+            let mut spends =
+                inputs.flat_map(|input| graph.outspends(input.previous_output)).filter(|other| *other != txid);
+            let rival = spends.find_map(|other| Some((*other, *depths.get(other)?)));
+            let depth = depths.get(txid).copied().unwrap_or(0);
+            Standing { depth, rival, transaction: transaction.map(|made| (*made).clone()) }
+        };
+        txids.iter().map(of).collect()
     }
 
     /// Does everything that it pays stay in this wallet?

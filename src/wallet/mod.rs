@@ -27,7 +27,7 @@ pub use coins::{Balance, Coin, NetEffect, LONGEST_PREVIOUS, P2WPKH_DUST, P2WPKH_
 pub use error::Error;
 pub use history::Passage;
 pub use keys::{LoanKeys, Seed};
-pub use ledger::Wallet;
+pub use ledger::{Standing, Wallet};
 pub use proof::{verify_coin_proof, verify_signature, CoinProof, ProofError};
 pub use purse::Purse;
 pub use spend::{Payment, Rival};

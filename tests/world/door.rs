@@ -18,7 +18,7 @@ pub enum Way {
     Swallow,
     /// It is not asked before the door is set otherwise.
     Hold,
-    /// It is not asked; the answer is that a transaction pays too little.
+    /// It is not asked; the answer is that a transaction is none that it relays.
     Refuse,
     /// It is not asked; the answer is that there is no such transaction, as of an index that has not read the block.
     Unknown,
@@ -41,7 +41,7 @@ impl Way {
         let refusal =
             |code: i32, message: &str| ("500 No", said(Value::Null, json!({ "code": code, "message": message })));
         match self {
-            Way::Refuse => Some(refusal(-26, "min relay fee not met")),
+            Way::Refuse => Some(refusal(-26, "scriptpubkey")),
             Way::Unknown => Some(refusal(-5, "No such mempool transaction")),
             Way::Missing => Some(refusal(-25, "bad-txns-inputs-missingorspent")),
             Way::Busy => Some(("503 Service Unavailable", "Work queue depth exceeded".to_owned())),

@@ -52,6 +52,8 @@ pub struct Touches {
     /// Why the lows of some could not be had.
     silent: Vec<Trouble>,
     threshold: usize,
+    /// The most oracles that may make one day's touch true: those that do and those that are silent, each once.
+    most_possible: usize,
 }
 
 impl Touches {
@@ -71,7 +73,7 @@ impl Touches {
         match most {
             0 => Ok(()),
             sure if sure >= self.threshold => Err(Trouble::refuse(ErrorCode::Touched, text)),
-            some if some + self.silent.len() >= self.threshold => Err(Trouble::refuse(ErrorCode::Touched, text)),
+            _ if self.most_possible >= self.threshold => Err(Trouble::refuse(ErrorCode::Touched, text)),
             _ => Ok(()),
         }
     }
@@ -87,13 +89,22 @@ pub async fn touches(tools: &Tools, loan: &Loan, now: Time) -> Result<Touches, T
         async move { Ok(touched(&client, &terms, &days, now).await) }
     };
     let answers = ask_all(tools.clients(&loan.terms.oracles)?, question).await;
-    let mut touches =
-        Touches { said: BTreeMap::new(), silent: Vec::new(), threshold: usize::from(loan.terms.threshold) };
+    let mut touches = Touches {
+        said: BTreeMap::new(),
+        silent: Vec::new(),
+        threshold: usize::from(loan.terms.threshold),
+        most_possible: 0,
+    };
+    let mut heard: BTreeMap<usize, usize> = BTreeMap::new();
     for answer in answers {
         let (days, silent) = answer.unwrap_or_else(|trouble| (Vec::new(), Some(trouble)));
+        // Who is silent may mean each day, what it said of one besides.
+        let counted = days.iter().filter(|_| silent.is_none());
+        counted.for_each(|index| *heard.entry(*index).or_default() += 1);
         days.into_iter().for_each(|index| *touches.said.entry(index).or_default() += 1);
         touches.silent.extend(silent);
     }
+    touches.most_possible = heard.values().max().copied().unwrap_or(0) + touches.silent.len();
     Ok(touches)
 }
 

@@ -86,7 +86,19 @@ enum Missing {
     Unheard,
 }
 
+/// What is told of two: an old list is told by itself, and hides nothing that is worse.
+fn graver(before: Option<Missing>, now: Missing) -> Option<Missing> {
+    match before {
+        None | Some(Missing::Unheard) => Some(now),
+        Some(trouble) => Some(trouble),
+    }
+}
+
 impl Missing {
+    fn is_unheard(&self) -> bool {
+        matches!(self, Missing::Unheard)
+    }
+
     fn told(self) -> Option<Trouble> {
         match self {
             Missing::Trouble(trouble) => Some(trouble),
@@ -206,15 +218,15 @@ async fn exit_of(
     for (index, day) in touch::days_to_watch(&loan.payouts.days, at) {
         match lows.touched(&loan.terms, day).await {
             Ok(true) => match attested(tools, client, loan, Clause::Touch { index }).await {
-                Ok(None) => missing = missing.or(Some(withheld(client, day))),
+                Ok(None) => missing = graver(missing, withheld(client, day)),
                 Ok(found) => return Ok(found),
-                Err(e) => missing = missing.or(Some(e.into())),
+                Err(e) => missing = graver(missing, e.into()),
             },
             Ok(false) => {}
             Err(e) => match heard(client, loan, (index, day), at).await {
                 Ok(Some(said)) => return Ok(Some(settled(tools, loan, Clause::Touch { index }, said)?)),
-                Ok(None) => missing = missing.or(Some(e)),
-                Err(contradiction) => missing = missing.or(Some(contradiction.into())),
+                Ok(None) => missing = graver(missing, e),
+                Err(contradiction) => missing = graver(missing, contradiction.into()),
             },
         }
     }
@@ -224,7 +236,9 @@ async fn exit_of(
         if let Some(found) = attested(tools, client, loan, Clause::Fixing).await? {
             return Ok(Some(found));
         }
-        missing = missing.or_else(|| unsaid(client, loan, at));
+        if let Some(unsaid) = unsaid(client, loan, at) {
+            missing = graver(missing, unsaid);
+        }
     }
     missing.map_or(Ok(None), Err)
 }
@@ -251,12 +265,13 @@ async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<
         match said {
             Ok(Some(attestation)) => inputs.push(Input::Said { clause, attestation }),
             Ok(None) => {
-                missing = missing.or(Some(withheld(client, day)));
+                missing = graver(missing, withheld(client, day));
                 failed += 1;
             }
             Err(e) => {
-                missing = missing.or(Some(e));
-                failed += 1;
+                // Old lists cost nothing more, and hide no proven touch of another day.
+                failed += usize::from(!e.is_unheard());
+                missing = graver(missing, e);
             }
         }
     }
@@ -265,8 +280,12 @@ async fn words_of(client: &OracleClient, loan: &Loan, at: Time, lows: &mut Lows<
     if due && !loan.has_said(Clause::Fixing, &key) {
         match word(client, loan, Clause::Fixing).await {
             Ok(Some(attestation)) => inputs.push(Input::Said { clause: Clause::Fixing, attestation }),
-            Ok(None) => missing = missing.or_else(|| unsaid(client, loan, at)),
-            Err(e) => missing = missing.or(Some(e.into())),
+            Ok(None) => {
+                if let Some(unsaid) = unsaid(client, loan, at) {
+                    missing = graver(missing, unsaid);
+                }
+            }
+            Err(e) => missing = graver(missing, e.into()),
         }
     }
     (inputs, missing)

@@ -113,8 +113,9 @@ impl Feed for Manual {
     fn poll(&mut self, _frozen_until: Time, now: Time) -> anyhow::Result<News> {
         let mut news = News::default();
         self.hold(now, &mut news);
-        self.last = Some(now);
+        // Before what is held is counted as said: else an hour's fixing would be lost with it.
         let took = self.take(now)?;
+        self.last = Some(now);
         if let (true, Some(price)) = (took, self.standing) {
             let low = news.lows.entry(now.hour_floor()).or_insert(price);
             *low = price.min(*low);

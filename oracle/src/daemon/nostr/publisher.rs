@@ -182,7 +182,7 @@ impl Publisher {
 
 /// Does a relay refuse a note for its time alone? Those that have a limit say so in words of their own.
 fn is_too_old(message: &str) -> bool {
-    const WORDS: [&str; 9] = [
+    const WORDS: [&str; 8] = [
         "created_at",
         "created at",
         "creation date",
@@ -191,11 +191,12 @@ fn is_too_old(message: &str) -> bool {
         "too old",
         "too early",
         "too far in the past",
-        "expired",
     ];
+    // Of what is asked too fast, without leave or unpaid nothing is said for good; nor by a relay whose clock is behind.
+    const OTHERS: [&str; 7] =
+        ["rate-limited:", "restricted:", "auth-required:", "payment", "future", "too late", "ahead"];
     let said = message.to_lowercase();
-    // Of what is asked too fast nothing is said for good.
-    !said.starts_with("rate-limited:") && WORDS.iter().any(|word| said.contains(word))
+    !OTHERS.iter().any(|word| said.contains(word)) && WORDS.iter().any(|word| said.contains(word))
 }
 
 /// Until there is news or a while has passed; looks after the connection meanwhile.
