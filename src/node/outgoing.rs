@@ -123,6 +123,17 @@ impl Drop for Handing<'_> {
     }
 }
 
+/// It is out; was that not known before? The wallet is on disk before its transaction is left out of what is kept here: else a
+/// power cut, which takes bitcoind's mempool with it, could take the payment.
+fn is_out(tools: &Tools, txid: Txid) -> anyhow::Result<bool> {
+    if lock(&tools.outgoing).unsure.get(&txid).is_none_or(|one| one.is_sure) {
+        lock(&tools.outgoing).refused.remove(&txid);
+        return Ok(false);
+    }
+    lock(&tools.wallet).sync().context("put the wallet on disk")?;
+    lock(&tools.outgoing).is_out(&txid).context("write which payments may be out")
+}
+
 /// The wallet's coins that it spends are free again: it is nowhere.
 fn take_back(tools: &Tools, txid: Txid, now: Time) -> Result<(), ErrorView> {
     lock(&tools.outgoing).remove(&txid).map_err(|e| error(ErrorCode::Internal, e))?;
@@ -157,8 +168,8 @@ pub async fn bring(
     match tools.chain.broadcast(transaction).await {
         Ok(_) => {
             // Should that fail, it is found in the mempool and told once more.
-            if let Err(e) = tokio::task::block_in_place(|| lock(&tools.outgoing).is_out(&txid)) {
-                tracing::warn!(%txid, "it is out, and that cannot be written: {e}");
+            if let Err(e) = tokio::task::block_in_place(|| is_out(tools, txid)) {
+                tracing::warn!(%txid, "it is out, and that cannot be written: {e:#}");
             }
             Ok(None)
         }
@@ -183,7 +194,7 @@ fn not_sent(e: &crate::chain::Error) -> ErrorView {
 /// Does bitcoind refuse a transaction for what it is, now and always? For its coins it refuses one while it is behind, or knows it
 /// already, and for its fee while the mempool is full: another that was given it before may have it all the same.
 fn is_final(refused: &str) -> bool {
-    let words = ["script", "dust", "version", "tx-size", "bad-txns-in-belowout", "bad-txns-vout", "non-final"];
+    let words = ["script", "dust", "version", "tx-size", "bad-txns-in-belowout", "bad-txns-vout"];
     words.iter().any(|word| refused.contains(word))
 }
 
@@ -285,7 +296,7 @@ impl Core {
 
     /// bitcoind has a payment.
     pub(super) fn on_payment_out(&mut self, txid: Txid) -> anyhow::Result<()> {
-        let is_news = tokio::task::block_in_place(|| lock(&self.tools.outgoing).is_out(&txid));
+        let is_news = tokio::task::block_in_place(|| is_out(&self.tools, txid));
         if is_news.context("keep that a payment is out")? {
             self.tell_payment(txid, "payment_out", Severity::Notice, format!("payment {txid} is out: bitcoind has it"));
         }
@@ -428,8 +439,13 @@ mod tests {
         for refused in ["scriptpubkey", "dust", "mandatory-script-verify-flag-failed (…)", "version"] {
             assert!(is_final(refused), "{refused}");
         }
-        let passing =
-            ["min relay fee not met, 1 < 2", "mempool min fee not met", "missing-inputs", "txn-already-known"];
+        let passing = [
+            "min relay fee not met, 1 < 2",
+            "mempool min fee not met",
+            "missing-inputs",
+            "txn-already-known",
+            "non-final",
+        ];
         for refused in passing.into_iter().chain(["insufficient fee, rejecting replacement", "too-long-mempool-chain"])
         {
             assert!(!is_final(refused), "{refused}");
