@@ -95,17 +95,25 @@ pub async fn touches(tools: &Tools, loan: &Loan, now: Time) -> Result<Touches, T
         threshold: usize::from(loan.terms.threshold),
         most_possible: 0,
     };
-    let mut heard: BTreeMap<usize, usize> = BTreeMap::new();
+    let mut heard = Vec::new();
     for answer in answers {
         let (days, silent) = answer.unwrap_or_else(|trouble| (Vec::new(), Some(trouble)));
-        // Who is silent may mean each day, what it said of one besides.
-        let counted = days.iter().filter(|_| silent.is_none());
-        counted.for_each(|index| *heard.entry(*index).or_default() += 1);
+        heard.push((days.clone(), silent.is_some()));
         days.into_iter().for_each(|index| *touches.said.entry(index).or_default() += 1);
         touches.silent.extend(silent);
     }
-    touches.most_possible = heard.values().max().copied().unwrap_or(0) + touches.silent.len();
+    touches.most_possible = most_possible(&heard);
     Ok(touches)
+}
+
+/// The most oracles that may make one day's touch true, where each has shown these days' and is silent of others, or not. Who is
+/// silent may mean each day, also where it has shown one: it counts once.
+fn most_possible(heard: &[(Vec<usize>, bool)]) -> usize {
+    let silent = heard.iter().filter(|(_, is_silent)| *is_silent).count();
+    let mut shown: BTreeMap<usize, usize> = BTreeMap::new();
+    let sure = heard.iter().filter(|(_, is_silent)| !is_silent).flat_map(|(days, _)| days);
+    sure.for_each(|index| *shown.entry(*index).or_default() += 1);
+    shown.values().max().copied().unwrap_or(0) + silent
 }
 
 /// The days whose touch is true by one oracle's lows, and why it cannot be told of all: it is silent, or what is heard of it
@@ -200,4 +208,25 @@ pub fn without_keys(tools: &Tools, loan: &Loan) -> Option<String> {
 pub fn settle(tools: &Tools, loan: &Loan, attested: &VerifiedAttestation) -> Result<bitcoin::Transaction, Trouble> {
     let keys = tools.seed.loan_keys(&loan.key_index)?;
     loan.settle_with(&keys.funding, attested).map_err(Trouble::later)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_oracle_that_shows_a_low_and_is_silent_of_another_day_counts_once() {
+        let (nothing, today, yesterday) = (|| (vec![], false), || (vec![1], false), || (vec![0], false));
+        for (heard, most) in [
+            (vec![nothing(), nothing(), (vec![1], true)], 1),
+            (vec![nothing(), today(), (vec![1], true)], 2),
+            (vec![nothing(), today(), (vec![], true)], 2),
+            (vec![nothing(), today(), yesterday()], 1),
+            (vec![today(), today(), nothing()], 2),
+            (vec![(vec![], true), (vec![0, 1], true), nothing()], 2),
+            (vec![], 0),
+        ] {
+            assert_eq!(most_possible(&heard), most, "{heard:?}");
+        }
+    }
 }
