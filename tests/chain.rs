@@ -11,6 +11,7 @@ use hypothec::chain::{Auth, Chain, ChainEvent, Config, Error};
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec_oracle::units::Time;
 use support::{drain, options, sat, World, ALICE, FEE, NOW};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Heights of blocks, `-h` for a rollback to h, and counts of mempool changes, for reading in a row.
 fn told(events: &[ChainEvent]) -> Vec<String> {
@@ -353,4 +354,87 @@ async fn a_bitcoind_that_never_answers_is_given_up_in_time() {
     config.call_timeout = std::time::Duration::from_millis(200);
     let gave_up = Chain::connect(config).await.err().unwrap();
     assert!(matches!(gave_up, Error::TimedOut { method: "getblockchaininfo", .. }), "{gave_up}");
+}
+
+/// Where a bitcoind is asked whose every answer takes so long.
+async fn slow_door(world: &World, takes: std::time::Duration) -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let behind = world.node.rpc_url().trim_start_matches("http://").to_owned();
+    tokio::spawn(async move {
+        while let Ok((asker, _)) = listener.accept().await {
+            let node = tokio::net::TcpStream::connect(&behind).await.unwrap();
+            let ((mut questions, mut answers), (mut said, mut asked)) = (asker.into_split(), node.into_split());
+            tokio::spawn(async move { tokio::io::copy(&mut questions, &mut asked).await });
+            tokio::spawn(async move {
+                let mut part = vec![0; 1 << 20];
+                while let Ok(length @ 1..) = said.read(&mut part).await {
+                    tokio::time::sleep(takes).await;
+                    answers.write_all(&part[..length]).await.unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bitcoind_that_is_slow_and_answers_is_asked_as_ever_by_all_at_once() {
+    let world = World::new().await;
+    let takes = std::time::Duration::from_secs(6);
+    let config = Config { url: slow_door(&world, takes).await, ..world.node.chain_config() };
+    let chain = Chain::connect(config).await.unwrap();
+    let mut follower = chain.follower(&[], []);
+    let began = std::time::Instant::now();
+    let follows = tokio::spawn(async move { follower.poll().await.unwrap().len() });
+    let mut asked = 0;
+    while !follows.is_finished() {
+        // Begun at any time of the other's questions.
+        let (tip, rate) = tokio::join!(chain.tip(), chain.fee_rate());
+        assert_eq!((tip.unwrap().height, rate.unwrap().to_sat_per_vb_ceil()), (101, 5));
+        asked += 3;
+        let none = chain.transaction(Txid::from_raw_hash(bitcoin::hashes::Hash::all_zeros())).await;
+        assert_eq!(none.unwrap(), None);
+    }
+    assert!(follows.await.unwrap() > 0);
+    println!("{asked} questions answered in {} s, {} s each", began.elapsed().as_secs(), takes.as_secs());
+}
+
+/// Where a bitcoind would be asked that refuses a transaction, and then takes no more questions.
+async fn refuses_and_is_busy() -> String {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut asker, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut part = vec![0; 1 << 16];
+                while let Ok(length @ 1..) = asker.read(&mut part).await {
+                    let asked = String::from_utf8_lossy(&part[..length]).into_owned();
+                    let body =
+                        serde_json::from_str::<serde_json::Value>(asked.split("\r\n\r\n").nth(1).unwrap()).unwrap();
+                    let refusal = serde_json::json!({ "code": -25, "message": "bad-txns-inputs-missingorspent" });
+                    let said = serde_json::json!({ "result": null, "error": refusal, "id": body["id"] }).to_string();
+                    let (status, said) = match asked.contains("sendrawtransaction") {
+                        true => ("500 No", said),
+                        false => ("503 Service Unavailable", "Work queue depth exceeded".to_owned()),
+                    };
+                    let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n\r\n", said.len());
+                    asker.write_all((head + &said).as_bytes()).await.unwrap();
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn a_transaction_that_is_refused_and_that_may_have_been_taken_before_is_never_said_not_to_be_out() {
+    let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
+    let chain = Chain::configured(Config::new(refuses_and_is_busy().await, auth, Network::Regtest)).unwrap();
+    let (version, lock_time) = (Version::TWO, LockTime::ZERO);
+    let input = vec![TxIn::default()];
+    let output = vec![TxOut { value: sat(1_000), script_pubkey: bitcoin::ScriptBuf::new() }];
+    let refused = chain.broadcast(&Transaction { version, lock_time, input, output }).await.unwrap_err();
+    assert!(refused.may_be_done() && refused.is_temporary() && refused.rejection().is_none(), "{refused}");
+    assert!(refused.to_string().contains("missingorspent") && refused.to_string().contains("HTTP 503"), "{refused}");
 }

@@ -159,6 +159,11 @@ async fn a_bitcoind_that_hangs_is_told_in_seconds_the_node_answers_and_what_nobo
     let (before, request) = (handle.balance().await.unwrap(), payment(&world, 40_000_000).await);
     tell(&world, Signal::STOP);
     let hung = Instant::now();
+    // Asked before it is known to hang: later they are refused at once.
+    give_up_on(handle.send(request.clone())).await;
+    give_up_over_http(&world, "/v1/wallet/send", serde_json::to_string(&request).unwrap()).await;
+    give_up_on(handle.repay(repaid, Source::Wallet)).await;
+    give_up_on(handle.withdraw(withdrawn)).await;
     until("the silence to be told", Duration::from_secs(20), || async {
         let asked = Instant::now();
         let told = troubles(&world.borrower).await;
@@ -171,10 +176,6 @@ async fn a_bitcoind_that_hangs_is_told_in_seconds_the_node_answers_and_what_nobo
     .unwrap();
     println!("bound hung-chain-source {} s", hypothec::node::SILENT.as_secs());
     assert!(hung.elapsed() < Duration::from_secs(12), "{:?}", hung.elapsed());
-    give_up_on(handle.send(request.clone())).await;
-    give_up_over_http(&world, "/v1/wallet/send", serde_json::to_string(&request).unwrap()).await;
-    give_up_on(handle.repay(repaid, Source::Wallet)).await;
-    give_up_on(handle.withdraw(withdrawn)).await;
     // One that starts meanwhile runs, and says what it waits for.
     let asked = Instant::now();
     let third = start_node(world.dir.path(), "third", &world.bitcoind, &world.dir.path().join("clock")).await;

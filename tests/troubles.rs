@@ -5,12 +5,16 @@
 mod world;
 
 use bitcoin::Amount;
+use hypothec::contract::repay::Source;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::backup;
 use hypothec::node::view::SendRequest;
 use hypothec::node::words::Keep;
 use hypothec::node::Running;
 use hypothec::protocol::Stage;
+use rustix::process::{kill_process, Pid, Signal};
+use std::future::Future;
+use std::time::{Duration, Instant};
 use world::elsewhere::Elsewhere;
 use world::{loan, start_node, troubles, until_troubles, World, HOUR};
 
@@ -186,4 +190,77 @@ async fn a_restored_node_that_stopped_before_its_coins_had_moved_is_told_what_an
     let again = start_node(dir.path(), "again", &bitcoind, &clock).await;
     let told = until_troubles(&again, "it to be told", |told| told.contains("second node, seen on the chain")).await;
     assert!(told.contains(&paid.txid.to_string()) && told.contains("which lost 0.0000"), "only its fee: {told}");
+}
+
+/// How long something took, which is printed where it is the longest yet, and what it came to.
+async fn timed<T>(what: &str, longest: &mut Duration, asked: impl Future<Output = T>) -> T {
+    let began = Instant::now();
+    let said = asked.await;
+    if began.elapsed() > *longest {
+        *longest = began.elapsed();
+        println!("{what}: {} ms", longest.as_millis());
+    }
+    said
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_bitcoind_is_known_to_hang_a_command_that_needs_it_is_refused_at_once_and_a_view_does_not_wait_for_it() {
+    let world = World::new().await;
+    let (ended, open) = (world.open(300_000, 30).await, world.open(200_000, 30).await);
+    let handle = &world.borrower.handle;
+    handle.repay(ended, Source::Collateral).await.unwrap();
+    // Not shown before: what was shown is kept for a while.
+    while handle.status().await.unwrap().loans.ended == 0 {
+        world.mine(1).await;
+    }
+    let address = world.lender.handle.new_address().await.unwrap().address;
+    let request = SendRequest { address, sats: Some(1_000_000), all: false, with_fee_coin: false };
+    let before = handle.balance().await.unwrap();
+    let tell = |signal| kill_process(Pid::from_raw(world.bitcoind.id().try_into().unwrap()).unwrap(), signal).unwrap();
+    tell(Signal::STOP);
+    // A view that nobody has asked for before, and bitcoind has only begun to hang.
+    let (mut view, mut longest) = (Duration::ZERO, Duration::ZERO);
+    let shown = timed("loan show of an ended loan, at once", &mut view, handle.loan(ended)).await;
+    let no_statement = shown.unwrap().no_statement.unwrap();
+    assert!(no_statement.contains("show the loan again") || no_statement.contains("does not answer"), "{no_statement}");
+    let told = until_troubles(&world.borrower, "the silence", |told| told.contains("does not answer")).await;
+    assert!(told.contains("a command that needs it is refused at once"), "{told}");
+    let threads = || std::fs::read_dir("/proc/self/task").unwrap().count();
+    let waiting = threads();
+    for round in 0..20 {
+        let sent = timed("wallet send", &mut longest, handle.send(request.clone())).await.unwrap_err();
+        let joined = timed("wallet consolidate", &mut longest, handle.consolidate(false)).await.unwrap_err();
+        let repaid = timed("loan repay", &mut longest, handle.repay(open, Source::Wallet)).await.unwrap_err();
+        for refused in [sent, joined, repaid] {
+            let said = &refused.message;
+            assert!(refused.code == "unavailable" && said.contains("does not answer"), "{round}: {refused:?}");
+            assert!(said.contains("was not asked this: nothing was done"), "what was not done: {said}");
+            assert!(said.contains("`kill -CONT`") && said.contains("ask again"), "what to do: {said}");
+        }
+        timed("status", &mut longest, handle.status()).await.unwrap();
+        let shown = timed("loan show of an ended loan", &mut longest, handle.loan(ended)).await.unwrap();
+        assert!(shown.no_statement.unwrap().contains("bitcoind"));
+        timed("policy show", &mut longest, handle.policy_terms()).await.unwrap();
+    }
+    println!("bound hung-command {} ms, and {} threads more", longest.as_millis(), threads().saturating_sub(waiting));
+    assert!(longest < Duration::from_secs(2) && view < Duration::from_secs(5) && threads() < waiting + 16);
+    assert_eq!(handle.balance().await.unwrap(), before, "no coin is bound by what was not done");
+    tell(Signal::CONT);
+    let back = Instant::now();
+    until_troubles(&world.borrower, "its end", |told| !told.contains("does not answer")).await;
+    println!("it was known to answer again after {} ms", back.elapsed().as_millis());
+    assert_eq!(world.bitcoind.mempool_len().await.unwrap(), 0, "nothing was sent");
+    let sent = handle.send(request).await.unwrap();
+    assert_eq!((sent.unsure, world.bitcoind.mempool_len().await.unwrap()), (None, 1));
+    let shown = loan(handle, ended).await;
+    assert!(shown.statement.is_some() && shown.no_statement.is_none(), "{shown:?}");
+    // What was shown once is shown while it hangs again, for some minutes.
+    tell(Signal::STOP);
+    let shown = timed("loan show of an ended loan that was shown before", &mut longest, handle.loan(ended)).await;
+    assert!(shown.unwrap().statement.is_some() && longest < Duration::from_secs(5), "{longest:?}");
+    tell(Signal::CONT);
+    until_troubles(&world.borrower, "its end", |told| !told.contains("does not answer")).await;
+    world.mine(1).await;
+    handle.repay(open, Source::Wallet).await.unwrap();
+    world.closed(open).await;
 }

@@ -10,6 +10,7 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// bitcoind's code for a transaction whose outputs are already in the chain.
 const ALREADY_IN_CHAIN: i32 = -27;
@@ -126,7 +127,13 @@ impl Chain {
     pub fn follower(&self, known: &[BlockRef], unconfirmed: impl IntoIterator<Item = Txid>) -> Follower {
         let Chain::Bitcoind(node) = self;
         // A line of its own: a long block never makes a settlement wait.
-        Follower::new(Rpc::new(&node.config), known, unconfirmed)
+        Follower::new(node.rpc.beside(&node.config), known, unconfirmed)
+    }
+
+    /// For how long it has answered nothing at all, though it was asked; zero where it answers.
+    pub fn silence(&self) -> Duration {
+        let Chain::Bitcoind(node) = self;
+        node.rpc.silence()
     }
 }
 
@@ -264,9 +271,10 @@ impl Bitcoind {
             Err(e) => return Err(e),
         };
         // Where its outputs are spent again already, bitcoind only says that its inputs are missing.
-        match self.transaction(txid).await? {
-            Some(_) => Ok(txid),
-            None => Err(Rejected::new(txid, &refusal).into()),
+        match self.transaction(txid).await {
+            Ok(Some(_)) => Ok(txid),
+            Ok(None) => Err(Rejected::new(txid, &refusal).into()),
+            Err(why) => Err(Error::Unsure { txid, refusal, why: Box::new(why) }),
         }
     }
 

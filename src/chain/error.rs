@@ -40,6 +40,12 @@ pub enum Error {
         /// The limit.
         seconds: u64,
     },
+    /// It is known to answer nothing at present, and was not asked: what was to be done is not done.
+    #[error("bitcoind at {url} does not answer, and was not asked this: nothing was done. See whether it runs, what it writes, and whether it was stopped (`kill -CONT`), and ask again")]
+    Silent {
+        /// Where.
+        url: String,
+    },
     /// It answers, but not to us.
     #[error("bitcoind at {url} refuses the {credentials}: point `bitcoind.cookie` to the .cookie file in its data folder (regtest/.cookie or signet/.cookie), or set `bitcoind.user` and `bitcoind.password` as in its bitcoin.conf")]
     Unauthorised {
@@ -136,6 +142,17 @@ pub enum Error {
         /// What is wrong with it.
         reason: String,
     },
+    /// A transaction was refused, as one is too that was taken before and whose outputs are spent, and which of the two could
+    /// not be asked.
+    #[error("bitcoind refuses transaction {txid} ({refusal}), and whether it has it already cannot be asked: {why}")]
+    Unsure {
+        /// Which.
+        txid: Txid,
+        /// bitcoind's own words, cleaned.
+        refusal: String,
+        /// What kept it from being asked.
+        why: Box<Error>,
+    },
     /// A transaction was refused.
     #[error(transparent)]
     Rejected(#[from] Rejected),
@@ -144,14 +161,18 @@ pub enum Error {
 impl Error {
     /// True where trying the same again later can help: the node is away, busy or starting.
     pub fn is_temporary(&self) -> bool {
-        use Error::{Busy, Cookie, IndexBehind, TimedOut, Unreachable, WarmingUp};
-        let is_away = matches!(self, Unreachable { .. } | TimedOut { .. } | Cookie { .. });
+        use Error::{Busy, Cookie, IndexBehind, Silent, TimedOut, Unreachable, WarmingUp};
+        if let Error::Unsure { why, .. } = self {
+            return why.is_temporary();
+        }
+        let is_away = matches!(self, Unreachable { .. } | TimedOut { .. } | Silent { .. } | Cookie { .. });
         is_away || matches!(self, WarmingUp { .. } | Busy { .. } | IndexBehind { .. })
     }
 
     /// True where bitcoind may have done what it was asked, though it did not say so: its answer was lost, or cannot be read.
     pub fn may_be_done(&self) -> bool {
-        matches!(self, Error::Unreachable { .. } | Error::TimedOut { .. } | Error::Answer { .. })
+        use Error::{Answer, TimedOut, Unreachable, Unsure};
+        matches!(self, Unreachable { .. } | TimedOut { .. } | Answer { .. } | Unsure { .. })
     }
 
     /// The refusal, where the transaction itself was refused.

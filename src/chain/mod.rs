@@ -13,6 +13,7 @@ mod follower;
 mod package;
 mod relays;
 mod rpc;
+mod silence;
 mod view;
 
 pub use bitcoind::{Bitcoind, Chain};

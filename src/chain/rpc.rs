@@ -1,8 +1,11 @@
 //! One JSON-RPC line to bitcoind that mends itself.
 //!
-//! The client underneath blocks; every call runs on tokio's blocking threads. A broken connection or an outdated
-//! cookie costs one typed error at most: the client is thrown away and the next call builds another.
+//! The client underneath blocks; every call runs on tokio's blocking threads, a few at a time, each on a connection of its
+//! own: one that hangs holds up no other. A broken connection or an outdated cookie costs one typed error at most: the
+//! connections are thrown away and the next call builds another. A bitcoind that is known to hang is not asked: somebody
+//! who waits would wait for nothing. One question beside finds out when it answers again.
 
+use super::silence::Silence;
 use super::{Auth, Config, Error};
 use bdk_bitcoind_rpc::bitcoincore_rpc::jsonrpc::{self, simple_http, Client, Response};
 use hypothec_oracle::foreign::clean;
@@ -12,8 +15,12 @@ use serde_json::value::{to_raw_value, RawValue};
 use serde_json::Value;
 use std::io;
 use std::net::{TcpStream, ToSocketAddrs};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::timeout;
 
 /// bitcoind's code for an unknown block, transaction or key.
 pub(crate) const NOT_FOUND: i32 = -5;
@@ -21,6 +28,14 @@ pub(crate) const NOT_FOUND: i32 = -5;
 const IN_WARMUP: i32 = -28;
 /// How long it may take to see that somebody listens.
 const PROBE: Duration = Duration::from_secs(2);
+/// Questions of one line that wait for their answers at once; each has a thread.
+const MOST: usize = 8;
+/// A question that has waited for so long makes it ask beside whether bitcoind answers anything.
+const DOUBT: Duration = Duration::from_secs(2);
+/// Between two looks whether bitcoind is known to hang, of who waits for a place.
+const GLANCE: Duration = Duration::from_millis(200);
+/// What every bitcoind answers that answers at all: it takes neither its chain nor its disk.
+const ALIVE: &str = "uptime";
 
 /// What bitcoind says to one question.
 type Said = Result<Box<RawValue>, Error>;
@@ -35,9 +50,30 @@ struct Line {
     url: String,
     auth: Auth,
     timeout: Duration,
-    client: Mutex<Option<Arc<Client>>>,
+    /// Connections on which nothing is being asked.
+    idle: Mutex<Vec<Client>>,
+    places: Arc<Semaphore>,
     /// Since when the last question has waited for its answer.
     asked: Mutex<Option<Instant>>,
+    /// Shared with the other lines to the same bitcoind.
+    bitcoind: Arc<Known>,
+}
+
+/// What is known of a bitcoind whether it answers.
+#[derive(Default)]
+struct Known {
+    silence: Silence,
+    /// Is it being asked whether it answers anything?
+    is_doubted: AtomicBool,
+}
+
+/// It is being asked whether it answers anything, as long as this lives.
+struct Doubted(Arc<Known>);
+
+impl Drop for Doubted {
+    fn drop(&mut self) {
+        self.0.is_doubted.store(false, Ordering::SeqCst);
+    }
 }
 
 /// How long the last question on a line has waited, for whoever does not wait for it.
@@ -61,8 +97,23 @@ impl Pulse {
 impl Rpc {
     /// Connects to nothing yet.
     pub(crate) fn new(config: &Config) -> Rpc {
+        Rpc::knowing(config, Arc::default())
+    }
+
+    /// Another line to the same bitcoind: what one finds out of whether it answers, both know.
+    pub(crate) fn beside(&self, config: &Config) -> Rpc {
+        Rpc::knowing(config, Arc::clone(&self.line.bitcoind))
+    }
+
+    fn knowing(config: &Config, bitcoind: Arc<Known>) -> Rpc {
         let (url, auth, timeout) = (config.url.clone(), config.auth.clone(), config.call_timeout);
-        Rpc { line: Arc::new(Line { url, auth, timeout, client: Mutex::new(None), asked: Mutex::new(None) }) }
+        let (idle, places, asked) = (Mutex::default(), Arc::new(Semaphore::new(MOST)), Mutex::default());
+        Rpc { line: Arc::new(Line { url, auth, timeout, idle, places, asked, bitcoind }) }
+    }
+
+    /// For how long bitcoind has answered nothing on any line, though it was asked; zero where it answers.
+    pub(crate) fn silence(&self) -> Duration {
+        self.line.bitcoind.silence.lasts(Instant::now())
     }
 
     /// How long its last question has waited.
@@ -119,12 +170,26 @@ impl Rpc {
         method: &'static str,
         call: impl FnOnce(&Line) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
+        let place = self.place().await?;
         let line = Arc::clone(&self.line);
         // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
         let limit = line.timeout.saturating_mul(2);
         *self.line.asked() = Some(Instant::now());
-        let task = tokio::task::spawn_blocking(move || call(&line));
-        let answer = tokio::time::timeout(limit, task).await;
+        let mut task = tokio::task::spawn_blocking(move || {
+            let answer = line.noted(|| call(&line));
+            drop(place);
+            answer
+        });
+        let answer = timeout(limit, async {
+            match timeout(DOUBT, &mut task).await {
+                Ok(answer) => answer,
+                Err(_) => {
+                    self.line.doubt();
+                    task.await
+                }
+            }
+        });
+        let answer = answer.await;
         *self.line.asked() = None;
         match answer {
             Ok(Ok(answer)) => answer,
@@ -138,11 +203,52 @@ impl Rpc {
             }
         }
     }
+
+    /// A place among the questions under way.
+    ///
+    /// # Errors
+    /// Where bitcoind is known to hang, or none comes free in the longest time that a question may take: it was not asked.
+    async fn place(&self) -> Result<OwnedSemaphorePermit, Error> {
+        let began = Instant::now();
+        let mut free = pin!(Arc::clone(&self.line.places).acquire_owned());
+        loop {
+            let hangs = self.line.bitcoind.silence.is_hang(Instant::now());
+            if hangs || began.elapsed() >= self.line.timeout.saturating_mul(2) {
+                self.line.doubt();
+                return Err(Error::Silent { url: self.line.url.clone() });
+            }
+            if let Ok(Ok(place)) = timeout(GLANCE, &mut free).await {
+                return Ok(place);
+            }
+        }
+    }
 }
 
 impl Line {
     fn asked(&self) -> MutexGuard<'_, Option<Instant>> {
         self.asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What a question comes to; whether that is an answer is noted, also where nobody waits for it any more.
+    fn noted<T>(&self, call: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let silence = &self.bitcoind.silence;
+        let number = silence.ask(Instant::now());
+        let answer = call();
+        silence.end(number, !matches!(answer, Err(Error::TimedOut { .. })), Instant::now());
+        answer
+    }
+
+    /// Asks beside whether bitcoind answers anything, where that is not being asked already.
+    fn doubt(self: &Arc<Line>) {
+        if self.bitcoind.is_doubted.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        let (line, doubted) = (Arc::clone(self), Doubted(Arc::clone(&self.bitcoind)));
+        tokio::task::spawn_blocking(move || {
+            // Whatever it says, it answers.
+            drop(line.noted(|| line.call(ALIVE, &[])));
+            drop(doubted);
+        });
     }
 
     fn call(&self, method: &'static str, args: &[Value]) -> Result<Box<RawValue>, Error> {
@@ -167,6 +273,7 @@ impl Line {
         let params = to_raw_value(args).map_err(|e| Error::Answer { method, reason: e.to_string() })?;
         let request = client.build_request(method, Some(&params));
         let response = client.send_request(request).map_err(|e| self.fault(method, e))?;
+        self.keep(client);
         self.said(method, response)
     }
 
@@ -179,6 +286,7 @@ impl Line {
         let params = each.iter().map(to_raw_value).collect::<Result<Vec<_>, _>>().map_err(unwritten)?;
         let requests: Vec<_> = params.iter().map(|params| client.build_request(method, Some(params))).collect();
         let responses = client.send_batch(&requests).map_err(|e| self.fault(method, e))?;
+        self.keep(client);
         let missing = || Error::Answer { method, reason: "one of several questions was not answered".into() };
         let said = |response: Option<Response>| Ok(self.said(method, response.ok_or_else(missing)?));
         responses.into_iter().map(said).collect()
@@ -197,10 +305,15 @@ impl Line {
         }
     }
 
-    fn client(&self) -> Result<Arc<Client>, Error> {
-        let mut slot = self.client.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = slot.as_ref() {
-            return Ok(Arc::clone(client));
+    fn idle(&self) -> MutexGuard<'_, Vec<Client>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A connection on which nothing is being asked, or a new one.
+    fn client(&self) -> Result<Client, Error> {
+        let idle = self.idle().pop();
+        if let Some(client) = idle {
+            return Ok(client);
         }
         let builder = simple_http::SimpleHttpTransport::builder()
             .timeout(self.timeout)
@@ -229,9 +342,15 @@ impl Line {
             }
             Auth::UserPass { user, password } => builder.auth(user, Some(password)),
         };
-        let client = Arc::new(Client::with_transport(builder.build()));
-        *slot = Some(Arc::clone(&client));
-        Ok(client)
+        Ok(Client::with_transport(builder.build()))
+    }
+
+    /// Keeps a connection for the next question.
+    fn keep(&self, client: Client) {
+        let mut idle = self.idle();
+        if idle.len() < MOST {
+            idle.push(client);
+        }
     }
 
     /// What the system says when nobody listens there; `None` where somebody does.
@@ -251,16 +370,16 @@ impl Line {
         refusal
     }
 
-    /// Drops the connection, so that the next call starts afresh.
+    /// Drops the connections, so that the next call starts afresh.
     fn forget(&self) {
-        *self.client.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.idle().clear();
     }
 
     fn timed_out(&self, method: &'static str) -> Error {
         Error::TimedOut { url: self.url.clone(), method, seconds: self.timeout.as_secs() }
     }
 
-    /// Names a failure of the connection and drops the connection.
+    /// Names a failure of a connection, and drops them all.
     fn fault(&self, method: &'static str, error: jsonrpc::Error) -> Error {
         self.forget();
         let unreachable = |reason: String| Error::Unreachable { url: self.url.clone(), reason: clean(&plain(&reason)) };
@@ -338,5 +457,89 @@ mod tests {
         let refused = rpc.call::<Value>("getindexinfo", vec![]).await.unwrap_err();
         assert!(matches!(refused, Error::Unauthorised { .. }), "{refused}");
         answering.join().unwrap();
+    }
+
+    /// A place that takes every connection, and what is asked on each but the first `deaf` it answers with `7`.
+    fn half_deaf(deaf: usize) -> (Rpc, Config) {
+        use std::io::{BufRead, BufReader, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            let mut held = Vec::new();
+            for stream in listener.incoming() {
+                let Ok(mut stream) = stream else { return };
+                if held.len() < deaf {
+                    held.push(stream);
+                    continue;
+                }
+                std::thread::spawn(move || {
+                    let mut lines = BufReader::new(stream.try_clone().unwrap()).lines();
+                    while lines.by_ref().any(|line| line.is_ok_and(|line| line.starts_with("Content-Length"))) {
+                        let body = r#"{"result":7,"error":null,"id":0}"#;
+                        let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
+                        let _ = stream.write_all(format!("{head}{body}").as_bytes());
+                    }
+                });
+            }
+        });
+        let auth = Auth::UserPass { user: "u".into(), password: "p".into() };
+        let config = Config::new(url, auth, bitcoin::Network::Regtest);
+        // More than it takes to be known to hang; the threads of a test end with it.
+        let config = Config { call_timeout: Duration::from_secs(8), ..config };
+        (Rpc::new(&config), config)
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_question_that_is_not_answered_holds_up_no_other() {
+        let (rpc, _) = half_deaf(1);
+        let first = tokio::spawn({
+            let rpc = rpc.clone();
+            async move { rpc.call::<Value>("estimatesmartfee", vec![]).await }
+        });
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while rpc.pulse().silence() == Duration::ZERO {
+            assert!(Instant::now() < deadline, "it was never asked");
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        let second = timeout(Duration::from_secs(4), rpc.call::<u32>("getblockcount", vec![])).await;
+        println!("the second was answered after {:?}", began.elapsed());
+        assert!(!first.is_finished());
+        // Its number is another than the answer's: it was answered, and that is not what this is about.
+        assert!(second.is_ok(), "it waited for the first");
+        first.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_bitcoind_that_hangs_has_few_threads_waiting_and_who_asks_it_is_told_that_it_was_not_asked() {
+        let (rpc, config) = half_deaf(usize::MAX);
+        let (beside, url) = (rpc.beside(&config), config.url.clone());
+        let asked: Vec<_> = (0..100)
+            .map(|_| {
+                let rpc = rpc.clone();
+                tokio::spawn(async move { rpc.call::<Value>("sendrawtransaction", vec![]).await })
+            })
+            .collect();
+        let is_told = |asked: &Vec<tokio::task::JoinHandle<_>>| asked.iter().filter(|one| one.is_finished()).count();
+        let deadline = Instant::now() + Duration::from_secs(25);
+        while is_told(&asked) < 100 - MOST {
+            assert!(Instant::now() < deadline, "{} of them wait", 100 - is_told(&asked));
+            assert!(rpc.line.bitcoind.silence.open() <= MOST + 1);
+            tokio::time::sleep(GLANCE).await;
+        }
+        for one in asked.into_iter().filter(|one| one.is_finished()) {
+            let refused = one.await.unwrap().unwrap_err();
+            assert_eq!(refused, Error::Silent { url: url.clone() });
+            assert!(!refused.may_be_done() && refused.is_temporary(), "it was never asked: {refused}");
+        }
+        // The other line to it knows, and nothing waits longer for being asked often.
+        let began = Instant::now();
+        for _ in 0..200 {
+            assert!(matches!(beside.call::<Value>("uptime", vec![]).await, Err(Error::Silent { .. })));
+        }
+        assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+        let open = rpc.line.bitcoind.silence.open();
+        println!("{open} questions wait");
+        assert!(open <= MOST + 1);
     }
 }

@@ -146,7 +146,7 @@ pub struct Looked((Follower, Seen));
 fn silent(url: &str) -> String {
     format!(
         "bitcoind at {url} does not answer: see whether it runs, what it writes, and whether it was stopped (`kill -CONT`). \
-         Meanwhile nothing is seen of the chain, and what needs it waits"
+         Meanwhile nothing is seen of the chain: loans wait for it, and a command that needs it is refused at once"
     )
 }
 
@@ -218,7 +218,7 @@ impl Core {
                 self.on_gate(Err(error));
                 Ok(())
             }
-            Seen::Events(Err(Error::TimedOut { url, .. })) => {
+            Seen::Events(Err(Error::TimedOut { url, .. } | Error::Silent { url })) => {
                 self.chain_is_away(silent(&url));
                 Ok(())
             }
@@ -296,13 +296,14 @@ impl Core {
         match found {
             Ok(tip) => {
                 self.chain_gate.open = true;
+                self.troubles.ask_anew();
                 self.troubles.remove(CHAIN);
                 if self.tip == Some(tip.hash) {
                     // No block will come to tell it.
                     self.moment.median_time = tip.median_time;
                 }
             }
-            Err(Error::TimedOut { url, .. }) => self.chain_is_away(silent(&url)),
+            Err(Error::TimedOut { url, .. } | Error::Silent { url }) => self.chain_is_away(silent(&url)),
             Err(error) => self.chain_is_away(format!("waiting for bitcoind: {error}")),
         }
     }

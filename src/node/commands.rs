@@ -10,13 +10,14 @@ use super::pay;
 use super::present;
 use super::preview::is_signed;
 use super::refusals;
+use super::statements::{self, while_it_answers};
 use super::tools::{error, lock, Oracle, Tools};
 use super::vain::Vain;
 use super::view::{
     AddressView, Balance, EffectView, EndedView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView,
     Status,
 };
-use super::{attention, backup, history, implied, statement};
+use super::{attention, backup, history, implied};
 use crate::contract::wire;
 use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
@@ -95,7 +96,7 @@ impl Core {
             Command::PolicyTerms { reply } => {
                 let (tools, policy) = (self.tools.clone(), self.policy.clone());
                 self.ask(async move {
-                    let estimate = tools.fee_estimate().await.ok();
+                    let estimate = while_it_answers(&tools.chain, tools.fee_estimate()).await.and_then(Result::ok);
                     answer(reply, Ok(implied::of(&policy, estimate)));
                 });
             }
@@ -154,18 +155,17 @@ impl Core {
         Ok(())
     }
 
-    /// One loan; of one that is over also its statement, for which the chain is asked.
+    /// One loan; of one that is over also its statement, for which the chain is asked, as long as that answers.
     pub(super) fn show_loan(&mut self, id: LoanId, reply: Reply<LoanView>) {
         let (view, tools) = (self.view(id), self.tools.clone());
         match (self.loans.get(&id).cloned(), view) {
             (Some(loan), Ok(view)) if loan.exit.is_some() || loan.stage == Stage::Cancelled => self.ask(async move {
-                let statement = statement::of(&tools, &loan, view.ended.as_ref()).await;
                 // Without bitcoind the loan is shown all the same.
-                let (statement, no_statement) = match statement {
+                let (statement, no_statement) = match statements::show(&tools, loan, view.ended.clone()).await {
                     Ok(statement) => (Some(statement), None),
                     Err(why) => {
-                        tracing::warn!(loan = %id, "no statement: {}", why.message);
-                        (None, Some(why.message))
+                        tracing::warn!(loan = %id, "no statement: {why}");
+                        (None, Some(why))
                     }
                 };
                 answer(reply, Ok(LoanView { statement, no_statement, ..view }));

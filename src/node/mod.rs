@@ -55,6 +55,7 @@ mod shown;
 mod slots;
 mod start;
 mod statement;
+mod statements;
 #[cfg(test)]
 mod tests;
 mod tools;

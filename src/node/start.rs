@@ -25,6 +25,7 @@ use super::requests::Requests;
 use super::restored;
 use super::rotations::Rotations;
 use super::shown::ShownCoins;
+use super::statements::Statements;
 use super::tools::{lock, Oracle, Tools};
 use super::troubles::Troubles;
 use super::unlock::Unlocked;
@@ -146,6 +147,7 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         borrowing: config.borrowing,
         announce: config.announce.clone(),
         waiters: Mutex::default(),
+        statements: Statements::default(),
     });
     let mut core = new_core(tools.clone(), follower_of(&tools), policy(&*store)?, unlocked)?;
     core.restored = restored::open(&*store)?;

@@ -6,6 +6,7 @@ use super::operators::KnownOperators;
 use super::outgoing::Outgoing;
 use super::proofs::Proofs;
 use super::rotations::Rotations;
+use super::statements::Statements;
 use super::view::ErrorView;
 use crate::chain::{self, Chain};
 use crate::loan::units::{Cents, SatPerVb, Time};
@@ -88,6 +89,8 @@ pub struct Tools {
     pub outgoing: Mutex<Outgoing>,
     /// Quotes asked for and not yet answered.
     pub waiters: Mutex<QuoteWaiters>,
+    /// Statements of loans that are over, as they were made last.
+    pub statements: Statements,
 }
 
 /// Takes a lock; what a thread that died left behind is still consistent, since every change is one assignment.

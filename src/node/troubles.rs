@@ -75,6 +75,11 @@ impl Troubles {
         self.standing.contains_key(RELAY)
     }
 
+    /// bitcoind is asked anew how it is: it may be another than before.
+    pub(super) fn ask_anew(&mut self) {
+        self.asked = None;
+    }
+
     /// It is over.
     pub fn remove(&mut self, about: &str) {
         self.standing.remove(about);
