@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
-use hypothec::api::views::{Balance, ErrorView, EventView, PolicyView as Policy};
+use hypothec::api::views::{Balance, ErrorView, EventView, OracleView, PolicyView as Policy};
 use hypothec::api::{bind, serve};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::units::Days;
@@ -12,10 +12,15 @@ use reqwest::{Method, StatusCode};
 use serde_json::{json, Value};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 const LOAN: &str = "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0";
+
+/// Megabytes of a long answer.
+const LONG: usize = 24;
 
 /// A served API, and the commands its node was given, as they are written out.
 struct Served {
@@ -83,6 +88,15 @@ fn answer(command: Command) -> Option<Command> {
             let free = Balance { confirmed_sats: 5, unconfirmed_sats: 6, reserved_sats: 7, ..Balance::default() };
             let balance = Balance { fee_reserve_sats: 4, open_quotes: 3, quoted_sats: 2, ..free };
             let _ = reply.send(Ok(balance));
+        }
+        // An answer longer than what the system holds for who does not read it.
+        Command::Oracles { reply } => {
+            let key = "4f355bdcb7cc0af728ef3cceb9615d90684bb5b2ca5f859ab0f0b704075871aa";
+            let oracle = |number: usize| {
+                let url = format!("http://{number}/{}", "x".repeat(1 << 20));
+                serde_json::from_value::<OracleView>(json!({ "pubkey": key, "url": url })).unwrap()
+            };
+            drop(reply.send(Ok((0..LONG).map(oracle).collect())));
         }
         Command::Policy { reply } => drop(reply.send(Ok(Policy::default()))),
         Command::SetPolicy { policy, reply } => drop(reply.send(Ok(*policy))),
@@ -427,4 +441,119 @@ async fn connections_that_ask_nothing_hold_few_places_and_keep_nobody_out() {
     assert!(begun.elapsed() < Duration::from_secs(20));
     drop(silent);
     served.end().await;
+}
+
+/// A connection on which somebody has asked for the long answer, and has read none of it. It has begun to come.
+async fn asks_and_does_not_read(served: &Served) -> TcpStream {
+    let mut stream = TcpStream::connect(served.base.trim_start_matches("http://")).await.unwrap();
+    let bearer = served.token.secret();
+    let ask = format!("GET /v1/oracles HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {bearer}\r\n\r\n");
+    stream.write_all(ask.as_bytes()).await.unwrap();
+    stream.readable().await.unwrap();
+    stream
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_on_which_something_is_in_work_gives_way_to_no_other() {
+    let served = Served::start().await;
+    let address = served.base.trim_start_matches("http://").to_owned();
+    // One whose answer is being sent, and one whose request is being answered: both are older than all others.
+    let mut slow = asks_and_does_not_read(&served).await;
+    let waiting = served.http.get(format!("{}/v1/events?after=1&wait=60", served.base));
+    let waiting = tokio::spawn(waiting.bearer_auth(served.token.secret()).send());
+    until("the node to be asked", PATIENCE, || async {
+        let asked = served.seen.lock().unwrap().iter().any(|command| command.contains("Events"));
+        asked.then_some(()).ok_or("not yet".to_owned())
+    })
+    .await
+    .unwrap();
+    let mut others = Vec::new();
+    for number in 0..300 {
+        let mut other = TcpStream::connect(&address).await.unwrap();
+        if number % 3 == 0 {
+            // Who bears no token gets an answer, and keeps nobody out by not reading it.
+            let _ = other.write_all(b"GET /v1/status HTTP/1.1\r\nhost: x\r\n\r\n").await;
+        }
+        others.push(other);
+    }
+    let (status, _) = served.ask(Method::GET, "/v1/wallet/balance", "").await;
+    assert_eq!(status, StatusCode::OK);
+    let (mut head, mut read) = (Vec::new(), 0);
+    let mut part = vec![0; 1 << 16];
+    while read < LONG << 20 {
+        let length = slow.read(&mut part).await.unwrap();
+        assert!(length > 0, "it was ended after {read} bytes");
+        head.extend_from_slice(&part[..length.min(20 - head.len().min(20))]);
+        read += length;
+    }
+    assert!(head.starts_with(b"HTTP/1.1 200 OK"));
+    assert!(!waiting.is_finished(), "it was ended");
+    drop(others);
+    served.end().await;
+    assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_never_reads_the_answer_holds_a_connection_for_some_seconds() {
+    let served = Served::start().await;
+    let began = Instant::now();
+    let slow = asks_and_does_not_read(&served).await;
+    until("the connection to be ended", Duration::from_secs(60), || async {
+        // What arrives on a connection that was ended is refused, and then this knows.
+        match slow.try_write(b"x") {
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => Ok(()),
+            _ => Err("it is open".to_owned()),
+        }
+    })
+    .await
+    .unwrap();
+    println!("bound api-unread {} s", began.elapsed().as_secs());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
+    served.end().await;
+}
+
+#[test]
+fn who_takes_a_nodes_port_between_its_proof_and_the_question_is_not_shown_the_token() {
+    use hypothec::node::config::Choices;
+    use hypothec::node::data::{new_words, DataFolder};
+    use std::io::{Read, Write};
+    let place = tempfile::tempdir().unwrap();
+    let (data, listener) = (place.path().join("node"), std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let choices = Choices {
+        network: "regtest".parse().unwrap(),
+        bitcoind_url: None,
+        bitcoind_cookie: None,
+        peer_listen: None,
+        announce: None,
+        api_listen: None,
+    };
+    DataFolder::make(&data, &new_words().unwrap(), &choices.text(), |_| Ok(())).unwrap();
+    let folder = DataFolder::open(&data).unwrap();
+    let (token, address) = (folder.token_or_new().unwrap(), listener.local_addr().unwrap());
+    folder.say_api(address).unwrap();
+    let heard: Arc<Mutex<Vec<String>>> = Arc::default();
+    let (kept, known) = (heard.clone(), token.clone());
+    std::thread::spawn(move || {
+        for (times, connection) in listener.incoming().enumerate() {
+            let (mut connection, mut bytes) = (connection.unwrap(), [0; 4_096]);
+            let length = connection.read(&mut bytes).unwrap();
+            let text = String::from_utf8_lossy(&bytes[..length]).into_owned();
+            kept.lock().unwrap().push(text.clone());
+            // The node proves itself, and is killed; whoever listens from then on cannot.
+            let nonce = text.split("nonce=").nth(1).map_or("", |rest| &rest[..64]);
+            let proof = if times == 0 { known.proof(address, nonce) } else { String::new() };
+            let body = json!({ "proof": proof }).to_string();
+            let head = format!("HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+            let _ = connection.write_all((head + &body).as_bytes());
+        }
+    });
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_hypothec"));
+    let said = command.args(["wallet", "send", "bcrt1q", "--all", "--yes", "--json", "--data"]).arg(&data).output();
+    let said = said.unwrap();
+    assert!(!said.status.success(), "{said:?}");
+    let heard = heard.lock().unwrap();
+    let shown = heard.iter().skip(1).filter(|text| text.contains(token.secret())).count();
+    println!("bound port-taken-later {shown} tokens shown");
+    assert_eq!(shown, 0, "{heard:?}");
+    assert!(heard.len() > 1, "it asked another for its proof: {said:?}");
 }

@@ -1,5 +1,6 @@
 //! Only who can read the token's file commands the node; and the node proves first, to who asks, that it can.
 
+use super::connections::Work;
 use super::error::ApiError;
 use super::extract::Asked;
 use super::views::{ErrorCode, ProvedView};
@@ -43,7 +44,12 @@ pub(super) async fn check(State(door): State<Arc<Door>>, request: Request, next:
         scheme.eq_ignore_ascii_case(b"Bearer ").then_some(rest)
     });
     match bearer {
-        Some(text) if door.token.is(text) => Ok(next.run(request).await),
+        Some(text) if door.token.is(text) => {
+            if let Some(work) = request.extensions().get::<Arc<Work>>() {
+                work.bears_token();
+            }
+            Ok(next.run(request).await)
+        }
         Some(_) => Err(unauthorized("the token is not this node's")),
         None => Err(unauthorized("there is no token")),
     }

@@ -1,7 +1,8 @@
-//! The API's connections: so many at once, and none that says nothing for long.
+//! The API's connections: so many at once, and none on which nothing happens for long.
 //!
 //! Whoever uses the machine can connect. Who connects and asks nothing must cost the node no file handle that it needs, and
-//! keep nobody out: where all places are taken, the oldest connection on which nothing is being answered gives up its own.
+//! keep nobody out: where all places are taken, one on which nothing is in work gives up its own, and who reads no answer is
+//! waited for some seconds.
 
 use axum::extract::{Request, State};
 use axum::middleware::{from_fn_with_state, Next};
@@ -10,13 +11,17 @@ use axum::Router;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, JoinSet};
+
+mod work;
+
+pub(super) use work::Work;
+use work::{Bounded, UnderWay};
 
 /// Connections at once.
 const MOST: usize = 128;
@@ -27,25 +32,15 @@ const HEAD_BYTES: usize = 16 << 10;
 /// A pause after accepting failed, so that a lack of file handles does not spin.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// Requests of one connection that are being answered.
-type Answering = Arc<AtomicUsize>;
-
 struct Line {
-    answering: Answering,
+    work: Arc<Work>,
     task: AbortHandle,
-}
-
-impl Line {
-    fn is_idle(&self) -> bool {
-        self.answering.load(Ordering::SeqCst) == 0
-    }
 }
 
 /// Serves until `closed` turns true or loses its sender; then finishes what is being answered.
 pub(super) async fn serve(listener: TcpListener, app: Router, closed: watch::Receiver<bool>) {
     let mut open = JoinSet::new();
-    // The oldest first.
-    let mut lines: VecDeque<Line> = VecDeque::new();
+    let mut lines: Vec<Line> = Vec::new();
     let mut told = closed.clone();
     loop {
         let accepted = tokio::select! {
@@ -62,27 +57,36 @@ pub(super) async fn serve(listener: TcpListener, app: Router, closed: watch::Rec
                 continue;
             }
         };
-        if lines.len() >= MOST {
-            let Some(idle) = lines.iter().position(Line::is_idle).and_then(|oldest| lines.remove(oldest)) else {
-                continue;
-            };
-            idle.task.abort();
+        if lines.len() >= MOST && !give_way(&mut lines) {
+            continue;
         }
-        let answering = Answering::default();
-        let task = open.spawn(connection(stream, app.clone(), Arc::clone(&answering), closed.clone()));
-        lines.push_back(Line { answering, task });
+        let work = Arc::new(Work::begun());
+        let task = open.spawn(connection(stream, app.clone(), Arc::clone(&work), closed.clone()));
+        lines.push(Line { work, task });
     }
     drop(listener);
     while open.join_next().await.is_some() {}
 }
 
-async fn connection(stream: TcpStream, app: Router, answering: Answering, mut closed: watch::Receiver<bool>) {
+/// Ends the connection that is the first to give way; false where there is none.
+fn give_way(lines: &mut Vec<Line>) -> bool {
+    let mut may: Vec<_> = lines.iter().enumerate().filter_map(|(at, line)| Some((line.work.rank()?, at))).collect();
+    may.sort();
+    // What had nothing in work a moment ago may have begun.
+    let ended = may.into_iter().map(|(_, at)| at).find(|at| lines.get(*at).is_some_and(|line| line.work.end()));
+    let Some(at) = ended else { return false };
+    lines.swap_remove(at).task.abort();
+    true
+}
+
+async fn connection(stream: TcpStream, app: Router, work: Arc<Work>, mut closed: watch::Receiver<bool>) {
     // Small answers must not wait for each other. A socket that refuses is about to fail anyway.
     drop(stream.set_nodelay(true));
-    let app = app.layer(from_fn_with_state(answering, count));
+    let app = app.layer(from_fn_with_state(Arc::clone(&work), count));
     let mut protocol = http1::Builder::new();
     protocol.timer(TokioTimer::new()).header_read_timeout(HEAD).max_buf_size(HEAD_BYTES);
-    let connection = protocol.serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let stream = TokioIo::new(Bounded::new(stream, work));
+    let connection = protocol.serve_connection(stream, TowerToHyperService::new(app));
     tokio::pin!(connection);
     let how = tokio::select! {
         how = connection.as_mut() => how,
@@ -97,24 +101,13 @@ async fn connection(stream: TcpStream, app: Router, answering: Answering, mut cl
 }
 
 /// Counts what is being answered on a connection.
-async fn count(State(answering): State<Answering>, request: Request, next: Next) -> Response {
-    let _under_way = UnderWay::begin(&answering);
+async fn count(State(work): State<Arc<Work>>, mut request: Request, next: Next) -> Response {
+    let Some(_under_way) = UnderWay::begin(&work) else {
+        // It gave way in this moment, and is about to end: nothing of this is begun.
+        return pending().await;
+    };
+    request.extensions_mut().insert(Arc::clone(&work));
     next.run(request).await
-}
-
-struct UnderWay<'a>(&'a Answering);
-
-impl UnderWay<'_> {
-    fn begin(answering: &Answering) -> UnderWay<'_> {
-        answering.fetch_add(1, Ordering::SeqCst);
-        UnderWay(answering)
-    }
-}
-
-impl Drop for UnderWay<'_> {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::SeqCst);
-    }
 }
 
 async fn until_closed(closed: &mut watch::Receiver<bool>) {

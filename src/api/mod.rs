@@ -9,10 +9,12 @@ mod auth;
 mod connections;
 mod error;
 mod extract;
+mod line;
 mod routes;
 mod serve;
 mod words;
 
 pub use crate::node::view as views;
 pub use auth::PROOF;
+pub use line::{Ask, Lost, Proved};
 pub use serve::{bind, serve, EVENTS_WAIT_MAX, REQUEST_TIME, UNTIL};

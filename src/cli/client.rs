@@ -1,19 +1,20 @@
 //! The one way to a running node: HTTP to the address and with the token that its data folder holds.
 
 use super::out::tell;
-use crate::api::views::{ErrorCode, ErrorView, OracleView, ProvedView};
-use crate::api::{PROOF, UNTIL};
+use crate::api::views::{ErrorCode, ErrorView, OracleView};
+use crate::api::{Ask, Lost, Proved, UNTIL};
 use crate::node::data::{DataFolder, Token};
 use crate::node::last_words;
 use crate::node::unlock::{holder, Holder};
 use hypothec_oracle::foreign::{printable, printable_json};
 use reqwest::header::HeaderValue;
-use reqwest::{Method, RequestBuilder, Response};
+use reqwest::{Method, Request, RequestBuilder, Response};
 use serde::de::DeserializeOwned;
 use serde::Serialize;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::timeout;
 
 /// The longest time to an answer that waits for others: more than the node takes to give up by itself.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -29,6 +30,7 @@ pub struct Refused(pub ErrorView);
 
 /// Speaks to the node of one data folder.
 pub struct Client {
+    /// Writes requests, and sends none.
     http: reqwest::Client,
     address: SocketAddr,
     base: String,
@@ -47,8 +49,7 @@ impl Client {
         let folder = DataFolder::open(data)?;
         let token = folder.token()?;
         let address = folder.api()?.ok_or_else(|| not_running(data))?;
-        // A proxy has no business between this command and this machine's node.
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build()?;
+        let http = reqwest::Client::builder().no_proxy().build()?;
         Ok(Client { http, address, base: format!("http://{address}"), token, data: data.to_path_buf(), quiet: false })
     }
 
@@ -90,33 +91,43 @@ impl Client {
     /// `POST path` with `body`, for an answer that is not JSON.
     pub async fn post_for_bytes(&self, path: &str, body: &impl Serialize) -> anyhow::Result<Vec<u8>> {
         let response = self.send(self.request(Method::POST, path).json(body)).await?;
-        Ok(response.bytes().await.map_err(|error| self.lost(&error, true))?.to_vec())
+        Ok(response.bytes().await.map_err(|_| self.lost(Lost::Broken, true))?.to_vec())
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        self.http.request(method, format!("{}{path}", self.base)).bearer_auth(self.token.secret())
+        self.http.request(method, format!("{}{path}", self.base))
     }
 
-    /// Makes certain that what listens there is the node. One that was killed leaves its address behind, and any user of this
-    /// machine may listen on its port then; who does would have the token, and with it every coin, once the node runs again.
-    /// `acts`: something was asked before, and may have been done.
-    async fn recognise(&self, acts: bool) -> anyhow::Result<()> {
-        let nonce = Token::nonce();
-        let asked = self.http.get(format!("{}{PROOF}?nonce={nonce}", self.base)).timeout(GLANCE + ALIVE);
-        let answer = match asked.send().await {
-            Ok(answer) => answer.json::<ProvedView>().await,
-            Err(error) => Err(error),
+    /// Makes certain that what listens there is the node, and asks it on the same connection. One that was killed leaves its
+    /// address behind, and any user of this machine may listen on its port then; who does would have the token, and with it
+    /// every coin, once the node runs again.
+    async fn recognise(&self) -> Result<Proved, Lost> {
+        Proved::open(self.address, &self.token, GLANCE + ALIVE).await
+    }
+
+    /// What it answers to this. Where the connection was ended before it was asked, it is asked once more on another.
+    async fn ask(&self, mut line: Proved, request: Request) -> Result<Response, Lost> {
+        let (method, url) = (request.method().clone(), request.url());
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let body = request.body().and_then(|body| body.as_bytes()).unwrap_or_default().to_vec();
+        let ask = Ask { method, path: format!("{}{query}", url.path()), headers: request.headers().clone(), body };
+        let answer = match line.ask(&ask).await {
+            Err(Lost::Unasked) => self.recognise().await?.ask(&ask).await,
+            said => said,
         };
-        match answer {
-            Ok(said) if said.proof == self.token.proof(self.address, &nonce) => Ok(()),
-            Err(error) if error.is_connect() || error.is_timeout() => Err(self.lost(&error, acts)),
-            Ok(_) | Err(_) => Err(unknown(&self.data, self.address)),
-        }
+        answer.map(Response::from)
+    }
+
+    /// What it answers to a question that waits for nobody.
+    async fn glance(&self, path: &str) -> Result<Response, Lost> {
+        let mut line = self.recognise().await?;
+        let answer = timeout(ALIVE, line.ask(&Ask::get(path))).await;
+        answer.unwrap_or(Err(Lost::Silent)).map(Response::from)
     }
 
     async fn json<T: DeserializeOwned>(&self, request: RequestBuilder) -> anyhow::Result<T> {
         let response = self.send(request).await?;
-        let bytes = response.bytes().await.map_err(|error| self.lost(&error, true))?;
+        let bytes = response.bytes().await.map_err(|_| self.lost(Lost::Broken, true))?;
         let read = serde_json::from_slice(&bytes).and_then(|mut value| {
             // The node cleans what strangers say where it hears it; nothing it missed reaches the terminal either.
             printable_json(&mut value);
@@ -131,30 +142,25 @@ impl Client {
     async fn send(&self, request: RequestBuilder) -> anyhow::Result<Response> {
         let mut request = request.build()?;
         let acts = *request.method() != Method::GET;
-        self.recognise(false).await?;
+        let line = self.recognise().await.map_err(|lost| self.lost(lost, false))?;
         // A question that comes late hurts nobody.
         let until = SystemTime::now().checked_add(GLANCE + ALIVE).and_then(|at| at.duration_since(UNIX_EPOCH).ok());
         if let Some(until) = until.filter(|_| acts) {
             request.headers_mut().insert(UNTIL, HeaderValue::from_str(&until.as_millis().to_string())?);
         }
         let waits_for = waits_for(request.url().path()).filter(|_| acts && !self.quiet);
-        let mut answer = std::pin::pin!(self.http.execute(request));
-        let response = match tokio::time::timeout(GLANCE, &mut answer).await {
+        let mut answer = std::pin::pin!(timeout(PATIENCE, self.ask(line, request)));
+        let response = match timeout(GLANCE, &mut answer).await {
             Ok(answered) => answered,
             // What waits for others may take longer. A node that is stopped answers nothing, this neither.
             Err(_) => {
-                let alive = async {
-                    self.recognise(acts).await?;
-                    let status = self.request(Method::GET, "/v1/status").timeout(ALIVE).send().await;
-                    status.map_err(|error| self.lost(&error, acts))
-                };
                 let is_alive = tokio::select! {
                     answered = &mut answer => Err(answered),
-                    alive = alive => Ok(alive),
+                    alive = self.glance("/v1/status") => Ok(alive),
                 };
                 match is_alive {
                     Err(answered) => answered,
-                    Ok(Err(error)) => return Err(error),
+                    Ok(Err(lost)) => return Err(self.lost(lost, acts)),
                     Ok(Ok(_)) => {
                         self.say_waiting(waits_for).await;
                         answer.await
@@ -162,7 +168,7 @@ impl Client {
                 }
             }
         };
-        let response = response.map_err(|error| self.lost(&error, acts))?;
+        let response = response.unwrap_or(Err(Lost::Silent)).map_err(|lost| self.lost(lost, acts))?;
         let status = response.status();
         if status.is_success() {
             return Ok(response);
@@ -177,8 +183,7 @@ impl Client {
     /// Says what the node waits for, and of which oracles.
     async fn say_waiting(&self, waits_for: Option<&str>) {
         let Some(what) = waits_for else { return };
-        let asked = self.request(Method::GET, "/v1/oracles").timeout(ALIVE).send().await;
-        let known: Vec<OracleView> = match asked {
+        let known: Vec<OracleView> = match self.glance("/v1/oracles").await {
             Ok(answer) => answer.json().await.unwrap_or_default(),
             Err(_) => Vec::new(),
         };
@@ -188,19 +193,18 @@ impl Client {
     }
 
     /// `acts`: what was asked may have been done all the same.
-    fn lost(&self, error: &reqwest::Error, acts: bool) -> anyhow::Error {
-        if error.is_connect() {
-            return not_running(&self.data);
-        }
-        let (code, said) = match error.is_timeout() {
-            true => (ErrorCode::TimedOut, silent(&self.data)),
-            false => (
+    fn lost(&self, lost: Lost, acts: bool) -> anyhow::Error {
+        let (code, said) = match lost {
+            Lost::Nobody => return not_running(&self.data),
+            Lost::Stranger => return unknown(&self.data, self.address),
+            Lost::Silent => (ErrorCode::TimedOut, silent(&self.data)),
+            Lost::Unasked | Lost::Broken => (
                 ErrorCode::Unavailable,
                 format!("the node on {} broke off its answer; look at what it writes", self.data.display()),
             ),
         };
         let look = "What was asked may have been done all the same: look at `wallet history` and `loan list` before you ask again";
-        refused(code, if acts { format!("{said}. {look}") } else { said })
+        refused(code, if acts && lost != Lost::Unasked { format!("{said}. {look}") } else { said })
     }
 }
 

@@ -1,4 +1,7 @@
 //! A small HTTP client for a node's API, with the node's own view types.
+//!
+//! It asks for no proof that it is the node: its nodes are this process' children on regtest, in folders of their own that end
+//! with it, and their tokens command nothing of worth. It asks often, over connections that are kept.
 
 use crate::loan::terms::LoanId;
 use crate::node::view::{
