@@ -154,13 +154,35 @@ fn days_of(year: u16, month: u8) -> Vec<Day> {
     std::iter::successors(first, |day| day.next()).take_while(same_month).take(31).collect()
 }
 
-/// What an oracle serves for a bundle.
+/// What an oracle serves for a bundle. A list that was not asked for is empty, or left out; one that leaves out both is no page.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "AnyPage")]
 pub struct BundlePage {
     /// Packed announcements in the order of the events, hex; empty when only attestations were asked for.
     pub announcements: Vec<String>,
     /// The attestations so far.
     pub attestations: Vec<PackedAttestation>,
+}
+
+/// A page as it is read.
+#[derive(Deserialize)]
+struct AnyPage {
+    announcements: Option<Vec<String>>,
+    attestations: Option<Vec<PackedAttestation>>,
+}
+
+impl TryFrom<AnyPage> for BundlePage {
+    type Error = &'static str;
+
+    fn try_from(page: AnyPage) -> Result<BundlePage, &'static str> {
+        match page {
+            AnyPage { announcements: None, attestations: None } => Err("neither `announcements` nor `attestations`"),
+            AnyPage { announcements, attestations } => Ok(BundlePage {
+                announcements: announcements.unwrap_or_default(),
+                attestations: attestations.unwrap_or_default(),
+            }),
+        }
+    }
 }
 
 /// One attestation of a bundle.

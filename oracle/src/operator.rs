@@ -125,20 +125,30 @@ impl Link {
 }
 
 /// Those of `links` that lead to or away from `key`, from key to key, each verified. What joins nothing that is not joined
-/// already is left out, and so are links that do not lead here.
+/// already is left out, and so are links that do not lead here or are not valid: whoever adds one hides no other.
 ///
 /// # Errors
-/// When one that leads here is not valid, or there are too many.
+/// When nothing is left, and one that leads here is not valid; or when there are too many.
 pub fn connected(key: XOnlyPublicKey, links: &[Link]) -> Result<Vec<Link>, LinkError> {
     let mut reached = BTreeSet::from([key]);
     let mut found = Vec::new();
+    let mut wrong = None;
+    let mut left: Vec<&Link> = links.iter().collect();
     loop {
-        let next = links.iter().find(|link| {
+        let next = left.iter().position(|link| {
             let [one, other] = link.keys();
             reached.contains(&one) != reached.contains(&other)
         });
-        let Some(link) = next else { return Ok(found) };
-        link.verify()?;
+        let Some(link) = next.map(|index| left.remove(index)) else {
+            return match wrong {
+                Some(error) if found.is_empty() => Err(error),
+                _ => Ok(found),
+            };
+        };
+        if let Err(error) = link.verify() {
+            wrong = wrong.or(Some(error));
+            continue;
+        }
         if found.len() >= LINKS_MOST {
             return Err(LinkError::TooMany(key));
         }
@@ -291,6 +301,8 @@ mod tests {
         forged.from = Time(0);
         assert!(matches!(connected(key(1), &[Link::HandOver(forged)]), Err(LinkError::Rotation(_))));
         assert!(connected(key(7), &[Link::HandOver(forged)]).unwrap().is_empty(), "it does not lead there");
+        let beside = connected(key(1), &[Link::HandOver(forged), stated(3, 1), handed(1, 2)]).unwrap();
+        assert_eq!(beside.len(), 2, "what is not signed hides nothing");
         let many: Vec<Link> = (2..=67).map(|other| stated(1, other)).collect();
         assert_eq!(connected(key(1), &many), Err(LinkError::TooMany(key(1))));
     }

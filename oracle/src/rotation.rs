@@ -157,18 +157,16 @@ pub struct Succession {
 
 impl Succession {
     /// Follows `rotations`, the oldest first, from a pinned key: at most [`LONGEST`], and as many that led to it. Ones of
-    /// keys that it has nothing to do with are left out, and so are those that close a circle.
+    /// keys that it has nothing to do with are left out, and so are those that close a circle or are not valid: whoever adds
+    /// one hides no other.
     ///
     /// # Errors
-    /// When one by a key that it leads to is not valid.
+    /// When nothing is left, and one by the pinned key is not valid.
     pub fn of(pinned: XOnlyPublicKey, rotations: &[Rotation]) -> Result<Succession, RotationError> {
         let Sorted { counts, wrong, .. } = Sorted::of(rotations);
         let mut found = Succession::default();
         let mut key = pinned;
         loop {
-            if let Some((_, error)) = wrong.iter().find(|(one, _)| one.old_key == key) {
-                return Err(error.clone());
-            }
             let mut own = counts.iter().filter(|one| one.old_key == key);
             match (own.next(), own.next()) {
                 (Some(one), Some(other)) => {
@@ -185,7 +183,10 @@ impl Succession {
         let earlier = reached(&counts, pinned, |one| (one.new_key, one.old_key));
         let led_here = counts.iter().filter(|one| earlier.contains(&one.new_key));
         found.before = led_here.take(LONGEST).copied().collect();
-        Ok(found)
+        match wrong.into_iter().find(|(one, _)| one.old_key == pinned) {
+            Some((_, error)) if found.statements().is_empty() => Err(error),
+            _ => Ok(found),
+        }
     }
 
     /// All of its statements.
@@ -288,7 +289,8 @@ mod tests {
         assert_eq!(follow(keys(4).public_key(), &[one, round, into]), Ok(vec![into, one]));
         // What nobody signed closes nothing, so nobody takes a hand-over away by it.
         let forged = Rotation { from: Time(1), ..round };
-        assert!(follow(first.public_key(), &[forged, one]).is_err(), "it is told");
+        assert_eq!(follow(first.public_key(), &[forged, one]), Ok(vec![one]), "nor hides one");
+        assert!(follow(second_key, &[forged]).is_err(), "it is told where there is nothing else");
         let Sorted { counts, wrong, .. } = Sorted::of(&[forged, one]);
         assert_eq!((counts, wrong.len()), (vec![one], 1));
         let itself = Rotation { new_key: one.old_key, ..one };

@@ -46,10 +46,7 @@ impl Core {
         }
         // Much may have happened while its coins were looked at.
         let again = self.shown.was_pardoned(&shown);
-        let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
-        let allowed = self.may_lend(given, borrow, &coins)?;
-        let vain = self.coins_in_vain(&coins, id).refusal(&shown);
-        let allowed = allowed.and_then(|()| vain.map_or(Ok(()), |text| Err((ErrorCode::Coins, text))));
+        let allowed = self.may_lend(given, borrow, &shown)?;
         if allowed.is_ok() && !again {
             self.make_place()?;
         }
@@ -204,6 +201,7 @@ impl Core {
             let no = "its coins were promised to another loan of yours, which goes on in its place".to_owned();
             let text = "its borrower took another quote with the same coins".to_owned();
             let no = Some((ErrorCode::Superseded, no));
+            self.made_place(id, but);
             self.end_request(id, WITHDRAWN, Severity::Info, no, text, Doing::Borrower)?;
         }
         Ok(())
@@ -267,10 +265,8 @@ impl Core {
             return Err(error(ErrorCode::Unavailable, text));
         }
         let (given, borrow) = request.taken().map_err(|e| error(ErrorCode::Internal, format!("{e:#}")))?;
-        let coins: Vec<OutPoint> = request.shown().iter().map(|(coin, _)| *coin).collect();
-        let vain = self.coins_in_vain(&coins, id).refusal(request.shown());
         let allowed = self.allows(&given, &borrow).and_then(|()| self.is_near(&given.terms));
-        let allowed = allowed.and_then(|()| vain.map_or(Ok(()), |text| Err((ErrorCode::Coins, text))));
+        let allowed = allowed.and_then(|()| self.not_in_vain(request.shown(), id));
         Ok(allowed.map(|()| (given, borrow)))
     }
 

@@ -63,16 +63,13 @@ impl Core {
         // Much may have happened while its coins were looked at.
         let (coins, peer) = (proven.clone(), *peer);
         let terms = terms.clone();
-        let guarded = self.guard(&coins, peer);
-        if guarded.is_ok() {
+        let shown_before = self.guard(&coins, peer).and_then(|()| self.not_in_vain(shown, id));
+        if shown_before.is_ok() {
             self.supersede(&coins, peer, id)?;
         }
-        let allowed = guarded.and_then(|()| self.room(peer, &terms));
+        let allowed = shown_before.and_then(|()| self.room(peer, &terms));
         if let Err((code, message)) = allowed.and_then(|()| self.can_begin(&terms, peer)) {
             return Ok(Err(error(code, message)));
-        }
-        if let Some(message) = self.coins_in_vain(&coins, id).refusal(shown) {
-            return Ok(Err(error(ErrorCode::Coins, message)));
         }
         // Counted first: what comes to nothing by a crash counts too.
         self.show_coins(shown, id)?;
@@ -97,12 +94,15 @@ impl Core {
         &mut self,
         given: &Given,
         borrow: &Borrow,
-        proved: &[OutPoint],
+        shown: &[(OutPoint, Amount)],
     ) -> anyhow::Result<Result<(), No>> {
+        let (id, peer) = (given.terms.id(), given.peer);
+        let proved: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
         // Much may have happened while they were looked at.
-        let guarded = self.may_look(given, borrow).and_then(|()| self.guard(proved, given.peer));
+        let guarded = self.may_look(given, borrow).and_then(|()| self.guard(&proved, peer));
+        let guarded = guarded.and_then(|()| self.not_in_vain(shown, id));
         if guarded.is_ok() {
-            self.supersede(proved, given.peer, given.terms.id())?;
+            self.supersede(&proved, peer, id)?;
         }
         Ok(guarded.and_then(|()| self.can_begin(&given.terms, given.peer)))
     }
@@ -119,8 +119,7 @@ impl Core {
         if self.loans.contains_key(&id) || self.given_up.holds(&id) {
             return Ok(());
         }
-        let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
-        if let Err((code, message)) = self.may_lend(&given, borrow, &coins)? {
+        if let Err((code, message)) = self.may_lend(&given, borrow, &shown)? {
             tracing::debug!(%peer, loan = %id, "{message}");
             self.send(peer, &refused(id.0, code, &message));
             return Ok(());
@@ -211,9 +210,20 @@ impl Core {
         }
     }
 
-    /// What these coins were shown for that came to nothing, besides loan `id`: each costs us a transaction and a record.
+    /// What these coins were shown for that came to nothing, besides loan `id` and what ended to make place for it: each costs
+    /// us a transaction and a record.
     pub(super) fn coins_in_vain(&self, coins: &[OutPoint], id: LoanId) -> InVain {
-        self.shown.in_vain(coins, |loan| *loan != id && !goes_on(&self.loans, &self.requests, loan))
+        let is_its_own = |loan: &LoanId| *loan == id || self.superseded.get(loan) == Some(&id);
+        self.shown.in_vain(coins, |loan| !is_its_own(loan) && !goes_on(&self.loans, &self.requests, loan))
+    }
+
+    /// Were these coins shown too often for what came to nothing?
+    pub(super) fn not_in_vain(&self, shown: &[(OutPoint, Amount)], id: LoanId) -> Result<(), No> {
+        let coins: Vec<OutPoint> = shown.iter().map(|(coin, _)| *coin).collect();
+        match self.coins_in_vain(&coins, id).refusal(shown) {
+            Some(text) => Err((ErrorCode::Coins, text)),
+            None => Ok(()),
+        }
     }
 
     /// Coins that were proved for a loan that is about to begin, or to be asked for.
@@ -233,14 +243,23 @@ impl Core {
     fn supersede(&mut self, coins: &[OutPoint], peer: PublicKey, id: LoanId) -> anyhow::Result<()> {
         self.supersede_requests(coins, peer, id)?;
         let earlier: Vec<LoanId> = self.shown_for(coins).filter(|loan| loan.peer == peer).map(|loan| loan.id).collect();
-        for id in earlier {
+        for earlier in earlier {
             let reason = "its coins were promised to another loan".to_string();
-            if self.input(id, Input::Cancel { reason, by: Doing::Borrower })?.is_ok() {
+            if self.input(earlier, Input::Cancel { reason, by: Doing::Borrower })?.is_ok() {
+                self.made_place(earlier, id);
                 let text = "its coins were promised to another loan of yours, which goes on in its place";
-                self.send(peer, &refused(id.0, ErrorCode::Superseded, text));
+                self.send(peer, &refused(earlier.0, ErrorCode::Superseded, text));
             }
         }
         Ok(())
+    }
+
+    /// A loan ended for its coins to be promised to another, which was counted before: what ended counts for the next.
+    pub(super) fn made_place(&mut self, ended: LoanId, next: LoanId) {
+        let (running, requests) = (&self.running, &self.requests);
+        let lives = |id: &LoanId| *id == next || running.contains(&Key::Loan(*id)) || requests.get(id).is_some();
+        self.superseded.retain(|_, other| lives(other));
+        self.superseded.insert(ended, next);
     }
 
     /// A negotiation that the chain or time may have ended: if so the other side's node is told why.

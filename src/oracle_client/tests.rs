@@ -313,6 +313,11 @@ async fn a_hand_over_is_shown_only_as_both_keys_signed_it() {
     let forged = Rotation { from: hour(2), ..said };
     let refused = ask(served(vec![forged])).await;
     assert!(matches!(refused, Err(OracleError::Rotation { source: RotationError::Signature { .. }, .. })));
+    // Whoever adds one that is not signed, or one of others, hides no true one.
+    let itself = Rotation { new_key: said.old_key, ..said };
+    for added in [forged, itself, Rotation::sign(&keys(4), &keys(5), hour(1)).unwrap()] {
+        assert_eq!(ask(served(vec![added, said])).await.unwrap().steps, [said], "{added:?}");
+    }
     let other = Rotation::sign(&old, &keys(3), hour(1)).unwrap();
     let two = ask(served(vec![said, other])).await.unwrap();
     assert_eq!((two.steps.len(), two.conflict), (0, Some((said, other))));
