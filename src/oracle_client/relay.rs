@@ -69,6 +69,8 @@ struct Shared {
     /// The beginning of the window that is wanted.
     wanted: watch::Sender<Option<Time>>,
     phase: watch::Sender<Phase>,
+    /// When a question last waited in vain.
+    in_vain: Mutex<Option<Instant>>,
 }
 
 /// How far the connection is.
@@ -111,7 +113,7 @@ impl Relay {
             OracleError::Url { url, reason }
         })?;
         let (wanted, phase) = (watch::Sender::new(None), watch::Sender::new(Phase::Beginning));
-        let shared = Shared { url: written, key, words: Mutex::default(), wanted, phase };
+        let shared = Shared { url: written, key, words: Mutex::default(), wanted, phase, in_vain: Mutex::default() };
         Ok(Relay { shared: Arc::new(shared), task: Mutex::default() })
     }
 
@@ -156,7 +158,8 @@ impl Relay {
         }
     }
 
-    /// Waits until all it has about the time of an event has been heard.
+    /// Waits until all it has about the time of an event has been heard. Where one question did so in vain the others wait no
+    /// longer for a minute: it is heard on beside them.
     async fn heard(&self, event: Event) -> Result<(), OracleError> {
         let since = since(event);
         self.shared.wanted.send_if_modified(|wanted| {
@@ -178,9 +181,15 @@ impl Relay {
             path: "the subscription".into(),
             reason,
         };
-        let settled = match tokio::time::timeout(PATIENCE, settled).await {
-            Ok(Ok(phase)) => phase.clone(),
-            _ => Phase::Away(format!("it has not shown all it has within {} s", PATIENCE.as_secs())),
+        let settled = match tokio::time::timeout(self.shared.patience(), settled).await {
+            Ok(Ok(phase)) => {
+                *self.shared.in_vain() = None;
+                phase.clone()
+            }
+            _ => {
+                self.shared.in_vain().get_or_insert_with(Instant::now);
+                Phase::Away(format!("it has not shown all it has within {} s", PATIENCE.as_secs()))
+            }
         };
         match settled {
             Phase::Away(reason) => Err(away(reason)),
@@ -254,6 +263,22 @@ impl Budget {
 impl Shared {
     fn words(&self) -> MutexGuard<'_, Words> {
         self.words.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn in_vain(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.in_vain.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a question waits now.
+    fn patience(&self) -> Duration {
+        let mut in_vain = self.in_vain();
+        match *in_vain {
+            Some(since) if since.elapsed() < REST.1 => Duration::ZERO,
+            _ => {
+                *in_vain = None;
+                PATIENCE
+            }
+        }
     }
 
     /// One connection, until it fails or an earlier window is wanted.

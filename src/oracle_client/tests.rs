@@ -2,6 +2,7 @@
 
 mod between;
 mod counted;
+mod silent;
 
 use super::{OracleClient, OracleError};
 use bitcoin::key::XOnlyPublicKey;

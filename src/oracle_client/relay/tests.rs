@@ -212,6 +212,38 @@ async fn a_relay_that_shows_little_at_a_time_is_heard_to_the_end() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_relay_that_never_ends_what_it_shows_is_waited_for_once_and_what_it_has_shown_counts() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let relay = format!("ws://{}", listener.local_addr().unwrap());
+    let notes = [announced(fixing(7)), attested(fixing(7), 500_000)].map(|note| served(&note));
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let notes = notes.clone();
+            tokio::spawn(async move {
+                let mut socket = tokio_tungstenite::accept_async(stream).await.unwrap();
+                // Alive, and at work for ever.
+                let mut beat = tokio::time::interval(Duration::from_secs(1));
+                for note in notes.iter().cycle() {
+                    if socket.send(Message::text(note.clone())).await.is_err() {
+                        return;
+                    }
+                    beat.tick().await;
+                }
+            });
+        }
+    });
+    let page = serde_json::to_string(&BundlePage { announcements: Vec::new(), attestations: Vec::new() }).unwrap();
+    let client = client(&[&http("200 OK", page).await, &relay]);
+    let begun = Instant::now();
+    for number in [3, 4, 5, 6] {
+        let announced = keys().announcement(fixing(number)).unwrap().announcement;
+        assert_eq!(client.attestation(fixing(number), &announced).await.unwrap(), None);
+    }
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    assert_eq!(until_heard(&client, fixing(7)).await, said(fixing(7), 500_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_relay_that_lies_is_dropped_and_named() {
     let other = OracleKeys::from_secret(secret(8));
     let mut unsigned = announced(fixing(3));

@@ -91,8 +91,24 @@ async fn an_answer_spoilt_for_a_moment_takes_no_honest_place_away_for_good() {
     let client = OracleClient::with_mirrors(&urls, keys().public_key()).unwrap();
     assert_eq!(client.lows_at(DAY_OF_CRASH, hour(3)).await.unwrap(), old);
     let said = client.false_places();
-    assert!(said.len() == 1 && said[0].contains(&honest) && said[0].contains("ten minutes"), "{said:?}");
+    assert!(said.len() == 1 && said[0].contains(&honest) && said[0].contains("in 10 minutes"), "{said:?}");
     // What the other says is too old to be all there is.
     assert_eq!(client.lows_at(DAY_OF_CRASH, now).await.unwrap(), new);
     assert!(client.false_places().is_empty(), "it is back");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_hand_overs_there_and_back_at_two_places_the_same_counts_whichever_place_is_asked_first() {
+    use hypothec_oracle::rotation::Rotation;
+    let other = OracleKeys::from_secret(bitcoin::secp256k1::SecretKey::from_slice(&[8; 32]).unwrap());
+    let there = Rotation::sign(&keys(), &other, hour(1)).unwrap();
+    let back = Rotation::sign(&other, &keys(), hour(2)).unwrap();
+    let [one, two] = [impostor("200 OK", json(&[there])).await, impostor("200 OK", json(&[back])).await];
+    for urls in [[one.clone(), two.clone()], [two, one]] {
+        let client = |key| OracleClient::with_mirrors(&urls, key).unwrap();
+        let known = client(keys().public_key()).rotations().await.unwrap();
+        assert_eq!((known.steps.as_slice(), known.before.as_slice()), (&[there][..], &[][..]), "{urls:?}");
+        let known = client(other.public_key()).rotations().await.unwrap();
+        assert_eq!((known.steps.as_slice(), known.before.as_slice()), (&[][..], &[there][..]), "{urls:?}");
+    }
 }
