@@ -150,14 +150,16 @@ impl OracleClient {
     }
 
     /// The hand-overs that lead from the pinned key to another, each signed by both its keys, as all places together tell
-    /// them; empty while none serves one. Two that one key signed are shown as what they are. For people to look at:
-    /// nothing switches by itself, and open loans keep their key.
+    /// them; empty while none serves one. Two that one key signed are shown as what they are. Of ones in a circle that no
+    /// place serves together the one of the earlier time counts: which place is asked first decides nothing. For people to
+    /// look at: nothing switches by itself, and open loans keep their key.
     ///
     /// # Errors
     /// When none answers, or a statement cannot be believed.
     pub async fn rotations(&self) -> Result<Succession, OracleError> {
         let answers = self.ask(|mirror| async move { mirror.rotations().await }).await?;
-        let said: Vec<Rotation> = answers.into_iter().flat_map(|(_, said)| said).collect();
+        let mut said: Vec<Rotation> = answers.into_iter().flat_map(|(_, said)| said).collect();
+        said.sort_by_key(|one| (one.from, one.old_key, one.new_key));
         let url = self.url().to_owned();
         Succession::of(self.key, &said).map_err(|source| OracleError::Rotation { url, source })
     }
