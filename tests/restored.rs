@@ -10,31 +10,18 @@ use hypothec::contract::repay::Source;
 use hypothec::demo::bitcoind::{BitcoindProcess, Options};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::LoanId;
-use hypothec::node::backup;
 use hypothec::node::view::{LoanView, SendRequest};
-use hypothec::node::words::Keep;
 use hypothec::node::Running;
 use hypothec::protocol::{Exit, Stage};
 use std::path::Path;
 use std::time::Duration;
 use world::elsewhere::Elsewhere;
+use world::restoring::{restore, start_again, told, until_moving, until_read, MOVED, PASSPHRASE};
 use world::stranger::Stranger;
-use world::{loan, start_node, troubles, until_troubles, World, HOUR, START};
+use world::{loan, troubles, until_troubles, World, HOUR, START};
 
 const ALARM: &str = "second node, seen on the chain";
 const CONTRACT: &str = "signed before the restore";
-const MOVED: &str = "coins moved after a restore";
-const PASSPHRASE: &str = "a passphrase of a test";
-
-fn restore(sealed: &[u8], dir: &Path) {
-    let backup = backup::open(sealed, &PASSPHRASE.to_owned().into()).unwrap();
-    backup.restore(&dir.join("again"), &Keep::Plain, None).unwrap();
-}
-
-async fn start_again(dir: &Path, bitcoind: &BitcoindProcess) -> Running {
-    start_node(dir, "again", bitcoind, &dir.join("clock")).await
-}
-
 /// The borrower as a restored node whose move waits in the mempool; and all else that must live on.
 async fn restored(world: World) -> (Running, Transaction, BitcoindProcess, tempfile::TempDir) {
     let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
@@ -46,43 +33,8 @@ async fn restored(world: World) -> (Running, Transaction, BitcoindProcess, tempf
     (again, moved, bitcoind, dir)
 }
 
-/// Waits until the move of a restored node waits for a block.
-async fn until_moving(node: &Running, bitcoind: &BitcoindProcess) -> Transaction {
-    let chain = hypothec::chain::Chain::connect(bitcoind.chain_config()).await.unwrap();
-    until("the move to be out", PATIENCE, || async {
-        let history = node.handle.history().await.map_err(|error| error.message)?;
-        let moved = history.iter().find(|one| one.what.as_deref() == Some(MOVED));
-        let txid = moved.ok_or("nothing is moved")?.txid;
-        let seen = chain.transaction(txid).await.map_err(|error| error.to_string())?;
-        let status = node.handle.status().await.map_err(|error| error.message)?;
-        let is_seen = status.mempool as usize == bitcoind.mempool_len().await.unwrap() && status.mempool > 0;
-        seen.filter(|_| is_seen).map(|seen| seen.transaction).ok_or("it is not out".to_owned())
-    })
-    .await
-    .unwrap()
-}
-
 fn coins_of(transaction: &Transaction) -> Vec<OutPoint> {
     transaction.input.iter().map(|input| input.previous_output).collect()
-}
-
-/// Which transactions the node's history says are of this kind.
-async fn told(node: &Running, what: &str) -> Vec<Txid> {
-    let history = node.handle.history().await.unwrap();
-    history.iter().filter(|one| one.what.as_deref() == Some(what)).map(|one| one.txid).collect()
-}
-
-/// Waits until the node has seen all that there is.
-async fn until_read(node: &Running, bitcoind: &BitcoindProcess) {
-    until("the node to have read all", PATIENCE, || async {
-        let status = node.handle.status().await.map_err(|error| error.message)?;
-        let (height, tip) = (bitcoind.height().await.unwrap(), bitcoind.tip().await.unwrap());
-        let is_read = status.height == height && status.tip == tip;
-        let waits = bitcoind.mempool_len().await.unwrap();
-        (is_read && status.mempool as usize == waits).then_some(()).ok_or(format!("{status:?}"))
-    })
-    .await
-    .unwrap();
 }
 
 /// Nobody is told of anything that this node did not make.

@@ -15,7 +15,7 @@ use hypothec::loan::LoanId;
 use hypothec::node::data::DataFolder;
 use hypothec::node::limits;
 use hypothec::node::view::SendRequest;
-use hypothec::protocol::messages::{Borrow, Coin, Quote, RepayRequest};
+use hypothec::protocol::messages::{Borrow, Coin, Quote, Refused, RepayRequest};
 use hypothec::protocol::{Message, Stage};
 use hypothec::wallet::{Seed, Wallet};
 use world::stranger::{Ground, Stranger};
@@ -114,6 +114,27 @@ async fn one_coin_spent_to_itself_holds_one_negotiation_at_a_time_and_five_a_day
     let balance = world.lender.handle.balance().await.unwrap();
     let own = Amount::from_sat(balance.confirmed_sats + balance.unconfirmed_sats + balance.reserved_sats);
     assert!(own > Amount::from_sat(299_900_000), "{own}: what it cost the lender");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_quote_that_is_refused_right_behind_its_taking_was_shown_its_coin_in_vain() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coin = stranger.coins(&world, 1).await[0];
+    for _ in 0..5 {
+        let quote = quoted(&mut stranger).await;
+        // What was said before is answered by now, and looked at.
+        world.settle().await;
+        let terms = hypothec::loan::terms::Terms::from_tlv(&quote.terms.0).unwrap();
+        stranger.borrow(&terms, coin);
+        let (about, message) = (terms.id().0, "no more".to_owned());
+        stranger.say(&Message::Refused(Refused { about, code: "cancelled".into(), message }));
+    }
+    let terms = hypothec::loan::terms::Terms::from_tlv(&quoted(&mut stranger).await.terms.0).unwrap();
+    world.settle().await;
+    stranger.borrow(&terms, coin);
+    let refused = stranger.refusal(terms.id().0).await;
+    assert!(refused.code == "coins" && refused.message.contains("came to nothing"), "{refused:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -41,7 +41,8 @@ impl Core {
         making: Amount,
     ) -> anyhow::Result<()> {
         let (id, peer) = (given.terms.id(), given.peer);
-        if self.loans.contains_key(&id) || self.requests.get(&id).is_some() || self.given_up.holds(&id) {
+        let is_known = self.loans.contains_key(&id) || self.requests.get(&id).is_some();
+        if is_known || self.is_given_up(id, &shown)? {
             return Ok(());
         }
         // Much may have happened while its coins were looked at.

@@ -54,7 +54,7 @@ impl Core {
         let place = (self.tip, self.tools.clock.is_file().then_some(self.moment.now));
         let looked = self.fee_coin.looked.is_some_and(|(there, when)| there == place && when.elapsed() < LOOK);
         // A restored node first moves what it has; before the tip is reached nothing is known of its coins.
-        if looked || !self.at_tip || !self.caught_up || self.restored.is_some() || !self.has_open_loans() {
+        if looked || !self.at_tip || !self.caught_up || self.is_moving() || !self.has_open_loans() {
             return;
         }
         if lock(&self.tools.wallet).reserve_wanted() == Amount::ZERO {
@@ -78,7 +78,7 @@ impl Core {
     /// What people are told while a loan is open: that there is no such coin, or that it is too small.
     pub(super) fn fee_coin_trouble(&self) -> Option<String> {
         // While a restored node moves its coins none is free, and that is told.
-        if !self.has_open_loans() || self.restored.is_some() {
+        if !self.has_open_loans() || self.is_moving() {
             return None;
         }
         let wallet = lock(&self.tools.wallet);

@@ -6,6 +6,7 @@ use super::limits::Task;
 use crate::loan::terms::LoanId;
 use crate::protocol::{ErrorCode, Loan, Stage};
 use bitcoin::secp256k1::PublicKey;
+use bitcoin::{Amount, OutPoint};
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -37,7 +38,7 @@ impl GivenUp {
     }
 
     /// Has its borrower given this quote up?
-    pub(super) fn holds(&self, id: &LoanId) -> bool {
+    fn holds(&self, id: &LoanId) -> bool {
         self.quotes.contains_key(id)
     }
 }
@@ -61,5 +62,15 @@ impl Core {
             self.quotes.remove(&id);
             self.given_up.give_up(id);
         }
+    }
+
+    /// Has its borrower given this quote up, while these coins were looked at, or what they are to back was? They are proved by
+    /// now: so they were shown for something that came to nothing.
+    pub(super) fn is_given_up(&mut self, id: LoanId, shown: &[(OutPoint, Amount)]) -> anyhow::Result<bool> {
+        if !self.given_up.holds(&id) {
+            return Ok(false);
+        }
+        self.show_coins(shown, id)?;
+        Ok(true)
     }
 }

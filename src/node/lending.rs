@@ -116,7 +116,7 @@ impl Core {
     ) -> anyhow::Result<()> {
         let (id, peer) = (given.terms.id(), given.peer);
         // Begun already, or given up by its borrower since.
-        if self.loans.contains_key(&id) || self.given_up.holds(&id) {
+        if self.loans.contains_key(&id) || self.is_given_up(id, &shown)? {
             return Ok(());
         }
         if let Err((code, message)) = self.may_lend(&given, borrow, &shown)? {

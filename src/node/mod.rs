@@ -62,6 +62,7 @@ mod tools;
 mod troubles;
 mod turn;
 pub mod unlock;
+mod unmade;
 mod unreached;
 mod unreadable;
 mod vain;

@@ -18,6 +18,7 @@ use crate::protocol::ErrorCode;
 use crate::store::{Store, StoreError};
 use crate::wallet::{Payment, Standing};
 use anyhow::Context;
+use bitcoin::consensus::{deserialize, serialize};
 use bitcoin::{BlockHash, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -44,7 +45,13 @@ pub struct Unsure {
     /// Has bitcoind, or a block, said to have it?
     #[serde(default)]
     is_sure: bool,
+    /// What people are told of one of before a restore that cannot be brought out: it is not tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unmade: Option<String>,
 }
+
+/// Prefix of the documents that hold each its transaction, for a backup: the wallet, which has it, is in none.
+const PAYMENT: &str = "payment/";
 
 /// The payments being handed over, and those that were and are not deep in the chain.
 pub struct Outgoing {
@@ -78,8 +85,40 @@ impl Outgoing {
     }
 
     fn keep(&mut self, txid: Txid, unsure: Unsure) -> Result<(), StoreError> {
+        let made = unsure.transaction.as_ref().map(|made| (format!("{PAYMENT}{txid}"), serialize(made)));
         self.unsure.insert(txid, unsure);
-        self.write()
+        self.write_with(made)
+    }
+
+    /// The transaction of one of them, as it was kept for a backup.
+    pub(super) fn kept(&self, txid: &Txid) -> Option<Transaction> {
+        let bytes = self.store.get(&format!("{PAYMENT}{txid}")).ok()??;
+        deserialize(&bytes).ok()
+    }
+
+    /// Keeps a transaction that an older program left to the wallet alone.
+    fn keep_made(&self, txid: &Txid, made: &Transaction) -> Result<(), StoreError> {
+        match self.kept(txid) {
+            Some(_) => Ok(()),
+            None => self.store.put(&format!("{PAYMENT}{txid}"), &serialize(made)),
+        }
+    }
+
+    /// Those that are to be made after a restore, with their transactions.
+    pub(super) fn of_before(&self) -> Vec<(Txid, Option<Transaction>)> {
+        let open = self.waiting().filter(|(_, one)| one.unmade.is_none());
+        open.map(|(txid, one)| (*txid, one.transaction.clone().or_else(|| self.kept(txid)))).collect()
+    }
+
+    /// One of before a restore cannot be made, as people are told; or it can after all.
+    pub(super) fn set_unmade(&mut self, txid: &Txid, text: Option<String>) -> Result<(), StoreError> {
+        match self.unsure.get_mut(txid).filter(|one| one.unmade != text) {
+            Some(one) => {
+                one.unmade = text;
+                self.write()
+            }
+            None => Ok(()),
+        }
     }
 
     /// It is out; was that not known before?
@@ -97,13 +136,18 @@ impl Outgoing {
     fn remove(&mut self, txid: &Txid) -> Result<(), StoreError> {
         self.refused.remove(txid);
         match self.unsure.remove(txid) {
-            Some(_) => self.write(),
+            Some(_) => self.write_with(Some((format!("{PAYMENT}{txid}"), Vec::new()))),
             None => Ok(()),
         }
     }
 
     fn write(&self) -> Result<(), StoreError> {
-        self.store.put(OUTGOING, &serde_json::to_vec(&self.unsure).unwrap_or_default())
+        self.write_with(None)
+    }
+
+    fn write_with(&self, more: impl IntoIterator<Item = (String, Vec<u8>)>) -> Result<(), StoreError> {
+        let all = (OUTGOING.to_owned(), serde_json::to_vec(&self.unsure).unwrap_or_default());
+        self.store.put_all(&[all].into_iter().chain(more).collect::<Vec<_>>())
     }
 }
 
@@ -159,7 +203,7 @@ pub async fn bring(
         take_back(tools, txid, now)?;
         return Err(came_late());
     }
-    let unsure = Unsure { transaction: Some(transaction.clone()), since: now, is_sure: false };
+    let unsure = Unsure { transaction: Some(transaction.clone()), since: now, is_sure: false, unmade: None };
     let kept = tokio::task::block_in_place(|| lock(&tools.outgoing).keep(txid, unsure));
     if let Err(e) = kept {
         take_back(tools, txid, now)?;
@@ -245,7 +289,7 @@ impl Core {
     pub(super) fn mind_outgoing(&mut self) -> anyhow::Result<()> {
         self.mind_strays();
         // A restored node moves its coins first; what was paid before may need them.
-        if self.restored.is_some() {
+        if self.is_moving() {
             return Ok(());
         }
         let waiting: Vec<(Txid, Unsure)> =
@@ -256,9 +300,17 @@ impl Core {
         }
         self.strays.payments = Some(Instant::now());
         // One pass over the wallet for all of them.
-        let names: Vec<Txid> = waiting.iter().map(|(txid, _)| *txid).collect();
-        let known = lock(&self.tools.wallet).standing(&names);
+        let made = |(txid, one): &(Txid, Unsure)| {
+            let kept = one.transaction.clone().or_else(|| lock(&self.tools.outgoing).kept(txid));
+            (*txid, kept)
+        };
+        let made: Vec<(Txid, Option<Transaction>)> = waiting.iter().map(made).collect();
+        let known = lock(&self.tools.wallet).standing(&made);
         for ((txid, one), standing) in waiting.into_iter().zip(known) {
+            if let Some(made) = &standing.transaction {
+                let kept = tokio::task::block_in_place(|| lock(&self.tools.outgoing).keep_made(&txid, made));
+                kept.context("keep the transaction of a payment")?;
+            }
             self.mind_payment(txid, one, standing)?;
         }
         Ok(())
@@ -269,7 +321,11 @@ impl Core {
         let is_waiting = self.chain_look.is_waiting(&txid);
         match rival {
             _ if depth >= DEEP => self.payment_over(txid),
-            _ if depth > 0 || is_waiting == Some(true) => self.on_payment_out(txid),
+            _ if depth > 0 || is_waiting == Some(true) => {
+                let made = tokio::task::block_in_place(|| lock(&self.tools.outgoing).set_unmade(&txid, None));
+                made.context("keep that a payment is made")?;
+                self.on_payment_out(txid)
+            }
             // As deep as the payment itself would have to be: a reorganisation may bring it back.
             Some((rival, deep)) if deep >= DEEP && self.is_whole() => {
                 self.free(txid)?;
@@ -278,6 +334,7 @@ impl Core {
                 );
                 self.payment_gone(txid, text)
             }
+            _ if one.unmade.is_some() => Ok(()),
             _ => {
                 let Some(transaction) = one.transaction.or(transaction) else { return Ok(()) };
                 // What is out is looked for when the mempool is known; what may be out, at once.
@@ -334,7 +391,7 @@ impl Core {
         Ok(())
     }
 
-    fn tell_payment(&mut self, txid: Txid, event: &str, severity: Severity, text: String) {
+    pub(super) fn tell_payment(&mut self, txid: Txid, event: &str, severity: Severity, text: String) {
         let facts = EventFacts { txid: Some(txid), ..EventFacts::default() };
         let (at, event) = (self.moment.now.0, event.to_owned());
         self.show(EventView { at, event, severity, text, facts, ..EventView::default() });
@@ -413,9 +470,10 @@ impl Core {
                  pay it again. This node goes on bringing it out until a block has it"
             ))
         };
-        let unsure = outgoing.waiting().filter_map(|(txid, one)| match one.is_sure {
-            true => lost(txid),
-            false => Some(format!("payment {txid}: {}", may_be_out(txid))),
+        let unsure = outgoing.waiting().filter_map(|(txid, one)| match (&one.unmade, one.is_sure) {
+            (Some(text), _) => Some(text.clone()).filter(|text| !text.is_empty()),
+            (None, true) => lost(txid),
+            (None, false) => Some(format!("payment {txid}: {}", may_be_out(txid))),
         });
         let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
         let stray = lasting.map(|(txid, _)| {
@@ -466,7 +524,7 @@ mod tests {
         outgoing.handing.insert(txid);
         assert!(outgoing.holds(&txid));
         assert!(!Outgoing::open(store.clone()).unwrap().holds(&txid), "nothing is known of a hand-over cut off");
-        outgoing.keep(txid, Unsure { transaction: Some(made), since: Time(7), is_sure: false }).unwrap();
+        outgoing.keep(txid, Unsure { transaction: Some(made), since: Time(7), is_sure: false, unmade: None }).unwrap();
         let mut again = Outgoing::open(store.clone()).unwrap();
         assert!(again.holds(&txid) && again.unsure[&txid].since == Time(7));
         again.remove(&txid).unwrap();

@@ -179,6 +179,7 @@ impl Core {
         reserved.extend(lock(&self.tools.exits).coins(is_open));
         let held = self.loans.values().flat_map(|loan| loan.paid_to()).collect();
         let mut wallet = lock(&self.tools.wallet);
+        reserved.extend(self.restored.iter().flat_map(|restored| restored.unmoved(&wallet)));
         wallet.set_reserved(reserved);
         wallet.set_held(held);
         drop(wallet);

@@ -3,7 +3,9 @@
 //! A backup, and words on paper even more, know nothing of what was signed after they were made: a half-signed repayment
 //! that the other side can still complete, a funding transaction it can still broadcast. Both need coins that were free or
 //! set aside then. So every coin moves to a new address first; until that is in a block nothing is quoted, taken, proposed,
-//! signed or sent. What an oracle has attested is settled all the same: that needs no coin.
+//! signed or sent. What an oracle has attested is settled all the same: that needs no coin. Coins that all together cannot pay
+//! for moving, and those that a transaction of before spends, are left: then the node works as ever but for these, which it
+//! uses for nothing, tells of, and looks at with each block until they have moved.
 
 use super::core::{refused, Core, AGAIN};
 use super::data::DataFolder;
@@ -11,11 +13,12 @@ use super::handle::Command;
 use super::history::{note, Purpose};
 use super::jobs::{Key, Outcome};
 use super::tools::{error, lock, Tools, Trouble};
+use super::unmade::{self, Unmade};
 use super::view::ErrorView;
 use crate::chain::ChainEvent;
 use crate::protocol::{Action, ErrorCode, Loan, Message, Stage};
 use crate::store::{Item, Sled, Store};
-use crate::wallet::{Error, Rival, MOST_INPUTS};
+use crate::wallet::{Error, Rival, Unmoved, Wallet};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
@@ -43,6 +46,12 @@ pub struct Restored {
     /// Those that a block has.
     #[serde(default)]
     done: Vec<Done>,
+    /// Has all moved that can? Then the node works, but for the coins that are left.
+    #[serde(default)]
+    works: bool,
+    /// The coins that were left at the last look.
+    #[serde(skip)]
+    left: Vec<Unmoved>,
 }
 
 /// A move that a block has, until a reorganisation takes it out.
@@ -85,13 +94,89 @@ impl Restored {
     pub(super) fn waiting(&self) -> impl Iterator<Item = Txid> + '_ {
         self.moves.iter().map(|made| made.transaction.compute_txid())
     }
+
+    /// Do coins move that everything else waits for?
+    pub(super) fn is_moving(&self) -> bool {
+        !self.works
+    }
+
+    /// The coins that were left behind, and that nothing may use: known once all others have moved.
+    pub(super) fn unmoved(&self, wallet: &Wallet) -> Vec<OutPoint> {
+        let begun = self.begun.filter(|_| self.works);
+        let left = begun.map(|height| wallet.unmoved(height)).unwrap_or_default();
+        left.into_iter().map(|coin| coin.outpoint).collect()
+    }
+
+    /// What people are told of the coins that are left.
+    fn left_text(&self) -> String {
+        let (waiting, small): (Vec<&Unmoved>, Vec<&Unmoved>) =
+            self.left.iter().filter(|coin| !self.moves_coin(coin)).partition(|coin| coin.spent_by.is_some());
+        let moving = match self.moves.as_slice() {
+            [] => None,
+            moves => Some(format!(
+                "{} on the way, in what waits for a block",
+                count(moves.iter().map(|one| one.transaction.input.len()).sum())
+            )),
+        };
+        let small = Some(small).filter(|small| !small.is_empty()).map(|small| {
+            format!(
+                "{} worth too little to pay for moving as fees are now, together with every other coin here ({}): that is tried \
+                 again with each block, and done once fees fall or a coin comes that pays for it (`wallet address`)",
+                are(small.len()),
+                named(&small, |_| String::new()),
+            )
+        });
+        let waiting = Some(waiting).filter(|waiting| !waiting.is_empty()).map(|waiting| {
+            let by = |coin: &Unmoved| coin.spent_by.map(|txid| format!(" by {txid}")).unwrap_or_default();
+            format!("{} spent by what was made before and no block has ({})", are(waiting.len()), named(&waiting, by))
+        });
+        let what: Vec<String> = [moving, small, waiting].into_iter().flatten().collect();
+        let what = if what.is_empty() { "they are looked at with the next block".to_owned() } else { what.join("; ") };
+        format!(
+            "this node was restored, and some of its coins have not moved to a new address: {what}. What was signed after the \
+             backup may still spend these, so a half-signed repayment from then may be completed. This node uses them for \
+             nothing, and does everything else with its other coins"
+        )
+    }
+
+    fn moves_coin(&self, coin: &Unmoved) -> bool {
+        let spends = |made: &Move| made.transaction.input.iter().any(|input| input.previous_output == coin.outpoint);
+        self.moves.iter().any(spends)
+    }
+}
+
+/// So many coins of those that are left are named.
+const NAMED: usize = 4;
+
+fn count(coins: usize) -> String {
+    match coins {
+        1 => "1 coin".to_owned(),
+        more => format!("{more} coins"),
+    }
+}
+
+fn are(coins: usize) -> String {
+    format!("{} {}", count(coins), if coins == 1 { "is" } else { "are" })
+}
+
+fn named(coins: &[&Unmoved], why: impl Fn(&Unmoved) -> String) -> String {
+    let first = coins.iter().take(NAMED).map(|coin| format!("{} of {}{}", coin.outpoint, coin.value, why(coin)));
+    let more = coins.len().checked_sub(NAMED).filter(|more| *more > 0).map(|more| format!("and {more} more"));
+    first.chain(more).collect::<Vec<_>>().join(", ")
 }
 
 /// What a look at the moves found.
 #[derive(Debug)]
 pub struct Step {
     restored: Restored,
-    over: bool,
+    /// Payments of before that cannot be made: they are told before their coins move.
+    unmade: Vec<Unmade>,
+}
+
+impl Step {
+    fn is_over(&self) -> bool {
+        self.unmade.is_empty() && self.restored.moves.is_empty() && self.restored.left.is_empty()
+    }
 }
 
 /// Marks what a restore puts into a store.
@@ -135,10 +220,15 @@ pub fn since(store: &dyn Store, restored: Option<&Restored>) -> anyhow::Result<O
 impl Core {
     /// Why nothing may be signed now, if so.
     pub(super) fn check_moved(&self) -> Result<(), ErrorView> {
-        match &self.restored {
-            None => Ok(()),
-            Some(_) => Err(error(ErrorCode::Unavailable, self.restored_text())),
+        match self.is_moving() {
+            false => Ok(()),
+            true => Err(error(ErrorCode::Unavailable, self.restored_text())),
         }
+    }
+
+    /// Does everything wait for the coins of a restored node?
+    pub(super) fn is_moving(&self) -> bool {
+        self.restored.as_ref().is_some_and(Restored::is_moving)
     }
 
     /// Answers a command that would sign or spend while the coins move; gives back any other.
@@ -164,7 +254,7 @@ impl Core {
     /// Does this message lead to a signature? Then it is not heard while the coins move; its sender says it again. Only who
     /// asks for a quote is told.
     pub(super) fn is_deaf_to(&mut self, peer: PublicKey, message: &Message) -> bool {
-        if self.restored.is_none() {
+        if !self.is_moving() {
             return false;
         }
         match message {
@@ -190,10 +280,13 @@ impl Core {
         let harmless = |action: &Action| {
             matches!(action, Action::Broadcast(_) | Action::Settle(_) | Action::FetchFixing | Action::WatchTouches)
         };
-        self.restored.is_none() || (living && harmless(action))
+        !self.is_moving() || (living && harmless(action))
     }
 
     fn restored_text(&self) -> String {
+        if let Some(restored) = self.restored.as_ref().filter(|restored| !restored.is_moving()) {
+            return restored.left_text();
+        }
         let waiting = self.restored.iter().flat_map(Restored::waiting);
         let waiting: Vec<String> = waiting.map(|txid| txid.to_string()).collect();
         let how = match waiting.as_slice() {
@@ -250,10 +343,10 @@ impl Core {
 
     /// A move that a reorganisation took out of its block is looked after again: what it moved lies where it was.
     fn look_for_undone(&mut self, has_all: bool) -> anyhow::Result<()> {
-        let Some(since) = self.restored_since.as_mut().filter(|since| has_all && !since.is_sure) else { return Ok(()) };
-        if self.restored.is_some() {
+        if self.is_moving() || self.running.contains(&Key::Move) {
             return Ok(());
         }
+        let Some(since) = self.restored_since.as_mut().filter(|since| has_all && !since.is_sure) else { return Ok(()) };
         let wallet = lock(&self.tools.wallet);
         let (done, undone): (Vec<Done>, Vec<Done>) =
             since.done.iter().partition(|made| wallet.has_confirmed(made.txid));
@@ -261,14 +354,15 @@ impl Core {
             let transaction = wallet.transaction(made.txid)?;
             Some(Move { transaction, fee_sats: made.fee_sats, height: self.moment.height })
         };
-        let moves: Vec<Move> = undone.into_iter().filter_map(again).collect();
+        let mut moves: Vec<Move> = undone.into_iter().filter_map(again).collect();
         drop(wallet);
         if moves.is_empty() {
             since.is_sure = true;
             return Ok(());
         }
         tracing::warn!("the chain has left {} moves of the restored wallet: they are brought out again", moves.len());
-        let restored = Restored { begun: Some(since.height), moves, done };
+        moves.extend(self.restored.take().into_iter().flat_map(|restored| restored.moves));
+        let restored = Restored { begun: Some(since.height), moves, done, ..Restored::default() };
         self.tools.store.put(RESTORED, &serde_json::to_vec(&restored)?).context("keep which moves are undone")?;
         since.is_sure = true;
         self.restored = Some(restored);
@@ -284,15 +378,22 @@ impl Core {
 
     /// Puts on disk what was made, before any of it goes out.
     pub(super) fn on_moved(&mut self, step: Step) -> anyhow::Result<()> {
-        let bytes = match step.over {
+        let over = step.is_over();
+        for unmade in step.unmade {
+            self.on_unmade(unmade)?;
+            // What waited for that to be told moves now.
+            self.tried.remove(&Key::Move);
+        }
+        let restored = step.restored;
+        let bytes = match over {
             true => Vec::new(),
-            false => serde_json::to_vec(&step.restored).context("write how far the restore is")?,
+            false => serde_json::to_vec(&restored).context("write how far the restore is")?,
         };
-        if self.restored.as_ref() != Some(&step.restored) || step.over {
+        if self.restored.as_ref() != Some(&restored) || over {
             let store = self.tools.store.clone();
             // While it worked a block may have gone.
             let is_sure = self.restored_since.as_ref().is_some_and(|since| since.is_sure);
-            let since = step.restored.since().filter(|_| step.over).map(|since| Since { is_sure, ..since });
+            let since = restored.since().filter(|_| over || restored.works).map(|since| Since { is_sure, ..since });
             let kept = since.as_ref().map(serde_json::to_vec).transpose().context("write what stays of the restore")?;
             let kept = kept.map(|bytes| (SINCE.to_owned(), bytes));
             let documents: Vec<(String, Vec<u8>)> = [(RESTORED.to_owned(), bytes)].into_iter().chain(kept).collect();
@@ -301,11 +402,15 @@ impl Core {
             // What is new goes out with the next look.
             self.tried.remove(&Key::Move);
         }
-        self.restored = Some(step.restored).filter(|_| !step.over);
-        if step.over {
+        let has_waited = self.is_moving();
+        self.restored = Some(restored).filter(|_| !over);
+        if over {
             self.troubles.remove(TROUBLE);
             tracing::info!("every coin of the restored wallet is at a new address; the node works as before");
+        } else if has_waited && !self.is_moving() {
+            tracing::warn!("some coins of the restored wallet have not moved; the node works with the others");
         }
+        self.reserve();
         Ok(())
     }
 }
@@ -349,24 +454,22 @@ async fn step(tools: &Tools, mut restored: Restored, height: u32) -> Result<Step
         }
     }
     let begun = *restored.begun.get_or_insert(height);
+    // What was paid before goes out first, or is told: a move of its coins ends it.
+    let unmade = unmade::bring_first(tools, begun, now).await?;
     let mut wallet = lock(&tools.wallet);
     let room = AT_ONCE.saturating_sub(moves.len());
-    for coins in wallet.movable(rate, begun)?.chunks(MOST_INPUTS).take(room) {
-        match wallet.sweep(coins, rate, None) {
-            Ok(payment) => {
-                note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
-                wallet.record(&payment.transaction, now)?;
-                moves.push(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height });
-            }
-            // So little that moving it would cost all of it.
-            Err(Error::Insufficient { .. }) => {}
-            Err(error) => return Err(error.into()),
-        }
+    for _ in (0..room).filter(|_| unmade.is_empty()) {
+        let Some(payment) = wallet.move_old(begun, rate)? else { break };
+        note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
+        wallet.record(&payment.transaction, now)?;
+        moves.push(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height });
     }
-    drop(wallet);
-    let over = moves.is_empty();
     restored.moves = moves;
-    Ok(Step { restored, over })
+    let left = wallet.unmoved(begun);
+    drop(wallet);
+    restored.left = left.into_iter().filter(|coin| !restored.moves_coin(coin)).collect();
+    restored.works |= restored.moves.is_empty() && unmade.is_empty();
+    Ok(Step { restored, unmade })
 }
 
 /// Do they move a coin both?
@@ -406,6 +509,7 @@ fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Opti
 mod tests {
     use super::*;
     use crate::store::{Memory, MAX_DOCUMENT};
+    use crate::wallet::MOST_INPUTS;
     use bitcoin::absolute::LockTime;
     use bitcoin::transaction::Version;
     use bitcoin::{ScriptBuf, TxIn, TxOut, Witness};
@@ -418,7 +522,8 @@ mod tests {
             Transaction { version: Version::TWO, lock_time: LockTime::ZERO, input: vec![coin; MOST_INPUTS], output };
         let one = Move { transaction, fee_sats: u64::MAX, height: u32::MAX };
         let bytes = |count| {
-            let restored = Restored { begun: Some(u32::MAX), moves: vec![one.clone(); count], done: Vec::new() };
+            let moves = vec![one.clone(); count];
+            let restored = Restored { begun: Some(u32::MAX), moves, ..Restored::default() };
             serde_json::to_vec(&restored).unwrap().len()
         };
         // Of each a dearer one may be under way too.

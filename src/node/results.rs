@@ -123,7 +123,7 @@ impl Core {
             Outcome::Agree(event, coins) => {
                 let Event::Agreed { terms, peer, .. } = &*event else { return Ok(()) };
                 let (id, peer) = (terms.id(), *peer);
-                if self.given_up.holds(&id) {
+                if self.is_given_up(id, &coins)? {
                     return Ok(());
                 }
                 if let Err(refusal) = self.lend(id, *event, &coins)? {

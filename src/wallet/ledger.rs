@@ -46,7 +46,7 @@ pub struct Standing {
     pub depth: u32,
     /// What a block has that spends a coin of it in its place, and the confirmations of that.
     pub rival: Option<(Txid, u32)>,
-    /// It, where the wallet knows it.
+    /// It, where the wallet knows it or it was given.
     pub transaction: Option<Transaction>,
 }
 
@@ -250,21 +250,22 @@ impl Wallet {
         self.bdk.get_tx(txid).map_or(0, |known| self.confirmations(&known.chain_position))
     }
 
-    /// How transactions of ours stand, by one pass over all that the wallet knows.
-    pub fn standing(&self, txids: &[Txid]) -> Vec<Standing> {
+    /// How transactions of ours stand, by one pass over all that the wallet knows. One that it may not know, as after a
+    /// restore, is given with its id.
+    pub fn standing(&self, ours: &[(Txid, Option<Transaction>)]) -> Vec<Standing> {
         let in_blocks = self.bdk.transactions().map(|t| (t.tx_node.txid, self.confirmations(&t.chain_position)));
         let depths: HashMap<Txid, u32> = in_blocks.filter(|(_, depth)| *depth > 0).collect();
         let graph = self.bdk.tx_graph();
-        let of = |txid: &Txid| {
-            let transaction = graph.get_tx(*txid);
+        let of = |(txid, given): &(Txid, Option<Transaction>)| {
+            let transaction = graph.get_tx(*txid).map(|made| (*made).clone()).or_else(|| given.clone());
             let inputs = transaction.iter().flat_map(|made| &made.input);
             let mut spends =
                 inputs.flat_map(|input| graph.outspends(input.previous_output)).filter(|other| *other != txid);
             let rival = spends.find_map(|other| Some((*other, *depths.get(other)?)));
             let depth = depths.get(txid).copied().unwrap_or(0);
-            Standing { depth, rival, transaction: transaction.map(|made| (*made).clone()) }
+            Standing { depth, rival, transaction }
         };
-        txids.iter().map(of).collect()
+        ours.iter().map(of).collect()
     }
 
     /// Does everything that it pays stay in this wallet?

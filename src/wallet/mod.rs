@@ -31,4 +31,4 @@ pub use ledger::{Standing, Wallet};
 pub use proof::{verify_coin_proof, verify_signature, CoinProof, ProofError};
 pub use purse::Purse;
 pub use spend::{Payment, Rival};
-pub use sweep::MOST_INPUTS;
+pub use sweep::{Unmoved, MOST_INPUTS};

@@ -12,6 +12,7 @@ pub mod door;
 pub mod elsewhere;
 pub mod lender;
 pub mod liar;
+pub mod restoring;
 pub mod stranger;
 
 use bitcoin::key::XOnlyPublicKey;
