@@ -1,16 +1,19 @@
-//! Nobody reads what a program says: a full disk behind the log, a reader that has gone. A service goes on; a command ends
-//! in order.
+//! Nobody reads what a program says: a full disk behind the log, a reader that has gone or has stopped reading. A service goes
+//! on; a command ends in order.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec_oracle::clock::Clock;
 use hypothec_oracle::units::Time;
+use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
 use rustix::process::{kill_process, Pid, Signal};
 use std::fs::OpenOptions;
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Where what is said goes to nobody.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +22,8 @@ enum Deaf {
     Full,
     /// Its reader has gone.
     Gone,
+    /// Its reader is there and reads no more, and not a byte fits: as a terminal held with Ctrl-S.
+    Stopped,
 }
 
 impl Deaf {
@@ -26,6 +31,17 @@ impl Deaf {
         match self {
             Deaf::Full => OpenOptions::new().write(true).open("/dev/full").unwrap().into(),
             Deaf::Gone => std::io::pipe().unwrap().1.into(),
+            Deaf::Stopped => {
+                let (reader, mut writer) = std::io::pipe().unwrap();
+                // It is open as long as this process.
+                Box::leak(Box::new(reader));
+                let flags = fcntl_getfl(&writer).unwrap();
+                fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+                while writer.write(&[b'.'; 4_096]).is_ok() {}
+                while writer.write(b".").is_ok() {}
+                fcntl_setfl(&writer, flags).unwrap();
+                writer.into()
+            }
         }
     }
 }
@@ -41,6 +57,9 @@ fn run(words: &[&str]) -> String {
     assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
+
+/// How long a service may take to end that nobody reads.
+const END: Duration = Duration::from_secs(20);
 
 /// Started with nobody to read what it says.
 struct Service(Child);
@@ -101,8 +120,65 @@ async fn a_node_whose_log_and_output_nobody_can_write_serves_and_stops_as_it_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_log_stands_still_goes_on_tells_how_much_is_left_out_and_ends_when_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("node").display().to_string();
+    make_node(&data);
+    let mut node = Service::start(&["--data", &data, "node"], Deaf::Stopped, Deaf::Stopped);
+    let mut longest = Duration::ZERO;
+    let mut told = async |words: &str| {
+        until("its answer", PATIENCE, || {
+            let begun = Instant::now();
+            let status = hypothec(&["--data", &data, "--json", "status"]).output().unwrap();
+            let text = String::from_utf8_lossy(&status.stdout).into_owned();
+            if status.status.success() {
+                longest = longest.max(begun.elapsed());
+            }
+            std::future::ready(text.contains(words).then_some(()).ok_or(text))
+        })
+        .await
+        .unwrap();
+    };
+    told("waiting for bitcoind").await;
+    told("log: nobody reads what this node writes on standard error, and ").await;
+    node.is_running();
+    let begun = Instant::now();
+    assert_eq!(node.stop().await.code(), Some(0));
+    let took = begun.elapsed();
+    println!("bound stalled-log {} ms for a command, {} ms to end", longest.as_millis(), took.as_millis());
+    assert!(longest < END && took < END, "{longest:?} {took:?}");
+    // One that cannot start ends too, and says why to who asks.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = Path::new(&data).join("hypothec.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let taken = format!("listen = \"{}\"", listener.local_addr().unwrap());
+    std::fs::write(&config, text.replacen("listen = \"127.0.0.1:0\"", &taken, 2)).unwrap();
+    let mut node = Service::start(&["--data", &data, "node"], Deaf::Stopped, Deaf::Stopped);
+    let ended = || std::future::ready(node.0.try_wait().unwrap().ok_or_else(|| "it runs".to_owned()));
+    assert_eq!(until("its end", PATIENCE, ended).await.unwrap().code(), Some(1));
+    let status = hypothec(&["--data", &data, "status"]).output().unwrap();
+    let said = String::from_utf8_lossy(&status.stderr).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("It ended by itself") && said.contains("Address already in use"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_signer_whose_log_and_output_stand_still_answers_and_stops_as_it_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("signer");
+    let place = data.display().to_string();
+    run(&["oracle-daemon", "init", "--data", &place, "--insecure-plain"]);
+    let words = ["oracle-daemon", "signer", "--data", &place, "--network", "regtest"];
+    let mut signer = Service::start(&words, Deaf::Stopped, Deaf::Stopped);
+    let socket = data.join("signer.sock");
+    let answers = || std::future::ready(UnixStream::connect(&socket).map(drop).map_err(|error| error.to_string()));
+    until("its answer", PATIENCE, answers).await.unwrap();
+    signer.is_running();
+    assert_eq!(signer.stop().await.code(), Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_oracle_whose_log_and_output_nobody_can_write_serves_and_stops_as_it_is_told() {
-    for deaf in [Deaf::Full, Deaf::Gone] {
+    for deaf in [Deaf::Full, Deaf::Gone, Deaf::Stopped] {
         let dir = tempfile::tempdir().unwrap();
         let (data, clock) = (dir.path().join("oracle"), dir.path().join("clock"));
         Clock::set_file(&clock, Time(1_583_712_000)).unwrap();

@@ -21,6 +21,7 @@ pub fn point(name: &str) {
     let plan = PLAN.get_or_init(|| std::env::var(VARIABLE).ok().and_then(|text| Plan::parse(&text)));
     if plan.as_ref().is_some_and(|plan| plan.passes(name)) {
         crate::screen::tell(format_args!("crash point {name}: dying"));
+        crate::screen::drain();
         let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         std::process::abort();
     }

@@ -4,7 +4,7 @@
 //! price levels, announcements, nonce proofs, the JSON of the HTTP routes and the notes of Nostr relays. `sealed` and
 //! `passphrase` keep a secret under a passphrase, for the oracle and for nodes; `room` is what both say of a disk, `reached` of
 //! a place on the web. The daemon half makes prices into
-//! attestations; `screen` is how both programs speak. Nothing in either knows what a loan is.
+//! attestations; `screen` is how both programs speak, by `outlet` where they serve. Nothing in either knows what a loan is.
 
 #![cfg_attr(not(test), deny(clippy::print_stdout, clippy::print_stderr))]
 
@@ -23,6 +23,7 @@ pub mod handles;
 pub mod ladder;
 pub mod logging;
 pub mod operator;
+pub mod outlet;
 pub mod passphrase;
 pub mod price;
 pub mod reached;

@@ -2,7 +2,8 @@
 //!
 //! A line of the code that has spoken often in a minute is left out until the minute is over, and it is said how many were
 //! left out. So nobody fills a disk by making a node complain. What is asked for with `RUST_LOG=debug` is
-//! never left out. A log that cannot be written stops nothing.
+//! never left out for that. A log that cannot be written stops nothing, and one that nobody reads keeps no process waiting that
+//! serves: see `screen`.
 
 use crate::screen::Lossy;
 use std::collections::HashMap;

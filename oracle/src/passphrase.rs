@@ -1,6 +1,7 @@
 //! Where a passphrase comes from: a file, a systemd credential, or a person at the terminal. Never an argument or an
 //! environment variable, which other processes can read.
 
+use crate::screen;
 use crate::sealed::{check_length, SecretString, SHORTEST};
 use anyhow::{bail, Context};
 use console::Term;
@@ -63,6 +64,8 @@ fn read(path: &Path) -> anyhow::Result<SecretString> {
 fn ask(of: &str, twice: bool) -> anyhow::Result<SecretString> {
     let term = Term::stderr();
     let once = |words: &str| -> anyhow::Result<Zeroizing<String>> {
+        // Whatever was said before stands above it.
+        screen::drain();
         term.write_str(words)?;
         term.read_secure_line().map(Zeroizing::new).context("read the passphrase from the terminal")
     };

@@ -6,19 +6,26 @@ use super::out::for_people;
 use crate::api;
 use crate::node::config::Config;
 use crate::node::data::{DataFolder, Token};
+use crate::node::handle::Handle;
 use crate::node::last_words::LastWords;
 use crate::node::unlock::Unlocked;
-use crate::node::{self, Running};
+use crate::node::{self, ApiTrouble, Running};
 use anyhow::Context;
 use clap::Args;
 use hypothec_oracle::{handles, logging, room, screen};
 use serde_json::json;
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
+use tokio::net::TcpListener;
 use tokio::signal::unix::{signal, SignalKind};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
 use tracing_subscriber::util::SubscriberInitExt;
+
+/// How often an address that another program has is tried.
+const FREE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Run the node; it watches and settles by itself until Ctrl-C or SIGTERM
 ///
@@ -38,6 +45,7 @@ pub(super) struct Node {
 
 impl Node {
     pub(super) async fn run(self, place: &Place) -> anyhow::Result<()> {
+        screen::serve().context("make ready to write")?;
         log_to_stderr();
         handles::raise();
         let data = place.data()?;
@@ -67,18 +75,27 @@ async fn serve(
 ) -> anyhow::Result<()> {
     // Whoever told it to stop while it starts is heard too.
     let told = told_to_stop()?;
-    let listener = api::bind(config.api_listen).await?;
-    let address = listener.local_addr().context("ask the API's address")?;
+    let wanted = config.api_listen;
+    let bound = api::bind(wanted).await;
+    // What it must never listen on is no port that another program has.
+    if let Err(error) = &bound {
+        anyhow::ensure!(error.kind() != ErrorKind::InvalidInput, "{error}");
+    }
     let (network, announce) = (config.network, config.announce.clone());
-    let running = node::start_unlocked(config, unlocked).await?;
-    let (stop_api, api_told) = oneshot::channel::<()>();
-    let mut server = tokio::spawn(api::serve(listener, running.handle.clone(), token, async {
-        let _ = api_told.await;
-    }));
-    folder.say_api(address)?;
+    let running = node::start_unlocked(config, unlocked, bound.as_ref().err()).await?;
+    let (stop_api, stopping) = watch::channel(false);
+    let mut answering =
+        Api { folder: folder.clone(), node: running.handle.clone(), token, stopping, servers: JoinSet::new() };
+    let api_trouble = running.api_trouble.clone();
+    let (address, waits) = match bound {
+        Ok(listener) => (Some(answering.answer(listener)?), None),
+        Err(why) => (answering.answer_elsewhere(wanted, &why, &api_trouble).await, Some(wanted)),
+    };
+    let mut server = tokio::spawn(answering.run(waits, api_trouble));
     let dialled = announce.or_else(|| running.listening.map(|listening| listening.to_string()));
     let dialled = dialled.map(|dialled| format!("{}@{dialled}", running.node_id));
     // It serves whether somebody reads that or not.
+    let address = address.unwrap_or(wanted);
     if let Err(error) = say_started(place, folder, &running, dialled, address, &network.to_string()) {
         tracing::warn!("what runs where could not be said: {error:#}");
     }
@@ -89,6 +106,86 @@ async fn serve(
         server.await.context("the API's task")??;
     }
     ended
+}
+
+/// Where the node is asked: at the address it is configured for, and at another one while another program has that.
+struct Api {
+    folder: DataFolder,
+    node: Handle,
+    token: Token,
+    /// Turns true, or loses its sender, when the node stops.
+    stopping: watch::Receiver<bool>,
+    servers: JoinSet<std::io::Result<()>>,
+}
+
+impl Api {
+    /// Answers there, and has the commands of this folder ask there.
+    fn answer(&mut self, listener: TcpListener) -> anyhow::Result<SocketAddr> {
+        let address = listener.local_addr().context("ask the API's address")?;
+        let mut stopping = self.stopping.clone();
+        let shutdown = async move { drop(stopping.wait_for(|stopping| *stopping).await) };
+        self.servers.spawn(api::serve(listener, self.node.clone(), self.token.clone(), shutdown));
+        self.folder.say_api(address)?;
+        Ok(address)
+    }
+
+    /// Answers at any port, and tells why. Without one the node settles its loans unasked.
+    async fn answer_elsewhere(
+        &mut self,
+        wanted: SocketAddr,
+        why: &std::io::Error,
+        trouble: &ApiTrouble,
+    ) -> Option<SocketAddr> {
+        let any = api::bind(SocketAddr::new(wanted.ip(), 0)).await;
+        let address = any.map_err(anyhow::Error::from).and_then(|listener| self.answer(listener));
+        let meanwhile = match &address {
+            Ok(address) => format!("the commands of this data folder find it at {address}"),
+            Err(error) => format!("nothing can be asked of it: {error:#}"),
+        };
+        let text = format!(
+            "{why} (`ss -ltnp` names it). The node has started without it, for its open loans, and takes it as soon as it is \
+             free; until then {meanwhile}"
+        );
+        tracing::warn!("{text}");
+        trouble.put(Some(text));
+        address.ok()
+    }
+
+    /// Answers until the node stops or a server fails, from when it is free at `waits` too.
+    async fn run(mut self, waits: Option<SocketAddr>, trouble: ApiTrouble) -> std::io::Result<()> {
+        let mut stopping = self.stopping.clone();
+        if let Some(wanted) = waits {
+            let free = tokio::select! {
+                listener = when_free(wanted) => Some(listener),
+                _ = stopping.wait_for(|stopping| *stopping) => None,
+            };
+            if let Some(listener) = free {
+                match self.answer(listener) {
+                    Ok(address) => tracing::info!(%address, "the address is free: the API answers there"),
+                    Err(error) => tracing::warn!("the commands of this data folder do not find the API: {error:#}"),
+                }
+                trouble.put(None);
+            }
+        }
+        let mut ended = Ok(());
+        while let Some(done) = self.servers.join_next().await {
+            ended = ended.and(done.unwrap_or_else(|error| Err(std::io::Error::other(error))));
+            if ended.is_err() {
+                break;
+            }
+        }
+        ended
+    }
+}
+
+/// The address, once nobody else has it.
+async fn when_free(address: SocketAddr) -> TcpListener {
+    loop {
+        tokio::time::sleep(FREE_AGAIN).await;
+        if let Ok(listener) = api::bind(address).await {
+            return listener;
+        }
+    }
 }
 
 /// Until somebody says stop, or the node or its API ends by itself.
@@ -140,7 +237,7 @@ fn say_started(
 
 /// What the node does goes to standard error; a second call changes nothing.
 pub(super) fn log_to_stderr() {
-    let _ = logging::to(std::io::stderr, std::io::stderr().is_terminal()).try_init();
+    let _ = logging::to(screen::log, std::io::stderr().is_terminal()).try_init();
 }
 
 /// Ctrl-C, or SIGTERM as a service manager sends it; listened to from the call on.

@@ -20,6 +20,7 @@ pub fn to_its_end(command: impl Future<Output = ExitCode>) -> ExitCode {
     };
     let code = runtime.block_on(command);
     runtime.shutdown_timeout(LAST);
+    screen::drain();
     code
 }
 

@@ -12,6 +12,7 @@ use super::preview::is_signed;
 use super::refusals;
 use super::statements::{self, while_it_answers};
 use super::tools::{error, lock, Oracle, Tools};
+use super::troubles::log_trouble;
 use super::vain::Vain;
 use super::view::{
     AddressView, Balance, EffectView, EndedView, ErrorView, LoanCounts, LoanView, OracleRequest, OracleView, QuoteView,
@@ -237,6 +238,8 @@ impl Core {
             .chain(self.outgoing_troubles())
             .chain(self.foreign_troubles())
             .chain(self.mirror_troubles())
+            .chain(self.port_troubles())
+            .chain(log_trouble())
             .chain(self.notifier.iter().flat_map(Notifier::troubles))
             .collect()
     }

@@ -14,6 +14,7 @@ use super::lending;
 use super::limits::Limits;
 use super::notify::Notifier;
 use super::outgoing::Strays;
+use super::ports::ApiTrouble;
 use super::present;
 use super::quotes::QuoteBook;
 use super::recovery::Recovery;
@@ -117,6 +118,8 @@ pub struct Core {
     pub asked: u64,
     pub turns: u64,
     pub troubles: Troubles,
+    /// What keeps the API from its port.
+    pub api_trouble: ApiTrouble,
     /// How full the data folder's disk is.
     pub disk: Disk,
     pub caught_up: bool,

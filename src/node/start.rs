@@ -17,6 +17,7 @@ use super::limits::Limits;
 use super::notify::Notifier;
 use super::operators::KnownOperators;
 use super::outgoing::{Outgoing, Strays};
+use super::ports::{has_open_loans, ApiTrouble};
 use super::proofs::Proofs;
 use super::quotes::QuoteBook;
 use super::recovery::Recovery;
@@ -33,10 +34,10 @@ use super::words::Held;
 use crate::chain::Chain;
 use crate::loan::policy::Policy;
 use crate::oracle_client::OracleClient;
-use crate::peer::{Kinds, PeerEvent, PeerNet};
+use crate::peer::{Kinds, PeerEvent, PeerNet, StartError};
 use crate::protocol::{Loan, Message, Moment, Recorded};
 use crate::store::{Sled, Store};
-use crate::wallet::Wallet;
+use crate::wallet::{Seed, Wallet};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Network;
@@ -52,6 +53,8 @@ pub struct Running {
     pub handle: Handle,
     /// Its public key.
     pub node_id: PublicKey,
+    /// Takes what keeps the API from its port, for people to read.
+    pub api_trouble: ApiTrouble,
     /// Where peers reach it.
     pub listening: Option<SocketAddr>,
     /// Ends when the node ends.
@@ -73,20 +76,26 @@ impl Running {
 /// As [`start_unlocked`], or when the folder does not open.
 pub async fn start(config: Config) -> anyhow::Result<Running> {
     let unlocked = Unlocked::open(&config.data, config.network, || Ok(None))?;
-    start_unlocked(config, unlocked).await
+    start_unlocked(config, unlocked, None).await
 }
 
-/// Starts a node on an opened data folder, the one its configuration names.
+/// Starts a node on an opened data folder, the one its configuration names. `no_api` says why its API cannot have its port:
+/// a node with open loans starts all the same, as it does where its address for peers cannot be used.
 ///
 /// # Errors
 /// What is missing or wrong, and the remedy: store, bitcoind, listen address, clock.
-pub async fn start_unlocked(config: Config, unlocked: Unlocked) -> anyhow::Result<Running> {
-    let Opened { core, peers } = open_unlocked(&config, unlocked).await?;
+pub async fn start_unlocked(
+    config: Config,
+    unlocked: Unlocked,
+    no_api: Option<&std::io::Error>,
+) -> anyhow::Result<Running> {
+    let Opened { core, peers } = open_unlocked(&config, unlocked, no_api).await?;
+    let api_trouble = core.api_trouble.clone();
     let (node_id, listening) = (core.tools.net.key(), core.tools.net.listening());
     let (handle, commands) = Handle::new();
     let (stop, stopped) = watch::channel(false);
     let ended = tokio::spawn(core.run(commands, peers, stopped));
-    Ok(Running { handle, node_id, listening, ended, stop })
+    Ok(Running { handle, node_id, api_trouble, listening, ended, stop })
 }
 
 /// A node that knows everything and does nothing yet.
@@ -98,11 +107,11 @@ pub(super) struct Opened {
 /// Opens a folder whose words are not encrypted, and every room.
 #[cfg(test)]
 pub(super) async fn open(config: &Config) -> anyhow::Result<Opened> {
-    open_unlocked(config, Unlocked::open(&config.data, config.network, || Ok(None))?).await
+    open_unlocked(config, Unlocked::open(&config.data, config.network, || Ok(None))?, None).await
 }
 
 /// Opens every room and replays the loans.
-async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Opened> {
+async fn open_unlocked(config: &Config, unlocked: Unlocked, no_api: Option<&std::io::Error>) -> anyhow::Result<Opened> {
     let network = config.network;
     if config.regtest_clock.is_some() && network != Network::Regtest {
         anyhow::bail!(
@@ -117,18 +126,14 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
         );
     }
     let store: Arc<dyn Store> = Arc::new(Sled::open(folder.store())?);
+    if let Some(why) = no_api {
+        anyhow::ensure!(has_open_loans(&*store)?, "{why}");
+    }
     let chain = Chain::configured(config.chain.clone())?;
     std::fs::create_dir_all(folder.wallet()).context("make the wallet's folder")?;
     let mut wallet = Wallet::create_or_load(&folder.wallet(), &seed, None)?;
     wallet.set_reserve(config.fee_reserve);
-    let (net, peers) = PeerNet::start(
-        seed.node_identity()?,
-        network,
-        config.peer_listen,
-        Kinds::new(Message::kinds())?,
-        config.limits.clone(),
-    )
-    .await?;
+    let (net, peers) = start_net(config, &seed, &*store).await?;
     let rotations = Rotations::open(store.clone())?;
     let tools = Arc::new(Tools {
         network,
@@ -185,6 +190,24 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked) -> anyhow::Result<Op
     Ok(Opened { core, peers })
 }
 
+/// Among its peers; with open loans also while its address cannot be used.
+async fn start_net(
+    config: &Config,
+    seed: &Seed,
+    store: &dyn Store,
+) -> anyhow::Result<(PeerNet, mpsc::Receiver<PeerEvent>)> {
+    let (identity, kinds) = (seed.node_identity()?, Kinds::new(Message::kinds())?);
+    let start = |listen| PeerNet::start(identity, config.network, listen, kinds.clone(), config.limits.clone());
+    let (why, address) = match (start(config.peer_listen).await, config.peer_listen) {
+        (Err(why @ StartError::Listen { .. }), Some(address)) if has_open_loans(store)? => (why, address),
+        (started, _) => return Ok(started?),
+    };
+    tracing::warn!("{why}. The node starts without it, for its open loans, and listens there as soon as it can");
+    let (net, peers) = start(None).await?;
+    net.listen_when_free(address, why);
+    Ok((net, peers))
+}
+
 fn new_core(
     tools: Arc<Tools>,
     follower: crate::chain::Follower,
@@ -231,6 +254,7 @@ fn new_core(
         asked: 0,
         turns: 0,
         troubles: Troubles::default(),
+        api_trouble: ApiTrouble::default(),
         disk: Disk::default(),
         caught_up: false,
         at_tip: false,
@@ -249,7 +273,7 @@ fn new_core(
     })
 }
 
-fn replay(store: &dyn Store, stream: crate::store::StreamId) -> anyhow::Result<Loan> {
+pub(super) fn replay(store: &dyn Store, stream: crate::store::StreamId) -> anyhow::Result<Loan> {
     let log: Vec<Recorded> = store
         .read(stream)?
         .iter()

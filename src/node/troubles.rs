@@ -15,6 +15,7 @@ use crate::loan::units::Time;
 use crate::protocol::{Loan, Stage};
 use anyhow::Context;
 use bitcoin::{BlockHash, Txid};
+use hypothec_oracle::screen;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
@@ -303,6 +304,17 @@ impl Core {
             false => self.troubles.remove(RELAY),
         }
     }
+}
+
+/// That nobody reads the log, while that is so. No line of the log says it.
+pub(super) fn log_trouble() -> Option<String> {
+    screen::is_stalled().then(|| {
+        format!(
+            "log: nobody reads what this node writes on standard error, and {} lines were left out since it started: see \
+             where that goes, a pipe, a terminal held with Ctrl-S, a log service. Everything else goes on",
+            screen::left_out()
+        )
+    })
 }
 
 /// That bitcoind follows another chain than the one that was left.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use bitcoin::secp256k1::PublicKey;
 
 /// Why the room could not be opened.
-#[derive(Debug, thiserror::Error)]
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum StartError {
     #[error("peer listen address {address} cannot be used: {why}; choose a free port and an address of this machine")]
     Listen { address: SocketAddr, why: String },

@@ -23,13 +23,26 @@ use super::{
 /// How long [`PeerNet::shutdown`] waits for connections to say goodbye.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How often an address that another program has is tried.
+const FREE_AGAIN: Duration = Duration::from_secs(1);
+
 /// The remembered addresses with the tasks that dial them.
 type Dials = HashMap<PublicKey, (Arc<Dial>, JoinHandle<()>)>;
+
+/// Where peers can connect.
+#[derive(Clone, Debug)]
+enum Listening {
+    /// Nowhere.
+    Off,
+    At(SocketAddr),
+    /// Nowhere until the address can be used.
+    Waits(StartError),
+}
 
 /// This node among its peers. Dropping it ends everything it started.
 pub struct PeerNet {
     key: PublicKey,
-    listening: Option<SocketAddr>,
+    listening: Arc<Mutex<Listening>>,
     transport: Arc<Transport>,
     lanes: Arc<Lanes>,
     dials: Mutex<Dials>,
@@ -55,13 +68,14 @@ impl PeerNet {
             None => None,
         };
         let listening = listener.as_ref().and_then(|listener| listener.local_addr().ok());
+        let listening = listening.map_or(Listening::Off, Listening::At);
         let identity = Arc::new(Identity::new(identity));
         let (sender, receiver) = mpsc::channel(limits.event_queue.max(1));
         let lanes = Arc::new(Lanes::new(identity.key(), kinds, limits));
         let chain = ChainHash::using_genesis_block(network);
         let net = PeerNet {
             key: identity.key(),
-            listening,
+            listening: Arc::new(Mutex::new(listening)),
             transport: Arc::new(Transport { identity, chain, lanes: lanes.clone() }),
             lanes,
             dials: Mutex::default(),
@@ -82,7 +96,37 @@ impl PeerNet {
 
     /// Where it really listens.
     pub fn listening(&self) -> Option<SocketAddr> {
-        self.listening
+        match *lock(&self.listening) {
+            Listening::At(address) => Some(address),
+            Listening::Off | Listening::Waits(_) => None,
+        }
+    }
+
+    /// Why it does not listen where it should, while it does not.
+    pub fn not_listening(&self) -> Option<StartError> {
+        match &*lock(&self.listening) {
+            Listening::Waits(why) => Some(why.clone()),
+            Listening::Off | Listening::At(_) => None,
+        }
+    }
+
+    /// Listens at `address` as soon as that can be used, where `why` says why it cannot be now. Meanwhile peers are dialled
+    /// as ever.
+    pub fn listen_when_free(&self, address: SocketAddr, why: StartError) {
+        *lock(&self.listening) = Listening::Waits(why);
+        let (transport, listening) = (self.transport.clone(), self.listening.clone());
+        self.spawn(async move {
+            let listener = loop {
+                tokio::time::sleep(FREE_AGAIN).await;
+                match bind(address).await {
+                    Ok(listener) => break listener,
+                    Err(why) => *lock(&listening) = Listening::Waits(why),
+                }
+            };
+            tracing::info!(%address, "the address is free: peers can connect");
+            *lock(&listening) = Listening::At(listener.local_addr().unwrap_or(address));
+            accept(transport, listener).await;
+        });
     }
 
     /// Takes a frame to be sent. Frames to one peer arrive in order, each whole or not at all; whether one arrived is
@@ -255,10 +299,15 @@ impl PeerNet {
 }
 
 async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    if !address.ip().is_loopback() {
+    let listener = TcpListener::bind(address).await;
+    if listener.is_ok() && !address.ip().is_loopback() {
         tracing::warn!(%address, "listening for peers beyond this machine");
     }
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen { address, why: error.to_string() })
+    listener.map_err(|error| StartError::Listen { address, why: error.to_string() })
+}
+
+fn lock(listening: &Mutex<Listening>) -> MutexGuard<'_, Listening> {
+    listening.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Hands events to the node, one at a time. Ends when the node no longer listens.

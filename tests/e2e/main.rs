@@ -14,6 +14,7 @@ mod stranger;
 
 mod a_person_lends_by_hand;
 mod a_person_waits_at_the_terminal;
+mod another_program_has_the_ports;
 mod borrower_repays_from_collateral;
 mod borrower_repays_from_wallet;
 mod borrower_walks_away_while_the_funding_waits;

@@ -239,7 +239,10 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Init(line) => tokio::task::spawn_blocking(move || make_key(line)).await?,
         Command::EncryptKey(line) => tokio::task::spawn_blocking(move || encrypt_key(line)).await?,
-        Command::Signer(signer) => signer.run(told_to_stop()).await,
+        Command::Signer(signer) => {
+            screen::serve()?;
+            signer.run(told_to_stop()).await
+        }
         Command::ImportRecord(import) => tokio::task::spawn_blocking(move || import.run()).await?,
         Command::SameOperator(state) => tokio::task::spawn_blocking(move || state.run()).await?,
         Command::Rotate(rotate) => tokio::task::spawn_blocking(move || rotate.run()).await?,
@@ -247,6 +250,7 @@ pub async fn execute(command: Command) -> anyhow::Result<()> {
         Command::Doctor(doctor) => doctor.run().await,
         Command::ProveEquivocation(prove) => prove.run().await,
         Command::Run(line) => {
+            screen::serve()?;
             let said = Said {
                 listen: line.listen,
                 network: line.network,

@@ -6,6 +6,7 @@ use super::super::desk::Shown;
 use super::super::nostr::RelayState;
 use super::super::signer::Away;
 use crate::event::Event;
+use crate::screen;
 use crate::units::Time;
 use prometheus_client::encoding::{text::encode, EncodeLabelSet};
 use prometheus_client::metrics::{counter::Counter, family::Family, gauge::Gauge};
@@ -79,6 +80,7 @@ struct ShownMeters {
     statements_wrong: Gauge,
     followers: Gauge,
     clock_ahead: Gauge,
+    log_left_out: Counter,
     relays: RelayMeters,
 }
 
@@ -182,6 +184,7 @@ impl Meters {
     pub fn text(&self, shown: &Shown, now: Option<Time>, followers: usize, failing: Failing) -> anyhow::Result<String> {
         let meters = self.shown.lock().unwrap_or_else(PoisonError::into_inner);
         meters.read(shown, now, followers);
+        meters.log_left_out.inner().store(screen::left_out(), Ordering::Relaxed);
         meters.signer_away.set(failing.signer.map_or(0, |away| whole(away.seconds.max(1))));
         meters.statements_wrong.set(whole(failing.statements));
         let fails = failing.signer.is_some() || failing.statements > 0 || !shown.complaint.is_empty();
@@ -241,6 +244,9 @@ impl ShownMeters {
         let (hours_missed, fixings_missed) = (Counter::default(), Counter::default());
         registry.register("hours_missed", "Hours that became final without a low, since start", hours_missed.clone());
         registry.register("fixings_missed", "Fixings not said in time, since start", fixings_missed.clone());
+        let log_left_out = Counter::default();
+        let help = "Lines of the log left out because nobody read it, since start";
+        registry.register("log_lines_left_out", help, log_left_out.clone());
         ShownMeters {
             registry,
             venues,
@@ -267,6 +273,7 @@ impl ShownMeters {
             followers,
             relays,
             clock_ahead,
+            log_left_out,
         }
     }
 
@@ -364,6 +371,7 @@ mod tests {
             "hypothec_oracle_trouble 0",
             "hypothec_oracle_statements_wrong 0",
             "hypothec_oracle_event_followers 3",
+            "hypothec_oracle_log_lines_left_out_total 0",
             "hypothec_oracle_clock_ahead_of_database_seconds -9",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in\n{text}");
