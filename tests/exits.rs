@@ -158,6 +158,75 @@ async fn a_touch_that_a_full_mempool_refuses_is_paid_for_by_the_lenders_child_an
     world.closed(id).await;
 }
 
+/// The same world, whose nodes estimate so many sat/vB where bitcoind estimates nothing.
+async fn estimating(world: World, sat_per_vb: u64) -> World {
+    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
+    let mut nodes = Vec::new();
+    for (name, node) in [("lender", lender), ("borrower", borrower)] {
+        node.stop().await.unwrap();
+        let file = dir.path().join(name).join("hypothec.toml");
+        let text = std::fs::read_to_string(&file).unwrap();
+        let set = text.replace("\nfallback = 5\n", &format!("\nfallback = {sat_per_vb}\n"));
+        assert_ne!(set, text);
+        std::fs::write(&file, set).unwrap();
+        nodes.push(start_node(dir.path(), name, &bitcoind, &dir.path().join("clock")).await);
+    }
+    let [lender, borrower] = <[Running; 2]>::try_from(nodes).unwrap_or_else(|_| panic!("two nodes"));
+    World { bitcoind, oracle, lender, borrower, dir, now }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_touch_that_no_child_can_bring_in_is_paid_for_at_the_estimate_of_the_day_on_which_the_minimum_falls() {
+    const ESTIMATE: u64 = 30;
+    let (world, id) = before_the_crash().await;
+    // As Knots comes: it takes version 3 and enforces none of its rules, so no child pays for what is below the minimum.
+    let world = world.with_bitcoind(&["-corepolicy=0", "-minrelaytxfee=0.0005"]).await;
+    let mut world = estimating(world, ESTIMATE).await;
+    let info: Value = rpc(&world.bitcoind, "").call("getmempoolinfo", &[]).unwrap();
+    assert_eq!(info["truc_policy"], "accept", "{info}");
+    world.wait_until(START.plus(4 * 24 * HOUR).unwrap()).await;
+    let first = pending(&loan(&world.lender.handle, id).await);
+    assert!(first.refused.is_some_and(|why| why.contains("min relay fee not met")));
+    for _ in 0..6 {
+        world.bitcoind.mine_only(&[]).await.unwrap();
+        world.settle().await;
+    }
+    for exit in world.both(id).await.map(|view| pending(&view)) {
+        assert_eq!((exit.waits_for.as_str(), exit.child.is_some()), ("relay", true), "{exit:?}");
+        assert_eq!(exit.child_fee_sats, first.child_fee_sats, "no fee rises that brings nothing in");
+    }
+    for node in [&world.lender, &world.borrower] {
+        let told = troubles(node).await;
+        assert!(told.contains("children: ") && told.contains("`mempooltruc=enforce`"), "{told}");
+    }
+    // It falls: the touch goes by itself, and one child brings it to what is estimated now.
+    let world = world.with_bitcoind(&["-corepolicy=0"]).await;
+    until("the lender's child", PATIENCE, || async {
+        let exit = loan(&world.lender.handle, id).await.pending_exit;
+        let out = exit.as_ref().is_some_and(|exit| exit.waits_for == "a block" && exit.sat_per_vb >= Some(ESTIMATE));
+        out.then_some(()).ok_or(format!("{exit:?}"))
+    })
+    .await
+    .unwrap();
+    for _ in 0..3 {
+        world.bitcoind.mine_only(&[]).await.unwrap();
+        world.settle().await;
+    }
+    let chain = hypothec::chain::Chain::connect(world.bitcoind.chain_config()).await.unwrap();
+    let family = chain.family(first.txid).await.unwrap().unwrap();
+    assert_eq!(family.children.len(), 1, "the borrower adds nothing: {family:?}");
+    let (paid, size) = (family.all.to_sat(), family.children[0].package_size);
+    assert!((ESTIMATE * size..=2 * ESTIMATE * size).contains(&paid), "{paid} sats for {size} vB");
+    println!(
+        "bound unenforced-version-3 {paid} sats for {size} vB 3 blocks after the minimum fell, at {ESTIMATE} sat/vB"
+    );
+    world.bitcoind.mine(1).await.unwrap();
+    world.settle().await;
+    for view in world.both(id).await {
+        assert!(view.ended.is_some_and(|ended| ended.txid == first.txid && ended.height.is_some()));
+    }
+}
+
 /// A loan whose repayment both have signed, at 6 sat/vB, and that no bitcoind has any more: its minimum is 50 sat/vB now.
 async fn a_repayment_below_the_minimum() -> (World, LoanId) {
     let world = World::new().await;

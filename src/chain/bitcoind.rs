@@ -65,7 +65,8 @@ impl Chain {
         let configured = node.config.network.to_core_arg().to_string();
         let other = (chain != configured).then(|| (clean(&chain), configured));
         let refuses_version_3 = !node.relays_version_3().await?;
-        Ok(Health { blocks, headers, is_initial, other, refuses_version_3 })
+        let ignores_version_3 = !node.enforces_version_3().await?;
+        Ok(Health { blocks, headers, is_initial, other, refuses_version_3, ignores_version_3 })
     }
 
     /// Whether the mempool would take this transaction now; nothing is sent. One that is already there passes.
@@ -90,6 +91,12 @@ impl Chain {
     pub async fn fee_rate(&self) -> Result<FeeRate, Error> {
         let Chain::Bitcoind(node) = self;
         node.fee_rate(node.config.fees.target_blocks).await
+    }
+
+    /// The most that is paid for any estimate, as configured.
+    pub fn fee_cap(&self) -> FeeRate {
+        let Chain::Bitcoind(node) = self;
+        node.config.fees.cap
     }
 
     /// What a transaction pays that may wait for a day: for the estimate of that, within the same bounds.

@@ -29,6 +29,8 @@ pub struct Health {
     pub other: Option<(String, String)>,
     /// Does its mempool refuse every transaction of version 3, as the exits of new loans are?
     pub refuses_version_3: bool,
+    /// Does it take them as any other, so that no child pays for one that is below its minimum?
+    pub ignores_version_3: bool,
 }
 
 impl Health {

@@ -30,9 +30,34 @@ pub struct Kept {
     pub since: u32,
     /// The child that pays for it, as last signed, and its fee in sats.
     pub child: Option<(Transaction, u64)>,
+    /// The height from which the blocks are counted with which its fee rises, where that is not `since`.
+    #[serde(default)]
+    pub rises_from: Option<u32>,
+    /// How many were counted when bitcoind refused a child in vain: none more is counted while it does.
+    #[serde(default)]
+    pub stands_at: Option<u32>,
 }
 
 impl Kept {
+    /// The blocks for which the fee rises.
+    pub fn blocks(&self, height: u32) -> u32 {
+        let counted = height.saturating_sub(self.rises_from.unwrap_or(self.since));
+        self.stands_at.unwrap_or(counted)
+    }
+
+    /// bitcoind refused the exit with the child, for something that no dearer child would change.
+    pub fn refused_in_vain(self, height: u32) -> Kept {
+        Kept { stands_at: Some(self.blocks(height)), ..self }
+    }
+
+    /// It is refused in vain no more: the blocks are counted as if it were first wanted now, and the lender goes first again.
+    pub fn counts_again(self, height: u32) -> Kept {
+        match self.stands_at {
+            Some(_) => Kept { rises_from: Some(height), stands_at: None, ..self },
+            None => self,
+        }
+    }
+
     /// The child's fee and size.
     pub fn paid(&self) -> Option<Paid> {
         let (child, fee) = self.child.as_ref()?;
@@ -49,6 +74,8 @@ pub struct Look {
     pub paid: Paid,
     /// Why bitcoind refuses it.
     pub refused: Option<String>,
+    /// Is the child that was signed for it not needed now, and in no mempool?
+    pub is_child_idle: bool,
 }
 
 /// All of them.
@@ -80,7 +107,7 @@ impl Exits {
     pub fn begin(&mut self, id: LoanId, txid: Txid, height: u32) -> Result<Kept, StoreError> {
         match self.kept.get(&id).filter(|kept| kept.txid == txid) {
             Some(kept) => Ok(kept.clone()),
-            None => self.keep(id, Kept { txid, since: height, child: None }),
+            None => self.keep(id, Kept { txid, since: height, child: None, rises_from: None, stands_at: None }),
         }
     }
 
@@ -201,7 +228,8 @@ impl Core {
         };
         let paid = look.map(|look| look.paid).or_else(ahead);
         let refused = look.and_then(|look| look.refused.clone());
-        let child = kept.and_then(|kept| kept.child.as_ref());
+        let is_idle = look.is_some_and(|look| look.is_child_idle);
+        let child = kept.and_then(|kept| kept.child.as_ref()).filter(|_| !is_idle);
         let waits_for = match (is_funded(loan), &refused) {
             (false, _) => "the funding",
             (true, Some(_)) => "relay",
@@ -225,6 +253,23 @@ mod tests {
     use super::*;
     use crate::store::Memory;
     use bitcoin::hashes::Hash;
+
+    #[test]
+    fn blocks_in_which_no_child_could_have_helped_do_not_count_over_a_restart_either() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let (id, txid) = (LoanId([7; 32]), Txid::from_byte_array([1; 32]));
+        let mut exits = Exits::open(store.clone()).unwrap();
+        let kept = exits.begin(id, txid, 100).unwrap();
+        assert_eq!([100, 103].map(|height| kept.blocks(height)), [0, 3]);
+        assert_eq!(kept.clone().counts_again(103), kept, "nothing was in vain");
+        exits.keep(id, kept.refused_in_vain(103)).unwrap();
+        let kept = Exits::open(store).unwrap().begin(id, txid, 120).unwrap();
+        assert_eq!((kept.blocks(120), kept.clone().refused_in_vain(120)), (3, kept.clone()));
+        assert_eq!([130, 132].map(|height| kept.clone().counts_again(130).blocks(height)), [0, 2]);
+        let before =
+            r#"{"txid":"0101010101010101010101010101010101010101010101010101010101010101","since":7,"child":null}"#;
+        assert_eq!(serde_json::from_str::<Kept>(before).unwrap().blocks(9), 2, "as earlier versions wrote it");
+    }
 
     #[test]
     fn what_was_signed_for_an_exit_is_the_same_after_a_restart_and_another_exit_begins_anew() {

@@ -43,6 +43,12 @@ const LEFT: &str = "left-chain";
 const NO_RELAY: &str = "this bitcoind takes no transactions of version 3, as Bitcoin Core before 28 does not, nor Knots with \
     `mempooltruc=reject`: the exits and repayments of loans have that version. No loan is begun; of open ones only those that \
     were made in version 2 end by it. Run Bitcoin Core or Knots of version 28 or later, without `mempooltruc=reject`";
+/// How it is filed that bitcoind lets no child pay for an exit below its minimum.
+const CHILDREN: &str = "children";
+/// What is said of such a bitcoind.
+const NO_CHILDREN: &str = "this bitcoind takes transactions of version 3 as any other (`mempooltruc=accept`, as Knots comes): an \
+    exit that pays less than its minimum cannot be brought in by a child that pays more, and waits until the minimum falls. Put \
+    `mempooltruc=enforce` or `corepolicy=1` in its bitcoin.conf, and start it again; loans go on meanwhile";
 /// A chain that parts from the known one so many blocks back is another one: coins of a block's own are spent by then.
 const ANOTHER: u32 = 100;
 
@@ -92,7 +98,7 @@ impl Troubles {
         let no_chain = self.standing.contains_key(CHAIN);
         let is_news = move |about: &str, standing: &Standing| match about {
             // How it was before it went away.
-            BITCOIND | RELAY => !no_chain,
+            BITCOIND | RELAY | CHILDREN => !no_chain,
             about if is_outside(about) => true,
             _ => !away.iter().any(|place| standing.text.contains(place)),
         };
@@ -303,6 +309,10 @@ impl Core {
             true => self.trouble(RELAY, NO_RELAY.into()),
             false => self.troubles.remove(RELAY),
         }
+        match health.ignores_version_3 {
+            true => self.trouble(CHILDREN, NO_CHILDREN.into()),
+            false => self.troubles.remove(CHILDREN),
+        }
     }
 }
 
@@ -376,13 +386,13 @@ mod tests {
 
     #[test]
     fn a_bitcoind_far_behind_is_told_and_one_a_block_behind_is_not() {
-        let why = |blocks, headers, is_initial, known| {
-            why_behind(&Health { blocks, headers, is_initial, other: None, refuses_version_3: false }, known)
+        let at = |blocks, headers, is_initial| {
+            let (refuses_version_3, ignores_version_3) = (false, false);
+            Health { blocks, headers, is_initial, other: None, refuses_version_3, ignores_version_3 }
         };
+        let why = |blocks, headers, is_initial, known| why_behind(&at(blocks, headers, is_initial), known);
         let other = Some(("signet".to_owned(), "regtest".to_owned()));
-        let swapped =
-            why_behind(&Health { blocks: 1, headers: 1, is_initial: true, other, refuses_version_3: false }, 0)
-                .unwrap();
+        let swapped = why_behind(&Health { other, ..at(1, 1, true) }, 0).unwrap();
         assert!(swapped.starts_with("it is on `signet`, and this node is for `regtest`"), "{swapped}");
         assert_eq!(why(100, 101, false, 103), None);
         assert!(why(100, 900_000, true, 0).unwrap().contains("block 100 of 900000"));

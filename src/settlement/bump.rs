@@ -1,7 +1,7 @@
 //! What is paid so that an exit confirms: by a child on one's own output of it, counted together as a package.
 //!
-//! The rate wanted rises with the blocks that passed, whatever one's own mempool shows; what is paid is never more
-//! than a rival exit would cost. The lender goes first and the borrower follows two blocks behind: where both pay,
+//! The rate wanted rises with the blocks that passed, whatever one's own mempool shows, and is at most the fee cap; what
+//! is paid is never more than a rival exit would cost. The lender goes first and the borrower follows two blocks behind: where both pay,
 //! neither replaces the other's child for ever.
 
 use crate::contract::Role;
@@ -53,7 +53,7 @@ impl Paid {
     }
 
     /// Does it pay `parts`/10 of `rate` sat/vB?
-    fn pays(self, rate: u64, parts: u32) -> bool {
+    pub(super) fn pays(self, rate: u64, parts: u32) -> bool {
         u128::from(self.fee.to_sat()) * 10 >= u128::from(rate) * u128::from(self.size) * u128::from(parts)
     }
 
@@ -77,12 +77,14 @@ pub struct Theirs {
 pub struct Waiting {
     /// Whose output the child would spend.
     pub role: Role,
-    /// Is it version 3, which has one unconfirmed child at most?
+    /// Has it one unconfirmed child at most, as version 3 has where its rules are enforced?
     pub is_truc: bool,
     /// Blocks since it was first wanted.
     pub blocks: u32,
     /// For a block soon, sat/vB; no less than one's own mempool asks.
     pub estimate: u64,
+    /// What exit and child pay together at most, sat/vB, where nothing has to give way to them; the estimate is not above.
+    pub cap: u64,
     /// The exit alone.
     pub exit: Paid,
     /// Does one's own mempool hold it?
@@ -140,7 +142,7 @@ pub fn rate_wanted(role: Role, blocks: u32, estimate: u64) -> Option<u64> {
 /// The child to make or to replace ours by, if any.
 pub fn bump(waiting: &Waiting) -> Option<Bump> {
     let rate = rate_wanted(waiting.role, waiting.blocks, waiting.estimate)?;
-    if waiting.rival.is_none() && waiting.is_enough(rate) {
+    if waiting.rival.is_none() && waiting.is_enough(rate.min(waiting.cap)) {
         return None;
     }
     let from = |sats: u64| sats.saturating_sub(DUST);
@@ -183,10 +185,12 @@ impl Waiting {
     /// would replace nothing and improve nothing.
     fn fee(&self, rate: u64, size: u64, most: u64) -> Option<u64> {
         let whole = self.exit.size.saturating_add(size);
-        let missing = rate.saturating_mul(whole).saturating_sub(self.exit.fee.to_sat());
-        let wanted = missing.max(self.estimate.saturating_mul(size));
+        let missing = |rate: u64| rate.saturating_mul(whole).saturating_sub(self.exit.fee.to_sat());
+        let [wanted, uncapped] =
+            [rate.min(self.cap), rate].map(|rate| missing(rate).max(self.estimate.saturating_mul(size)));
         let least = self.least(size);
-        if !self.may_evict(size, wanted) {
+        let most = most.min(self.below_cap(whole));
+        if !self.may_evict(size, uncapped) {
             return None;
         }
         let fee = wanted.max(least);
@@ -195,6 +199,15 @@ impl Waiting {
         }
         let package = self.exit.with(Paid { fee: Amount::from_sat(most), size });
         (most >= least.max(1) && package.is_better_than(self.best())).then_some(most)
+    }
+
+    /// The fee that brings `whole` bytes, the exit among them, to the cap. Where something has to give way what it costs
+    /// decides, not the cap.
+    fn below_cap(&self, whole: u64) -> u64 {
+        match self.rival.is_some() || self.rivals_child().is_some() {
+            true => u64::MAX,
+            false => self.cap.saturating_mul(whole).saturating_sub(self.exit.fee.to_sat()),
+        }
     }
 
     /// The child that has to give way to ours.
@@ -240,21 +253,22 @@ fn per_byte(paid: Paid, size: u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    fn sat(sats: u64) -> Amount {
+    pub(in crate::settlement) fn sat(sats: u64) -> Amount {
         Amount::from_sat(sats)
     }
 
     /// A touch paid ahead at 25 sat/vB, refused by the mempool, whose lender gets 40,000,000 sats.
-    fn touch() -> Waiting {
+    pub(in crate::settlement) fn touch() -> Waiting {
         Waiting {
             role: Role::Lender,
             is_truc: false,
             blocks: 0,
             estimate: 50,
+            cap: 500,
             exit: Paid { fee: sat(4_250), size: 170 },
             is_relayed: false,
             ours: None,
@@ -329,6 +343,16 @@ mod tests {
     }
 
     #[test]
+    fn exit_and_child_pay_no_more_than_the_cap_together_unless_another_has_to_give_way() {
+        let capped = Waiting { cap: 60, blocks: 1_000, ..touch() };
+        assert_eq!(fee(&capped), Some(60 * 280 - 4_250));
+        let ours = Some(Paid { fee: sat(60 * 280 - 4_250 - 10), size: CHILD });
+        assert_eq!(fee(&Waiting { ours, ..capped }), None, "a step would go beyond it");
+        let rival = Some(Rival { fee: sat(16_800), rate: 80 });
+        assert_eq!(fee(&Waiting { rival, ..capped }), Some(81 * 280 - 4_250));
+    }
+
+    #[test]
     fn what_stands_in_an_exits_place_is_paid_for_in_all_and_per_byte() {
         // Another touch with a child that pays 60 sat/vB.
         let rival = Rival { fee: sat(16_800), rate: 60 };
@@ -377,11 +401,11 @@ mod tests {
     }
 
     prop_compose! {
-        fn any_waiting()(
+        pub(in crate::settlement) fn any_waiting()(
             lender in any::<bool>(),
             is_truc in any::<bool>(),
             blocks in 0u32..100,
-            estimate in 0u64..2_000,
+            (estimate, over) in (0u64..2_000, 0u64..9_000),
             exit in any_paid(),
             is_relayed in any::<bool>(),
             ours in proptest::option::of(any_paid()),
@@ -395,7 +419,8 @@ mod tests {
             let theirs = theirs.map(|child| Theirs { child, package: exit.with(child) });
             let rival = rival.map(|(fee, rate)| Rival { fee: sat(fee), rate });
             let (output, reserve, most) = (sat(output), reserve.map(sat), sat(most));
-            Waiting { role, is_truc, blocks, estimate, exit, is_relayed, ours, theirs, rival, output, reserve, most }
+            let cap = estimate + over;
+            Waiting { role, is_truc, blocks, estimate, cap, exit, is_relayed, ours, theirs, rival, output, reserve, most }
         }
     }
 
@@ -419,6 +444,9 @@ mod tests {
                 prop_assert!(package.pays(rival.rate + 1, 10) && child.is_better_than(waiting.exit));
             }
             let rate = rate_wanted(waiting.role, waiting.blocks, waiting.estimate).unwrap();
+            if waiting.rival.is_none() && waiting.rivals_child().is_none() {
+                prop_assert!(package.fee.to_sat() <= waiting.cap * package.size);
+            }
             if let Some(child) = waiting.rivals_child() {
                 let whole = waiting.exit.size + size;
                 let alone = (rate * whole).saturating_sub(waiting.exit.fee.to_sat()).max(waiting.estimate * size);
@@ -426,7 +454,7 @@ mod tests {
                 prop_assert!(dearer(child, size) <= 2 * alone || paid_next_to_nothing);
             }
             let limited = fee == waiting.most || fee.to_sat() + DUST == brought;
-            prop_assert!(package.pays(rate, 10) || limited);
+            prop_assert!(package.pays(rate.min(waiting.cap), 10) || limited);
         }
 
         /// Two honest nodes whose estimates are a tenth apart: the borrower adds nothing to what the lender pays.
@@ -461,7 +489,8 @@ mod tests {
             let child = Paid { fee: sat(sats), size };
             let theirs = Some(Theirs { child, package: exit.with(child) });
             let most = sat(10_000_000);
-            let waiting = Waiting { exit, estimate, theirs, most, is_truc: true, is_relayed: true, blocks: 6, ..touch() };
+            let open = Waiting { exit, estimate, cap: 5_000, theirs, most, is_relayed: true, ..touch() };
+            let waiting = Waiting { is_truc: true, blocks: 6, ..open };
             prop_assert!(waiting.best().pays(estimate, 10) || bump(&waiting).is_some());
         }
 
@@ -478,6 +507,7 @@ mod tests {
                 is_truc: flags.0,
                 blocks: a as u32,
                 estimate: b,
+                cap: n,
                 exit: Paid { fee: sat(c), size: d },
                 is_relayed: flags.1,
                 ours: Some(Paid { fee: sat(e), size: h }),

@@ -3,6 +3,7 @@
 //! Decides from terms, lows and clocks alone. Never signs, never asks anyone, never waits.
 
 pub mod bump;
+pub mod child;
 pub mod deadline;
 pub mod proposal;
 pub mod spot;

@@ -4,11 +4,13 @@ use super::Outcome;
 use crate::chain::{self, Child, Family};
 use crate::contract::Skeleton;
 use crate::crash;
+use crate::loan::terms::LoanId;
 use crate::node::exits::{Kept, Look};
 use crate::node::tools::{lock, Tools, Trouble};
 use crate::protocol::event::Repayment;
 use crate::protocol::{Input, Loan};
-use crate::settlement::bump::{self, Bump, Paid, Rival, Theirs, Waiting};
+use crate::settlement::bump::{Bump, Paid, Rival, Theirs, Waiting};
+use crate::settlement::child::{self, Next};
 use crate::wallet::Coin;
 use bitcoin::{Amount, Transaction, Txid};
 use std::sync::Arc;
@@ -34,18 +36,61 @@ pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height:
         return Ok(Outcome::Nothing);
     }
     let family = tools.chain.family(txid).await?;
+    if family.is_some() {
+        kept = keep(&tools, loan.id, &kept, kept.clone().counts_again(height))?;
+    }
     let waiting = waiting(&tools, &loan, &exit, skeleton, &kept, family.as_ref(), height).await?;
-    if let Some(made) = bump::bump(&waiting) {
+    let mut is_out = is_child_out(&tools, &kept).await?;
+    let next = child::next(&waiting, is_out);
+    if let Next::Other(made) = next {
         kept = sign(&tools, &loan, &exit, kept, made)?;
     }
-    if let Some((child, _)) = &kept.child {
+    let handed_in = kept.child.as_ref().filter(|_| next != Next::Nothing);
+    if let Some((child, _)) = handed_in {
         refused = hand_in(&tools, &exit, child, family.is_some()).await?;
+        is_out = refused.is_none();
+        if family.is_none() {
+            kept = count(&tools, loan.id, &kept, &waiting, refused.as_deref(), height)?;
+        }
     }
+    let is_child_idle = next == Next::Nothing && !is_out;
     let family = tools.chain.family(txid).await?;
-    let ours = kept.paid().filter(|_| refused.is_none());
+    let ours = kept.paid().filter(|_| is_out);
     let theirs = family.as_ref().and_then(|family| best_of_others(family, &kept));
     let paid = Waiting { ours, theirs, ..waiting }.best();
-    Ok(Outcome::Exit(loan.id, Look { txid, paid, refused: refused.filter(|_| family.is_none()) }))
+    let refused = refused.filter(|_| family.is_none());
+    Ok(Outcome::Exit(loan.id, Look { txid, paid, refused, is_child_idle }))
+}
+
+/// Do the blocks count that pass now? Not while bitcoind refuses the exit with a child that pays enough.
+fn count(
+    tools: &Tools,
+    id: LoanId,
+    kept: &Kept,
+    waiting: &Waiting,
+    refused: Option<&str>,
+    height: u32,
+) -> Result<Kept, Trouble> {
+    let in_vain = refused.zip(kept.paid()).is_some_and(|(reason, child)| child::is_in_vain(waiting, reason, child));
+    let counted = match in_vain {
+        true => kept.clone().refused_in_vain(height),
+        false => kept.clone().counts_again(height),
+    };
+    keep(tools, id, kept, counted)
+}
+
+/// On disk where it has changed.
+fn keep(tools: &Tools, id: LoanId, before: &Kept, kept: Kept) -> Result<Kept, Trouble> {
+    match *before == kept {
+        true => Ok(kept),
+        false => lock(&tools.exits).keep(id, kept).map_err(Trouble::later),
+    }
+}
+
+/// Has bitcoind the child as it was last signed?
+async fn is_child_out(tools: &Tools, kept: &Kept) -> Result<bool, Trouble> {
+    let Some((child, _)) = &kept.child else { return Ok(false) };
+    Ok(tools.chain.transaction(child.compute_txid()).await?.is_some())
 }
 
 /// What spends a coin of the repayment that is not taken: it may have come between our last look at the mempool and the
@@ -93,9 +138,10 @@ async fn waiting(
     let output = lock(&tools.wallet).output_of(exit).map_or(Amount::ZERO, |(_, out)| out.value);
     Ok(Waiting {
         role: loan.role,
-        is_truc: exit.version.0 == 3,
-        blocks: height.saturating_sub(kept.since),
+        is_truc: exit.version.0 == 3 && tools.chain.enforces_version_3().await?,
+        blocks: kept.blocks(height),
         estimate: tools.fee_estimate().await?.0,
+        cap: tools.chain.fee_cap().to_sat_per_vb_ceil(),
         exit: Paid { fee, size },
         is_relayed: family.is_some(),
         ours: kept.paid(),
