@@ -354,3 +354,35 @@ async fn a_quote_taken_when_the_price_has_moved_is_refused_before_anybody_is_ask
     assert!(said.contains("more than 0.5 % from the quote's"), "{said}");
     assert_eq!(events(&world, "request_waits").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lender_that_wants_to_earn_refuses_what_costs_it_more_and_says_which_sum_is_enough() {
+    let world = by_hand().await;
+    let lender = &world.lender.handle;
+    let policy = lender.policy().await.unwrap();
+    assert_eq!(policy.earning_min_sats, None);
+    // Its node says what a loan costs, and that its smallest loan loses some of that.
+    let terms = lender.policy_terms().await.unwrap();
+    let from = terms.earns.iter().find(|one| one.days == 7).unwrap().at_once_cents.unwrap();
+    assert!(terms.loan_fees_sats > 0 && terms.price_cents.is_some() && from > 10_000, "{terms:?}");
+    assert!(terms.smallest_loses_cents.is_some_and(|loss| loss > 0), "{terms:?}");
+    lender.set_policy(Policy { earning_min_sats: Some(0), ..policy.clone() }).await.unwrap();
+    let refused = world.borrower.handle.quote(world.request(10_000, 7)).await.unwrap_err();
+    let (_, said) = refused.message.split_once("ask for $").unwrap_or_else(|| panic!("{refused:?}"));
+    assert!(refused.message.contains("principal $100.00: too little for 7 days"), "{refused:?}");
+    let said = said.strip_suffix(" or more").unwrap_or_else(|| panic!("{refused:?}"));
+    let enough: u64 = said.replace([',', '.'], "").parse().unwrap();
+    assert!(enough.abs_diff(from) <= from / 20, "policy show says {from}, the refusal {enough}");
+    // So much is lent, and what it costs is then no more than what it brings however early it is repaid.
+    let quote = world.quote(enough, 7).await;
+    assert!(world.borrower.handle.quote(world.request(enough * 9 / 10, 7)).await.is_err());
+    world.borrower.handle.borrow(quote.loan_id).await.unwrap();
+    let request = waits(&world, quote.loan_id).await;
+    let earns = u128::from(request.earns_at_least_cents) * 100_000_000 / u128::from(request.reference_price_cents);
+    assert!(request.fees_sats > 0 && earns >= u128::from(request.fees_sats), "{request:?}");
+    // What is wanted when a person says yes counts.
+    lender.set_policy(Policy { earning_min_sats: Some(5_000), ..policy }).await.unwrap();
+    let why = lender.approve(quote.loan_id).await.unwrap_err();
+    assert!(why.code == "refused" && why.message.contains("ask for $"), "{why:?}");
+    assert!(freed(&world, quote.loan_id).await.contains("too little for 7 days"));
+}

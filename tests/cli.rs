@@ -159,7 +159,7 @@ impl Stand {
 
 fn level(day: &str, level: u32) -> Value {
     json!({
-        "day": day, "level": level, "owed_cents": 5_001_370, "borrower_sats": 1_000, "lender_sats": 99_000_000,
+        "day": day, "level": level, "owed_cents": 5_001_370, "borrower_sats": 1_001_000, "lender_sats": 99_000_000,
         "event": "btcusd-touch",
     })
 }
@@ -168,12 +168,12 @@ fn loan() -> Value {
     json!({
         "loan_id": LOAN, "role": "borrower", "peer": KEY, "stage": "active", "cancelled_because": null,
         "principal_sats": 50_000_000, "principal_cents": 5_000_000, "collateral_sats": 100_000_000, "apr_bp": 1_000,
-        "start": 1_584_007_200, "due": 1_591_783_200, "days_left": 90, "owed_now_cents": 5_019_179,
+        "start": 1_584_007_200, "due": 1_591_783_200, "days_left": 90, "due_note": null, "owed_now_cents": 5_019_179,
         "debt_now_cents": 5_001_370, "minimum_interest_days": 14,
         "owed_at_due_cents": 5_123_288, "price_cents": 8_000_000, "ltv_bp": 6_270, "margin": "warning",
         "level_today": level("20200312", 64_200), "level_next": level("20200313", 64_300),
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
-        "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_739_738, "borrower_sats": 37_260_262 }],
+        "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_740_738, "borrower_sats": 37_260_262 }],
         "repayment": null,
         "repayment_note": null, "taken_back": null, "pending_exit": null, "turn": null, "ended": null, "statement": null, "no_statement": null, "transactions": [TXID],
         "oracles": [{ "pubkey": ORACLE, "said": [] }], "threshold": 1, "warnings": [],
@@ -189,6 +189,11 @@ fn implies() -> Value {
         "fee_rate_sat_per_vb": 25, "exit_fee_sats": 4_250, "collateral_min_sats": 425_000, "confirmations": 3,
         "confirmations_above_one_bitcoin": 6, "principal_within_bp": 50, "quote_seconds": 3_600,
         "approval_seconds": 1_800, "coin_seconds": 1_800, "price_drift_bp": 50, "fallback_days": 30, "refund_days": 365,
+        "loan_fees_sats": 5_400, "price_cents": 10_000_000, "smallest_loses_cents": 538,
+        "earns": [
+            { "days": 1, "when_due_cents": null, "at_once_cents": null },
+            { "days": 365, "when_due_cents": 10_000, "at_once_cents": 157_000 },
+        ],
     })
 }
 
@@ -630,9 +635,13 @@ fn a_quote_fits_a_screen_and_says_how_to_see_the_rest() {
         lines.len() <= 22 && lines.iter().all(|line| line.chars().count() <= 80 || line.starts_with("Next:")),
         "{text}"
     );
-    for part in
-        ["at $64,200 on 2020-03-12, rising to $65,700 on 2020-06-10", "--all", "borrow d01e2a31…f2d0", "$51,232.88"]
-    {
+    for part in [
+        "at $64,200 on 2020-03-12, rising to $65,700 on 2020-06-10",
+        "of the lender's 1,000 sat are its own stake",
+        "--all",
+        "borrow d01e2a31…f2d0",
+        "$51,232.88",
+    ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }
@@ -801,6 +810,16 @@ fn a_statement_says_what_is_not_known_here_and_why_there_is_none() {
     ] {
         assert!(text.contains(part), "{part}\n{text}");
     }
+    // What the chain says of it is said to be the chain's.
+    (ended["ended"]["exit"], ended["ended"]["owed_cents"]) = (json!("Receipt"), json!(5_001_370));
+    (ended["statement"]["interest_cents"], ended["statement"]["owed_by_block"]) = (json!(1_370), json!(true));
+    let text = show(&ended);
+    assert!(text.contains("$50,000.00 lent and $13.70 of interest, by the time of its block"), "{text}");
+    // And so is a due time by a clock that nothing confirms.
+    let note = "by this machine's clock, which neither the chain nor a price confirms";
+    let mut unsure = loan();
+    unsure["due_note"] = json!(note);
+    assert!(show(&unsure).contains(&format!("90 days left {note} owed today")), "{}", show(&unsure));
 }
 
 #[test]
@@ -825,6 +844,7 @@ fn a_loan_answers_what_a_person_asks() {
         "$64,300",
         "2 of 3 confirmations",
         "37,260,262 sat",
+        "Of what the lender gets 1,000 sat are its own stake.",
         "Next: hypothec --data",
         "loan repay",
     ] {
@@ -1442,7 +1462,7 @@ fn what_is_asked_of_a_loan_that_is_only_a_request_yet_is_asked_of_the_node_which
 fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
     let before = json!({
         "principal_min": 10_000, "principal_max": 10_000_000, "days_min": 1, "days_max": 365, "initial_ltv_max": 5_000,
-        "exposure_max": 100_000_000, "oracles": [ORACLE], "threshold": 1, "approval": "automatic",
+        "exposure_max": 100_000_000, "oracles": [ORACLE], "threshold": 1, "approval": "automatic", "earning_min_sats": null,
         "apr": { "ltv": [[2_000, 600], [5_000, 950]], "days": [], "amount": [] },
     });
     let mut after = before.clone();
@@ -1462,6 +1482,9 @@ fn one_setting_of_the_policy_changes_and_the_rest_is_sent_as_it_was() {
         "least collateral   425,000 sat",
         "least payout       1,000 sat",
         "you decide within  30 minutes",
+        "costs you          5,400 sat, $5.40, of fees, whatever its size",
+        "earns in 365 days  from $100.00 if repaid when due, from $1,570.00 however early",
+        "is lent at a loss of $5.38",
     ] {
         assert!(text.contains(part), "{part} in {text}");
     }

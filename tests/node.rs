@@ -482,6 +482,40 @@ async fn a_peer_and_an_oracle_are_forgotten_for_good_once_nothing_open_rests_on_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_borrower_whose_node_was_off_at_the_receipt_sees_what_was_owed_then_by_the_time_of_its_block() {
+    let mut world = World::new().await;
+    let id = world.open(300_000, 3).await;
+    let days_later = world.now.plus(26 * HOUR).unwrap();
+    world.advance(days_later).await;
+    let World { bitcoind, lender, borrower, dir, oracle: _oracle, .. } = world;
+    borrower.stop().await.unwrap();
+    lender.handle.receipt(id).await.unwrap();
+    until("the receipt to be out", PATIENCE, || async {
+        let loan = lender.handle.loan(id).await.unwrap();
+        loan.ended.clone().ok_or_else(|| format!("{loan:?}"))
+    })
+    .await
+    .unwrap();
+    bitcoind.mine(6).await.unwrap();
+    let borrower = start_node(dir.path(), "borrower", &bitcoind, &dir.path().join("clock")).await;
+    let over = |node: &'static str, handle: hypothec::node::Handle| async move {
+        until(node, PATIENCE, || async {
+            let loan = handle.loan(id).await.unwrap();
+            (loan.stage == Stage::Closed).then_some(loan.clone()).ok_or_else(|| format!("{loan:?}"))
+        })
+        .await
+        .unwrap()
+    };
+    let [theirs, ours] =
+        [over("the lender", lender.handle.clone()).await, over("the borrower", borrower.handle.clone()).await];
+    let (ended, statement) = (ours.ended.unwrap(), ours.statement.unwrap());
+    assert!(ended.owed_cents.is_some_and(|owed| owed > ours.principal_cents), "{ended:?}");
+    assert_eq!(ended.owed_cents, theirs.ended.unwrap().owed_cents, "by its record");
+    assert_eq!(statement.interest_cents, ended.owed_cents.map(|owed| owed - ours.principal_cents));
+    assert_eq!((statement.owed_by_block, theirs.statement.unwrap().owed_by_block), (true, false));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_quote_that_fails_says_which_way_it_failed() {
     let world = World::new().await;
     let right = world.lender_address();

@@ -39,6 +39,17 @@ pub fn bitcoins(text: &str) -> Result<Amount, String> {
     }
 }
 
+/// `2000`, `2000sat`, `0`: whole sats, at most all bitcoin there will be.
+pub fn whole_sats(text: &str) -> Result<u64, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let number = lower.strip_suffix("sats").or_else(|| lower.strip_suffix("sat")).unwrap_or(&lower).trim_end();
+    match decimal(number, 0) {
+        Decimal::Exact(sats) if sats <= Amount::MAX_MONEY.to_sat() => Ok(sats),
+        Decimal::Exact(_) | Decimal::TooLarge => Err("there will never be more than 21000000 bitcoin".into()),
+        _ => Err("write whole sats, for example 2000".into()),
+    }
+}
+
 /// `7.25`, `7.25%`: a percentage with at most two decimals, as basis points.
 pub fn percent(text: &str) -> Result<u32, String> {
     let right = "write a percentage from 0 to 100 with at most two decimals, for example 7.25";
@@ -151,6 +162,15 @@ mod tests {
     }
 
     #[test]
+    fn sats_that_may_be_none_are_read_whole() {
+        assert_eq!((whole_sats("0"), whole_sats("2000"), whole_sats("2000 sat")), (Ok(0), Ok(2_000), Ok(2_000)));
+        for text in ["", "-1", "1.5", "0.1btc", "two", "2,000"] {
+            assert!(whole_sats(text).unwrap_err().contains("for example 2000"), "{text}");
+        }
+        assert!(whole_sats("2100000000000001").is_err() && whole_sats(&"9".repeat(40)).is_err());
+    }
+
+    #[test]
     fn what_is_not_an_amount_is_refused_with_what_would_be_right() {
         for text in ["", "$", ".5", "5.", "1,000", "1e5", "-1", "+1", "1 000", "١", "0x10", "50000 usd", "1.2.3"] {
             assert!(dollars(text).unwrap_err().contains("for example 50000"), "{text}");
@@ -212,7 +232,7 @@ mod tests {
 
         #[test]
         fn no_text_makes_a_parser_panic(text in any::<String>()) {
-            let _ = (dollars(&text), bitcoins(&text), percent(&text), days(&text), peer(&text), short(&text));
+            let _ = (dollars(&text), bitcoins(&text), whole_sats(&text), percent(&text), days(&text), peer(&text), short(&text));
             let _ = line(&text, |place| percent(place).map(u64::from));
         }
     }

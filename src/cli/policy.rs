@@ -1,13 +1,13 @@
 //! `hypothec policy`: what this node lends, and at what rate.
 
-use super::amount::{days, dollars, line, percent};
+use super::amount::{days, dollars, line, percent, whole_sats};
 use super::line::Place;
 use super::out::{count, sats, usd, Grid};
 use super::which::{named, Named};
 use crate::api::views::{PolicyTerms, PolicyView};
 use crate::loan::policy::Approval;
 use crate::loan::rate::{AprCurve, Point};
-use crate::loan::units::{BasisPoints, Cents, Days};
+use crate::loan::units::{BasisPoints, Cents, Days, SATS_PER_BTC};
 use anyhow::{bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::{Args, Subcommand, ValueEnum};
@@ -34,6 +34,7 @@ pub(super) enum Policy {
   hypothec policy set --add-oracle 79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798
   hypothec policy set --principal-max 50000 --ltv-max 45 --days-max 180
   hypothec policy set --add-oracle 79be…1798 --add-oracle c604…9ee5 --add-oracle f930…36f9 --threshold 2
+  hypothec policy set --earning-min 0        lends nothing that costs more than it earns
   hypothec policy set --apr 8
   hypothec policy set --apr-ltv 20=6,50=9.5 --apr-days 30=-0.5,90=0,365=1.5 --apr-amount none
   hypothec policy set --file policy.json     as `policy show --json` writes it")]
@@ -79,6 +80,9 @@ pub(super) struct Changes {
     /// Who says yes to a loan that the policy allows
     #[arg(long, value_name = "WHO")]
     approval: Option<Who>,
+    /// What a loan must earn beyond its fees, however early it is repaid, in sats; or off
+    #[arg(long, value_name = "SATS|off", value_parser = earning_min)]
+    earning_min: Option<EarningMin>,
     /// One yearly rate for every loan
     #[arg(long, value_name = "PERCENT", value_parser = percent, conflicts_with_all = ["apr_ltv", "apr_days", "apr_amount"])]
     apr: Option<u32>,
@@ -107,6 +111,17 @@ const IMPLIES: &str = "implies";
 /// A line of the rate.
 #[derive(Clone, Debug, PartialEq)]
 struct Line(Vec<Point>);
+
+/// What a loan must earn; or that it need not.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct EarningMin(Option<u64>);
+
+fn earning_min(text: &str) -> Result<EarningMin, String> {
+    match text {
+        "off" => Ok(EarningMin(None)),
+        _ => whole_sats(text).map(|sats| EarningMin(Some(sats))).map_err(|why| format!("{why}, or off")),
+    }
+}
 
 /// Who approves a loan.
 #[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
@@ -142,8 +157,10 @@ impl Policy {
                 let implies: PolicyTerms = client.get("/v1/policy/terms").await?;
                 let shown = Shown { policy: before, implies };
                 place.out().say(&shown, |shown| {
-                    let policy = text(&shown.policy, &place.again());
-                    format!("{policy}\nWhat every loan by it has besides:\n{}", implied(&shown.implies))
+                    let again = place.again();
+                    let policy = text(&shown.policy, &again);
+                    let earned = earned(&shown.policy, &shown.implies, &again);
+                    format!("{policy}\nWhat every loan by it has besides:\n{}\n{earned}", implied(&shown.implies))
                 })
             }
             Policy::Set(set) => {
@@ -209,6 +226,7 @@ impl Changes {
                 Who::Manual => Approval::Manual,
             }),
         );
+        replace(&mut policy.earning_min_sats, self.earning_min.map(|least| least.0));
         if let Some(rate) = self.apr {
             let bp = i32::try_from(rate).context("--apr")?;
             policy.apr = AprCurve { ltv: vec![Point { at: 0, bp }], days: Vec::new(), amount: Vec::new() };
@@ -240,6 +258,9 @@ fn text(policy: &PolicyView, again: &str) -> String {
             Approval::Manual => "by a person".to_owned(),
         },
     );
+    if let Some(least) = policy.earning_min_sats {
+        row("a loan must earn", format!("{} beyond its fees, however early it is repaid", sats(least)));
+    }
     if policy.threshold > 1 {
         row("oracles that must agree", format!("{} of {}", policy.threshold, policy.oracles.len()));
     }
@@ -295,6 +316,48 @@ fn implied(terms: &PolicyTerms) -> String {
     grid.text()
 }
 
+/// From which principal a loan earns more than it costs this lender.
+fn earned(policy: &PolicyView, terms: &PolicyTerms, again: &str) -> String {
+    let mut grid = Grid::plain();
+    let fees = sats(terms.loan_fees_sats);
+    let Some(price) = terms.price_cents else {
+        grid.row(["costs you".to_owned(), format!("{fees} of fees, whatever its size")]);
+        let text = "From which amount it earns more is not known now: no price of its oracles is.";
+        return format!("What a loan costs and earns:\n{}{text}\n", grid.text());
+    };
+    let worth = u128::from(terms.loan_fees_sats) * u128::from(price);
+    let worth = u64::try_from(worth.div_ceil(u128::from(SATS_PER_BTC))).unwrap_or(u64::MAX);
+    grid.row(["costs you".to_owned(), format!("{fees}, {}, of fees, whatever its size", usd(worth))]);
+    let from = |cents: Option<u64>| cents.map_or("never".to_owned(), |cents| format!("from {}", usd(cents)));
+    for one in &terms.earns {
+        let days = count(one.days.into(), "day");
+        grid.row([
+            format!("earns in {days}"),
+            match one.when_due_cents == one.at_once_cents {
+                true => from(one.when_due_cents),
+                false => {
+                    format!(
+                        "{} if repaid when due, {} however early",
+                        from(one.when_due_cents),
+                        from(one.at_once_cents)
+                    )
+                }
+            },
+        ]);
+    }
+    let mut text = format!("What a loan costs and earns at today's fees and price:\n{}", grid.text());
+    if let (Some(loss), None) = (terms.smallest_loses_cents, policy.earning_min_sats) {
+        text.push_str(&format!(
+            "\nThe smallest loan it allows, {} for {}, is lent at a loss of {}. Lend no such loan: \
+             {again} policy set --earning-min 0\n",
+            policy.principal_min,
+            policy.days_min,
+            usd(loss)
+        ));
+    }
+    text
+}
+
 fn percent_text(bp: u64) -> String {
     BasisPoints(u32::try_from(bp).unwrap_or(u32::MAX)).to_string()
 }
@@ -314,6 +377,7 @@ fn rates(line: &[Point], at: impl Fn(u64) -> String) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::views::EarnsFrom;
     use clap::Parser;
 
     #[derive(Parser)]
@@ -337,6 +401,57 @@ mod tests {
         assert_eq!(after.initial_ltv_max, BasisPoints(4_550));
         assert_eq!((after.days_max, after.approval), (Days(180), Approval::Manual));
         assert_eq!((after.principal_min, after.apr), (before.principal_min, before.apr));
+    }
+
+    #[test]
+    fn what_a_loan_must_earn_is_set_in_sats_and_taken_off_by_a_word() {
+        let set_min = |text: &str| set(&format!("--earning-min {text}")).unwrap().earning_min_sats;
+        assert_eq!((set_min("0"), set_min("2000"), set_min("off")), (Some(0), Some(2_000), None));
+        assert_eq!(set("--days-max 90").unwrap().earning_min_sats, None);
+        let wrong = set("--earning-min some").unwrap_err().to_string();
+        assert!(wrong.contains("whole sats, for example 2000, or off"), "{wrong}");
+    }
+
+    fn implying(loss: Option<u64>, price: Option<u64>) -> PolicyTerms {
+        let mut terms: PolicyTerms = serde_json::from_value(serde_json::json!({
+            "currency": "USD", "terms_version": 2, "apr_min_bp": 600, "apr_max_bp": 950,
+            "minimum_interest_days_min": 1, "minimum_interest_days_max": 14, "warning_ltv_bp": 6_000,
+            "call_ltv_bp": 6_600, "urgent_ltv_bp": 7_200, "liquidation_ltv_bp": 7_800, "cushion_bp": 500,
+            "stake_sats": 1_000, "dust_sats": 1_000, "fee_rate_sat_per_vb": 25, "exit_fee_sats": 4_250,
+            "collateral_min_sats": 425_000, "confirmations": 3, "confirmations_above_one_bitcoin": 6,
+            "principal_within_bp": 50, "quote_seconds": 3_600, "approval_seconds": null, "coin_seconds": 1_800,
+            "price_drift_bp": 50, "fallback_days": 30, "refund_days": 365,
+        }))
+        .unwrap();
+        (terms.loan_fees_sats, terms.price_cents, terms.smallest_loses_cents) = (5_400, price, loss);
+        let one = |days, when_due_cents, at_once_cents| EarnsFrom { days, when_due_cents, at_once_cents };
+        terms.earns = vec![one(1, None, None), one(365, Some(10_000), Some(157_000))];
+        terms
+    }
+
+    #[test]
+    fn a_policy_says_what_a_loan_costs_from_when_it_earns_and_that_its_smallest_is_lent_at_a_loss() {
+        let policy = PolicyView::default();
+        let said = |policy: &PolicyView, terms: &PolicyTerms| {
+            let text = earned(policy, terms, "hypothec");
+            assert!(text.lines().take_while(|line| !line.is_empty()).all(|line| line.chars().count() <= 80), "{text}");
+            text.split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        let text = said(&policy, &implying(Some(538), Some(10_000_000)));
+        for part in [
+            "costs you 5,400 sat, $5.40, of fees, whatever its size",
+            "earns in 1 day never",
+            "earns in 365 days from $100.00 if repaid when due, from $1,570.00 however early",
+            "The smallest loan it allows, $100.00 for 1 day, is lent at a loss of $5.38.",
+            "hypothec policy set --earning-min 0",
+        ] {
+            assert!(text.contains(part), "{part} in {text}");
+        }
+        let on = PolicyView { earning_min_sats: Some(0), ..policy.clone() };
+        assert!(!said(&on, &implying(Some(538), Some(10_000_000))).contains("at a loss"));
+        assert!(!said(&policy, &implying(None, Some(10_000_000))).contains("at a loss"));
+        assert!(said(&policy, &implying(None, None)).contains("not known now"));
+        assert!(text.contains("whatever") && super::text(&on, "hypothec").contains("0 sat beyond its fees"));
     }
 
     #[test]

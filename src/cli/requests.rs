@@ -103,9 +103,13 @@ fn facts(request: &RequestView) -> String {
     row("against", format!("{}, {} loan to value", both(request.collateral_sats), BasisPoints(request.ltv_bp)));
     row("for", format!("{} at {} a year", count(request.days.into(), "day"), BasisPoints(request.apr_bp)));
     let earns = |cents| earned(cents, fees_ceil(request));
+    let (due, least) = (earns(request.earns_cents), earns(request.earns_at_least_cents));
     row(
         "you earn",
-        format!("{} if repaid when due; {} at least", earns(request.earns_cents), earns(request.earns_at_least_cents)),
+        match due == least {
+            true => format!("{due} however early it is repaid"),
+            false => format!("{due} if repaid when due; {least} at least"),
+        },
     );
     if request.fees_sats > 0 {
         row("", format!("{}, {}, are taken off for fees", sats(request.fees_sats), usd(fees_ceil(request))));
@@ -204,6 +208,9 @@ mod tests {
         let text = one(&RequestView { fees_sats: 6_133, ..request() }, "hypothec");
         assert!(text.contains("$10,499.50 if repaid when due; $402.24 at least"), "{text}");
         assert!(text.contains("6,133 sat, $0.50, are taken off for fees"), "{text}");
+        let short =
+            one(&RequestView { fees_sats: 6_133, earns_cents: 13, earns_at_least_cents: 13, ..request() }, "hypothec");
+        assert!(short.contains("−$0.37, a loss, however early it is repaid") && !short.contains("at least"), "{short}");
         assert_eq!((earned(5, 5), earned(5, 8)), ("$0.00".into(), "−$0.03, a loss,".into()));
     }
 

@@ -3,7 +3,7 @@
 use super::amount::short;
 use super::out::{both, count, date, item, moment, sats, usd, Grid, Tone};
 use super::{statement, turn};
-use crate::api::views::{Exit, LevelView, LoanView, MarginLine, OracleWords, PendingExit, Role, Stage, Who};
+use crate::api::views::{Exit, LevelView, LoanView, MarginLine, OpenExit, OracleWords, PendingExit, Role, Stage, Who};
 use crate::loan::units::BasisPoints;
 
 /// Where a loan stands, in a few words.
@@ -111,6 +111,9 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         true if loan.days_left == 0 => row("due", format!("{}: it is due", moment(loan.due))),
         true => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
         false => row("due", moment(loan.due)),
+    }
+    if let Some(note) = loan.due_note.as_ref().filter(|_| lives) {
+        row("", note.clone());
     }
     if lives {
         row("owed today", usd(loan.debt_now_cents));
@@ -240,8 +243,16 @@ fn coming(loan: &LoanView) -> String {
     for open in &loan.exits {
         grid.row([open.exit.to_string(), shown(open.lender_sats), shown(open.borrower_sats), open.when.clone()]);
     }
-    text.push_str(&format!("\nHow it can end:\n{}", grid.right(&[1, 2]).text()));
+    let stake = stake(loan).map(|stake| format!("Of what the lender gets {} are its own stake.\n", sats(stake)));
+    text.push_str(&format!("\nHow it can end:\n{}{}", grid.right(&[1, 2]).text(), stake.unwrap_or_default()));
     text
+}
+
+/// What the lender locked itself: every end shares out that and the collateral.
+fn stake(loan: &LoanView) -> Option<u64> {
+    let all = |open: &OpenExit| open.lender_sats?.checked_add(open.borrower_sats?);
+    let stake = loan.exits.iter().find_map(all)?.checked_sub(loan.collateral_sats)?;
+    (stake > 0).then_some(stake)
 }
 
 /// Is the price at today's level or below it? Then what the lender gets where it is repaid now, and where it is liquidated.

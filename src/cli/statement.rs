@@ -94,9 +94,11 @@ fn in_block(loan: &LoanView, ended: &ExitView) -> String {
 
 fn owed(loan: &LoanView, ended: &ExitView) -> String {
     let Some(owed) = ended.owed_cents else { return UNKNOWN.to_owned() };
+    let by_block = loan.statement.as_ref().is_some_and(|statement| statement.owed_by_block);
+    let by_block = if by_block { ", by the time of its block" } else { "" };
     match loan.statement.as_ref().and_then(|statement| statement.interest_cents) {
         Some(interest) => {
-            format!("{}: {} lent and {} of interest", usd(owed), usd(loan.principal_cents), usd(interest))
+            format!("{}: {} lent and {} of interest{by_block}", usd(owed), usd(loan.principal_cents), usd(interest))
         }
         None => usd(owed),
     }

@@ -106,7 +106,11 @@ fn waits(one: &views::WaitingView) -> String {
 fn sentence(one: &views::AttentionView) -> String {
     let urgent = if one.severity == views::Severity::Urgent { "NOW: " } else { "" };
     match one.loan_id {
-        Some(loan) => format!("{urgent}loan {}: {}", short(&loan.to_string()), one.text),
+        Some(id) => {
+            // What waits for a person's word is no loan yet.
+            let what = if one.about.starts_with("request ") { "request" } else { "loan" };
+            format!("{urgent}{what} {}: {}", short(&id.to_string()), one.text)
+        }
         None => format!("{urgent}{}", one.text),
     }
 }

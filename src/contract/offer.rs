@@ -4,6 +4,7 @@ use super::clauses::{check_announcements, contract_info, encoded, Announcements,
 use super::error::{guarded, require, require_bytes, ContractError};
 use super::wire;
 use crate::loan::terms::Terms;
+use crate::loan::units::SatPerVb;
 use bitcoin::{Amount, OutPoint, ScriptBuf, Transaction, TxOut};
 use ddk::contract as stateless;
 use dlc_messages::{FundingInput, OfferDlc};
@@ -191,6 +192,20 @@ pub fn lender_shares(terms: &Terms) -> Result<Shares, ContractError> {
     shares(terms, terms.stake, 1, terms.principal_script.len())
 }
 
+/// The lender's share of the fees of funding and exit of a loan by such terms: a share is of weights, and no sum changes it.
+/// `key` is any, and the principal goes to a script of so many bytes.
+pub fn lender_fees(key: PublicKey, rate: SatPerVb, stake: Amount, script: usize) -> Result<Amount, ContractError> {
+    let shares = shares_at(key, rate, Amount::MAX_MONEY, stake, 1, script)?;
+    shares.required.checked_sub(stake).ok_or(ContractError::OutOfRange("the lender's fees"))
+}
+
+/// What a loan costs its lender in fees where making its coin costs `making`: its share of the funding transaction, and of what
+/// is paid ahead for the end.
+pub fn cost_of_lending(terms: &Terms, making: Amount) -> Result<Amount, ContractError> {
+    let fees = lender_shares(terms)?.required.checked_sub(terms.stake);
+    fees.and_then(|fees| fees.checked_add(making)).ok_or(ContractError::OutOfRange("the lender's fees"))
+}
+
 /// What the lender's one coin must be worth, to the sat.
 pub fn lender_coin_value(terms: &Terms) -> Result<Amount, ContractError> {
     lender_shares(terms)?
@@ -201,8 +216,17 @@ pub fn lender_coin_value(terms: &Terms) -> Result<Amount, ContractError> {
 
 /// A party's shares as the library computes them; payouts go to 22-byte P2WPKH scripts.
 fn shares(terms: &Terms, collateral: Amount, inputs: usize, change_length: usize) -> Result<Shares, ContractError> {
-    let total = terms.total();
-    let key = terms.borrower;
+    shares_at(terms.borrower, terms.fee_rate, terms.total(), collateral, inputs, change_length)
+}
+
+fn shares_at(
+    key: PublicKey,
+    rate: SatPerVb,
+    total: Amount,
+    collateral: Amount,
+    inputs: usize,
+    change_length: usize,
+) -> Result<Shares, ContractError> {
     let input = dlc::TxInputInfo {
         outpoint: OutPoint::null(),
         max_witness_len: dlc::P2WPKH_WITNESS_SIZE,
@@ -220,7 +244,7 @@ fn shares(terms: &Terms, collateral: Amount, inputs: usize, change_length: usize
         input_amount: Amount::MAX_MONEY,
         collateral,
     };
-    let (_, funding_fee, exit_fee) = party.get_change_output_and_fees(total, terms.fee_rate.0, Amount::ZERO)?;
+    let (_, funding_fee, exit_fee) = party.get_change_output_and_fees(total, rate.0, Amount::ZERO)?;
     let required = collateral
         .checked_add(funding_fee)
         .and_then(|sum| sum.checked_add(exit_fee))

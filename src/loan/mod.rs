@@ -6,6 +6,7 @@
 pub mod acceptable;
 pub mod check;
 pub mod curve;
+pub mod earning;
 pub mod fees;
 #[cfg(test)]
 pub mod fixtures;

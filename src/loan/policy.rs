@@ -10,7 +10,7 @@ use super::units::{BasisPoints, Cents, Days, SatPerVb};
 use bitcoin::secp256k1::XOnlyPublicKey;
 use bitcoin::Amount;
 use hypothec_oracle::operator::Operators;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use thiserror::Error;
 
 /// The highest initial LTV a policy may allow: above it a loan begins beyond the margin warning.
@@ -50,8 +50,17 @@ pub struct Policy {
     pub threshold: u8,
     /// Who approves.
     pub approval: Approval,
+    /// What a loan must earn at least beyond the lender's fees for it, however early it is repaid, in sats; `None` where a
+    /// loan may cost more than it earns.
+    #[serde(deserialize_with = "written")]
+    pub earning_min_sats: Option<u64>,
     /// The yearly rate over LTV, term and amount.
     pub apr: AprCurve,
+}
+
+/// Serde takes an option that is left out for none, unless it is read by a function of its own.
+fn written<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Option::deserialize(deserializer)
 }
 
 impl Default for Policy {
@@ -66,6 +75,7 @@ impl Default for Policy {
             oracles: Vec::new(),
             threshold: 1,
             approval: Approval::Automatic,
+            earning_min_sats: None,
             apr: AprCurve::default(),
         }
     }
@@ -122,6 +132,8 @@ pub enum Refusal {
     TooSmall { collateral: Amount, fee_rate: SatPerVb, min: Amount },
     #[error("principal {principal}: this lender has {left} left to lend")]
     ExposureExceeded { principal: Cents, left: Cents },
+    #[error("principal {principal}: too little for {days}, {}", enough(*least))]
+    EarnsTooLittle { principal: Cents, days: Days, least: Option<Cents> },
     #[error("oracle {oracle}: this lender does not trust it; it trusts {trusted}")]
     OracleNotAllowed { oracle: XOnlyPublicKey, trusted: String },
     #[error("oracles: none of those named is one this lender trusts; it trusts {trusted}")]
@@ -130,6 +142,16 @@ pub enum Refusal {
     OracleMissing { threshold: u8, all: usize, missing: XOnlyPublicKey },
     #[error("oracles: this lender's loans need {threshold} that agree, and those it trusts count as {operators}: {joined} are keys of one operator")]
     OneOperator { threshold: u8, operators: usize, joined: String },
+}
+
+/// Which principal would earn its lender enough, for a message.
+fn enough(least: Option<Cents>) -> String {
+    match least {
+        Some(least) => format!("since it earns this lender less than it must beyond its fees; ask for {least} or more"),
+        None => {
+            "and no sum that this lender lends would earn it enough beyond its fees; ask for a longer term".to_owned()
+        }
+    }
 }
 
 /// What is wrong with a policy.
@@ -153,6 +175,8 @@ pub enum PolicyError {
     TooManyOracles { found: usize },
     #[error("threshold {found}: the oracles named count as {operators}, since {joined} are keys of one operator; name an oracle of somebody else, or lower the threshold")]
     OneOperator { found: u8, operators: usize, joined: String },
+    #[error("earning_min_sats {found}: must be at most all bitcoin there will be, {} sats", Amount::MAX_MONEY.to_sat())]
+    Earning { found: u64 },
     #[error("apr: {0}")]
     Apr(#[from] CurveError),
 }
@@ -176,6 +200,9 @@ impl Policy {
         }
         if self.exposure_max < self.principal_max {
             return Err(PolicyError::Exposure { found: self.exposure_max, min: self.principal_max });
+        }
+        if let Some(found) = self.earning_min_sats.filter(|found| *found > Amount::MAX_MONEY.to_sat()) {
+            return Err(PolicyError::Earning { found });
         }
         let mut seen = std::collections::BTreeSet::new();
         if let Some(twice) = self.oracles.iter().find(|oracle| !seen.insert(**oracle)) {

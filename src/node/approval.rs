@@ -38,7 +38,6 @@ impl Core {
         given: &Given,
         borrow: &Borrow,
         shown: Vec<(OutPoint, Amount)>,
-        making: Amount,
     ) -> anyhow::Result<()> {
         let (id, peer) = (given.terms.id(), given.peer);
         let is_known = self.loans.contains_key(&id) || self.requests.get(&id).is_some();
@@ -55,7 +54,7 @@ impl Core {
         let request = allowed.and_then(|()| {
             let text = "this lender decides by hand, and too little of the quote's time is left for that; ask for a new one and take it at once";
             let request = Request::new(given, borrow, shown, again, self.moment.now);
-            request.map(|one| one.costing(making)).ok_or_else(|| (ErrorCode::Approval, text.to_owned()))
+            request.ok_or_else(|| (ErrorCode::Approval, text.to_owned()))
         });
         let request = match request {
             Ok(request) => request,

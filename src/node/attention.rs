@@ -20,6 +20,8 @@ use std::time::Instant;
 const NEAR: u64 = 200;
 /// An exit that waits so long for a block is stuck, and a loan that nothing has settled so long after it was due is late, seconds.
 pub(super) const STUCK: u32 = 3_600;
+/// What is said of a due time while neither the chain nor a price confirms the clock.
+const BY_THE_CLOCK: &str = "by this machine's clock, which neither the chain nor a price confirms";
 /// The document that names the loans the last backup holds.
 const BACKED_UP: &str = "backed-up";
 
@@ -42,6 +44,8 @@ pub struct LoanFacts {
     pub due: Time,
     /// For how long it has been due, and no oracle has settled it, seconds.
     pub overdue: Option<u32>,
+    /// Does neither the chain nor a price confirm the clock by which that is?
+    pub is_clock_unconfirmed: bool,
     /// From when what both sides signed at the start can settle it without oracles.
     pub fallback: Time,
     /// The exit that is under way and in no block yet.
@@ -152,14 +156,26 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
         }
         if let Some(days) = loan.due_in {
             let left = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
+            let (severity, by) = match loan.is_clock_unconfirmed {
+                true => (Severity::Notice, format!(" {BY_THE_CLOCK}")),
+                false => (Severity::Warning, String::new()),
+            };
             say(
                 "due",
-                Severity::Warning,
-                format!("due within {left}, at {}: then the price settles what nobody repaid", loan.due),
+                severity,
+                format!("due within {left}{by}, at {}: then the price settles what nobody repaid", loan.due),
             );
         }
     }
-    if let Some(late) = loan.overdue.filter(|late| *late >= STUCK) {
+    if let Some(late) = loan.overdue.filter(|late| *late >= STUCK && loan.is_clock_unconfirmed) {
+        let text = format!(
+            "it was due at {}, {} hours ago {BY_THE_CLOCK}: its oracles may not owe the price of then yet",
+            loan.due,
+            late / STUCK
+        );
+        // Not as what is late is filed: that is told once, and when it is so.
+        say("due", Severity::Notice, text);
+    } else if let Some(late) = loan.overdue.filter(|late| *late >= STUCK) {
         let text = format!(
             "it was due at {}, {} hours ago, and its oracles have not said the price of then: it ends when they do, and from \
              {} without them, by what both sides signed at the start",
@@ -235,6 +251,7 @@ impl Core {
             due_in: deadline::days_told(terms.days, terms.due().since(now)).filter(|_| is_active && now < terms.due()),
             due: terms.due(),
             overdue: is_overdue.then(|| now.since(terms.due())),
+            is_clock_unconfirmed: self.is_clock_unconfirmed,
             fallback: terms.fallback_locktime(),
             ending,
             waits: now.since(loan.since),
@@ -243,6 +260,11 @@ impl Core {
             is_backed_up: backed_up.as_ref().is_some_and(|held| held.contains(&loan.id)),
             has_older_backup: backed_up.is_some(),
         }
+    }
+
+    /// What stands beside a loan's due time while nothing confirms the clock it is counted by.
+    pub(super) fn due_note(&self) -> Option<&'static str> {
+        self.is_clock_unconfirmed.then_some(BY_THE_CLOCK)
     }
 
     /// The loans that the newest backup holds; nothing where none was made.
@@ -310,6 +332,7 @@ mod tests {
             due_in: None,
             due: Time(1_584_003_600),
             overdue: None,
+            is_clock_unconfirmed: false,
             fallback: Time(1_586_595_600),
             ending: None,
             waits: 0,
@@ -358,6 +381,26 @@ mod tests {
         assert_eq!(said(LoanFacts { price: Some(Cents(652_801)), ..quiet() }), []);
         assert_eq!(said(LoanFacts { ending: Some(Exit::Repaid), waits: STUCK - 1, ..quiet() }), []);
         assert_eq!(said(LoanFacts { overdue: Some(STUCK - 1), ..quiet() }), []);
+    }
+
+    #[test]
+    fn what_is_due_by_a_clock_that_nothing_confirms_is_said_to_be_so_and_is_no_alarm() {
+        let unsure = LoanFacts { is_clock_unconfirmed: true, ..quiet() };
+        for (loan, begins) in [
+            (
+                LoanFacts { due_in: Some(1), ..unsure.clone() },
+                "due within a day by this machine's clock, which neither",
+            ),
+            (
+                LoanFacts { overdue: Some(25 * STUCK), ..unsure.clone() },
+                "it was due at 2020-03-12T09:00:00Z, 25 hours ago by",
+            ),
+        ] {
+            let said = attention(&Facts { loans: vec![loan], ..Facts::default() });
+            assert!(said.len() == 1 && said[0].severity == Severity::Notice, "{said:?}");
+            assert!(said[0].text.starts_with(begins) && said[0].about.starts_with("due "), "{said:?}");
+        }
+        assert_eq!(said(unsure), []);
     }
 
     #[test]

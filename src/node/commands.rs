@@ -10,6 +10,7 @@ use super::pay;
 use super::present;
 use super::preview::is_signed;
 use super::refusals;
+use super::statement;
 use super::statements::{self, while_it_answers};
 use super::tools::{error, lock, Oracle, Tools};
 use super::troubles::log_trouble;
@@ -96,9 +97,10 @@ impl Core {
             Command::Policy { reply } => answer(reply, Ok(self.policy.clone())),
             Command::PolicyTerms { reply } => {
                 let (tools, policy) = (self.tools.clone(), self.policy.clone());
+                let price = tools.watched_spot(&policy.oracles, usize::from(policy.threshold)).ok();
                 self.ask(async move {
                     let estimate = while_it_answers(&tools.chain, tools.fee_estimate()).await.and_then(Result::ok);
-                    answer(reply, Ok(implied::of(&policy, estimate)));
+                    answer(reply, Ok(implied::of(&policy, tools.node_id(), estimate, price)));
                 });
             }
             Command::SetPolicy { policy, reply } => answer(reply, self.set_policy(*policy)),
@@ -169,7 +171,7 @@ impl Core {
                         (None, Some(why))
                     }
                 };
-                answer(reply, Ok(LoanView { statement, no_statement, ..view }));
+                answer(reply, Ok(statement::beside(LoanView { statement, no_statement, ..view })));
             }),
             (_, view) => answer(reply, view),
         }

@@ -75,6 +75,8 @@ pub struct Core {
     pub loans: BTreeMap<LoanId, Arc<Loan>>,
     pub watched: HashMap<OutPoint, HashSet<LoanId>>,
     pub moment: Moment,
+    /// Does neither the chain nor a price confirm this machine's clock?
+    pub is_clock_unconfirmed: bool,
     /// Since when this process has run.
     pub runs_since: Time,
     /// Negotiations that this node could not go on with.
@@ -195,6 +197,7 @@ impl Core {
                 let (median, is_file) = (self.moment.median_time, self.tools.clock.is_file());
                 let priced =
                     lock(&self.tools.oracles).values().filter_map(|oracle| Some(oracle.spot.as_ref()?.unix)).max();
+                self.is_clock_unconfirmed = troubles::is_unconfirmed(now, median, priced, is_file);
                 let ahead = || troubles::why_clock_ahead(now, median, priced, is_file);
                 match troubles::why_clock(now, median, is_file).or_else(ahead) {
                     Some(text) => self.trouble("clock", text),
@@ -412,7 +415,9 @@ impl Core {
         }
         let pending_exit = self.pending_exit(loan);
         let turn = self.turn(loan);
-        let mut view = LoanView { warnings, pending_exit, turn, ..present::loan(loan, self.moment, price.ok()) };
+        let due_note = self.due_note().filter(|_| !loan.has_ended()).map(str::to_owned);
+        let shown = present::loan(loan, self.moment, price.ok());
+        let mut view = LoanView { warnings, pending_exit, turn, due_note, ..shown };
         let end = loan.exit.as_ref().map(|exit| exit.seen.transaction.compute_txid());
         view.transactions.extend(end.and_then(|end| lock(&self.tools.exits).child_of(id, end)));
         Ok(view)

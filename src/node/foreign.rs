@@ -9,6 +9,7 @@ use super::core::Core;
 use super::history::{note, was_noted, Purpose};
 use super::tools::lock;
 use crate::loan::units::{Time, DAY};
+use crate::protocol::state::SeenExit;
 use crate::protocol::unfunded::takes_back;
 use crate::protocol::Loan;
 use crate::store::Store;
@@ -98,7 +99,8 @@ impl Foreigns {
         }
         // An older program did not keep what was lost: it may be anything.
         all.spends.sort_by_key(|one| Reverse((one.whose, one.lost_sats.unwrap_or(u64::MAX))));
-        for least in all.spends.drain(MOST.min(all.spends.len())..) {
+        let over = all.spends.split_off(MOST.min(all.spends.len()));
+        for least in over.into_iter().filter(Foreign::is_foreign) {
             all.more = all.more.saturating_add(1);
             all.more_sats = all.more_sats.saturating_add(least.lost_sats.unwrap_or_default());
             all.more_at = all.more_at.max(least.at);
@@ -106,14 +108,16 @@ impl Foreigns {
         all
     }
 
-    /// What people are told, the gravest first: of each by a name of its own, for what has a name is told once.
+    /// What people are told, the gravest first: of each by a name of its own, for what has a name is told once. A contract is
+    /// this node's own, as far as can be told, and counts with none of another's.
     fn told(&self, now: Time, is_given_back: impl Fn(Txid) -> bool) -> Vec<String> {
         let told = self.spends.iter().filter(|one| stands(one.at, now));
-        let told: Vec<&Foreign> = told.filter(|one| one.whose != Whose::Contract || !is_given_back(one.txid)).collect();
+        let told: Vec<&Foreign> = told.filter(|one| one.is_foreign() || !is_given_back(one.txid)).collect();
         let more = if stands(self.more_at, now) { (self.more, self.more_sats) } else { (0, 0) };
-        let count = told.len().saturating_add(usize::try_from(more.0).unwrap_or(usize::MAX));
-        let sum = told.iter().filter_map(|one| one.lost_sats).fold(more.1, u64::saturating_add);
-        let largest = told.iter().max_by_key(|one| one.lost_sats);
+        let foreign = || told.iter().filter(|one| one.is_foreign());
+        let count = foreign().count().saturating_add(usize::try_from(more.0).unwrap_or(usize::MAX));
+        let sum = foreign().filter_map(|one| one.lost_sats).fold(more.1, u64::saturating_add);
+        let largest = foreign().max_by_key(|one| one.lost_sats);
         let all = largest.filter(|_| count > 1).map(|largest| {
             let most = Amount::from_sat(largest.lost_sats.unwrap_or_default());
             format!(
@@ -133,6 +137,11 @@ fn stands(at: Time, now: Time) -> bool {
 }
 
 impl Foreign {
+    /// Did this node not make it, as far as can be told?
+    fn is_foreign(&self) -> bool {
+        self.whose != Whose::Contract
+    }
+
     fn told(&self) -> String {
         let Foreign { txid, lost_sats, at, whose } = self;
         let lost = lost_sats.map(|lost| format!(", which lost {} by it", Amount::from_sat(lost))).unwrap_or_default();
@@ -204,7 +213,7 @@ impl Core {
     /// What people are told of them, of each for a week.
     pub(super) fn foreign_troubles(&self) -> Vec<String> {
         // A contract may have been given back meanwhile.
-        self.foreign.told(self.moment.now, |txid| self.loans.values().any(|loan| is_funding(loan, txid)))
+        self.foreign.told(self.moment.now, |txid| self.loans.values().any(|loan| is_funding_or_end(loan, txid)))
     }
 }
 
@@ -224,8 +233,11 @@ fn whose(wallet: &Wallet, transaction: &Transaction, since: Option<u32>) -> Opti
     })
 }
 
-fn is_funding(loan: &Loan, txid: Txid) -> bool {
+/// Is it what funded the loan, or what ended it, as a repayment does?
+fn is_funding_or_end(loan: &Loan, txid: Txid) -> bool {
+    let is_end = |exit: &SeenExit| exit.seen.transaction.compute_txid() == txid;
     loan.skeleton.as_ref().is_some_and(|skeleton| skeleton.funding.txid == txid)
+        || loan.exit.as_ref().is_some_and(is_end)
 }
 
 /// Was it made for this loan, by either side, whatever became of it? `stays` says that all it pays is this wallet's.
@@ -306,7 +318,15 @@ mod tests {
     fn a_contract_that_was_given_back_is_not_told_and_hides_no_other() {
         let contract = Foreign { whose: Whose::Contract, ..spend(1, 900_000, 5) };
         let all = Foreigns::default().with(contract).with(spend(2, 1, 6));
-        assert_eq!(all.told(Time(6), |_| false).len(), 3);
+        // What the first line counts was not made here: a contract was, and is told by itself.
+        let told = all.told(Time(6), |_| false);
+        assert!(told.len() == 2 && told[1].starts_with("signed before the restore, 0101"), "{told:?}");
+        let more = all.with(spend(3, 5, 6)).told(Time(6), |_| false);
+        assert!(more.len() == 4 && more[0].contains("2 transactions of the last week"), "{more:?}");
+        assert!(more[0].contains("lost 0.00000006 BTC by them, most of it, 0.00000005 BTC, by 0303"), "{more:?}");
+        // Nor among those that are too many to be told.
+        let many = (2..MOST as u8 + 4).fold(Foreigns::default().with(contract), |all, n| all.with(spend(n, 1, 6)));
+        assert!(many.told(Time(6), |_| false)[0].contains(&format!("{} transactions", MOST + 2)), "{many:?}");
         let told = all.told(Time(6), |txid| txid == contract.txid);
         assert!(told.len() == 1 && told[0].contains("which lost 0.00000001 BTC"), "{told:?}");
     }

@@ -1,7 +1,9 @@
 //! What a policy implies beyond what it says: the rest of the terms that a quote by it would have.
 
 use super::jobs::quote::NEAR_ENOUGH;
+use crate::contract::offer::lender_fees;
 use crate::loan::acceptable::QUOTE_LIFE;
+use crate::loan::earning::{Earning, Repaid};
 use crate::loan::fees::{collateral_min_ceil, exit_fee_ceil, exit_fee_rate, EXIT_FEE_RATE_MIN};
 use crate::loan::ltv::MarginLine;
 use crate::loan::policy::{Approval, Policy};
@@ -9,6 +11,7 @@ use crate::loan::terms::{DUST, FALLBACK_DELAY, REFUND_DELAY};
 use crate::loan::units::{BasisPoints, Cents, Days, SatPerVb};
 use crate::loan::version::{CURRENCY, TERMS_VERSION};
 use crate::settlement::deadline::{COIN_PATIENCE, SPOT_DRIFT};
+use bitcoin::secp256k1::PublicKey;
 use bitcoin::Amount;
 use serde::{Deserialize, Serialize};
 
@@ -65,16 +68,53 @@ pub struct PolicyTerms {
     pub fallback_days: u32,
     /// After due, the last resort.
     pub refund_days: u32,
+    /// What one loan costs the lender in fees now, sats: its share of the funding transaction, of what is paid ahead for the end,
+    /// and of making its coin out of one other.
+    #[serde(default)]
+    pub loan_fees_sats: u64,
+    /// The price by which the rest counts, cents per bitcoin; absent where the policy's oracles say none now, and then the rest is
+    /// absent too.
+    #[serde(default)]
+    pub price_cents: Option<u64>,
+    /// From which principal a loan earns more than those fees, for terms that the policy allows, at the lowest rate it asks.
+    #[serde(default)]
+    pub earns: Vec<EarnsFrom>,
+    /// What the smallest loan that the policy allows, for the shortest term, costs the lender beyond what it earns, cents: only where
+    /// it is lent at a loss.
+    #[serde(default)]
+    pub smallest_loses_cents: Option<u64>,
 }
 
-/// What a policy implies, at bitcoind's estimate where there is one.
-pub fn of(policy: &Policy, estimate: Option<SatPerVb>) -> PolicyTerms {
+/// The smallest principals that earn more than a loan costs its lender, for one term.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EarnsFrom {
+    /// The term.
+    pub days: u32,
+    /// Where it is repaid when due, cents; absent where no principal of the policy does.
+    pub when_due_cents: Option<u64>,
+    /// However early it is repaid, cents; absent where no principal of the policy does.
+    pub at_once_cents: Option<u64>,
+}
+
+/// Terms that people think in, days: those between the policy's shortest and its longest are told too.
+const TOLD: [u32; 3] = [7, 30, 90];
+/// What making a coin out of one other weighs, with change, virtual bytes.
+const MAKING: u64 = 141;
+/// Bytes of the script that a borrower's principal goes to, P2WPKH.
+const SCRIPT: usize = 22;
+
+/// What a policy of the lender with this key implies, at bitcoind's estimate and at this price, where there are such.
+pub fn of(policy: &Policy, lender: PublicKey, estimate: Option<SatPerVb>, price: Option<Cents>) -> PolicyTerms {
     let fee_rate = estimate.map_or(EXIT_FEE_RATE_MIN, exit_fee_rate);
     let offer = |days, collateral| policy.offer(policy.initial_ltv_max, days, policy.principal_max, collateral);
     let (short, long) = (offer(policy.days_min, Amount::ONE_BTC), offer(policy.days_max, Amount::MAX_MONEY));
     let (apr_min, apr_max) = rates(policy);
     let line = |line: MarginLine| line.ltv(long.liquidation_ltv).0;
     let sats = |amount: Option<Amount>| amount.map_or(0, Amount::to_sat);
+    let fees = fees(lender, fee_rate, long.stake, estimate);
+    let earning = |days, price| Earning { policy, ltv: lowest_ltv(policy), days, price, fees };
+    let smallest =
+        price.and_then(|price| earning(policy.days_min, price).cents_floor(policy.principal_min, Repaid::WhenDue));
     PolicyTerms {
         currency: CURRENCY.into(),
         terms_version: TERMS_VERSION,
@@ -101,7 +141,41 @@ pub fn of(policy: &Policy, estimate: Option<SatPerVb>) -> PolicyTerms {
         price_drift_bp: SPOT_DRIFT.0,
         fallback_days: FALLBACK_DELAY.0,
         refund_days: REFUND_DELAY.0,
+        loan_fees_sats: fees.to_sat(),
+        price_cents: price.map(|price| price.0),
+        earns: price.map_or_else(Vec::new, |price| {
+            told_days(policy).into_iter().map(|days| earns_from(&earning(days, price))).collect()
+        }),
+        smallest_loses_cents: smallest.filter(|cents| *cents < 0).map(i64::unsigned_abs),
     }
+}
+
+/// What a loan costs its lender in fees.
+fn fees(lender: PublicKey, fee_rate: SatPerVb, stake: Amount, estimate: Option<SatPerVb>) -> Amount {
+    let making = estimate.unwrap_or(SatPerVb(1)).fee(MAKING);
+    let shares = lender_fees(lender, fee_rate, stake, SCRIPT).ok();
+    shares.zip(making).and_then(|(shares, making)| shares.checked_add(making)).unwrap_or(Amount::MAX_MONEY)
+}
+
+/// The shortest and the longest term, and those between that people think in.
+fn told_days(policy: &Policy) -> Vec<Days> {
+    let between = TOLD.map(Days).into_iter().filter(|days| policy.days_min < *days && *days < policy.days_max);
+    let mut days: Vec<Days> = [policy.days_min].into_iter().chain(between).chain([policy.days_max]).collect();
+    days.dedup();
+    days
+}
+
+fn earns_from(earning: &Earning<'_>) -> EarnsFrom {
+    let from = |repaid| earning.from(earning.policy.principal_min, 1, repaid).map(|cents| cents.0);
+    EarnsFrom { days: earning.days.0, when_due_cents: from(Repaid::WhenDue), at_once_cents: from(Repaid::AtOnce) }
+}
+
+/// Where on the curve the rate is lowest: at one of its points, or at a limit.
+fn lowest_ltv(policy: &Policy) -> BasisPoints {
+    let most = policy.initial_ltv_max;
+    let points = policy.apr.ltv.iter().filter_map(|point| u32::try_from(point.at).ok().map(BasisPoints));
+    let all = points.filter(|ltv| *ltv <= most).chain([BasisPoints(1), most]);
+    all.min_by_key(|ltv| policy.apr.apr(*ltv, policy.days_max, policy.principal_max)).unwrap_or(most)
 }
 
 /// The lowest and the highest rate within the policy's limits. The rate is three lines that add up, so each has its ends by
@@ -131,13 +205,15 @@ fn rates(policy: &Policy) -> (BasisPoints, BasisPoints) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::loan::fixtures::xonly;
+    use crate::contract::offer::cost_of_lending;
+    use crate::loan::fixtures::{key, reference, xonly};
     use crate::loan::policy::Request;
+    use crate::loan::terms::Terms;
 
     #[test]
     fn what_a_policy_implies_is_what_a_quote_by_it_has() {
         let policy = Policy { oracles: vec![xonly(3)], ..Policy::default() };
-        let terms = of(&policy, Some(SatPerVb(20)));
+        let terms = of(&policy, key(2), Some(SatPerVb(20)), Some(Cents(10_000_000)));
         for (days, least) in
             [(policy.days_min, terms.minimum_interest_days_min), (policy.days_max, terms.minimum_interest_days_max)]
         {
@@ -165,8 +241,34 @@ mod tests {
             (60, 10_200, 1_020_000)
         );
         assert_eq!((terms.confirmations_above_one_bitcoin, terms.approval_seconds), (6, None));
-        let manual = of(&Policy { approval: Approval::Manual, ..policy }, None);
+        let manual = of(&Policy { approval: Approval::Manual, ..policy }, key(2), None, None);
         assert_eq!((manual.approval_seconds, manual.fee_rate_sat_per_vb), (Some(1_800), 25));
+    }
+
+    #[test]
+    fn from_which_principal_a_loan_earns_more_than_it_costs_is_said_and_a_smallest_loan_that_loses() {
+        let policy = Policy { oracles: vec![xonly(3)], ..Policy::default() };
+        let terms = of(&policy, key(2), Some(SatPerVb(1)), Some(Cents(10_000_000)));
+        let days: Vec<u32> = terms.earns.iter().map(|one| one.days).collect();
+        assert_eq!(days, [1, 7, 30, 90, 365]);
+        // The same costs as a loan's own reckoning has.
+        let loan = Terms { fee_rate: SatPerVb(25), ..reference() };
+        let making = Amount::from_sat(141);
+        assert_eq!(cost_of_lending(&loan, making).unwrap().to_sat(), terms.loan_fees_sats);
+        // A dollar is a thousand sats: the longer it runs, the less must be lent; however early it ends, two weeks count.
+        for pair in terms.earns.windows(2) {
+            assert!(pair[0].when_due_cents > pair[1].when_due_cents, "{pair:?}");
+        }
+        let at_once: Vec<_> = terms.earns.iter().map(|one| one.at_once_cents.unwrap()).collect();
+        assert_eq!(terms.earns[0].when_due_cents, terms.earns[0].at_once_cents);
+        assert!(at_once[1] > at_once[2] && at_once[4] > terms.earns[4].when_due_cents.unwrap(), "{terms:?}");
+        // $100 for a day earns two cents, and costs what the fees are.
+        assert_eq!(terms.smallest_loses_cents, Some(terms.loan_fees_sats.div_ceil(10) - 2));
+        let large = Policy { principal_min: Cents(5_000_000), days_min: Days(30), ..policy.clone() };
+        let large = of(&large, key(2), Some(SatPerVb(1)), Some(Cents(10_000_000)));
+        assert_eq!((large.smallest_loses_cents, large.earns[0].when_due_cents), (None, Some(5_000_000)));
+        let unpriced = of(&policy, key(2), Some(SatPerVb(1)), None);
+        assert!(unpriced.earns.is_empty() && unpriced.smallest_loses_cents.is_none() && unpriced.loan_fees_sats > 0);
     }
 
     #[test]

@@ -7,10 +7,11 @@ use super::requests::Requests;
 use super::shown::InVain;
 use super::tools::error;
 use super::view::ErrorView;
+use crate::contract::offer::cost_of_lending;
 use crate::contract::{wire, Role};
-use crate::loan::policy;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::units::Cents;
+use crate::loan::{earning, policy};
 use crate::protocol::messages::Borrow;
 use crate::protocol::{Doing, ErrorCode, Event, Input, Loan};
 use crate::settlement::deadline;
@@ -181,7 +182,10 @@ impl Core {
             exposure: self.exposure(),
             fee_rate: terms.fee_rate,
         };
-        self.policy.quote(&request).map_err(|refusal| (code(&refusal), refusal.to_string()))?;
+        let refuse = |refusal: policy::Refusal| (code(&refusal), refusal.to_string());
+        let quoted = self.policy.quote(&request).map_err(refuse)?;
+        let fees = cost_of_lending(terms, given.making).map_err(|e| (ErrorCode::Amount, e.to_string()))?;
+        earning::check(&self.policy, quoted.initial_ltv, terms, fees).map_err(refuse)?;
         if self.policy.threshold != terms.threshold {
             let text = "this lender's policy has changed since the quote; ask for a new one";
             return Err((ErrorCode::Policy, text.into()));

@@ -189,6 +189,7 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         start: terms.start.0,
         due: terms.due().0,
         // A loan begins at the next full hour: until then a day more would be counted than it has.
+        due_note: None,
         days_left: Days::covering_ceil(terms.due().since(moment.now.max(terms.start))).0,
         // Whatever ended it, nothing is owed any more; what was stands with the exit.
         owed_now_cents: if loan.has_ended() { 0 } else { terms.repayment_at(owed_at).0 },

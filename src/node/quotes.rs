@@ -128,7 +128,7 @@ mod tests {
         terms.borrower = key(peer);
         terms.lender_nonce[..4].copy_from_slice(&number.to_be_bytes());
         let coin = Amount::from_sat(u64::from(number) * 1_000);
-        Given { peer: key(peer), asked: terms.principal, terms, key_index: [0; 32], coin }
+        Given { peer: key(peer), asked: terms.principal, terms, key_index: [0; 32], coin, making: Amount::ZERO }
     }
 
     fn is_open(book: &QuoteBook, peer: u32, number: u32) -> bool {

@@ -24,9 +24,15 @@ impl Core {
             return Ok(Err(refusal));
         }
         match decide(loan, input, self.moment) {
-            Ok(events) => self.record(id, events),
+            Ok(events) => self.record(id, self.sure(events)),
             Err(refusal) => Ok(Err(error(ErrorCode::Refused, refusal))),
         }
+    }
+
+    /// Without what a clock that nothing confirms says of a loan's due time: it is told once, so it must be true.
+    fn sure(&self, events: Vec<Event>) -> Vec<Event> {
+        let is_sure = |event: &Event| !self.is_clock_unconfirmed || !matches!(event, Event::DueSoon { .. });
+        events.into_iter().filter(is_sure).collect()
     }
 
     /// An input nobody waits for: a refusal only goes to the log.

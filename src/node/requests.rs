@@ -6,7 +6,7 @@
 use super::jobs::Given;
 use super::slots::Slots;
 use super::view::{RequestEnd, RequestView};
-use crate::contract::offer::{lender_coin_value, lender_shares};
+use crate::contract::offer::{cost_of_lending, lender_coin_value};
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::terms::{LoanId, Terms};
 use crate::loan::tlv::Bytes;
@@ -82,13 +82,8 @@ impl Request {
             at: now,
             until,
             again,
-            making: Amount::ZERO,
+            making: given.making,
         })
-    }
-
-    /// The same, where making our coin for it costs this.
-    pub fn costing(self, making: Amount) -> Request {
-        Request { making, ..self }
     }
 
     /// The loan it would be.
@@ -133,7 +128,7 @@ impl Request {
     pub fn taken(&self) -> anyhow::Result<(Given, Borrow)> {
         let (peer, terms, asked, key_index) = (self.peer, self.terms.clone(), self.asked, self.key_index);
         let borrow = Borrow::from_tlv(&self.borrow.0).context("read the request")?;
-        Ok((Given { peer, terms, asked, key_index, coin: self.coin() }, borrow))
+        Ok((Given { peer, terms, asked, key_index, coin: self.coin(), making: self.making }, borrow))
     }
 
     /// For a person; who asks is the node's to say.
@@ -155,9 +150,7 @@ impl Request {
             days: terms.days.0,
             earns_cents: interest(terms.owed_at_due()),
             earns_at_least_cents: interest(terms.repayment_at(terms.start)),
-            fees_sats: lender_shares(terms)
-                .map_or(0, |shares| shares.required.to_sat().saturating_sub(terms.stake.to_sat()))
-                .saturating_add(self.making.to_sat()),
+            fees_sats: cost_of_lending(terms, self.making).map_or(0, Amount::to_sat),
             at: self.at.0,
             until: self.until.0,
             price_note: None,
@@ -311,7 +304,8 @@ mod tests {
         let outpoint = |vout| OutPoint { txid: bitcoin::Txid::from_byte_array([0xff; 32]), vout };
         let shown = (0..16).map(|vout| (outpoint(vout), Amount::MAX_MONEY)).collect();
         let coin = Amount::ONE_BTC;
-        let given = Given { peer: key(peer), asked: terms.principal, terms, key_index: [0xff; 32], coin };
+        let given =
+            Given { peer: key(peer), asked: terms.principal, terms, key_index: [0xff; 32], coin, making: Amount::ZERO };
         Request::new(&given, &borrow, shown, false, NOW).unwrap()
     }
 

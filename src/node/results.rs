@@ -134,7 +134,7 @@ impl Core {
                 self.say_progress(peer, id);
             }
             Outcome::Proved(given, borrow, shown) => self.on_proved(*given, &borrow, shown)?,
-            Outcome::Ask(given, borrow, shown, making) => self.on_asked(&given, &borrow, shown, making)?,
+            Outcome::Ask(given, borrow, shown) => self.on_asked(&given, &borrow, shown)?,
             Outcome::Approved(id, looked, reply) => self.on_approved(id, looked, reply)?,
             Outcome::Rotations { oracle, at, served } => {
                 let asked = Looked { at, when: Instant::now() };

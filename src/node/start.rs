@@ -225,6 +225,7 @@ fn new_core(
         loans: BTreeMap::new(),
         watched: HashMap::new(),
         moment: Moment { now, height: place.map_or(0, |place| place.height), ..Moment::default() },
+        is_clock_unconfirmed: false,
         runs_since: now,
         held_up: HeldUp::default(),
         tip: place.map(|place| place.hash),
@@ -289,9 +290,10 @@ fn policy(store: &dyn Store) -> anyhow::Result<Policy> {
     match store.get(POLICY)? {
         Some(bytes) => {
             let mut stored: serde_json::Value = serde_json::from_slice(&bytes).context("read the stored policy")?;
-            // Policies were written before thresholds were.
+            // Policies were written before thresholds were, and before a loan had to earn anything.
             if let Some(fields) = stored.as_object_mut() {
                 fields.entry("threshold").or_insert_with(|| 1.into());
+                fields.entry("earning_min_sats").or_insert(serde_json::Value::Null);
             }
             serde_json::from_value(stored).context("read the stored policy")
         }

@@ -6,7 +6,7 @@
 use super::events::recorded;
 use super::present;
 use super::tools::{error, lock, Tools};
-use super::view::{ErrorView, ExitView, StatementLine, StatementView};
+use super::view::{ErrorView, ExitView, LoanView, StatementLine, StatementView};
 use crate::contract::offer::{borrower_shares, lender_shares};
 use crate::contract::Role;
 use crate::loan::units::{Cents, Time, SATS_PER_BTC, WHOLE};
@@ -99,6 +99,23 @@ pub(super) async fn of(tools: &Tools, loan: &Loan, ended: Option<&ExitView>) -> 
     }
     let log = recorded(&*tools.store, loan.id).map_err(|e| error(ErrorCode::Internal, format!("{e:#}")))?;
     made(loan, ended, &log, &found)
+}
+
+/// A loan with its statement, and what was owed at its end as that tells it.
+pub(super) fn beside(mut view: LoanView) -> LoanView {
+    let told = view.statement.as_ref().filter(|statement| statement.owed_by_block);
+    let owed = told.and_then(|statement| view.principal_cents.checked_add(statement.interest_cents?));
+    if let Some(ended) = view.ended.as_mut() {
+        ended.owed_cents = ended.owed_cents.or(owed);
+    }
+    view
+}
+
+/// What was owed when a receipt was given that this node did not see, by the terms at the time of its block.
+fn owed_by_block(loan: &Loan, ended: &ExitView, found: &[Found]) -> Option<Cents> {
+    let is_unseen = ended.exit == Some(Exit::Receipt) && ended.owed_cents.is_none();
+    let (_, time) = found.iter().find(|found| found.part == Part::Exit)?.there.as_ref()?.block?;
+    is_unseen.then(|| loan.terms.owed_at(time))
 }
 
 /// A transaction of a loan: what it was for, and how this side's part of its fee is told.
@@ -199,6 +216,7 @@ async fn look(tools: &Tools, named: Named) -> Result<Option<Found>, ErrorView> {
 
 fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]) -> Result<StatementView, ErrorView> {
     let terms = &loan.terms;
+    let owed_by_block = ended.and_then(|ended| owed_by_block(loan, ended, found));
     let sums = sums(loan, ended)?;
     let exit = ended.and_then(|ended| ended.exit);
     let transactions: Vec<StatementLine> = found.iter().map(|found| line(found, &sums, exit)).collect();
@@ -212,7 +230,8 @@ fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]
         block.map(|(_, time)| time.0)
     };
     let given_back = is_given_back(log);
-    let interest = |ended: &ExitView| Some(ended.owed_cents?.saturating_sub(terms.principal.0));
+    let by_block = owed_by_block.map(|owed| owed.0);
+    let interest = |ended: &ExitView| Some(ended.owed_cents.or(by_block)?.saturating_sub(terms.principal.0));
     Ok(StatementView {
         opened: (!given_back).then_some(loan.agreed_at.0),
         given_back,
@@ -225,6 +244,7 @@ fn made(loan: &Loan, ended: Option<&ExitView>, log: &[Recorded], found: &[Found]
         opened_at_cents: terms.reference_price.0,
         ended_at_cents: price,
         interest_cents: ended.map_or(Some(0), interest),
+        owed_by_block: owed_by_block.is_some(),
         cushion_cents: ended.filter(|_| exit == Some(Exit::Liquidated)).and_then(|ended| {
             let share = u128::from(ended.owed_cents?).checked_mul(terms.cushion.0.into())?;
             u64::try_from(share.div_ceil(WHOLE.into())).ok()
@@ -293,7 +313,9 @@ fn net_cents(sums: &Sums, principal: Cents, fees: i64, price: u64) -> Option<i64
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::loan::units::DAY;
     use crate::protocol::fixtures;
+    use crate::protocol::Moment;
     use bitcoin::hashes::Hash;
 
     fn sums(role: Role, ahead: u64) -> Sums {
@@ -372,6 +394,28 @@ mod tests {
         assert_eq!((swapped.confirmed, swapped.fees_sats, swapped.change_sats), (None, None, None));
         let line = &swapped.transactions[0];
         assert!(line.missing && line.fee_sats.is_none() && line.height.is_none(), "{line:?}");
+    }
+
+    #[test]
+    fn what_was_owed_at_a_receipt_that_this_node_did_not_see_is_that_of_its_blocks_time() {
+        let loan = fixtures::taken(Role::Borrower);
+        let at = loan.terms.start.plus(3 * DAY).unwrap();
+        let end = || There { block: Some((9, at)), ..there(700, 60_000, 107_700) };
+        let funding = || found(Part::Funding, Some(there(300, 150_000, 99_620)));
+        let told = |owed, end: There| {
+            let ended = exit(Some(Exit::Receipt), owed);
+            let told = made(&loan, Some(&ended), &[], &[funding(), found(Part::Exit, Some(end))]).unwrap();
+            let by_block = told.owed_by_block;
+            let view = present::loan(&loan, Moment::default(), None);
+            let view = beside(LoanView { ended: Some(ended), statement: Some(told), ..view });
+            (view.ended.unwrap().owed_cents, view.statement.unwrap().interest_cents, by_block)
+        };
+        let (owed, principal) = (loan.terms.owed_at(at).0, loan.terms.principal.0);
+        assert!(owed > principal);
+        assert_eq!(told(None, end()), (Some(owed), Some(owed - principal), true));
+        // What the record says stands, and while no block has it nothing is known.
+        assert_eq!(told(Some(principal + 7), end()), (Some(principal + 7), Some(7), false));
+        assert_eq!(told(None, There { block: None, ..end() }), (None, None, false));
     }
 
     #[test]

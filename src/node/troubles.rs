@@ -348,11 +348,18 @@ pub(super) fn why_clock(now: Time, median: Time, is_file: bool) -> Option<String
     })
 }
 
+/// Is this clock confirmed neither by the chain nor by a price? Then nobody knows how soon anything is due. Time that a
+/// conductor moves is what it says.
+pub(super) fn is_unconfirmed(now: Time, median: Time, newest_price: Option<Time>, is_file: bool) -> bool {
+    let is_old = |price: Time| now.since(price) > PRICE_BEHIND;
+    !is_file && now.since(median) > CLOCK_BEHIND && newest_price.is_none_or(is_old)
+}
+
 /// What may be wrong with a clock that lies ahead of both the chain and every price that the oracles sign. A chain alone may
 /// have no block for hours, and an oracle alone may stand still.
 pub(super) fn why_clock_ahead(now: Time, median: Time, newest_price: Option<Time>, is_file: bool) -> Option<String> {
-    let price = newest_price.filter(|price| !is_file && now.since(*price) > PRICE_BEHIND)?;
-    (now.since(median) > CLOCK_BEHIND).then(|| {
+    let price = newest_price?;
+    is_unconfirmed(now, median, newest_price, is_file).then(|| {
         format!(
             "this machine's clock says {now}, the newest price of its oracles is of {price}, and the chain's median time is \
              {median}: this clock may be ahead. See that it is right; if it is, its oracles stand still"
@@ -420,6 +427,13 @@ mod tests {
         let text = ahead(90_000, Some(82_800)).unwrap();
         assert!(text.contains("the chain's median time is 2020-03-09T00:00:00Z: this clock may be ahead"), "{text}");
         assert_eq!(why_clock_ahead(Time(now.0 + 90_000), now, Some(now), true), None);
+        // Before any price is heard nothing is told, and nothing is sure either.
+        let unsure = |by: u32, price: Option<u32>| {
+            is_unconfirmed(Time(now.0 + by), now, price.map(|at| Time(now.0 + by - at)), false)
+        };
+        assert!(unsure(90_000, None) && unsure(90_000, Some(82_800)));
+        assert!(!unsure(90_000, Some(600)) && !unsure(7_200, None) && !unsure(7_200, Some(7_200)));
+        assert!(!is_unconfirmed(Time(now.0 + 90_000), now, None, true));
     }
 
     #[test]

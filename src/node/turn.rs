@@ -84,7 +84,9 @@ pub fn of(loan: &Loan, moment: Moment, is_here: bool) -> Option<TurnView> {
 impl Core {
     /// Whose turn it is in a loan.
     pub(super) fn turn(&self, loan: &Loan) -> Option<TurnView> {
-        of(loan, self.moment, self.tools.net.is_connected(loan.peer))
+        let turn = of(loan, self.moment, self.tools.net.is_connected(loan.peer));
+        // Nobody is late by a clock that nothing confirms.
+        turn.filter(|turn| turn.who != Who::Oracles || !self.is_clock_unconfirmed)
     }
 
     /// The loans that wait, in order of time.

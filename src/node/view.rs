@@ -13,7 +13,7 @@ pub use request::{DeclineRequest, RequestEnd, RequestView};
 pub use statement::{StatementLine, StatementView};
 
 // What the views are made of, for those who read them and know no other room.
-pub use super::implied::PolicyTerms;
+pub use super::implied::{EarnsFrom, PolicyTerms};
 pub use super::proofs::{ProofRequest, ProofView};
 pub use super::turn::{TurnView, WaitingView, Who, BY_HAND};
 pub use crate::contract::repay::Source;
@@ -479,6 +479,9 @@ pub struct LoanView {
     pub due: u32,
     /// Days left, rounded up.
     pub days_left: u32,
+    /// That neither the chain nor a price confirms the clock these are counted by, while that is so.
+    #[serde(default)]
+    pub due_note: Option<String>,
     /// What repaying today costs, cents: the interest of `minimum_interest_days` at least, and never less than
     /// `debt_now_cents`; 0 once it has ended or was cancelled.
     pub owed_now_cents: u64,

@@ -98,6 +98,8 @@ pub struct Given {
     pub key_index: [u8; 32],
     /// What our coin for it is worth: held for it as long as the quote stands.
     pub coin: Amount,
+    /// What making that coin costs, as far as it was reckoned.
+    pub making: Amount,
 }
 
 /// A quote we got as borrower.
@@ -132,7 +134,7 @@ pub enum Outcome {
     /// A loan may begin as lender: the borrower agreed and proved these coins, worth so much.
     Agree(Box<Event>, Vec<(OutPoint, Amount)>),
     /// A quote was taken, with these coins and their worth; a person is to be asked.
-    Ask(Box<Given>, Borrow, Vec<(OutPoint, Amount)>, Amount),
+    Ask(Box<Given>, Borrow, Vec<(OutPoint, Amount)>),
     /// A person said yes to a loan: what was found when everything was looked at again, and who waits.
     Approved(LoanId, Result<Begun, Trouble>, Reply<LoanView>),
     /// An oracle was looked at, at this time of ours.

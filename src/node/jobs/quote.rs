@@ -2,15 +2,16 @@
 
 use super::{backing, Given, Got, Outcome};
 use crate::contract::clauses::{self, Announcements, OracleAnnouncements};
-use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
+use crate::contract::offer::{borrower_shares, cost_of_lending, lender_coin_value, lender_shares};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::acceptable::{self, Asked, QUOTE_LIFE};
+use crate::loan::earning;
 use crate::loan::fees::exit_fee_rate;
 use crate::loan::ltv::ltv_ceil;
 use crate::loan::policy::{self, Policy};
 use crate::loan::terms::Terms;
 use crate::loan::tlv::Bytes;
-use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, Cents, Days};
+use crate::loan::units::{cents_for_sats_floor, sats_for_cents_ceil, BasisPoints, Cents, Days, SatPerVb};
 use crate::loan::version::{CURRENCY, CURVE, TERMS_VERSION, TERMS_VERSIONS, TRANSACTION_VERSION};
 use crate::node::handle::Reply;
 use crate::node::lending;
@@ -27,7 +28,7 @@ use crate::protocol::{ErrorCode, Event, Loan, Message};
 use crate::settlement::deadline;
 use bitcoin::key::Keypair;
 use bitcoin::secp256k1::{schnorr, PublicKey, SECP256K1};
-use bitcoin::Amount;
+use bitcoin::{Amount, FeeRate};
 use rand::RngCore;
 use std::sync::Arc;
 use std::time::Duration;
@@ -69,7 +70,8 @@ pub async fn give(
     })?;
     // Nobody makes this node ask an oracle by asking for a quote.
     let spot = tools.watched_spot(&oracles, usize::from(policy.threshold))?;
-    let fee_rate = exit_fee_rate(tools.fee_estimate().await?);
+    let rate = tools.chain.fee_rate().await?;
+    let fee_rate = exit_fee_rate(SatPerVb(rate.to_sat_per_vb_ceil()));
     let asked = policy::Request {
         principal: request.principal,
         collateral: request.collateral,
@@ -131,10 +133,13 @@ pub async fn give(
         terms.principal_sats = sats;
     }
     terms.principal = cents_for_sats_floor(terms.principal_sats, spot).ok_or_else(range)?;
-    if ltv_ceil(terms.principal, terms.collateral, spot).is_none_or(|ltv| ltv > policy.initial_ltv_max) {
+    // What is asked for and allowed is not refused for a coin that is a little less or more.
+    let is_beyond = ltv_ceil(terms.principal, terms.collateral, spot).is_none_or(|ltv| ltv > policy.initial_ltv_max);
+    if is_beyond || earns(&tools, &policy, quoted.initial_ltv, &terms, rate).is_err() {
         terms.principal_sats = sats_for_cents_ceil(request.principal, spot).ok_or_else(range)?;
         terms.principal = cents_for_sats_floor(terms.principal_sats, spot).ok_or_else(range)?;
     }
+    let making = earns(&tools, &policy, quoted.initial_ltv, &terms, rate)?;
     terms.check().map_err(|e| refuse(ErrorCode::Terms, e.to_string()))?;
     let receipt = receipt::announce(&terms, &keys.receipt).map_err(|e| refuse(ErrorCode::Terms, e.to_string()))?;
     let identity = Keypair::from_secret_key(SECP256K1, &tools.seed.node_identity()?);
@@ -146,8 +151,23 @@ pub async fn give(
         signature: signature.serialize(),
     });
     let coin = lender_coin_value(&terms).map_err(|e| refuse(ErrorCode::Amount, e.to_string()))?;
-    let given = Given { peer, terms, asked: request.principal, key_index, coin };
+    let given = Given { peer, terms, asked: request.principal, key_index, coin, making };
     Ok(Outcome::Give(Box::new(given), message))
+}
+
+/// Whether a loan earns what the policy wants of it; what making our coin for it costs, where that matters.
+fn earns(tools: &Tools, policy: &Policy, ltv: BasisPoints, terms: &Terms, rate: FeeRate) -> Result<Amount, Trouble> {
+    if policy.earning_min_sats.is_none() {
+        return Ok(Amount::ZERO);
+    }
+    let refuse = |code, message: String| Trouble::refuse(code, message);
+    let amount = |e: crate::contract::ContractError| refuse(ErrorCode::Amount, e.to_string());
+    let coin = lender_coin_value(terms).map_err(amount)?;
+    // Where none can be made there is nothing to quote, which is said then.
+    let making = lock(&tools.wallet).coin_cost(coin, rate).unwrap_or(Amount::ZERO);
+    let fees = cost_of_lending(terms, making).map_err(amount)?;
+    earning::check(policy, ltv, terms, fees).map_err(|e| refuse(lending::code(&e), e.to_string()))?;
+    Ok(making)
 }
 
 /// Both must speak one version of the terms, and the lender's threshold must not lie below what the borrower asks.

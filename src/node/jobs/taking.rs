@@ -3,7 +3,7 @@
 use super::checks::missing;
 use super::quote::fetch;
 use super::{Given, Outcome};
-use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
+use crate::contract::offer::{borrower_shares, cost_of_lending, lender_coin_value};
 use crate::contract::{receipt, wire, Role};
 use crate::loan::terms::Terms;
 use crate::node::approval::Begun;
@@ -38,7 +38,7 @@ pub async fn ask_person(tools: Arc<Tools>, given: Given, message: Borrow, vain: 
     let rate = tools.chain.fee_rate().await?;
     // Where none can be made there is nothing to approve, which is said then.
     let making = lock(&tools.wallet).coin_cost(given.coin, rate).unwrap_or(Amount::ZERO);
-    Ok(Outcome::Ask(Box::new(given), message, shown, making))
+    Ok(Outcome::Ask(Box::new(Given { making, ..given }), message, shown))
 }
 
 /// Lender: a person said yes.
@@ -56,13 +56,12 @@ pub async fn approve(
 
 /// Lender: what lending would take and cost.
 pub async fn preview(tools: &Tools, terms: &Terms) -> Result<PreviewView, Trouble> {
-    let (coin, shares) =
-        (lender_coin_value(terms).map_err(Trouble::later)?, lender_shares(terms).map_err(Trouble::later)?);
+    let coin = lender_coin_value(terms).map_err(Trouble::later)?;
     let rate = tools.chain.fee_rate().await?;
     let making = lock(&tools.wallet).coin_cost(coin, rate)?;
-    let fee = shares.required.to_sat().saturating_sub(terms.stake.to_sat()).saturating_add(making.to_sat());
+    let fee = cost_of_lending(terms, making).map_err(Trouble::later)?;
     Ok(PreviewView {
-        fee_sats: Some(fee),
+        fee_sats: Some(fee.to_sat()),
         sat_per_vb: Some(terms.fee_rate.0),
         coins: 1,
         pays_sats: terms.principal_sats.to_sat(),

@@ -25,6 +25,9 @@ pub struct StatementView {
     pub ended_at_cents: Option<u64>,
     /// What was owed beyond the principal, cents; 0 where it was cancelled, absent where what was owed is not known.
     pub interest_cents: Option<u64>,
+    /// Is what was owed that of the time of the block of its end? So where this node did not see a receipt given.
+    #[serde(default)]
+    pub owed_by_block: bool,
     /// What a liquidation took beyond what was owed, for the sale, cents; absent of every other end, and where what was owed is
     /// not known.
     #[serde(default)]
