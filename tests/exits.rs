@@ -196,8 +196,13 @@ async fn a_touch_that_no_child_can_bring_in_is_paid_for_at_the_estimate_of_the_d
         assert_eq!(exit.child_fee_sats, first.child_fee_sats, "no fee rises that brings nothing in");
     }
     for node in [&world.lender, &world.borrower] {
-        let told = troubles(node).await;
-        assert!(told.contains("children: ") && told.contains("`mempooltruc=enforce`"), "{told}");
+        until("what this bitcoind cannot do to be told", PATIENCE, || async {
+            let told = troubles(node).await;
+            let right = told.contains("children: ") && told.contains("`mempooltruc=enforce`");
+            right.then_some(()).ok_or(told)
+        })
+        .await
+        .unwrap();
     }
     // It falls: the touch goes by itself, and one child brings it to what is estimated now.
     let world = world.with_bitcoind(&["-corepolicy=0"]).await;

@@ -6,7 +6,6 @@
 mod world;
 
 use bitcoin::secp256k1::SecretKey;
-use bitcoin::Amount;
 use hypothec::demo::wait::until;
 use hypothec::loan::policy::Policy;
 use hypothec::loan::LoanId;

@@ -27,8 +27,9 @@ pub(super) async fn bring_first(tools: &Tools, begun: u32, now: Time) -> Result<
         return Ok(Vec::new());
     }
     let old: HashSet<OutPoint> = lock(&tools.wallet).unmoved(begun).iter().map(|coin| coin.outpoint).collect();
-    // The dearest version of each payment comes first; of all that spend one coin one can be made.
-    let (mut spent, mut refused): (HashSet<OutPoint>, Vec<(Txid, Option<Transaction>, String)>) = Default::default();
+    // Of all that spend one coin one can be made.
+    let mut spent: HashSet<OutPoint> = HashSet::new();
+    let mut refused: Vec<(Txid, Option<Transaction>, String)> = Vec::new();
     for (txid, made) in waiting {
         if let Some(seen) = tools.chain.transaction(txid).await? {
             spent.extend(inputs(&seen.transaction));

@@ -1,8 +1,8 @@
 //! What is paid so that an exit confirms: by a child on one's own output of it, counted together as a package.
 //!
 //! The rate wanted rises with the blocks that passed, whatever one's own mempool shows, and is at most the fee cap; what
-//! is paid is never more than a rival exit would cost. The lender goes first and the borrower follows two blocks behind: where both pay,
-//! neither replaces the other's child for ever.
+//! is paid is never more than a rival exit would cost. The lender goes first and the borrower follows two blocks behind:
+//! where both pay, neither replaces the other's child for ever.
 
 use crate::contract::Role;
 use bitcoin::Amount;
