@@ -9,7 +9,7 @@ use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::policy::{Approval, Policy};
 use hypothec::loan::units::Time;
 use hypothec::loan::LoanId;
-use hypothec::node::view::{ConnectRequest, PreviewRequest, RequestView, Severity, Source, Who};
+use hypothec::node::view::{ConnectRequest, PreviewRequest, QuoteRequest, RequestView, Severity, Source, Who};
 use hypothec::protocol::messages::Refused;
 use hypothec::protocol::Message;
 use std::time::Duration;
@@ -374,8 +374,10 @@ async fn a_lender_that_wants_to_earn_refuses_what_costs_it_more_and_says_which_s
     let enough: u64 = said.replace([',', '.'], "").parse().unwrap();
     assert!(enough.abs_diff(from) <= from / 20, "policy show says {from}, the refusal {enough}");
     // So much is lent, and what it costs is then no more than what it brings however early it is repaid.
-    let quote = world.quote(enough, 7).await;
-    assert!(world.borrower.handle.quote(world.request(enough * 9 / 10, 7)).await.is_err());
+    let request = |cents| QuoteRequest { collateral_sats: 10_000_000, ..world.request(cents, 7) };
+    let quote = world.borrower.handle.quote(request(enough)).await.unwrap();
+    let refused = world.borrower.handle.quote(request(enough / 2)).await.unwrap_err();
+    assert!(refused.message.contains("too little for 7 days"), "{refused:?}");
     world.borrower.handle.borrow(quote.loan_id).await.unwrap();
     let request = waits(&world, quote.loan_id).await;
     let earns = u128::from(request.earns_at_least_cents) * 100_000_000 / u128::from(request.reference_price_cents);
