@@ -637,7 +637,6 @@ fn a_quote_fits_a_screen_and_says_how_to_see_the_rest() {
     );
     for part in [
         "at $64,200 on 2020-03-12, rising to $65,700 on 2020-06-10",
-        "of the lender's 1,000 sat are its own stake",
         "--all",
         "borrow d01e2a31…f2d0",
         "$51,232.88",

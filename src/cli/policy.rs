@@ -348,7 +348,7 @@ fn earned(policy: &PolicyView, terms: &PolicyTerms, again: &str) -> String {
     let mut text = format!("What a loan costs and earns at today's fees and price:\n{}", grid.text());
     if let (Some(loss), None) = (terms.smallest_loses_cents, policy.earning_min_sats) {
         text.push_str(&format!(
-            "\nThe smallest loan it allows, {} for {}, is lent at a loss of {}. Lend no such loan: \
+            "\nThe smallest loan it allows, {} for {}, is lent at a loss of {}.\nTo lend no such loan:\n\
              {again} policy set --earning-min 0\n",
             policy.principal_min,
             policy.days_min,

@@ -99,11 +99,6 @@ fn brief(quote: &QuoteView, again: &str) -> String {
         grid.row(["liquidated".to_owned(), text]);
         let (lender, borrower) = (sats(first.lender_sats), sats(first.borrower_sats));
         grid.row([String::new(), format!("then the lender gets {lender}, you {borrower}")]);
-        // Both share out the collateral and what the lender locked.
-        let stake = first.lender_sats.saturating_add(first.borrower_sats).saturating_sub(quote.collateral_sats);
-        if stake > 0 {
-            grid.row([String::new(), format!("of the lender's {} are its own stake", sats(stake))]);
-        }
     }
     let exit = quote.fees.iter().find(|fee| fee.transaction == "touch").map_or(0, |fee| fee.sats);
     if let Some(funding) = quote.fees.first() {
