@@ -635,12 +635,9 @@ fn a_quote_fits_a_screen_and_says_how_to_see_the_rest() {
         lines.len() <= 22 && lines.iter().all(|line| line.chars().count() <= 80 || line.starts_with("Next:")),
         "{text}"
     );
-    for part in [
-        "at $64,200 on 2020-03-12, rising to $65,700 on 2020-06-10",
-        "--all",
-        "borrow d01e2a31…f2d0",
-        "$51,232.88",
-    ] {
+    for part in
+        ["at $64,200 on 2020-03-12, rising to $65,700 on 2020-06-10", "--all", "borrow d01e2a31…f2d0", "$51,232.88"]
+    {
         assert!(text.contains(part), "{part}\n{text}");
     }
 }

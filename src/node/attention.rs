@@ -38,6 +38,8 @@ pub struct LoanFacts {
     pub ltv: Option<BasisPoints>,
     /// Today's level.
     pub level: Option<Cents>,
+    /// From when a touch counts, where that is still to come.
+    pub counts_from: Option<Time>,
     /// Due so soon that people are told, in days.
     pub due_in: Option<u32>,
     /// The due time.
@@ -144,12 +146,16 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
         if let (Some(price), Some(level)) = (loan.price, loan.level) {
             let near = u128::from(level.0) * u128::from(10_000 + NEAR);
             if u128::from(price.0) * 10_000 <= near {
-                let text = match price <= level {
-                    true => format!(
+                let text = match (price <= level, loan.counts_from) {
+                    (true, Some(from)) => format!(
+                        "the price, {price}, is at or below its level, {level}, and touches count from {from} on: if it is so \
+                         then, it is liquidated"
+                    ),
+                    (true, None) => format!(
                         "the price, {price}, has touched today's level, {level}: it is liquidated once the oracle attests \
                          that, within about an hour"
                     ),
-                    false => format!("the price, {price}, is near today's level, {level}: there it is liquidated"),
+                    (false, _) => format!("the price, {price}, is near today's level, {level}: there it is liquidated"),
                 };
                 say("level", Severity::Urgent, text);
             }
@@ -248,6 +254,7 @@ impl Core {
             price: price.filter(|_| is_active),
             ltv: price.and_then(|price| crate::loan::ltv::ltv_ceil(terms.owed_at(now), terms.collateral, price)),
             level: terms.touch_day(now.day()).map(|day| day.level.cents()),
+            counts_from: (now < terms.start).then_some(terms.start),
             due_in: deadline::days_told(terms.days, terms.due().since(now)).filter(|_| is_active && now < terms.due()),
             due: terms.due(),
             overdue: is_overdue.then(|| now.since(terms.due())),
@@ -329,6 +336,7 @@ mod tests {
             price: Some(Cents(1_000_000)),
             ltv: Some(BasisPoints(5_000)),
             level: Some(Cents(640_000)),
+            counts_from: None,
             due_in: None,
             due: Time(1_584_003_600),
             overdue: None,
@@ -358,6 +366,11 @@ mod tests {
             (LoanFacts { price: Some(Cents(652_800)), ..quiet() }, Severity::Urgent, "near today's level"),
             (LoanFacts { price: Some(Cents(640_001)), ..quiet() }, Severity::Urgent, "near today's level"),
             (LoanFacts { price: Some(Cents(640_000)), ..quiet() }, Severity::Urgent, "has touched today's level"),
+            (
+                LoanFacts { price: Some(Cents(640_000)), counts_from: Some(Time(1_583_712_000)), ..quiet() },
+                Severity::Urgent,
+                "touches count from 2020-03-09",
+            ),
             (LoanFacts { due_in: Some(3), ..quiet() }, Severity::Warning, "due within 3 days"),
             (
                 LoanFacts { overdue: Some(2 * STUCK), ..quiet() },
