@@ -201,7 +201,6 @@ impl Core {
             let no = "its coins were promised to another loan of yours, which goes on in its place".to_owned();
             let text = "its borrower took another quote with the same coins".to_owned();
             let no = Some((ErrorCode::Superseded, no));
-            self.made_place(id, but);
             self.end_request(id, WITHDRAWN, Severity::Info, no, text, Doing::Borrower)?;
         }
         Ok(())

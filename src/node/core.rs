@@ -94,8 +94,6 @@ pub struct Core {
     pub sent: HashMap<LoanId, (Vec<u16>, Instant)>,
     /// Negotiations that one side has given up and the other goes on with.
     pub given_up: GivenUp,
-    /// What ended for its coins to be promised to another that has not begun yet, and to which.
-    pub superseded: HashMap<LoanId, LoanId>,
     pub broadcast: HashMap<Txid, Instant>,
     /// Loans whose borrower here asked its lender to propose a repayment.
     pub wishes: HashMap<LoanId, Instant>,

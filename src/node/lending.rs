@@ -214,11 +214,12 @@ impl Core {
         }
     }
 
-    /// What these coins were shown for that came to nothing, besides loan `id` and what ended to make place for it: each costs
-    /// us a transaction and a record.
+    /// What these coins were shown for that came to nothing, or would end for loan `id` to take its place: each costs us a
+    /// transaction and a record.
     pub(super) fn coins_in_vain(&self, coins: &[OutPoint], id: LoanId) -> InVain {
-        let is_its_own = |loan: &LoanId| *loan == id || self.superseded.get(loan) == Some(&id);
-        self.shown.in_vain(coins, |loan| !is_its_own(loan) && !goes_on(&self.loans, &self.requests, loan))
+        let is_signed =
+            |loan: &LoanId| self.loans.get(loan).is_some_and(|loan| !loan.is_negotiating() && !loan.is_in_vain());
+        self.shown.in_vain(coins, |loan| *loan != id && !is_signed(loan))
     }
 
     /// Were these coins shown too often for what came to nothing?
@@ -250,20 +251,11 @@ impl Core {
         for earlier in earlier {
             let reason = "its coins were promised to another loan".to_string();
             if self.input(earlier, Input::Cancel { reason, by: Doing::Borrower })?.is_ok() {
-                self.made_place(earlier, id);
                 let text = "its coins were promised to another loan of yours, which goes on in its place";
                 self.send(peer, &refused(earlier.0, ErrorCode::Superseded, text));
             }
         }
         Ok(())
-    }
-
-    /// A loan ended for its coins to be promised to another, which was counted before: what ended counts for the next.
-    pub(super) fn made_place(&mut self, ended: LoanId, next: LoanId) {
-        let (running, requests) = (&self.running, &self.requests);
-        let lives = |id: &LoanId| *id == next || running.contains(&Key::Loan(*id)) || requests.get(id).is_some();
-        self.superseded.retain(|_, other| lives(other));
-        self.superseded.insert(ended, next);
     }
 
     /// A negotiation that the chain or time may have ended: if so the other side's node is told why.

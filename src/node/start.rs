@@ -238,7 +238,6 @@ fn new_core(
         fallbacks: HashMap::new(),
         sent: HashMap::new(),
         given_up: Default::default(),
-        superseded: Default::default(),
         broadcast: HashMap::new(),
         wishes: HashMap::new(),
         tried: HashMap::new(),
