@@ -414,6 +414,8 @@ impl Line {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::AtomicUsize;
+
     use super::*;
 
     #[tokio::test(flavor = "multi_thread")]
@@ -459,17 +461,21 @@ mod tests {
         answering.join().unwrap();
     }
 
-    /// A place that takes every connection, and what is asked on each but the first `deaf` it answers with `7`.
-    fn half_deaf(deaf: usize) -> (Rpc, Config) {
+    /// A place that takes every connection, and what is asked on each but the first `deaf` it answers with `7`; and how
+    /// many it has taken of those it never answers.
+    fn half_deaf(deaf: usize) -> (Rpc, Config, Arc<AtomicUsize>) {
         use std::io::{BufRead, BufReader, Write};
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
+        let unanswered = Arc::new(AtomicUsize::new(0));
+        let taken = Arc::clone(&unanswered);
         std::thread::spawn(move || {
             let mut held = Vec::new();
             for stream in listener.incoming() {
                 let Ok(mut stream) = stream else { return };
                 if held.len() < deaf {
                     held.push(stream);
+                    taken.store(held.len(), Ordering::SeqCst);
                     continue;
                 }
                 std::thread::spawn(move || {
@@ -486,18 +492,19 @@ mod tests {
         let config = Config::new(url, auth, bitcoin::Network::Regtest);
         // More than it takes to be known to hang; the threads of a test end with it.
         let config = Config { call_timeout: Duration::from_secs(8), ..config };
-        (Rpc::new(&config), config)
+        (Rpc::new(&config), config, unanswered)
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_question_that_is_not_answered_holds_up_no_other() {
-        let (rpc, _) = half_deaf(1);
+        let (rpc, _, unanswered) = half_deaf(1);
         let first = tokio::spawn({
             let rpc = rpc.clone();
             async move { rpc.call::<Value>("estimatesmartfee", vec![]).await }
         });
         let deadline = Instant::now() + Duration::from_secs(20);
-        while rpc.pulse().silence() == Duration::ZERO {
+        // A question is noted before its connection is there, and the second one's could be the first to be taken.
+        while unanswered.load(Ordering::SeqCst) == 0 {
             assert!(Instant::now() < deadline, "it was never asked");
             tokio::task::yield_now().await;
         }
@@ -512,7 +519,7 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_bitcoind_that_hangs_has_few_threads_waiting_and_who_asks_it_is_told_that_it_was_not_asked() {
-        let (rpc, config) = half_deaf(usize::MAX);
+        let (rpc, config, _) = half_deaf(usize::MAX);
         let (beside, url) = (rpc.beside(&config), config.url.clone());
         let asked: Vec<_> = (0..100)
             .map(|_| {
