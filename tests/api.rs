@@ -3,13 +3,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use hypothec::api::views::{Balance, ErrorView, EventView, OracleView, PolicyView as Policy};
-use hypothec::api::{bind, serve};
+use hypothec::api::{bind, serve, Ask, Lost, Proved};
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::loan::units::Days;
 use hypothec::node::data::Token;
 use hypothec::node::handle::{Command, Handle};
 use reqwest::{Method, StatusCode};
 use serde_json::{json, Value};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -491,6 +492,54 @@ async fn a_connection_on_which_something_is_in_work_gives_way_to_no_other() {
     drop(others);
     served.end().await;
     assert_eq!(waiting.await.unwrap().unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_connects_without_end_locks_no_command_out() {
+    hypothec_oracle::handles::raise();
+    let served = Served::start().await;
+    let address: std::net::SocketAddr = served.base.trim_start_matches("http://").parse().unwrap();
+    let over = Arc::new(AtomicBool::new(false));
+    let made = Arc::new(AtomicUsize::new(0));
+    // One of them says nothing, the other begins a request. Each keeps more connections than the node takes.
+    let crowd = [&b""[..], b"GET /v1/sta"].map(|said| {
+        let (over, made) = (Arc::clone(&over), Arc::clone(&made));
+        std::thread::spawn(move || {
+            let mut kept = std::collections::VecDeque::new();
+            while !over.load(Ordering::SeqCst) {
+                let Ok(mut stream) = std::net::TcpStream::connect(address) else { continue };
+                let _ = std::io::Write::write_all(&mut stream, said);
+                kept.push_back(stream);
+                kept.drain(..kept.len().saturating_sub(200));
+                made.fetch_add(1, Ordering::SeqCst);
+            }
+        })
+    });
+    until("a crowd", PATIENCE, || async {
+        (made.load(Ordering::SeqCst) > 500).then_some(()).ok_or("few connections".to_owned())
+    })
+    .await
+    .unwrap();
+    let (before, begun) = (made.load(Ordering::SeqCst), Instant::now());
+    let mut longest = Duration::ZERO;
+    for _ in 0..20 {
+        let asked = Instant::now();
+        // As a command does it: what was not asked is asked again.
+        let answer = loop {
+            let mut line = Proved::open(address, &served.token, Duration::from_secs(12)).await.unwrap();
+            match line.ask(&Ask::get("/v1/wallet/balance")).await {
+                Err(Lost::Unasked) => {}
+                said => break said,
+            }
+        };
+        assert_eq!(answer.unwrap().status(), StatusCode::OK);
+        longest = longest.max(asked.elapsed());
+    }
+    let rate = (made.load(Ordering::SeqCst) - before) as f64 / begun.elapsed().as_secs_f64();
+    over.store(true, Ordering::SeqCst);
+    crowd.into_iter().for_each(|one| one.join().unwrap());
+    println!("bound api-crowd {} ms to an answer, beside {rate:.0} connections a second", longest.as_millis());
+    assert!(longest < Duration::from_secs(12), "{longest:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

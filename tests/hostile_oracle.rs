@@ -490,6 +490,33 @@ async fn a_clock_an_hour_off_either_way_is_told_and_the_loan_settles_when_the_or
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_three_minutes_off_watches_no_price_which_is_told_until_it_is_set() {
+    for (ahead, side) in [(true, "behind"), (false, "ahead of")] {
+        let world = World::new().await;
+        let id = world.open(300_000, 2).await;
+        let World { bitcoind, oracle, borrower, dir, now, .. } = world;
+        borrower.stop().await.unwrap();
+        let wrong = dir.path().join("wrong");
+        Clock::set_file(&wrong, Time(if ahead { now.0 + 180 } else { now.0 - 180 })).unwrap();
+        let borrower = start_node(dir.path(), "borrower", &bitcoind, &wrong).await;
+        let told = || async {
+            let troubles = borrower.handle.status().await.unwrap().troubles;
+            troubles.into_iter().find(|text| text.contains("this machine's clock"))
+        };
+        let said =
+            until("that its clock is off", PATIENCE, || async { told().await.ok_or("nothing is told".to_owned()) });
+        let said = said.await.unwrap();
+        let key = oracle.as_ref().unwrap().key;
+        assert!(said.starts_with(&format!("oracle {key}, price: ")), "{said}");
+        assert!(said.contains(&format!("is more than 2 minutes {side} this machine's clock")), "{said}");
+        assert_eq!(loan(&borrower.handle, id).await.ended, None);
+        Clock::set_file(&wrong, now).unwrap();
+        let over = until("nothing of it", PATIENCE, || async { told().await.map_or(Ok(()), Err) });
+        over.await.unwrap();
+    }
+}
+
 /// Two prices of one hour, signed with one nonce.
 fn two_prices(secret: SecretKey) -> Proof {
     let (keys, event) = (OracleKeys::from_secret(secret), Event::Fixing { at: START });

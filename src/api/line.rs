@@ -14,10 +14,14 @@ use hyper_util::rt::TokioIo;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tokio::net::TcpStream;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout_at, Instant};
 
 /// The most bytes of an answer that is to be a proof.
 const PROOF_MAX: usize = 1 << 10;
+/// The first pause after a connection that was ended without a word; each is twice as long, up to the longest.
+const PAUSE: Duration = Duration::from_millis(10);
+/// The longest.
+const LONGEST_PAUSE: Duration = Duration::from_millis(320);
 
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub enum Lost {
     Silent,
     /// What answers does not prove that it is the node. It was not shown the token.
     Stranger,
+    /// It ended each connection without a word. It was not shown the token.
+    Shut,
     /// The connection was ended before the question was sent: the node never had it.
     Unasked,
     /// It broke off: whether the node has done what was asked is not known.
@@ -63,12 +69,24 @@ pub struct Proved {
 }
 
 impl Proved {
-    /// Connects to `address`, and lets what listens there prove that it knows the token, within `patience`.
+    /// Connects to `address`, and lets what listens there prove that it knows the token, within `patience`. A node that others
+    /// crowd may end a connection before it is heard: it is tried again, since nothing was asked on it.
     ///
     /// # Errors
-    /// Nobody is there, it is silent, or it is another.
+    /// Nobody is there, it is silent, it ends every connection, or it is another.
     pub async fn open(address: SocketAddr, token: &Token, patience: Duration) -> Result<Proved, Lost> {
-        timeout(patience, Proved::prove(address, token)).await.unwrap_or(Err(Lost::Silent))
+        let until = Instant::now() + patience;
+        let mut pause = PAUSE;
+        let mut lost = Lost::Silent;
+        loop {
+            match timeout_at(until, Proved::prove(address, token)).await {
+                Ok(Err(Lost::Shut)) => lost = Lost::Shut,
+                Ok(said) => return said,
+                Err(_) => return Err(lost),
+            }
+            sleep(pause).await;
+            pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        }
     }
 
     async fn prove(address: SocketAddr, token: &Token) -> Result<Proved, Lost> {
@@ -84,7 +102,8 @@ impl Proved {
         let mut proved = Proved { sender, host: value(address.to_string())?, bearer };
         let nonce = Token::nonce();
         let question = proved.request(&Ask::get(&format!("{PROOF}?nonce={nonce}")))?;
-        let answer = proved.sender.send_request(question).await.map_err(|_| Lost::Stranger)?;
+        let no_word = |error: hyper::Error| if error.is_parse() { Lost::Stranger } else { Lost::Shut };
+        let answer = proved.sender.send_request(question).await.map_err(no_word)?;
         let said = to_bytes(Body::new(answer.into_body()), PROOF_MAX).await.map_err(|_| Lost::Stranger)?;
         match serde_json::from_slice::<ProvedView>(&said) {
             Ok(said) if said.proof == token.proof(address, &nonce) => Ok(proved),

@@ -197,6 +197,7 @@ impl Client {
         let (code, said) = match lost {
             Lost::Nobody => return not_running(&self.data),
             Lost::Stranger => return unknown(&self.data, self.address),
+            Lost::Shut => return shut(&self.data, self.address),
             Lost::Silent => (ErrorCode::TimedOut, silent(&self.data)),
             Lost::Unasked | Lost::Broken => (
                 ErrorCode::Unavailable,
@@ -241,6 +242,17 @@ fn unknown(data: &Path, address: SocketAddr) -> anyhow::Error {
         "what answers at {address} does not prove that it is the node on {place}, and was not shown its token: another \
          program has its port, or the node is of another version than this command. Where no node runs on {place}, start \
          it with `hypothec node --data {place}`; where one runs, start it again"
+    );
+    refused(ErrorCode::Unavailable, text)
+}
+
+/// What ends every connection to where the node listens without a word.
+fn shut(data: &Path, address: SocketAddr) -> anyhow::Error {
+    let (place, port) = (data.display(), address.port());
+    let text = format!(
+        "what listens at {address} ended every connection without a word, and was not shown the token of the node on {place}. \
+         Either a program of this machine connects to that node without end, and crowds all others out: `ss -tnp 'dport = \
+         :{port}'` names it; end that. Or another program has the node's port: `ss -ltnp 'sport = :{port}'` names it"
     );
     refused(ErrorCode::Unavailable, text)
 }

@@ -5,7 +5,7 @@ use super::line::Place;
 use super::out::{item, moment, usd, Grid};
 use super::which::{named, Named};
 use crate::api::views::{OracleRequest, OracleView, ProofRequest, ProofView};
-use anyhow::{bail, Context};
+use anyhow::{anyhow, bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::Subcommand;
 use std::io::Read;
@@ -122,7 +122,8 @@ fn proof(file: &Path) -> anyhow::Result<String> {
     }
     match text.trim() {
         json if json.starts_with('{') => {
-            Ok(serde_json::from_str::<ProofRequest>(json).context("its JSON has no `proof`")?.proof)
+            let read = serde_json::from_str::<ProofRequest>(json);
+            Ok(read.map_err(|_| anyhow!("its JSON has no `proof`, a text of hex digits, or is cut short"))?.proof)
         }
         hex => Ok(hex.to_owned()),
     }

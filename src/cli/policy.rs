@@ -8,7 +8,7 @@ use crate::api::views::{PolicyTerms, PolicyView};
 use crate::loan::policy::Approval;
 use crate::loan::rate::{AprCurve, Point};
 use crate::loan::units::{BasisPoints, Cents, Days, SATS_PER_BTC};
-use anyhow::{bail, Context};
+use anyhow::{anyhow, bail, Context};
 use bitcoin::key::XOnlyPublicKey;
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
@@ -188,7 +188,10 @@ impl Set {
             bail!("policy file {}: it has {size} bytes; at most {LARGEST} are read", path.display());
         }
         let text = std::fs::read_to_string(&path).with_context(reading)?;
-        let mut written: serde_json::Value = serde_json::from_str(&text).with_context(reading)?;
+        let mut written: serde_json::Value = serde_json::from_str(&text).map_err(|error| {
+            let (line, column) = (error.line(), error.column());
+            anyhow!("{}: it is no JSON as `policy show --json` prints it; see line {line}, column {column}", reading())
+        })?;
         // `policy show --json` says it for the reader; nobody sets it.
         if let Some(fields) = written.as_object_mut() {
             fields.remove(IMPLIES);

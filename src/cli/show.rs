@@ -109,6 +109,8 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     let lives = loan.ended.is_none() && !matches!(loan.stage, Stage::Cancelled);
     match lives {
         true if loan.days_left == 0 => row("due", format!("{}: it is due", moment(loan.due))),
+        // Days begun are counted.
+        true if loan.days_left == 1 => row("due", format!("{}, within a day", moment(loan.due))),
         true => row("due", format!("{}, {} left", moment(loan.due), count(loan.days_left.into(), "day"))),
         false => row("due", moment(loan.due)),
     }

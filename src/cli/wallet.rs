@@ -50,7 +50,7 @@ pub(super) enum Wallet {
         #[arg(long, conflicts_with = "amount")]
         all: bool,
         /// With --all: also what is kept for the fees of exits
-        #[arg(long, requires = "all")]
+        #[arg(long, requires = "all", conflicts_with = "amount")]
         with_fee_coin: bool,
         #[command(flatten)]
         sure: Sure,

@@ -175,18 +175,18 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
     }
     if let Some(late) = loan.overdue.filter(|late| *late >= STUCK && loan.is_clock_unconfirmed) {
         let text = format!(
-            "it was due at {}, {} hours ago {BY_THE_CLOCK}: its oracles may not owe the price of then yet",
+            "it was due at {}, {} ago {BY_THE_CLOCK}: its oracles may not owe the price of then yet",
             loan.due,
-            late / STUCK
+            hours(late)
         );
         // Not as what is late is filed: that is told once, and when it is so.
         say("due", Severity::Notice, text);
     } else if let Some(late) = loan.overdue.filter(|late| *late >= STUCK) {
         let text = format!(
-            "it was due at {}, {} hours ago, and its oracles have not said the price of then: it ends when they do, and from \
+            "it was due at {}, {} ago, and its oracles have not said the price of then: it ends when they do, and from \
              {} without them, by what both sides signed at the start",
             loan.due,
-            late / STUCK,
+            hours(late),
             loan.fallback
         );
         say("overdue", Severity::Warning, text);
@@ -214,6 +214,14 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
         say("backup", Severity::Warning, text);
     }
     list
+}
+
+/// Whole hours, in words.
+fn hours(seconds: u32) -> String {
+    match seconds / 3_600 {
+        1 => "an hour".to_owned(),
+        hours => format!("{hours} hours"),
+    }
 }
 
 impl Core {

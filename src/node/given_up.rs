@@ -3,6 +3,7 @@
 use super::core::{refused, Core};
 use super::inbox::SAY_AGAIN;
 use super::limits::Task;
+use crate::loan::acceptable::QUOTE_LIFE;
 use crate::loan::terms::LoanId;
 use crate::protocol::{ErrorCode, Loan, Stage};
 use bitcoin::secp256k1::PublicKey;
@@ -11,8 +12,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// A look at a borrower's coins takes no longer.
-const LOOK: Duration = Duration::from_secs(120);
+/// No quote lives longer, and no look at the coins shown for one is of use after it.
+const LOOK: Duration = Duration::from_secs(QUOTE_LIFE as u64);
 
 /// Who was told, and what is not to be begun.
 #[derive(Debug, Default)]

@@ -33,11 +33,12 @@ async fn payment<T>(
     keep: bool,
     then: impl FnOnce(&mut Wallet, Payment) -> Result<T, ErrorView>,
 ) -> Result<(T, Costly), ErrorView> {
-    let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|e| {
+    let address: Address<bitcoin::address::NetworkUnchecked> = request.address.parse().map_err(|_| {
         error(
             ErrorCode::BadRequest,
             format!(
-                "address {:?} cannot be read ({e}); write one of the node's network, as `wallet address` shows them",
+                "address {:?} is none: a character is wrong or missing. Write one of the node's network, as `wallet address` \
+                 shows them",
                 request.address
             ),
         )

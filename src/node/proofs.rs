@@ -21,6 +21,9 @@ use std::sync::Arc;
 
 /// Prefix of the documents proofs are kept in; the oracle's key follows.
 const PROOFS: &str = "equivocation/";
+/// What is said of a proof that is not written as one.
+const NO_HEX: &str =
+    "proof: it is not written in hex digits, two for each byte, as `hypothec-oracle prove-equivocation` prints it";
 /// The most oracles something is proved against.
 const ORACLES_MOST: usize = 16;
 
@@ -150,8 +153,7 @@ impl Tools {
 impl Core {
     /// A proof that a person gives.
     pub(super) fn on_given_proof(&mut self, hex: &str) -> Result<ProofView, ErrorView> {
-        let bytes =
-            Vec::from_hex(hex.trim()).map_err(|e| error(ErrorCode::BadRequest, format!("proof: it is no hex: {e}")))?;
+        let bytes = Vec::from_hex(hex.trim()).map_err(|_| error(ErrorCode::BadRequest, NO_HEX))?;
         let proof = Proof::from_bytes(&bytes).map_err(|e| error(ErrorCode::BadRequest, NotTaken::from(e)))?;
         let oracle = proof.check().map_err(|e| error(ErrorCode::BadRequest, NotTaken::from(e)))?;
         let reveals_the_key = proof.reveals_the_key();

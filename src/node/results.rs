@@ -150,14 +150,14 @@ impl Core {
                     Err(None) => {}
                 }
             }
-            Outcome::Watched { oracle, at, spot, inputs, trouble, unheard } => {
+            Outcome::Watched { oracle, at, spot, inputs, trouble, unheard, apart } => {
                 self.looked.insert(oracle, Looked { at, when: Instant::now() });
                 if let Some(known) = lock(&self.tools.oracles).get_mut(&oracle) {
                     known.spot = spot.or_else(|| known.spot.take());
-                    known.trouble = trouble.clone().or_else(|| unheard.clone());
+                    known.trouble = [&trouble, &unheard, &apart].into_iter().flatten().next().cloned();
                     known.unheard = unheard.clone();
                 }
-                for (about, trouble) in watch::about(&oracle).into_iter().zip([trouble, unheard]) {
+                for (about, trouble) in watch::about(&oracle).into_iter().zip([trouble, unheard, apart]) {
                     match trouble {
                         Some(trouble) => self.trouble(&about, trouble),
                         None => self.troubles.remove(&about),

@@ -22,7 +22,7 @@ pub enum OracleError {
     #[error("oracle {url}: {path} is not asked for now, it was asked a lot already; again in {seconds} s")]
     Crowded { url: String, path: String, seconds: u64 },
     /// It answered with an error.
-    #[error("oracle {url}: {path} was refused with status {status}, {code}: {message}")]
+    #[error("oracle {url}: {path} was refused with status {status}{}", said(code, message))]
     Refused { url: String, path: String, status: u16, code: String, message: String },
     /// It is another program's, without what a loan needs.
     #[error("oracle {url} is no oracle for these loans: it lacks {missing}. Announcements alone are not enough; it must run hypothec-oracle, or serve what docs/PROTOCOL.md says of oracles")]
@@ -71,6 +71,15 @@ pub enum OracleError {
     Withheld { url: String, event: Event },
 }
 
+/// What stands behind a status: whoever answers in an oracle's place may say none of it.
+fn said(code: &str, message: &str) -> String {
+    match (code, message) {
+        ("", "") => String::new(),
+        (one, "") | ("", one) => format!(": {one}"),
+        (code, message) => format!(", {code}: {message}"),
+    }
+}
+
 impl OracleError {
     /// Was something served that is not the oracle's word, or cannot be read as one?
     pub fn is_false(&self) -> bool {
@@ -95,5 +104,22 @@ impl OracleError {
             | OracleError::NoFixing { .. }
             | OracleError::Withheld { .. } => false,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_refusal_without_words_ends_with_its_status() {
+        let refused = |code: &str, message: &str| {
+            let (url, path) = ("http://127.0.0.1:1".to_owned(), "/v1/spot".to_owned());
+            OracleError::Refused { url, path, status: 429, code: code.to_owned(), message: message.to_owned() }
+                .to_string()
+        };
+        assert!(refused("", "").ends_with("was refused with status 429"));
+        assert!(refused("", "Too many").ends_with("status 429: Too many"));
+        assert!(refused("limited", "ask in 2 s").ends_with("status 429, limited: ask in 2 s"));
     }
 }

@@ -33,7 +33,7 @@ pub enum Error {
         reason: String,
     },
     /// Confirmed, unreserved coins do not suffice.
-    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", notes(*costly, *waiting, *reserved))]
+    #[error("not enough confirmed coins: {needed} is needed with fees, {available} is free{}", notes(*needed, *available, [*costly, *waiting, *reserved]))]
     Insufficient {
         /// Target and fees.
         needed: Amount,
@@ -111,7 +111,7 @@ pub enum Error {
     Derivation(String),
 }
 
-fn notes(costly: Amount, waiting: Amount, reserved: Amount) -> String {
+fn notes(needed: Amount, available: Amount, [costly, waiting, reserved]: [Amount; 3]) -> String {
     let mut notes = String::new();
     if costly > Amount::ZERO {
         notes.push_str(&format!(
@@ -122,7 +122,9 @@ fn notes(costly: Amount, waiting: Amount, reserved: Amount) -> String {
         notes.push_str(&format!(", {reserved} is reserved for loans"));
     }
     if waiting > Amount::ZERO {
-        notes.push_str(&format!(", {waiting} waits for a confirmation: ask again after the next block"));
+        let suffices = available.checked_add(waiting).is_none_or(|with| with >= needed);
+        let then = if suffices { "ask again once it has one" } else { "it would not be enough with that either" };
+        notes.push_str(&format!(", {waiting} waits for a confirmation: {then}"));
     }
     notes
 }

@@ -19,6 +19,8 @@ pub(in crate::api) struct Work(Mutex<State>);
 struct State {
     answering: usize,
     is_sending: bool,
+    /// Has whoever connected said anything yet?
+    is_heard: bool,
     /// Has a request on it borne the token? Nobody else's keeps others out.
     bears_token: bool,
     is_ended: bool,
@@ -31,6 +33,7 @@ struct State {
 pub(super) struct Rank {
     is_busy: bool,
     bears_token: bool,
+    is_heard: bool,
     since: Instant,
 }
 
@@ -47,12 +50,17 @@ impl State {
 impl Work {
     /// Of a connection that has just been taken.
     pub(super) fn begun() -> Work {
-        let (answering, is_sending, bears_token, is_ended) = Default::default();
-        Work(Mutex::new(State { answering, is_sending, bears_token, is_ended, since: Instant::now() }))
+        let (answering, is_sending, is_heard, bears_token, is_ended) = Default::default();
+        Work(Mutex::new(State { answering, is_sending, is_heard, bears_token, is_ended, since: Instant::now() }))
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whoever connected has said something: those that say nothing give way before it.
+    fn heard(&self) {
+        self.state().is_heard = true;
     }
 
     /// A request on it bore the token.
@@ -63,8 +71,8 @@ impl Work {
     /// When it gives way; `None` where something is in work of who bears the token.
     pub(super) fn rank(&self) -> Option<Rank> {
         let state = self.state();
-        let State { bears_token, since, .. } = *state;
-        state.may_end().then(|| Rank { is_busy: !state.is_idle(), bears_token, since })
+        let State { bears_token, is_heard, since, .. } = *state;
+        state.may_end().then(|| Rank { is_busy: !state.is_idle(), bears_token, is_heard, since })
     }
 
     /// Ends it, unless something is in work of who bears the token: nothing more begins on it.
@@ -141,7 +149,12 @@ impl Bounded {
 
 impl AsyncRead for Bounded {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let before = into.filled().len();
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        if into.filled().len() > before {
+            self.work.heard();
+        }
+        read
     }
 }
 

@@ -146,6 +146,8 @@ pub enum Outcome {
         trouble: Option<String>,
         /// Of which hours its lows say nothing though they should, in a sentence.
         unheard: Option<String>,
+        /// How far its price is from this machine's clock where that is too far, in a sentence.
+        apart: Option<String>,
     },
     /// An oracle was asked for hand-overs, and for what joins its key with others, at this time of ours. What it served, or what is false about that; neither
     /// when it did not answer.

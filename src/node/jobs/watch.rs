@@ -25,9 +25,13 @@ const FOLLOWS_WITHIN: Duration = Duration::from_secs(5);
 /// Failed questions after which a look asks for no more lows.
 const ENOUGH: usize = 3;
 
-/// What is filed of a look at an oracle: what went wrong, and which hours its lows do not tell of.
-pub fn about(oracle: &XOnlyPublicKey) -> [String; 2] {
-    [format!("oracle {oracle}"), format!("oracle {oracle}, lows")]
+/// A price that is not fresh is said to be so far from this machine's clock, in minutes: in steps, so that one that moves
+/// away is not told anew at every look.
+const APART: [u32; 8] = [120, 60, 30, 15, 10, 5, 2, 1];
+
+/// What is filed of a look at an oracle: what went wrong, which hours its lows do not tell of, and that its price is not of now.
+pub fn about(oracle: &XOnlyPublicKey) -> [String; 3] {
+    [format!("oracle {oracle}"), format!("oracle {oracle}, lows"), format!("oracle {oracle}, price")]
 }
 
 /// One look. `loans` are the living ones this oracle settles.
@@ -36,7 +40,8 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
         Ok(client) => client.for_look(),
         Err(e) => {
             let trouble = Some(e.message().to_owned());
-            return Outcome::Watched { oracle, at, spot: None, inputs: Vec::new(), trouble, unheard: None };
+            let (spot, inputs) = (None, Vec::new());
+            return Outcome::Watched { oracle, at, spot, inputs, trouble, unheard: None, apart: None };
         }
     };
     let mut inputs = Vec::new();
@@ -59,7 +64,7 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
     let mut lows = Lows { client: &client, at, known: BTreeMap::new(), failed: 0, unheard: None };
     // Also where no loan is open: nothing new rests on an oracle whose lows are not heard.
     if spot.is_some() {
-        trouble = lows.today().await.err().and_then(Missing::told);
+        trouble = trouble.or(lows.today().await.err().and_then(Missing::told));
     }
     for loan in &loans {
         if !loan.payouts.quorum.is_single() {
@@ -75,7 +80,27 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
     }
     let trouble = trouble.map(|trouble| trouble.message().to_owned());
     let unheard = lows.unheard.map(|unheard| client.unheard(unheard).to_string());
-    Outcome::Watched { oracle, at, spot, inputs, trouble, unheard }
+    let apart = spot.and_then(|spot| why_apart(client.url(), spot.unix, at));
+    Outcome::Watched { oracle, at, spot, inputs, trouble, unheard, apart }
+}
+
+/// What a price means that is not fresh at `now`: nothing is done at it. Whether the oracle or this machine's clock is wrong
+/// nobody here can know.
+fn why_apart(url: &str, price: Time, now: Time) -> Option<String> {
+    if deadline::is_fresh(price, now) {
+        return None;
+    }
+    let (seconds, where_to, if_right) = match price < now {
+        true => (now.since(price), "behind", "the oracle has no newer price: its page and its operator know why"),
+        false => (price.since(now), "ahead of", "the oracle's clock is ahead: tell its operator"),
+    };
+    let minutes = APART.into_iter().find(|step| seconds > step * 60)?;
+    let unit = if minutes == 1 { "minute" } else { "minutes" };
+    Some(format!(
+        "oracle {url}: its newest price is more than {minutes} {unit} {where_to} this machine's clock. No margin line is watched \
+         by it, and nothing is quoted, signed or repaid at it; touches and fixings settle as ever. Compare `date -u` with a clock \
+         that you trust, and set this one if it is wrong; if it is right, {if_right}"
+    ))
 }
 
 /// Why it is not known what an oracle says.
@@ -349,4 +374,32 @@ fn settled(tools: &Tools, loan: &Loan, clause: Clause, said: OracleAttestation) 
     let verified = VerifiedAttestation::check(&loan.announcements, clause, said).map_err(Trouble::later)?;
     let transaction = checks::settle(tools, loan, &verified)?;
     Ok(Input::Attested { clause, attestations: verified.attestations(), transaction })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_price_that_is_not_of_now_is_told_with_how_far_it_is_and_on_which_side_of_this_clock() {
+        let now = Time(1_583_712_000);
+        let told = |price: u32| why_apart("http://127.0.0.1:3939", Time(price), now);
+        assert_eq!((told(now.0), told(now.0 - 60), told(now.0 + 60)), (None, None, None));
+        let starts = |price: u32, start: &str| {
+            let text = told(price).unwrap();
+            assert!(
+                text.starts_with(&format!("oracle http://127.0.0.1:3939: its newest price is {start}. ")),
+                "{text}"
+            );
+        };
+        starts(now.0 - 61, "more than 1 minute behind this machine's clock");
+        starts(now.0 - 299, "more than 2 minutes behind this machine's clock");
+        starts(now.0 + 61, "more than 1 minute ahead of this machine's clock");
+        starts(now.0 + 7_199, "more than 60 minutes ahead of this machine's clock");
+        starts(0, "more than 120 minutes behind this machine's clock");
+        starts(u32::MAX, "more than 120 minutes ahead of this machine's clock");
+        // One that stands still is told anew a few times in all, and not at every look.
+        let sentences: std::collections::BTreeSet<_> = (61..100_000).filter_map(|old| told(now.0 - old)).collect();
+        assert_eq!(sentences.len(), APART.len());
+    }
 }
