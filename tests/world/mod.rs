@@ -232,7 +232,7 @@ impl World {
     }
 
     pub async fn closed(&self, id: LoanId) -> [LoanView; 2] {
-        let deadline = Instant::now() + Duration::from_secs(60);
+        let deadline = Instant::now() + Duration::from_secs(120);
         loop {
             self.mine(1).await;
             let both = self.both(id).await;
