@@ -188,7 +188,10 @@ impl Core {
         }
         let Some(given) = self.quotes.of(&id, &peer).cloned() else {
             let text = "no such quote is open here: it expired, its coins went elsewhere, or the node was restarted; ask for a new one";
-            self.send(peer, &refused(id.0, ErrorCode::UnknownQuote, text));
+            // Anybody can ask for any number of them.
+            if self.limits.take(peer, Task::Work, Instant::now()) {
+                self.send(peer, &refused(id.0, ErrorCode::UnknownQuote, text));
+            }
             return Ok(());
         };
         // What can be said without asking anybody is said first.

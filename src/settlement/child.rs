@@ -37,15 +37,32 @@ pub fn next(waiting: &Waiting, is_out: bool) -> Next {
 }
 
 /// Was the exit refused with this child for something that no dearer child would change? Where a mempool counts the two
-/// apart, what the exit pays alone is below its minimum whatever the child pays.
+/// apart, what the exit pays alone is below its minimum whatever the child pays; and where the minimum is above the cap, no
+/// child may pay it.
 pub fn is_in_vain(waiting: &Waiting, reason: &str, child: Paid) -> bool {
-    let reason = reason.to_ascii_lowercase();
-    let says = |words: &[&str]| words.iter().any(|word| reason.contains(word));
-    match says(&["min relay fee", "mempool min fee"]) {
+    match is_of_minimum(reason) {
         // The estimate is no less than the minimum, but where the cap is.
-        true => waiting.estimate < waiting.cap && waiting.exit.with(child).pays(waiting.estimate, 10),
-        false => !says(&["fee", "rbf", "replace", "mempool full"]),
+        true => waiting.exit.with(child).pays(waiting.estimate.min(waiting.cap), 10),
+        false => !says(reason, &["fee", "rbf", "replace", "mempool full"]),
     }
+}
+
+/// Why an exit is refused, for people: with what they have set themselves, where that is in the way.
+pub fn why(waiting: &Waiting, reason: String) -> String {
+    match is_of_minimum(&reason) && waiting.estimate >= waiting.cap {
+        true => format!("{reason}, and `[fees] cap` lets exit and child pay {} sat/vB at most: raise it", waiting.cap),
+        false => reason,
+    }
+}
+
+/// Is it that less is paid than a mempool takes?
+fn is_of_minimum(reason: &str) -> bool {
+    says(reason, &["min relay fee", "mempool min fee"])
+}
+
+fn says(reason: &str, words: &[&str]) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    words.iter().any(|word| reason.contains(word))
 }
 
 #[cfg(test)]
@@ -89,8 +106,24 @@ mod tests {
         assert!(vain("mempool min fee not met", 50) && vain("version", 20) && vain("missing-inputs", 50));
         assert!(!vain("insufficient fee, rejecting replacement", 50) && !vain("package RBF failed", 50));
         assert!(!vain("mempool full", 50));
-        let capped = Waiting { cap: 50, ..touch() };
-        assert!(!is_in_vain(&capped, "min relay fee not met", child(50)), "the minimum may be above the cap");
+    }
+
+    #[test]
+    fn a_minimum_above_ones_own_cap_is_told_with_the_cap_and_no_block_counts_until_it_is_raised() {
+        let reason = "min relay fee not met, 4250 < 8450";
+        let child = Paid { fee: sat(40 * 280 - 4_250), size: CHILD };
+        let capped = Waiting { estimate: 40, cap: 40, ..touch() };
+        assert!(is_in_vain(&capped, reason, child));
+        let told = why(&capped, reason.to_owned());
+        assert!(
+            told.starts_with(reason)
+                && told.ends_with("`[fees] cap` lets exit and child pay 40 sat/vB at most: raise it")
+        );
+        assert_eq!(why(&capped, "version".to_owned()), "version");
+        // It is raised: the child that was signed pays too little, and another brings the exit in.
+        let raised = Waiting { estimate: 50, cap: 500, ..touch() };
+        assert!(!is_in_vain(&raised, reason, child));
+        assert_eq!(why(&raised, reason.to_owned()), reason);
     }
 
     proptest! {

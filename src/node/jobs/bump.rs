@@ -58,7 +58,7 @@ pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height:
     let ours = kept.paid().filter(|_| is_out);
     let theirs = family.as_ref().and_then(|family| best_of_others(family, &kept));
     let paid = Waiting { ours, theirs, ..waiting }.best();
-    let refused = refused.filter(|_| family.is_none());
+    let refused = refused.filter(|_| family.is_none()).map(|reason| child::why(&waiting, reason));
     Ok(Outcome::Exit(loan.id, Look { txid, paid, refused, is_child_idle }))
 }
 
