@@ -37,7 +37,7 @@ pub enum Error {
         url: String,
         /// Which call.
         method: &'static str,
-        /// The limit.
+        /// How long it was waited for.
         seconds: u64,
     },
     /// It is known to answer nothing at present, and was not asked: what was to be done is not done.

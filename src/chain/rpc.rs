@@ -20,6 +20,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
 
 /// bitcoind's code for an unknown block, transaction or key.
@@ -32,10 +33,15 @@ const PROBE: Duration = Duration::from_secs(2);
 const MOST: usize = 8;
 /// A question that has waited for so long makes it ask beside whether bitcoind answers anything.
 const DOUBT: Duration = Duration::from_secs(2);
-/// Between two looks whether bitcoind is known to hang, of who waits for a place.
+/// Between two looks whether bitcoind is known to hang, of who waits for a place or an answer.
 const GLANCE: Duration = Duration::from_millis(200);
 /// What every bitcoind answers that answers at all: it takes neither its chain nor its disk.
 const ALIVE: &str = "uptime";
+
+/// Does a question change nothing?
+fn only_asks(method: &str) -> bool {
+    method.starts_with("get") || matches!(method, "estimatesmartfee" | "testmempoolaccept" | ALIVE)
+}
 
 /// What bitcoind says to one question.
 type Said = Result<Box<RawValue>, Error>;
@@ -172,34 +178,47 @@ impl Rpc {
     ) -> Result<T, Error> {
         let place = self.place().await?;
         let line = Arc::clone(&self.line);
-        // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
-        let limit = line.timeout.saturating_mul(2);
-        *self.line.asked() = Some(Instant::now());
+        let began = Instant::now();
+        *self.line.asked() = Some(began);
         let mut task = tokio::task::spawn_blocking(move || {
             let answer = line.noted(|| call(&line));
             drop(place);
             answer
         });
-        let answer = timeout(limit, async {
-            match timeout(DOUBT, &mut task).await {
-                Ok(answer) => answer,
-                Err(_) => {
-                    self.line.doubt();
-                    task.await
-                }
-            }
-        });
-        let answer = answer.await;
+        let answer = self.answered(method, &mut task).await;
         *self.line.asked() = None;
+        let seconds = began.elapsed().as_secs();
         match answer {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(broken)) => {
+            Some(Ok(Err(Error::TimedOut { url, method, .. }))) => Err(Error::TimedOut { url, method, seconds }),
+            Some(Ok(answer)) => answer,
+            Some(Err(broken)) => {
                 self.line.forget();
                 Err(Error::Answer { method, reason: broken.to_string() })
             }
-            Err(_) => {
+            None => {
                 self.line.forget();
-                Err(self.line.timed_out(method))
+                Err(Error::TimedOut { url: self.line.url.clone(), method, seconds })
+            }
+        }
+    }
+
+    /// What comes of a question, `None` where it took too long: of one that only asks, as soon as bitcoind is known to
+    /// hang. What may be done is waited for.
+    async fn answered<T>(&self, method: &str, task: &mut JoinHandle<T>) -> Option<Result<T, JoinError>> {
+        let began = Instant::now();
+        // The socket has its own time-outs; this one also ends an answer that trickles in for ever.
+        let limit = self.line.timeout.saturating_mul(2);
+        if let Ok(answer) = timeout(DOUBT.min(limit), &mut *task).await {
+            return Some(answer);
+        }
+        self.line.doubt();
+        loop {
+            let is_vain = only_asks(method) && self.line.bitcoind.silence.is_vain(began, Instant::now());
+            if is_vain || began.elapsed() >= limit {
+                return None;
+            }
+            if let Ok(answer) = timeout(GLANCE, &mut *task).await {
+                return Some(answer);
             }
         }
     }
@@ -515,6 +534,31 @@ mod tests {
         // Its number is another than the answer's: it was answered, and that is not what this is about.
         assert!(second.is_ok(), "it waited for the first");
         first.abort();
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_was_only_asked_is_given_up_once_bitcoind_is_known_to_hang_and_the_seconds_told_are_those_waited() {
+        let (rpc, config, _) = half_deaf(usize::MAX);
+        let began = Instant::now();
+        let sent = tokio::spawn({
+            let rpc = rpc.clone();
+            async move { rpc.call::<Value>("sendrawtransaction", vec![]).await }
+        });
+        let asked = rpc.call::<u32>("getblockcount", vec![]).await.unwrap_err();
+        let waited = began.elapsed();
+        println!("given up after {waited:?}");
+        // Twice eight seconds before.
+        assert!(waited >= Duration::from_secs(5) && waited < Duration::from_secs(12), "{waited:?}");
+        let (url, method) = (config.url.clone(), "getblockcount");
+        let told = |seconds: u64| Error::TimedOut { url: url.clone(), method, seconds };
+        let waited = waited.as_secs();
+        assert!(asked == told(waited) || asked == told(waited.saturating_sub(1)), "{asked} after {waited} s");
+        // What may be done is waited for as ever, and said to be so.
+        assert!(!sent.is_finished());
+        let sent = sent.await.unwrap().unwrap_err();
+        let (waited, may_be_done) = (began.elapsed().as_secs(), sent.may_be_done());
+        let Error::TimedOut { method: "sendrawtransaction", seconds, .. } = sent else { panic!("{sent}") };
+        assert!(may_be_done && waited >= 8 && seconds <= waited && seconds + 2 > waited, "{seconds} of {waited} s");
     }
 
     #[tokio::test(flavor = "multi_thread")]

@@ -25,6 +25,8 @@ mod implied;
 mod inbox;
 mod inventory;
 mod jobs;
+#[cfg(target_os = "linux")]
+mod key_lock;
 pub mod last_words;
 mod lending;
 pub mod limits;

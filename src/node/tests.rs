@@ -8,7 +8,11 @@ use super::core::Core;
 use super::data::{new_words, DataFolder};
 use super::handle::{Commands, Handle};
 use super::jobs::{Key, Outcome};
+#[cfg(target_os = "linux")]
+use super::key_lock::KeyLock;
 use super::start::{self, Opened};
+#[cfg(target_os = "linux")]
+use super::unlock::Unlocked;
 use crate::contract::clauses::{Announcements, OracleAnnouncements};
 use crate::contract::{receipt, Role};
 use crate::demo::bitcoind::{BitcoindProcess, Options};
@@ -367,4 +371,29 @@ fn a_negotiation_that_came_to_nothing_leaves_its_terms_and_its_reason() {
     let view = super::present::loan(&loan, crate::protocol::Moment { now: at, ..Default::default() }, None);
     assert_eq!(view.stage, crate::protocol::Stage::Cancelled);
     assert_eq!(view.cancelled_because.as_deref(), Some("a test"));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_whose_name_another_users_program_holds_runs_and_its_status_tells_that_until_the_name_is_free() {
+    let bench = Bench::new().await;
+    let (data, network) = (&bench.config.data, bench.config.network);
+    let words = Unlocked::open(data, network, || Ok(None)).unwrap().words().clone();
+    let held = KeyLock::hold(&words, network);
+    let unlocked = Unlocked::open_as_another(data, network).unwrap();
+    let running = start::start_unlocked(bench.config.clone(), unlocked, None).await.unwrap();
+    let told = running.handle.status().await.map_err(|error| error.message).unwrap().troubles;
+    let about = "lock of the key: process ";
+    assert!(
+        told.iter().any(|text| text.starts_with(about) && text.contains("does not prove that it is one")),
+        "{told:?}"
+    );
+    drop(held);
+    let free = until("the name to be taken", PATIENCE, || async {
+        let told = running.handle.status().await.map_err(|error| error.message)?.troubles.join("; ");
+        (!told.contains(about)).then_some(()).ok_or(told)
+    });
+    free.await.unwrap();
+    assert!(Unlocked::open_as_another(data, network).is_err());
+    running.stop().await.unwrap();
 }

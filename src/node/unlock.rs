@@ -1,14 +1,15 @@
 //! What a node holds of its data folder while it runs: the words, and the certainty that nobody else runs on them here.
 //!
 //! Two nodes on the same words sign against each other and spend each other's coins. Three things keep that from
-//! happening on one machine: a lock on the folder, however it is reached; a lock by the key, so that a copy of the folder
-//! does not run beside it; and the store's own. Another machine is beyond all three: peers tell both nodes.
+//! happening on one machine: a lock on the folder, however it is reached; a lock by the key (`key_lock.rs`), so that a copy
+//! of the folder does not run beside it; and the store's own. Another machine is beyond all three: peers tell both nodes.
 
 use super::data::{config_path, DataFolder};
+#[cfg(target_os = "linux")]
+use super::key_lock::KeyLock;
 use crate::wallet::Seed;
 use anyhow::{bail, Context};
 use bip39::Mnemonic;
-use bitcoin::hashes::{sha256, Hash, HashEngine};
 use bitcoin::Network;
 use hypothec_oracle::sealed::SecretString;
 use rustix::fs::{flock, FlockOperation};
@@ -25,7 +26,7 @@ pub struct Unlocked {
     config: String,
     network: Network,
     _folder_lock: File,
-    _key_lock: KeyLock,
+    key_lock: KeyLock,
 }
 
 impl fmt::Debug for Unlocked {
@@ -36,7 +37,8 @@ impl fmt::Debug for Unlocked {
 
 impl Unlocked {
     /// Opens the folder at `data`; `ask` is asked for the passphrase where the words are encrypted, once it is certain
-    /// that no other node has the folder. Takes about a second then; blocks.
+    /// that no other node has the folder. Takes about a second then, and some more where another program holds the name
+    /// of the lock by the key; blocks.
     ///
     /// # Errors
     /// When another node runs on the folder or on its words, others can read it, or the words do not open.
@@ -45,12 +47,32 @@ impl Unlocked {
         network: Network,
         ask: impl FnOnce() -> anyhow::Result<Option<SecretString>>,
     ) -> anyhow::Result<Unlocked> {
+        Unlocked::open_by(data, network, ask, KeyLock::take)
+    }
+
+    fn open_by(
+        data: &Path,
+        network: Network,
+        ask: impl FnOnce() -> anyhow::Result<Option<SecretString>>,
+        take: impl FnOnce(&Mnemonic, Network) -> anyhow::Result<KeyLock>,
+    ) -> anyhow::Result<Unlocked> {
         let folder = DataFolder::open(data)?;
         let folder_lock = lock_folder(&folder)?;
         let words = folder.words_with(ask)?;
-        let key_lock = KeyLock::take(&words, network)?;
+        let key_lock = take(&words, network)?;
         let config = std::fs::read_to_string(config_path(data)).context("read the configuration")?;
-        Ok(Unlocked { folder, words, config, network, _folder_lock: folder_lock, _key_lock: key_lock })
+        Ok(Unlocked { folder, words, config, network, _folder_lock: folder_lock, key_lock })
+    }
+
+    /// As [`Unlocked::open`] where the words are not encrypted, as if this process ran as another user than it does.
+    #[cfg(all(test, target_os = "linux"))]
+    pub(super) fn open_as_another(data: &Path, network: Network) -> anyhow::Result<Unlocked> {
+        Unlocked::open_by(data, network, || Ok(None), KeyLock::take_as_another)
+    }
+
+    /// Who holds the name by which another node with the same words would find this one, in a sentence.
+    pub(super) fn key_trouble(&self) -> Option<String> {
+        self.key_lock.trouble()
     }
 
     /// The folder.
@@ -131,72 +153,19 @@ fn written_in(file: &File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// One node on these words on this machine: a name in the kernel that goes when the process does. Its name comes from the
-/// secret key, so that nobody else can take it first.
-struct KeyLock {
-    #[cfg(target_os = "linux")]
-    _name: std::os::unix::net::UnixListener,
-}
+/// Where the system has no such names, a copy of the folder runs beside it.
+#[cfg(not(target_os = "linux"))]
+struct KeyLock;
 
+#[cfg(not(target_os = "linux"))]
 impl KeyLock {
-    #[cfg(target_os = "linux")]
-    fn take(words: &Mnemonic, network: Network) -> anyhow::Result<KeyLock> {
-        use rustix::net::sockopt::socket_peercred;
-        use std::os::linux::net::SocketAddrExt;
-        use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
-        let name = SocketAddr::from_abstract_name(key_name(words, network)?).context("name the lock of the key")?;
-        match UnixListener::bind_addr(&name) {
-            Ok(listener) => Ok(KeyLock { _name: listener }),
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                let who = UnixStream::connect_addr(&name).ok().and_then(|held| socket_peercred(&held).ok());
-                bail!("{}", other_node(who.map(|who| who.pid.as_raw_nonzero().get())))
-            }
-            Err(error) => Err(error).context("lock the key"),
-        }
-    }
-
-    #[cfg(not(target_os = "linux"))]
     fn take(_words: &Mnemonic, _network: Network) -> anyhow::Result<KeyLock> {
-        Ok(KeyLock {})
+        Ok(KeyLock)
     }
-}
 
-/// That another process has a node on these words, and on which folder where the system says it.
-#[cfg(target_os = "linux")]
-fn other_node(process: Option<i32>) -> String {
-    let harm = "two nodes on the same words harm each other";
-    let Some(id) = process else {
-        return format!("another node with the same words runs on this machine: stop it first; {harm}");
-    };
-    let place = folder_of(id).map_or("another data folder".to_owned(), |folder| {
-        format!("the data folder {}", hypothec_oracle::foreign::printable(&folder.display().to_string()))
-    });
-    format!(
-        "another node with the same words runs on this machine, process {id} on {place}: stop it first, with `kill {id}`; \
-         {harm}"
-    )
-}
-
-/// The folder whose lock a process holds, among the files that it has open.
-#[cfg(target_os = "linux")]
-fn folder_of(process: i32) -> Option<std::path::PathBuf> {
-    let open = std::fs::read_dir(format!("/proc/{process}/fd")).ok()?;
-    let files = open.flatten().filter_map(|file| std::fs::read_link(file.path()).ok());
-    let mut folders = files.filter(|file| file.ends_with("lock")).filter_map(|lock| lock.parent().map(Path::to_owned));
-    folders.find(|folder| config_path(folder).exists())
-}
-
-#[cfg_attr(not(target_os = "linux"), allow(dead_code))]
-fn key_name(words: &Mnemonic, network: Network) -> anyhow::Result<String> {
-    let identity = Seed::from_mnemonic(words, network)?.node_identity()?;
-    let mut engine = sha256::Hash::engine();
-    engine.input(b"hypothec/one-node-a-machine/v0");
-    engine.input(network.to_string().as_bytes());
-    engine.input(&identity.secret_bytes());
-    // A test plays two machines on one.
-    #[cfg(feature = "faults")]
-    engine.input(std::env::var("HYPOTHEC_OTHER_MACHINE").unwrap_or_default().as_bytes());
-    Ok(format!("hypothec/{}", sha256::Hash::from_engine(engine)))
+    fn trouble(&self) -> Option<String> {
+        None
+    }
 }
 
 #[cfg(test)]
