@@ -140,7 +140,7 @@ async fn a_node_whose_log_stands_still_goes_on_tells_how_much_is_left_out_and_en
         .unwrap();
     };
     told("waiting for bitcoind").await;
-    told("log: nobody reads what this node writes on standard error, and ").await;
+    told("log: nobody reads what this node writes on standard error, or it cannot be written, and ").await;
     node.is_running();
     let begun = Instant::now();
     assert_eq!(node.stop().await.code(), Some(0));

@@ -2,12 +2,14 @@
 //! bitcoind's reason. It is cleaned where it is read, so that nobody has to think of it where it is printed or logged.
 //!
 //! A terminal obeys escape sequences; control characters forge lines of a log; overrides of the writing direction and
-//! characters without width make one text look like another. None of them survives, and no text is long. What is dropped
-//! never takes visible text with it, so that nothing can be hidden.
+//! characters without width make one text look like another; marks heaped on a letter cover the lines above. None of them
+//! survives, and no text is long. What is dropped never takes visible text with it, so that nothing can be hidden. What a
+//! character is, Unicode's own table of categories says, so that none is forgotten here.
 
 use serde::{Deserialize, Deserializer};
 use std::iter::Peekable;
 use std::str::Chars;
+use unicode_properties::{GeneralCategory as Category, UnicodeGeneralCategory};
 
 /// Longest sentence of a stranger's that is shown, in characters.
 pub const SENTENCE: usize = 200;
@@ -15,6 +17,8 @@ pub const SENTENCE: usize = 200;
 pub const WORD: usize = 80;
 /// Longest control sequence that is dropped as one, in characters; no terminal needs as many.
 const LONGEST_SEQUENCE: usize = 32;
+/// Most marks that are shown on one letter; hardly a language writes more.
+const MARKS: usize = 3;
 
 /// A stranger's sentence on one line, [`SENTENCE`] characters at most: cleaned of all that is not seen.
 pub fn clean(text: &str) -> String {
@@ -48,7 +52,7 @@ pub fn printable(text: &str) -> String {
 /// Every text inside a JSON value made [`printable`].
 pub fn printable_json(value: &mut serde_json::Value) {
     match value {
-        serde_json::Value::String(text) if text.chars().any(is_unseen) => *text = printable(text),
+        serde_json::Value::String(text) => *text = printable(text),
         serde_json::Value::Array(all) => all.iter_mut().for_each(printable_json),
         serde_json::Value::Object(all) => all.values_mut().for_each(printable_json),
         _ => {}
@@ -63,13 +67,14 @@ pub fn cleaned<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::
     Ok(clean_to(&String::deserialize(deserializer)?, 600))
 }
 
-/// What is seen of a text. A run of control characters is one space, but for the line breaks where those are kept.
+/// What is seen of a text. A run of control characters is one space, but for the line breaks where those are kept. Of marks
+/// in a row the first few are seen.
 fn visible(text: &str, lines: bool) -> impl Iterator<Item = char> + '_ {
-    let (mut rest, mut blank) = (text.chars().peekable(), false);
+    let (mut rest, mut blank, mut marks) = (text.chars().peekable(), false, 0usize);
     std::iter::from_fn(move || loop {
         let next = rest.next()?;
         if lines && matches!(next, '\n' | '\t') {
-            blank = false;
+            (blank, marks) = (false, 0);
             return Some(next);
         }
         if is_unseen(next) {
@@ -77,13 +82,17 @@ fn visible(text: &str, lines: bool) -> impl Iterator<Item = char> + '_ {
                 skip_sequence(&mut rest);
                 continue;
             }
-            if is_format(next) || next == '\u{1b}' || blank {
+            if !parts(next) || next == '\u{1b}' || blank {
                 continue;
             }
-            blank = true;
+            (blank, marks) = (true, 0);
             return Some(' ');
         }
         if next == ' ' && blank {
+            continue;
+        }
+        marks = if is_mark(next) { marks.saturating_add(1) } else { 0 };
+        if marks > MARKS {
             continue;
         }
         blank = false;
@@ -91,17 +100,33 @@ fn visible(text: &str, lines: bool) -> impl Iterator<Item = char> + '_ {
     })
 }
 
-/// Is this a character that no reader sees?
+/// Is this a character that no reader sees, or one that has no meaning outside the program that wrote it?
 fn is_unseen(c: char) -> bool {
-    c.is_control() || is_format(c) || matches!(c, '\u{2028}' | '\u{2029}')
+    if c == ' ' || c.is_ascii_graphic() {
+        return false;
+    }
+    let category = c.general_category();
+    parts(c)
+        || matches!(category, Category::Format | Category::PrivateUse | Category::Unassigned | Category::Surrogate)
+        || is_blank(c)
 }
 
-/// Characters without a shape of their own: directions, joiners, fillers, marks of order, tags.
-fn is_format(c: char) -> bool {
+/// Does it part what stands before it from what comes after, as a space does?
+fn parts(c: char) -> bool {
+    matches!(c.general_category(), Category::Control | Category::LineSeparator | Category::ParagraphSeparator)
+}
+
+/// Letters, marks and signs whose shape is nothing: fillers, joiners, selectors of a variant, empty cells.
+fn is_blank(c: char) -> bool {
     matches!(c,
-        '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}'
-        | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}'
-        | '\u{feff}' | '\u{ffa0}' | '\u{fff9}'..='\u{fffb}' | '\u{1d173}'..='\u{1d17a}' | '\u{e0000}'..='\u{e0fff}')
+        '\u{34f}' | '\u{115f}'..='\u{1160}' | '\u{17b4}'..='\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{2800}' | '\u{3164}'
+        | '\u{fe00}'..='\u{fe0f}' | '\u{ffa0}' | '\u{13441}'..='\u{13442}' | '\u{16fe4}' | '\u{1d159}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Is it drawn on the character before it, without a place of its own?
+fn is_mark(c: char) -> bool {
+    !c.is_ascii() && matches!(c.general_category(), Category::NonspacingMark | Category::EnclosingMark)
 }
 
 /// `ESC [`, or the one character that stands for both.
@@ -139,6 +164,12 @@ mod tests {
             ("a\u{200b}d\u{2060}m\u{feff}in\u{ad}", "admin"),
             ("tag\u{e0041}\u{e0042}s \u{2066}x\u{2069}", "tags x"),
             ("first\u{2028}second\u{2029}third", "first second third"),
+            ("a\u{1bca0}b\u{13430}c\u{70f}d\u{600}e\u{110bd}f", "abcdef"),
+            ("a\u{2800}b\u{3164}c\u{115f}\u{1160}d\u{ffa0}e\u{1d159}f", "abcdef"),
+            ("a\u{e000}b\u{f8ff}c\u{10fffd}d\u{378}e\u{fdd0}f", "abcdef"),
+            ("cafe\u{301} Vi\u{1ec7}t Tie\u{302}\u{301}ng", "cafe\u{301} Vi\u{1ec7}t Tie\u{302}\u{301}ng"),
+            ("\u{5e9}\u{5c1}\u{5b8}\u{591}", "\u{5e9}\u{5c1}\u{5b8}\u{591}"),
+            ("\u{1f469}\u{200d}\u{1f680}", "\u{1f469}\u{1f680}"),
             ("  \n end \n", "end"),
             ("", ""),
         ] {
@@ -149,6 +180,37 @@ mod tests {
         let endless = format!("\u{1b}[{}", "1;".repeat(10_000));
         assert_eq!(clean(&endless).chars().count(), SENTENCE + 1, "a sequence without an end hides nothing");
         assert_eq!(printable("one\n\ttwo\u{1b}[2J\r\u{202e}"), "one\n\ttwo ");
+    }
+
+    #[test]
+    fn of_marks_heaped_on_a_letter_three_are_shown_whatever_stands_between_them() {
+        let heap = |mark: &str, count| format!("a{}b{}c", mark.repeat(count), mark.repeat(count));
+        for mark in ["\u{301}", "\u{489}", "\u{20dd}", "\u{e49}"] {
+            assert_eq!(clean(&heap(mark, 93)), heap(mark, 3), "{mark:?}");
+            assert_eq!(printable(&heap(mark, 93)), heap(mark, 3), "{mark:?}");
+            // What is not seen parts them no more than what is not there.
+            assert_eq!(clean(&heap(&format!("{mark}\u{200b}\u{2800}"), 93)), heap(mark, 3), "{mark:?}");
+        }
+        let mut value = serde_json::json!(heap("\u{301}", 93));
+        printable_json(&mut value);
+        assert_eq!(value, serde_json::json!(heap("\u{301}", 3)));
+    }
+
+    #[test]
+    fn nothing_that_unicode_calls_unseen_is_shown_and_no_letter_digit_or_sign_is_lost() {
+        for c in '\0'..=char::MAX {
+            let kept = printable(&format!("x{c}")).chars().nth(1);
+            match c.general_category() {
+                Category::Control if matches!(c, '\n' | '\t') => assert_eq!(kept, Some(c)),
+                Category::Control | Category::LineSeparator | Category::ParagraphSeparator => {
+                    assert!(matches!(kept, None | Some(' ')), "{c:?}");
+                }
+                Category::Format | Category::PrivateUse | Category::Unassigned | Category::Surrogate => {
+                    assert_eq!(kept, None, "{c:?}");
+                }
+                _ => assert_eq!(kept, (!is_blank(c)).then_some(c), "{c:?}"),
+            }
+        }
     }
 
     #[test]

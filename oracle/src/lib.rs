@@ -21,6 +21,7 @@ pub mod event;
 pub mod foreign;
 pub mod handles;
 pub mod ladder;
+pub mod listener;
 pub mod logging;
 pub mod operator;
 pub mod outlet;

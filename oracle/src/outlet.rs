@@ -1,11 +1,13 @@
 //! Lines for a reader that may stop reading: they wait in a queue, and a thread of its own writes them.
 //!
-//! A pipe that nobody empties, a terminal held with Ctrl-S, a log service that hangs: a write to them neither fails nor
-//! returns. Whoever leaves a line here goes on at once; what does not fit is left out, and counted. Nothing here takes the
-//! lock of the standard library's outputs, and no lock is held while something is written.
+//! A pipe that nobody empties, a terminal held with Ctrl-S, a log service that hangs: a write to them does not return, or says
+//! that it would not, where whoever started the process made the pipe non-blocking; both are waited for. Whoever leaves a line
+//! here goes on at once; what does not fit is left out, and counted, as is what cannot be written. Nothing here takes the lock
+//! of the standard library's outputs, and no lock is held while something is written.
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io::{self, ErrorKind, Write};
+use std::mem;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -13,6 +15,8 @@ use std::time::{Duration, Instant};
 pub const ROOM: usize = 1 << 20;
 /// A write that takes so long has a reader that does not read.
 const STALLED: Duration = Duration::from_secs(5);
+/// The pause before a reader that is behind is tried again, where the system does not wait for it itself.
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// One output of this process.
 #[derive(Debug, Default)]
@@ -24,7 +28,7 @@ pub struct Outlet {
 /// What waits, the oldest first.
 #[derive(Debug, Default)]
 struct Line {
-    waiting: VecDeque<Vec<u8>>,
+    waiting: VecDeque<Said>,
     bytes: usize,
     /// Since when the thread writes what it took.
     writing: Option<Instant>,
@@ -32,6 +36,16 @@ struct Line {
     left_out: u64,
     /// Those of them that the reader has not been told of.
     untold: u64,
+    /// The last write failed: the next line is the next try.
+    failed: bool,
+}
+
+/// A line with its end.
+#[derive(Debug)]
+struct Said {
+    bytes: Vec<u8>,
+    /// How many lines it says are missing; 0 for any other line.
+    missing: u64,
 }
 
 impl Outlet {
@@ -50,25 +64,24 @@ impl Outlet {
     pub fn put(&self, bytes: &[u8]) {
         let mut line = self.line();
         if line.bytes.saturating_add(bytes.len()) > ROOM {
-            line.left_out = line.left_out.saturating_add(1);
-            line.untold = line.untold.saturating_add(1);
+            line.leave_out();
             return;
         }
         line.tell_left_out();
-        line.push(bytes.to_vec());
+        line.push(Said { bytes: bytes.to_vec(), missing: 0 });
         drop(line);
         self.changed.notify_all();
     }
 
-    /// Lines that were left out since the start.
+    /// Lines that were left out since the start, those that could not be written included.
     pub fn left_out(&self) -> u64 {
         self.line().left_out
     }
 
-    /// Does the reader not read? Over once it has taken all that was left for it.
+    /// Does the reader not read, or can nothing be written? Over once it has taken all that was left for it.
     pub fn is_stalled(&self) -> bool {
         let line = self.line();
-        line.untold > 0 || line.writing.is_some_and(|since| since.elapsed() >= STALLED)
+        line.failed || line.untold > 0 || line.writing.is_some_and(|since| since.elapsed() >= STALLED)
     }
 
     /// Waits until the reader has everything, until `end` at most.
@@ -83,25 +96,28 @@ impl Outlet {
         }
     }
 
-    /// The thread's work. What cannot be written is lost: a full disk, a reader that has gone.
+    /// The thread's work. What cannot be written, on a full disk or to a reader that has gone, counts as left out.
     fn write_to(&self, mut to: impl Write) {
+        let mut torn = false;
         loop {
-            let _ = to.write_all(&self.next()).and_then(|()| to.flush());
-            self.line().writing = None;
+            let said = self.next();
+            let written = write_line(&mut to, &said.bytes, &mut torn);
+            self.line().written(&said, written.is_ok());
             self.changed.notify_all();
         }
     }
 
-    fn next(&self) -> Vec<u8> {
+    fn next(&self) -> Said {
         let mut line = self.line();
         loop {
-            if line.waiting.is_empty() {
+            // After a failure that waits for the next line: trying without end would be all that this thread does.
+            if line.waiting.is_empty() && !line.failed {
                 line.tell_left_out();
             }
-            if let Some(bytes) = line.waiting.pop_front() {
-                line.bytes = line.bytes.saturating_sub(bytes.len());
+            if let Some(said) = line.waiting.pop_front() {
+                line.bytes = line.bytes.saturating_sub(said.bytes.len());
                 line.writing = Some(Instant::now());
-                return bytes;
+                return said;
             }
             line = self.changed.wait(line).unwrap_or_else(PoisonError::into_inner);
         }
@@ -114,27 +130,79 @@ impl Outlet {
 
 impl Line {
     fn is_done(&self) -> bool {
-        self.waiting.is_empty() && self.untold == 0 && self.writing.is_none()
+        self.waiting.is_empty() && (self.untold == 0 || self.failed) && self.writing.is_none()
     }
 
     /// Where lines are missing it says how many.
     fn tell_left_out(&mut self) {
         if self.untold > 0 {
-            let text = format!("{} lines were left out here: nobody read what was written before them\n", self.untold);
-            self.untold = 0;
-            self.push(text.into_bytes());
+            let missing = mem::take(&mut self.untold);
+            let text = format!(
+                "{missing} lines were left out here: nobody read what was before them, or it could not be written\n"
+            );
+            self.push(Said { bytes: text.into_bytes(), missing });
         }
     }
 
-    fn push(&mut self, bytes: Vec<u8>) {
-        self.bytes = self.bytes.saturating_add(bytes.len());
-        self.waiting.push_back(bytes);
+    fn leave_out(&mut self) {
+        self.left_out = self.left_out.saturating_add(1);
+        self.untold = self.untold.saturating_add(1);
+    }
+
+    fn push(&mut self, said: Said) {
+        self.bytes = self.bytes.saturating_add(said.bytes.len());
+        self.waiting.push_back(said);
+    }
+
+    /// The thread has done with it.
+    fn written(&mut self, said: &Said, is_written: bool) {
+        (self.writing, self.failed) = (None, !is_written);
+        match (is_written, said.missing) {
+            (true, _) => {}
+            (false, 0) => self.leave_out(),
+            (false, missing) => self.untold = self.untold.saturating_add(missing),
+        }
+    }
+}
+
+/// Writes a line whole, however long its reader takes. After one of which only a part could be written it begins anew.
+fn write_line(to: &mut impl Write, bytes: &[u8], torn: &mut bool) -> io::Result<()> {
+    if *torn {
+        write_whole(to, b"\n", torn)?;
+    }
+    write_whole(to, bytes, torn)?;
+    patiently(|| to.flush())
+}
+
+/// Writes these bytes. `torn` is whether a part of them was written and no more.
+fn write_whole(to: &mut impl Write, bytes: &[u8], torn: &mut bool) -> io::Result<()> {
+    let mut left = bytes;
+    while !left.is_empty() {
+        let count = patiently(|| to.write(left))?;
+        if count == 0 {
+            return Err(ErrorKind::WriteZero.into());
+        }
+        left = left.get(count..).unwrap_or_default();
+        *torn = !left.is_empty();
+    }
+    Ok(())
+}
+
+/// Tries again as long as the reader is only behind.
+fn patiently<T>(mut ask: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match ask() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == ErrorKind::WouldBlock => std::thread::sleep(AGAIN),
+            done => return done,
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rustix::fs::{fcntl_getfl, fcntl_setfl, OFlags};
     use std::io::{BufRead, BufReader, Read};
 
     /// Far more than a machine busy with other work needs.
@@ -157,7 +225,7 @@ mod tests {
         assert!((18_500..=19_600).contains(&missed), "{missed}");
         assert!(outlet.is_stalled());
         let left = outlet.line();
-        let waiting = left.waiting.iter().map(Vec::len).sum::<usize>();
+        let waiting = left.waiting.iter().map(|said| said.bytes.len()).sum::<usize>();
         assert!(left.bytes == waiting && waiting <= ROOM, "{waiting}");
         drop(left);
         // It never ends later than it is told.
@@ -173,7 +241,7 @@ mod tests {
             }
             taken += 1;
         };
-        assert_eq!(told, format!("{missed} {said}: nobody read what was written before them\n"));
+        assert_eq!(told, format!("{missed} {said}: nobody read what was before them, or it could not be written\n"));
         assert_eq!(taken, 30_000 - missed);
         outlet.drain(later());
         assert!(!outlet.is_stalled());
@@ -194,9 +262,80 @@ mod tests {
         reader.read_exact(&mut text).unwrap();
         assert_eq!(&text, b"one\ntwo\n");
         drop(reader);
-        // A reader that has gone keeps nothing.
-        outlet.put(b"three\n");
+        // A reader that has gone keeps nothing and nobody, and what it does not get is counted.
+        let begun = Instant::now();
+        for count in 1..=100 {
+            outlet.put(b"three\n");
+            outlet.drain(later());
+            assert!(outlet.is_stalled() && outlet.left_out() == count);
+        }
+        let left = outlet.line();
+        assert!(begun.elapsed() < STALLED && left.waiting.is_empty() && left.untold == 100);
+    }
+
+    #[test]
+    fn a_reader_behind_a_pipe_that_does_not_wait_loses_nothing_and_counts_as_one_that_does_not_read() {
+        let (reader, writer) = io::pipe().unwrap();
+        let flags = fcntl_getfl(&writer).unwrap();
+        fcntl_setfl(&writer, flags | OFlags::NONBLOCK).unwrap();
+        let outlet = Outlet::start("a pipe that does not wait", writer).unwrap();
+        for number in 0..3_000 {
+            outlet.put(format!("{number:>99}\n").as_bytes());
+        }
+        // The pipe is full: a write waits, and the rest stays here until it is read.
+        let waits = |line: &Line| line.writing.is_some_and(|since| since.elapsed() > AGAIN * 5);
+        while !waits(&outlet.line()) {
+            assert!(!outlet.line().is_done(), "lines are lost");
+            std::thread::yield_now();
+        }
+        assert!(outlet.line().waiting.len() > 2_000 && outlet.left_out() == 0);
+        let mut lines = BufReader::new(reader).lines();
+        for number in 0..3_000 {
+            assert_eq!(lines.next().unwrap().unwrap(), format!("{number:>99}"));
+        }
         outlet.drain(later());
         assert!(!outlet.is_stalled() && outlet.left_out() == 0);
+    }
+
+    /// A disk with so much room, and what is on it.
+    #[derive(Clone, Default)]
+    struct Disk(Arc<Mutex<(usize, Vec<u8>)>>);
+
+    impl Write for Disk {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let mut disk = self.0.lock().unwrap();
+            let count = bytes.len().min(disk.0);
+            if count == 0 {
+                return Err(ErrorKind::StorageFull.into());
+            }
+            disk.0 = disk.0.saturating_sub(count);
+            disk.1.extend_from_slice(&bytes[..count]);
+            Ok(count)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_a_full_disk_does_not_take_is_counted_and_told_on_a_line_of_its_own_once_there_is_room() {
+        let disk = Disk::default();
+        disk.0.lock().unwrap().0 = 9;
+        let outlet = Outlet::start("a full disk", disk.clone()).unwrap();
+        let begun = Instant::now();
+        for text in ["first\n", "second\n", "third\n", "fourth\n"] {
+            outlet.put(text.as_bytes());
+            outlet.drain(later());
+        }
+        assert!(begun.elapsed() < STALLED, "a disk is not waited for");
+        assert!(outlet.is_stalled() && outlet.left_out() == 3);
+        disk.0.lock().unwrap().0 = usize::MAX;
+        outlet.put(b"fifth\n");
+        outlet.drain(later());
+        assert!(!outlet.is_stalled() && outlet.left_out() == 3);
+        let told = "3 lines were left out here: nobody read what was before them, or it could not be written\n";
+        let written = String::from_utf8(disk.0.lock().unwrap().1.clone()).unwrap();
+        assert_eq!(written, format!("first\nsec\n{told}fifth\n"));
     }
 }

@@ -55,12 +55,12 @@ pub fn drain() {
     }
 }
 
-/// Lines of the log that were left out since the start because nobody read it.
+/// Lines of the log that were left out since the start because nobody read it, or it could not be written.
 pub fn left_out() -> u64 {
     OUTLETS.get().map_or(0, |outlets| outlets.error.left_out())
 }
 
-/// Is the log of this process, which serves, not read?
+/// Is the log of this process, which serves, not read, or can it not be written?
 pub fn is_stalled() -> bool {
     OUTLETS.get().is_some_and(|outlets| outlets.error.is_stalled())
 }

@@ -10,6 +10,7 @@ use axum::http::HeaderValue;
 use axum::middleware::{from_fn, from_fn_with_state, Next};
 use axum::response::Response;
 use hypothec_oracle::foreign::clean;
+use hypothec_oracle::listener;
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -57,7 +58,7 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
         let text = format!("api.listen = {address}: it must be this machine, 127.0.0.1 or [::1]");
         return refuse(std::io::ErrorKind::InvalidInput, text);
     }
-    match TcpListener::bind(address).await {
+    match listener::bind(address) {
         Ok(listener) => Ok(listener),
         Err(error) => {
             let text = format!("api.listen = {address}: {error}; stop the other program or choose another port");

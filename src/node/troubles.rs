@@ -320,8 +320,9 @@ impl Core {
 pub(super) fn log_trouble() -> Option<String> {
     screen::is_stalled().then(|| {
         format!(
-            "log: nobody reads what this node writes on standard error, and {} lines were left out since it started: see \
-             where that goes, a pipe, a terminal held with Ctrl-S, a log service. Everything else goes on",
+            "log: nobody reads what this node writes on standard error, or it cannot be written, and {} lines were left out \
+             since it started: see where that goes, a pipe, a terminal held with Ctrl-S, a log service, a full disk. \
+             Everything else goes on",
             screen::left_out()
         )
     })

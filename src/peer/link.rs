@@ -5,7 +5,8 @@
 //! connection never overlap: `turn` sees to that.
 //!
 //! Each connection has an LDK manager of its own. One for all would refuse a second connection of a key before anybody
-//! here hears of it; so whether a newcomer takes the place of a connection that is dead is decided in the lanes.
+//! here hears of it; so whether a newcomer takes the place of a connection that is dead is decided in the lanes. It is made
+//! once the peer has said something.
 
 use std::hash::{Hash, Hasher};
 use std::mem;
@@ -51,6 +52,10 @@ const READ_BYTES: usize = 4096;
 const WRITE_BYTES: usize = 128 << 10;
 /// A connection that ends so soon after its key was proved found no place.
 const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// Why a connection ended on which no key was proved.
+const LATE: &str = "it did not prove its key in time";
+const LEFT_UNPROVED: &str = "the peer closed the connection before proving its key";
 
 /// How long the last word to a peer of another network may take.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -315,8 +320,21 @@ impl SocketDescriptor for Descriptor {
     }
 }
 
-/// Runs a connection that a peer opened until it ends.
+/// Runs a connection that a peer opened until it ends. One that says nothing, or gave way before its turn came, costs no
+/// more than its socket: most of what a connection takes is its manager.
 pub(super) async fn serve(transport: Arc<Transport>, link: Arc<Link>, stream: TcpStream) {
+    let left = transport.lanes.limits().handshake_time.saturating_sub(link.age());
+    let mut first = [0; 1];
+    let said = tokio::select! {
+        biased;
+        () = link.until_closed() => return,
+        said = tokio::time::timeout(left, stream.peek(&mut first)) => said,
+    };
+    match said {
+        Ok(Ok(1..)) => {}
+        Ok(_) => return link.close(LEFT_UNPROVED),
+        Err(_) => return link.close(LATE),
+    }
     let manager = transport.manager(&link);
     if manager.new_inbound_connection(Descriptor(link.clone()), None).is_ok() {
         run(manager, &transport.lanes, link, stream).await;
@@ -432,14 +450,14 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, reader: &mut O
         while link.out().paused || !lanes.has_room(link) {
             link.resumed.notified().await;
         }
-        let deadline = limits.handshake_time.saturating_sub(started.elapsed());
+        let deadline = limits.handshake_time.saturating_sub(link.age());
         let read = match link.is_ready() {
             true => reader.read(&mut buffer).await,
             false => match tokio::time::timeout(deadline, reader.read(&mut buffer)).await {
                 Ok(read) => read,
                 Err(_) => {
                     let _ = link.failure.set(Unreached::unproved(answered, Stopped::Silent));
-                    return "it did not prove its key in time";
+                    return LATE;
                 }
             },
         };
@@ -453,7 +471,7 @@ async fn read(manager: &Manager, lanes: &Lanes, link: &Arc<Link>, reader: &mut O
             }
             Ok(0) => {
                 let _ = link.failure.set(Unreached::unproved(answered, Stopped::Closed));
-                return "the peer closed the connection before proving its key";
+                return LEFT_UNPROVED;
             }
             Ok(count) => buffer.get(..count).unwrap_or_default(),
             Err(_) => return "the connection broke",

@@ -8,6 +8,7 @@ use std::time::Duration;
 use bitcoin::constants::ChainHash;
 use bitcoin::secp256k1::{PublicKey, SecretKey};
 use bitcoin::Network;
+use hypothec_oracle::listener;
 use tokio::net::TcpListener;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -64,7 +65,7 @@ impl PeerNet {
         limits: Limits,
     ) -> Result<(PeerNet, mpsc::Receiver<PeerEvent>), StartError> {
         let listener = match listen {
-            Some(address) => Some(bind(address).await?),
+            Some(address) => Some(bind(address)?),
             None => None,
         };
         let listening = listener.as_ref().and_then(|listener| listener.local_addr().ok());
@@ -118,7 +119,7 @@ impl PeerNet {
         self.spawn(async move {
             let listener = loop {
                 tokio::time::sleep(FREE_AGAIN).await;
-                match bind(address).await {
+                match bind(address) {
                     Ok(listener) => break listener,
                     Err(why) => *lock(&listening) = Listening::Waits(why),
                 }
@@ -285,6 +286,12 @@ impl PeerNet {
         self.dials.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How many connections have an LDK manager: each holds the identity.
+    #[cfg(test)]
+    pub(super) fn managers(&self) -> usize {
+        Arc::strong_count(&self.transport.identity).saturating_sub(1)
+    }
+
     #[cfg(test)]
     pub(super) fn lanes(&self) -> &Lanes {
         &self.lanes
@@ -298,8 +305,8 @@ impl PeerNet {
     }
 }
 
-async fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
-    let listener = TcpListener::bind(address).await;
+fn bind(address: SocketAddr) -> Result<TcpListener, StartError> {
+    let listener = listener::bind(address);
     if listener.is_ok() && !address.ip().is_loopback() {
         tracing::warn!(%address, "listening for peers beyond this machine");
     }
@@ -324,6 +331,7 @@ async fn accept(transport: Arc<Transport>, listener: TcpListener) {
             accepted = listener.accept() => accepted,
             Some(_) = links.join_next() => continue,
         };
+        while links.try_join_next().is_some() {}
         let Ok((stream, remote)) = accepted else {
             // Out of file handles, most likely: more of the same would only burn time.
             tokio::time::sleep(Duration::from_millis(200)).await;

@@ -106,7 +106,7 @@ pub async fn start(config: Config) -> anyhow::Result<Oracle> {
     let book = opened.payments.clone();
     let press = Arc::new(Press::new(opened.keys, desk.window()).with_payments(opened.payments));
     let info = info_of(&press, &network.to_string(), opened.feed);
-    let listener = tokio::net::TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+    let listener = crate::listener::bind(listen).with_context(|| format!("listen on {listen}"))?;
     let address = listener.local_addr()?;
     let (closing, closed) = watch::channel(false);
     let publisher = Publisher::new(Arc::clone(&press), data.clone());
@@ -359,7 +359,7 @@ async fn hear_of_payments(
     listeners.spawn(door.serve(move |request| obey(&book, &time, request)));
     if let Some((address, secret)) = webhook {
         let ear = webhook::Ear::new(&secret, payments.clone(), clock.clone())?;
-        let listener = tokio::net::TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))?;
+        let listener = crate::listener::bind(address).with_context(|| format!("listen on {address}"))?;
         tracing::info!("the payments' webhook listens on {}", listener.local_addr()?);
         // One payment system calls, or a proxy for it.
         let limits = Limits { connections: WEBHOOK, connections_per_address: WEBHOOK, ..Limits::default() };

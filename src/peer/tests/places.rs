@@ -1,7 +1,10 @@
 //! Who gets in while others hold every place, and which of two connections stays.
 
 use super::*;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::Arc;
 use tokio::net::TcpSocket;
+use tokio::sync::oneshot;
 
 /// The most a peer with a place of its own waits for it.
 const AT_ONCE: Duration = Duration::from_secs(1);
@@ -55,6 +58,93 @@ async fn connections_that_say_nothing_lock_nobody_out() {
         assert!(left <= Limits::default().max_proving, "{left} of {count} are open");
     }
     println!("bound silent-connections {} ms", longest.as_millis());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_connection_has_no_manager_before_it_says_something() {
+    let node = Node::start(1, Limits::default()).await;
+    let places = Limits::default().max_proving;
+    let mut held = silent(node.net.listening().unwrap(), 3 * places, 1).await;
+    let started = Instant::now();
+    // All have been taken in once the older ones have given way.
+    while open(&held) > places && started.elapsed() < DEADLINE {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((open(&held), node.net.managers()), (places, 0));
+    let mut latest = held.pop().unwrap();
+    latest.write_all(&[0]).await.unwrap();
+    while node.net.managers() == 0 && started.elapsed() < DEADLINE {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(node.net.managers(), 1);
+    // It proves its key no later for that.
+    let closed = tokio::time::timeout(DEADLINE, latest.read(&mut [0; 1])).await.expect("closed in time");
+    assert_eq!(closed.unwrap_or(0), 0);
+    assert!(started.elapsed() < Duration::from_secs(6), "{:?}", started.elapsed());
+}
+
+/// One address that connects without end and says nothing: so many connections at a time, each again as soon as the node has
+/// ended it. Until it is dropped.
+struct Stream {
+    made: Arc<AtomicUsize>,
+    _goes_on: oneshot::Sender<()>,
+}
+
+impl Stream {
+    fn to(node: SocketAddr, at_once: usize) -> Stream {
+        let made = Arc::new(AtomicUsize::new(0));
+        let (goes_on, ends) = oneshot::channel();
+        let counted = made.clone();
+        // A thread of its own, as another machine would be.
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(async {
+                for _ in 0..at_once {
+                    let made = counted.clone();
+                    tokio::spawn(async move {
+                        loop {
+                            let socket = TcpSocket::new_v4().unwrap();
+                            socket.bind((Ipv4Addr::new(127, 0, 0, 2), 0).into()).unwrap();
+                            let Ok(mut stream) = socket.connect(node).await else { continue };
+                            made.fetch_add(1, Ordering::Relaxed);
+                            let _ = stream.read(&mut [0; 1]).await;
+                        }
+                    });
+                }
+                let _ = ends.await;
+            });
+        });
+        Stream { made, _goes_on: goes_on }
+    }
+
+    /// Waits until it has made so many more connections.
+    async fn makes(&self, more: usize) {
+        let (started, before) = (Instant::now(), self.made.load(Ordering::Relaxed));
+        while self.made.load(Ordering::Relaxed) < before + more {
+            assert!(started.elapsed() < DEADLINE, "the node takes nobody in");
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_known_peer_gets_in_at_once_beside_an_address_that_connects_without_end() {
+    let mut node = Node::start(1, Limits::default()).await;
+    let known = [2, 3, 4].map(|number| secret(number).public_key(bitcoin::secp256k1::SECP256K1));
+    node.net.set_partners(known.into());
+    // More at a time than a listener has room for by default.
+    let crowd = Stream::to(node.net.listening().unwrap(), 400);
+    crowd.makes(2_000).await;
+    let (mut longest, mut inside) = (Duration::ZERO, Vec::new());
+    for number in [2, 3, 4] {
+        let (took, peer) = gets_in(&mut node, number).await;
+        crowd.makes(400).await;
+        assert!(took < AT_ONCE, "{took:?}");
+        longest = longest.max(took);
+        inside.push(peer);
+    }
+    assert!(inside.iter().all(|peer| node.net.is_connected(peer.key())));
+    println!("bound connection-stream {} ms", longest.as_millis());
 }
 
 #[tokio::test(flavor = "multi_thread")]

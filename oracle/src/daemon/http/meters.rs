@@ -245,7 +245,7 @@ impl ShownMeters {
         registry.register("hours_missed", "Hours that became final without a low, since start", hours_missed.clone());
         registry.register("fixings_missed", "Fixings not said in time, since start", fixings_missed.clone());
         let log_left_out = Counter::default();
-        let help = "Lines of the log left out because nobody read it, since start";
+        let help = "Lines of the log left out because nobody read it or it could not be written, since start";
         registry.register("log_lines_left_out", help, log_left_out.clone());
         ShownMeters {
             registry,
