@@ -183,6 +183,7 @@ impl Core {
             self.answer_waiters();
         }
         self.chain_look.stop();
+        self.renew_at_stop().await;
         self.jobs.shutdown().await;
         self.tools.net.shutdown().await;
         Ok(())

@@ -98,7 +98,7 @@ impl Core {
         if recorded.iter().any(|one| matches!(one.event, Event::Cancelled { .. })) {
             self.stop_step(id);
         }
-        self.owe_backup();
+        self.owe_backup(&recorded);
         for (record, view) in (before.saturating_add(1)..).zip(views) {
             self.show_record(view, record);
         }

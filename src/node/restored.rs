@@ -3,9 +3,10 @@
 //! A backup, and words on paper even more, know nothing of what was signed after they were made: a half-signed repayment
 //! that the other side can still complete, a funding transaction it can still broadcast. Both need coins that were free or
 //! set aside then. So every coin moves to a new address first; until that is in a block nothing is quoted, taken, proposed,
-//! signed or sent. What an oracle has attested is settled all the same: that needs no coin. Coins that all together cannot pay
-//! for moving, and those that a transaction of before spends, are left: then the node works as ever but for these, which it
-//! uses for nothing, tells of, and looks at with each block until they have moved.
+//! signed or sent. What an oracle has attested is settled all the same: that needs no coin. Coins that cost more
+//! than a tenth of what the others of before leave, and those that a transaction of before spends, are left: then the node
+//! works as ever but for these, which it uses for nothing, tells of, and looks at with each block until they have moved. No
+//! coin of after, a moved one or a later deposit, pays for them: else each block would lose a part of what is left.
 
 use super::core::{refused, Core, AGAIN};
 use super::data::DataFolder;
@@ -18,7 +19,7 @@ use super::view::ErrorView;
 use crate::chain::ChainEvent;
 use crate::protocol::{Action, ErrorCode, Loan, Message, Stage};
 use crate::store::{Item, Sled, Store};
-use crate::wallet::{Error, Rival, Unmoved, Wallet};
+use crate::wallet::{Rival, Unmoved, Wallet};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
@@ -120,8 +121,9 @@ impl Restored {
         };
         let small = Some(small).filter(|small| !small.is_empty()).map(|small| {
             format!(
-                "{} worth too little to pay for moving as fees are now, together with every other coin here ({}): that is tried \
-                 again with each block, and done once fees fall or a coin comes that pays for it (`wallet address`)",
+                "{} worth less than moving costs as fees are now, and the other coins of before do not pay for that with a \
+                 tenth of what they leave ({}): that is tried again with each block, and done once fees fall. No coin that \
+                 came after pays for it",
                 are(small.len()),
                 named(&small, |_| String::new()),
             )
@@ -485,7 +487,7 @@ async fn bring(tools: &Tools, transaction: &Transaction) -> Result<(), crate::ch
     Ok(())
 }
 
-/// The same move for more, when it has waited long and the estimate has risen.
+/// The same move for more, when it has waited long and the estimate has risen; without coins that are not worth that.
 fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Option<Move>, Trouble> {
     let size = made.transaction.weight().to_vbytes_ceil().max(1);
     let paid = FeeRate::from_sat_per_kwu(made.fee_sats.saturating_mul(250) / size);
@@ -494,15 +496,9 @@ fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Opti
     }
     let coins: Vec<OutPoint> = made.transaction.input.iter().map(|input| input.previous_output).collect();
     let rival = Rival { fee: Amount::from_sat(made.fee_sats), fee_rate: paid };
-    let made = lock(&tools.wallet).sweep(&coins, rate, Some(&rival));
-    Ok(match made {
-        Ok(payment) => {
-            note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
-            Some(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height })
-        }
-        Err(Error::Insufficient { .. }) => None,
-        Err(error) => return Err(error.into()),
-    })
+    let Some(payment) = lock(&tools.wallet).move_dearer(&coins, rate, &rival)? else { return Ok(None) };
+    note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
+    Ok(Some(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height }))
 }
 
 #[cfg(test)]

@@ -98,7 +98,8 @@ fn text(tools: &Tools, txid: Txid, made: Option<&Transaction>, why: &str) -> Opt
     Some(format!(
         "payment {txid}{paid}, made before this node was restored, is not made: bitcoind does not have it, and {why}. Its coins \
          move to a new address. Once that is six blocks deep it is said that this payment is not made any more: pay it again \
-         then, and not before"
+         then, and not before, and only if it was not told of and paid again after the backup was made, which this node does \
+         not know. Ask its receiver first"
     ))
 }
 

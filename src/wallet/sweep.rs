@@ -5,7 +5,7 @@ use super::spend::{replacement_fee, signed_weight};
 use super::{Error, Payment, Rival, Wallet};
 use bitcoin::{Amount, FeeRate, OutPoint, Script, Transaction, TxOut, Txid};
 use std::cmp::Reverse;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 
 /// The most coins that one transaction of ours spends. A peer is shown the whole transaction that made a coin: one of some
 /// 670 inputs is longer than a message may be, and one of 1,470 is not relayed.
@@ -52,33 +52,50 @@ impl Wallet {
     }
 
     /// Moves coins of before `height`, set aside or not, to one new address: as many of those that nothing spends yet as pay
-    /// for it together, the largest first. What is worth less than its input costs is paid for by the others, and where
-    /// these are too little, by the largest free coin of after; but never with more than is left. `None` where no coin of
-    /// before can be moved so.
+    /// for it together, the largest first. What is worth less than its input costs is paid for by the others, with a tenth
+    /// of what is left of them at most; a coin of after pays for none. So each coin pays once, and all the moves of a
+    /// restore together lose no more than that to such coins. `None` where no coin of before can be moved so.
     ///
     /// # Errors
     /// When it cannot be signed or the address cannot be kept.
     pub fn move_old(&mut self, height: u32, fee_rate: FeeRate) -> Result<Option<Payment>, Error> {
-        let (mut old, script) = (self.unmoved(height), self.any_script());
-        let names: HashSet<OutPoint> = old.iter().map(|coin| coin.outpoint).collect();
-        old.retain(|coin| coin.spent_by.is_none());
-        let old: Vec<(OutPoint, Amount)> =
-            old.iter().map(|coin| (coin.outpoint, coin.value)).take(MOST_INPUTS).collect();
-        let mut coins = old.get(..payable(&old, &script, fee_rate)?).unwrap_or_default().to_vec();
-        if coins.len() < old.len() {
-            let payer = self.free_coins().into_iter().filter(|coin| !names.contains(&coin.outpoint));
-            let payer = payer.max_by_key(|coin| (coin.txout.value, coin.outpoint));
-            let payer = payer.map(|coin| (coin.outpoint, coin.txout.value));
-            let mut together: Vec<(OutPoint, Amount)> = payer.into_iter().chain(old).take(MOST_INPUTS).collect();
-            together.truncate(payable(&together, &script, fee_rate)?);
-            if together.len() > coins.len().saturating_add(1) {
-                coins = together;
-            }
-        }
-        let outpoints: Vec<OutPoint> = coins.iter().map(|(outpoint, _)| *outpoint).collect();
+        let free = self.unmoved(height).into_iter().filter(|coin| coin.spent_by.is_none());
+        let old: Vec<(OutPoint, Amount)> = free.map(|coin| (coin.outpoint, coin.value)).take(MOST_INPUTS).collect();
+        self.move_most(&old, fee_rate, None)
+    }
+
+    /// The same of the coins that `rival`, a move of before, spends, and in its place: what does not pay for itself any
+    /// more, or with a tenth of the others, is left out. `None` where what is left does not displace it.
+    ///
+    /// # Errors
+    /// As with [`Wallet::move_old`]; [`Error::NotOurs`] where a coin is not there.
+    pub fn move_dearer(
+        &mut self,
+        outpoints: &[OutPoint],
+        fee_rate: FeeRate,
+        rival: &Rival,
+    ) -> Result<Option<Payment>, Error> {
+        let worth = |outpoint: &OutPoint| {
+            let coin = self.withdrawable(*outpoint).ok_or(Error::NotOurs(*outpoint))?;
+            Ok((*outpoint, coin.txout.value))
+        };
+        let mut coins = outpoints.iter().map(worth).collect::<Result<Vec<_>, Error>>()?;
+        coins.sort_by_key(|(outpoint, value)| (Reverse(*value), *outpoint));
+        self.move_most(&coins, fee_rate, Some(rival))
+    }
+
+    /// Moves as many of these, the first ones, as pay for it.
+    fn move_most(
+        &mut self,
+        coins: &[(OutPoint, Amount)],
+        fee_rate: FeeRate,
+        rival: Option<&Rival>,
+    ) -> Result<Option<Payment>, Error> {
+        let count = payable(coins, &self.any_script(), fee_rate, rival)?;
+        let outpoints: Vec<OutPoint> = coins.iter().map(|(outpoint, _)| *outpoint).take(count).collect();
         match outpoints.is_empty() {
             true => Ok(None),
-            false => self.sweep(&outpoints, fee_rate, None).map(Some),
+            false => self.sweep(&outpoints, fee_rate, rival).map(Some),
         }
     }
 
@@ -186,9 +203,17 @@ pub(super) fn check_inputs(coins: usize) -> Result<(), Error> {
     }
 }
 
-/// How many of these, the first ones, pay for moving themselves to `script`: what some cost beyond their worth is no more than
-/// what is left. So whoever pays a wallet in dust takes no more than half of it.
-fn payable(coins: &[(OutPoint, Amount)], script: &Script, fee_rate: FeeRate) -> Result<usize, Error> {
+/// Of what a move leaves, one part in so many at most is lost to coins worth less than their inputs cost.
+const LOST_OF: u64 = 10;
+
+/// How many of these, the first ones, pay for moving themselves to `script`, in the place of `rival`: what some cost beyond
+/// their worth is no more than a tenth of what is left. So whoever pays a wallet in dust takes no more of it than that.
+fn payable(
+    coins: &[(OutPoint, Amount)],
+    script: &Script,
+    fee_rate: FeeRate,
+    rival: Option<&Rival>,
+) -> Result<usize, Error> {
     let input_fee = fee_ceil(fee_rate, P2WPKH_INPUT_WEIGHT)?;
     let output = TxOut { value: Amount::ZERO, script_pubkey: script.to_owned() };
     let (mut most, mut total, mut lost) = (0, Amount::ZERO, Amount::ZERO);
@@ -196,8 +221,10 @@ fn payable(coins: &[(OutPoint, Amount)], script: &Script, fee_rate: FeeRate) -> 
         total = total.checked_add(*value).unwrap_or(Amount::MAX_MONEY);
         let loss = input_fee.checked_sub(*value).unwrap_or(Amount::ZERO);
         lost = lost.checked_add(loss).unwrap_or(Amount::MAX_MONEY);
-        let fee = fee_ceil(fee_rate, signed_weight(count, std::slice::from_ref(&output)))?;
-        if total.checked_sub(fee).is_some_and(|rest| rest >= P2WPKH_DUST && rest >= lost) {
+        let weight = signed_weight(count, std::slice::from_ref(&output));
+        let fee = replacement_fee(fee_ceil(fee_rate, weight)?, weight, rival)?;
+        let least = lost.checked_mul(LOST_OF).unwrap_or(Amount::MAX_MONEY).max(P2WPKH_DUST);
+        if total.checked_sub(fee).is_some_and(|rest| rest >= least) {
             most = count;
         }
     }
@@ -207,14 +234,25 @@ fn payable(coins: &[(OutPoint, Amount)], script: &Script, fee_rate: FeeRate) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use bitcoin::ScriptBuf;
+    use crate::chain::ChainEvent;
+    use crate::wallet::Seed;
+    use bip39::Mnemonic;
+    use bitcoin::absolute::LockTime;
+    use bitcoin::block::{Header, Version as BlockVersion};
+    use bitcoin::hashes::Hash;
+    use bitcoin::transaction::Version;
+    use bitcoin::{Block, CompactTarget, Network, ScriptBuf, TxIn, TxMerkleNode};
+    use hypothec_oracle::units::Time;
+    use std::sync::Arc;
+    use tempfile::TempDir;
 
     const RATE: FeeRate = FeeRate::from_sat_per_vb_u32(100);
+    const WORDS: &str = "abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon abandon about";
 
     fn movable(values: &[u64]) -> usize {
         let coins: Vec<(OutPoint, Amount)> =
             values.iter().map(|sats| (OutPoint::null(), Amount::from_sat(*sats))).collect();
-        payable(&coins, &ScriptBuf::from_bytes(vec![0; 22]), RATE).unwrap()
+        payable(&coins, &ScriptBuf::from_bytes(vec![0; 22]), RATE, None).unwrap()
     }
 
     #[test]
@@ -223,20 +261,126 @@ mod tests {
         assert_eq!(movable(&[5_000]), 0);
         assert_eq!(movable(&[12_000]), 1);
         assert_eq!(movable(&[12_000, 5_000]), 1);
-        assert_eq!(movable(&[15_000, 5_000]), 2);
+        assert_eq!(movable(&[29_000, 5_000]), 1);
+        assert_eq!(movable(&[32_000, 5_000]), 2);
         // None pays by itself, and all together do.
         assert_eq!(movable(&[8_000; 3]), 0);
         assert_eq!(movable(&[8_000; 4]), 4);
     }
 
+    /// A wallet and the chain that it is told.
+    struct Chained {
+        wallet: Wallet,
+        paid: u8,
+        _folder: TempDir,
+    }
+
+    impl Chained {
+        fn new() -> Chained {
+            let folder = tempfile::tempdir().unwrap();
+            let seed = Seed::from_mnemonic(&Mnemonic::parse(WORDS).unwrap(), Network::Regtest).unwrap();
+            let wallet = Wallet::create_or_load(folder.path(), &seed, None).unwrap();
+            Chained { wallet, paid: 0, _folder: folder }
+        }
+
+        fn mine(&mut self, transaction: Transaction) {
+            let height = self.wallet.height() + 1;
+            let header = Header {
+                version: BlockVersion::TWO,
+                prev_blockhash: self.wallet.checkpoints().last().unwrap().hash,
+                merkle_root: TxMerkleNode::all_zeros(),
+                time: height,
+                bits: CompactTarget::from_consensus(0),
+                nonce: 0,
+            };
+            let block = Arc::new(Block { header, txdata: vec![transaction] });
+            let event = ChainEvent::Block { height, hash: header.block_hash(), block, median_time: Time(height) };
+            self.wallet.apply(&event, Time(height)).unwrap();
+        }
+
+        /// Coins of these values come, in a block.
+        fn receive(&mut self, values: &[u64]) {
+            let script_pubkey = self.wallet.new_address().unwrap().script_pubkey();
+            self.paid += 1;
+            let from = OutPoint { txid: Txid::from_byte_array([self.paid; 32]), vout: 0 };
+            let output = |sats: &u64| TxOut { value: Amount::from_sat(*sats), script_pubkey: script_pubkey.clone() };
+            self.mine(Transaction {
+                version: Version::TWO,
+                lock_time: LockTime::ZERO,
+                input: vec![TxIn { previous_output: from, ..TxIn::default() }],
+                output: values.iter().map(output).collect(),
+            });
+        }
+
+        /// One step of a restore, with its block: what was paid for it, and for how many coins.
+        fn step(&mut self, begun: u32, rate: FeeRate) -> Option<(u64, usize)> {
+            let payment = self.wallet.move_old(begun, rate).unwrap()?;
+            let moved = (payment.fee.to_sat(), payment.transaction.input.len());
+            self.mine(payment.transaction);
+            Some(moved)
+        }
+
+        fn worth(&self) -> u64 {
+            self.wallet.coins().iter().map(|coin| coin.txout.value.to_sat()).sum()
+        }
+    }
+
+    /// One coin of a million, and so many of 294 sats, of before the height that is given too.
+    fn dusted(dust: usize) -> (Chained, u32) {
+        let mut chained = Chained::new();
+        chained.receive(&[[1_000_000].as_slice(), &vec![294; dust]].concat());
+        let begun = chained.wallet.height();
+        (chained, begun)
+    }
+
+    /// What a move of a million without dust leaves.
+    fn left_alone(rate: FeeRate) -> u64 {
+        let (mut chained, begun) = dusted(0);
+        chained.step(begun, rate).unwrap();
+        chained.worth()
+    }
+
     #[test]
-    fn dust_takes_no_more_than_half_of_what_it_moves_with() {
-        let large = 1_000_000;
-        let coins = [[large].as_slice(), &[294; MOST_INPUTS - 1]].concat();
-        let moved = movable(&coins);
-        let dust = u64::try_from(moved - 1).unwrap();
-        let (cost, whole) = (dust * (6_800 - 294), large - 11_000);
-        println!("bound restored-dust a half: {cost} of {whole} sats for {dust} coins of 294 at 100 sat/vB");
-        assert!(cost * 2 <= whole && (cost + 6_506) * 2 > whole - 200, "{cost} {whole}");
+    fn dust_takes_no_more_than_a_tenth_over_all_steps_of_a_restore_and_nothing_of_what_comes_after() {
+        let (mut chained, begun) = dusted(200);
+        let (_, moved) = chained.step(begun, RATE).unwrap();
+        let dust = moved - 1;
+        let left = chained.worth() - 294 * u64::try_from(200 - dust).unwrap();
+        let lost = left_alone(RATE) - left;
+        // An input costs 6,800 sats: one more would have been too many.
+        assert!(lost * 10 <= left && (lost + 6_506) * 10 > left - 6_506, "{lost} of {left}");
+        // Steps that follow, with the moved coin, with a deposit, and with more dust of after.
+        let after = chained.worth();
+        for _ in 0..3 {
+            assert_eq!(chained.step(begun, RATE), None);
+        }
+        for deposit in [1_000_000, 50_000_000, 294] {
+            chained.receive(&[deposit]);
+            assert_eq!(chained.step(begun, RATE), None);
+        }
+        assert_eq!(chained.worth(), after + 51_000_294);
+        println!("bound restored-dust a tenth, in all steps: {lost} sats beside {left} left, for {dust} coins of 294");
+        // The others are there to be told, and move when each is worth its move again.
+        assert_eq!(chained.wallet.unmoved(begun).len(), 200 - dust);
+        assert_eq!(chained.step(begun, FeeRate::from_sat_per_vb_u32(2)).unwrap().1, 200 - dust);
+        assert!(chained.wallet.unmoved(begun).is_empty());
+    }
+
+    #[test]
+    fn a_move_that_is_paid_for_anew_leaves_dust_out_and_loses_no_more_than_a_tenth_either() {
+        let (mut chained, begun) = dusted(200);
+        let first = chained.wallet.move_old(begun, RATE).unwrap().unwrap();
+        chained.wallet.record(&first.transaction, Time(9)).unwrap();
+        let coins: Vec<OutPoint> = first.transaction.input.iter().map(|input| input.previous_output).collect();
+        let rival = Rival { fee: first.fee, fee_rate: RATE };
+        let rate = FeeRate::from_sat_per_vb_u32(1_000);
+        let dearer = chained.wallet.move_dearer(&coins, rate, &rival).unwrap().unwrap();
+        let (left, few) = (dearer.transaction.output[0].value.to_sat(), dearer.transaction.input.len());
+        assert!(few < coins.len() && rival.is_beaten_by(dearer.fee, dearer.transaction.weight()), "{few}");
+        assert_eq!(dearer.transaction.output[0].script_pubkey, first.transaction.output[0].script_pubkey);
+        assert!((left_alone(rate) - left) * 10 <= left, "{left}");
+        // Above what all are worth there is none.
+        let beyond = FeeRate::from_sat_per_vb_u32(10_000);
+        assert_eq!(chained.wallet.move_dearer(&coins, beyond, &rival).unwrap(), None);
     }
 }
