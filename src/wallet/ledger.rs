@@ -1,6 +1,7 @@
 //! Which coins are ours, as the chain tells it.
 
 use super::addresses::{Addresses, LOOKAHEAD};
+use super::checkpoints::Remembered;
 use super::coins::{nearest, Balance, Coin, NetEffect};
 use super::proof::{prove, CoinProof};
 use super::store::CoinFile;
@@ -17,9 +18,6 @@ use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Blocks given to a follower one by one before the steps widen.
-const DENSE: usize = 2_016;
-
 /// The coins of one party. Not shared: the node keeps it behind a lock.
 ///
 /// Whatever spends coins only builds and signs a transaction. The caller saves it, broadcasts it, and then tells the
@@ -34,7 +32,9 @@ pub struct Wallet {
     /// A coin of at least this is kept for fees.
     pub(super) reserve_amount: Amount,
     /// The height the chain was rolled back to, until it is past its old height again.
-    rolled_back_to: Option<u32>,
+    pub(super) rolled_back_to: Option<u32>,
+    /// Which blocks of the chain are remembered.
+    pub(super) remembered: Remembered,
     /// Orders what was seen in the mempool even while the clock stands still.
     stamp: u64,
 }
@@ -90,31 +90,18 @@ impl Wallet {
         };
         let (addresses, reserved) = (Addresses::default(), HashSet::new());
         let (reserve_amount, rolled_back_to, stamp) = (Amount::ZERO, None, 0);
+        let remembered = Remembered::new(bdk.latest_checkpoint().height());
         let mut wallet =
-            Wallet { bdk, account, secp, file, addresses, reserved, reserve_amount, rolled_back_to, stamp };
+            Wallet { bdk, account, secp, file, addresses, reserved, reserve_amount, rolled_back_to, remembered, stamp };
         wallet.stamp = wallet.last_stamp();
         wallet.persist()?;
+        wallet.thin()?;
         Ok(wallet)
     }
 
     /// The wallet's network.
     pub fn network(&self) -> Network {
         self.bdk.network()
-    }
-
-    /// Blocks the wallet has taken in, lowest first: where [`crate::chain::Chain::follower`] goes on. All of the
-    /// recent ones, and some of the older.
-    pub fn checkpoints(&self) -> Vec<BlockRef> {
-        let mut blocks: Vec<BlockRef> = Vec::new();
-        let mut skip = 0usize;
-        for (i, checkpoint) in self.bdk.checkpoints().enumerate() {
-            if i < DENSE || i >= skip || checkpoint.height() == 0 {
-                blocks.push(BlockRef { height: checkpoint.height(), hash: checkpoint.hash() });
-                skip = i.saturating_mul(2);
-            }
-        }
-        blocks.reverse();
-        blocks
     }
 
     /// Our transactions that no block holds: what a follower must be asked about at start.
@@ -139,12 +126,11 @@ impl Wallet {
             ChainEvent::Rollback { to_height } => {
                 if *to_height < self.height() {
                     self.rolled_back_to = Some(*to_height);
+                    self.remembered.back_to(*to_height);
                 }
             }
             ChainEvent::Block { height, block, .. } => {
-                self.bdk
-                    .apply_block(block, *height)
-                    .map_err(|e| Error::Disconnected { height: *height, reason: e.to_string() })?;
+                self.connect(block, *height)?;
                 let top = self.bdk.latest_checkpoint().height();
                 self.rolled_back_to = self.rolled_back_to.map(|_| *height).filter(|reached| *reached < top);
             }
@@ -155,7 +141,8 @@ impl Wallet {
                 self.bdk.apply_unconfirmed_txs(new.iter().map(|t| (Arc::clone(t), stamp)));
             }
         }
-        self.persist()
+        self.persist()?;
+        self.thin()
     }
 
     /// Counts a transaction just broadcast as seen, before the mempool tells of it.
@@ -250,11 +237,17 @@ impl Wallet {
         self.bdk.get_tx(txid).map_or(0, |known| self.confirmations(&known.chain_position))
     }
 
+    /// Confirmations of every transaction of ours that stands, 0 of those in no block: by one pass over all that the wallet
+    /// knows.
+    pub(super) fn depths(&self) -> HashMap<Txid, u32> {
+        self.bdk.transactions().map(|t| (t.tx_node.txid, self.confirmations(&t.chain_position))).collect()
+    }
+
     /// How transactions of ours stand, by one pass over all that the wallet knows. One that it may not know, as after a
     /// restore, is given with its id.
     pub fn standing(&self, ours: &[(Txid, Option<Transaction>)]) -> Vec<Standing> {
-        let in_blocks = self.bdk.transactions().map(|t| (t.tx_node.txid, self.confirmations(&t.chain_position)));
-        let depths: HashMap<Txid, u32> = in_blocks.filter(|(_, depth)| *depth > 0).collect();
+        let mut depths = self.depths();
+        depths.retain(|_, depth| *depth > 0);
         let graph = self.bdk.tx_graph();
         let of = |(txid, given): &(Txid, Option<Transaction>)| {
             let transaction = graph.get_tx(*txid).map(|made| (*made).clone()).or_else(|| given.clone());

@@ -8,6 +8,7 @@
 //! [`ChainEvent`](crate::chain::ChainEvent)s. [`verify_coin_proof`] checks what another party's wallet says it owns.
 
 mod addresses;
+mod checkpoints;
 mod child;
 mod coins;
 mod error;
@@ -21,6 +22,8 @@ mod sign;
 mod spend;
 mod store;
 mod sweep;
+#[cfg(test)]
+mod tests;
 
 pub use addresses::{MOST_UNPAID, RESTORE_LOOKS};
 pub use coins::{Balance, Coin, NetEffect, LONGEST_PREVIOUS, P2WPKH_DUST, P2WPKH_INPUT_WEIGHT};

@@ -7,7 +7,10 @@ use bdk_wallet::KeychainKind;
 use bitcoin::absolute::LockTime;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::transaction::Version;
-use bitcoin::{Address, Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Weight, Witness};
+use bitcoin::{
+    Address, Amount, FeeRate, OutPoint, ScriptBuf, Sequence, Transaction, TxIn, TxOut, Txid, Weight, Witness,
+};
+use std::collections::HashMap;
 
 /// What a replacement adds per virtual byte at least, by the rules of relay.
 const INCREMENT: FeeRate = FeeRate::from_sat_per_vb_u32(1);
@@ -189,15 +192,19 @@ impl Wallet {
         self.take_back(&[outpoint], None, fee_rate, rival.copied().as_slice())
     }
 
-    /// A coin of ours that is confirmed and that no block has spent; a spend in the mempool does not count.
-    pub(super) fn withdrawable(&self, outpoint: OutPoint) -> Option<Coin> {
-        let confirmations = |txid| self.bdk.get_tx(txid).map_or(0, |t| self.confirmations(&t.chain_position));
-        let depth = confirmations(outpoint.txid);
-        let graph = self.bdk.tx_graph();
-        let spent = graph.outspends(outpoint).iter().any(|txid| confirmations(*txid) > 0);
-        let owned = self.owned(outpoint).filter(|_| depth > 0 && !spent)?;
-        let previous_tx = graph.get_tx(outpoint.txid)?;
-        Some(Coin { outpoint, txout: owned.txout, confirmations: depth, previous_tx })
+    /// Those of these coins that are ours, confirmed, and that no block has spent; a spend in the mempool does not count. One
+    /// pass over all that the wallet knows, however many coins are asked for.
+    pub(super) fn withdrawable(&self, outpoints: &[OutPoint]) -> HashMap<OutPoint, Coin> {
+        let (depths, graph) = (self.depths(), self.bdk.tx_graph());
+        let depth = |txid: &Txid| depths.get(txid).copied().unwrap_or(0);
+        let coin = |outpoint: &OutPoint| {
+            let (outpoint, confirmations) = (*outpoint, depth(&outpoint.txid));
+            let is_spent = graph.outspends(outpoint).iter().any(|txid| depth(txid) > 0);
+            let owned = self.owned(outpoint).filter(|_| confirmations > 0 && !is_spent)?;
+            let previous_tx = graph.get_tx(outpoint.txid)?;
+            Some((outpoint, Coin { outpoint, txout: owned.txout, confirmations, previous_tx }))
+        };
+        outpoints.iter().filter_map(coin).collect()
     }
 
     /// Checks that an address is of our network.

@@ -111,7 +111,8 @@ impl Wallet {
         rival: Option<&Rival>,
     ) -> Result<Payment, Error> {
         check_inputs(outpoints.len())?;
-        let coin = |outpoint: &OutPoint| self.withdrawable(*outpoint).ok_or(Error::NotOurs(*outpoint));
+        let known = self.withdrawable(outpoints);
+        let coin = |outpoint: &OutPoint| known.get(outpoint).cloned().ok_or(Error::NotOurs(*outpoint));
         let coins = outpoints.iter().map(coin).collect::<Result<Vec<Coin>, Error>>()?;
         let mut output = TxOut { value: Amount::ZERO, script_pubkey: self.any_script() };
         let weight = signed_weight(coins.len(), std::slice::from_ref(&output));
@@ -145,7 +146,8 @@ impl Wallet {
     ) -> Result<Payment, Error> {
         let none = Error::NotOurs(outpoints.first().copied().unwrap_or_default());
         let known = |coin: &OutPoint| before.is_some_and(|tx| tx.input.iter().any(|one| one.previous_output == *coin));
-        let mut coins: Vec<Coin> = outpoints.iter().filter_map(|outpoint| self.withdrawable(*outpoint)).collect();
+        let ours = self.withdrawable(outpoints);
+        let mut coins: Vec<Coin> = outpoints.iter().filter_map(|outpoint| ours.get(outpoint).cloned()).collect();
         coins.sort_by_key(|coin| (!known(&coin.outpoint), Reverse(coin.txout.value), coin.outpoint));
         let fewest = coins.iter().filter(|coin| known(&coin.outpoint)).count().max(1);
         let (first, _) = coins.split_first().ok_or(none)?;
