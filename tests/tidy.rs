@@ -120,7 +120,7 @@ const QUOTED: &[&str] = &[
 ];
 /// And lines that write a value so, each with the reason.
 const DEBUGGED: &[(&str, &str, &str)] = &[
-    ("src/node/pay.rs", "address {:?} cannot be read", "a text, in quotes"),
+    ("src/node/pay.rs", "address {:?} is none: ", "a text, in quotes"),
     ("src/node/config.rs", "format!(\"{:?}\", text.chars()", "a text, in quotes"),
     ("src/chain/config.rs", "fmt::Debug::fmt(self, f)", "written by hand, for people"),
     ("src/demo/party.rs", "cookie = {:?}", "a path in a file of TOML"),
