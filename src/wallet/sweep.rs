@@ -75,8 +75,9 @@ impl Wallet {
         fee_rate: FeeRate,
         rival: &Rival,
     ) -> Result<Option<Payment>, Error> {
+        let known = self.withdrawable(outpoints);
         let worth = |outpoint: &OutPoint| {
-            let coin = self.withdrawable(*outpoint).ok_or(Error::NotOurs(*outpoint))?;
+            let coin = known.get(outpoint).ok_or(Error::NotOurs(*outpoint))?;
             Ok((*outpoint, coin.txout.value))
         };
         let mut coins = outpoints.iter().map(worth).collect::<Result<Vec<_>, Error>>()?;
