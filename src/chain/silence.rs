@@ -86,13 +86,6 @@ impl Silence {
         state.lasts(now) >= state.allowed()
     }
 
-    /// Is it known to hang, and has what was asked then waited for as long as that takes to know?
-    pub(super) fn is_vain(&self, asked: Instant, now: Instant) -> bool {
-        let state = self.state();
-        let allowed = state.allowed();
-        state.lasts(now) >= allowed && now.saturating_duration_since(asked) >= allowed
-    }
-
     /// Questions that wait for their answer.
     #[cfg(test)]
     pub(super) fn open(&self) -> usize {
@@ -118,7 +111,6 @@ mod tests {
         assert!(!silence.is_hang(at(1_000)), "nobody asked");
         let (first, second) = (silence.ask(at(10)), silence.ask(at(14)));
         assert!(!silence.is_hang(at(14)) && silence.is_hang(at(15)));
-        assert!(silence.is_vain(at(10), at(15)) && !silence.is_vain(at(14), at(18)) && silence.is_vain(at(14), at(19)));
         silence.end(first, false, at(70));
         silence.end(second, false, at(74));
         assert_eq!((silence.is_hang(at(75)), silence.lasts(at(75))), (true, Duration::from_secs(65)));
