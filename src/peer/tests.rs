@@ -161,7 +161,7 @@ async fn a_peer_that_is_not_there_yet_is_found_once_it_is() {
     let problem = || one.net.peers()[0].last_problem.clone();
     let started = Instant::now();
     while problem().is_none() && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(problem(), Some(Unreached::NotListening));
     assert!(!one.net.is_connected(address.key));
@@ -336,7 +336,7 @@ async fn a_flood_does_not_hold_back_another_peers_message() {
     send(&honest, node.key(), frame(33_001, 9)).await;
     let started = Instant::now();
     while !node.net.lanes().has_message_from(honest.key()) && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     let mut flood_first = 0;
     while node.message().await.0 != honest.key() {
@@ -386,7 +386,7 @@ async fn a_node_of_another_network_or_with_another_key_is_not_a_peer() {
         let started = Instant::now();
         let problem = || net.peers().into_iter().find(|peer| peer.key == address.key)?.last_problem;
         while problem().is_none() && started.elapsed() < DEADLINE {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert!(!net.is_connected(address.key));
         assert_eq!(problem(), Some(expected));
@@ -422,7 +422,7 @@ async fn whatever_keeps_a_peer_from_being_reached_has_a_name() {
         one.net.try_at(address.clone(), DEADLINE).unwrap();
         let started = Instant::now();
         while one.net.problem_at(&address).is_none() && started.elapsed() < DEADLINE {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         assert_eq!(one.net.problem_at(&address), Some(expected), "{place}");
         assert_eq!(one.net.problem_at(&PeerAddress { port: 2, ..address }), None, "another address");

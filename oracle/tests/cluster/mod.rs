@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a fact: whoever waits leaves the processor to those it waits for.
+const GLANCE: Duration = Duration::from_millis(5);
 
 /// A running server.
 pub struct Server {
@@ -103,6 +105,7 @@ impl Server {
         while !self.psql("postgres", "select 1").status.success() {
             assert!(asked.elapsed() < PATIENCE, "the PostgreSQL server does not start");
             assert!(self.child.lock().unwrap().try_wait().unwrap().is_none(), "the PostgreSQL server ended");
+            std::thread::sleep(GLANCE);
         }
     }
 

@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub const START: Time = Time(1_583_971_200);
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two looks at a fact: whoever waits leaves the processor to those it waits for.
+const GLANCE: Duration = Duration::from_millis(5);
 
 pub fn hour(number: u32) -> Time {
     START.plus(number * HOUR).unwrap()
@@ -35,7 +37,7 @@ pub fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {
     let asked = Instant::now();
     while !fact() {
         assert!(asked.elapsed() < PATIENCE, "waited in vain: {what}");
-        std::thread::yield_now();
+        std::thread::sleep(GLANCE);
     }
 }
 

@@ -68,13 +68,13 @@ async fn a_connection_has_no_manager_before_it_says_something() {
     let started = Instant::now();
     // All have been taken in once the older ones have given way.
     while open(&held) > places && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!((open(&held), node.net.managers()), (places, 0));
     let mut latest = held.pop().unwrap();
     latest.write_all(&[0]).await.unwrap();
     while node.net.managers() == 0 && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(node.net.managers(), 1);
     // It proves its key no later for that.
@@ -122,7 +122,7 @@ impl Stream {
         let (started, before) = (Instant::now(), self.made.load(Ordering::Relaxed));
         while self.made.load(Ordering::Relaxed) < before + more {
             assert!(started.elapsed() < DEADLINE, "the node takes nobody in");
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 }
@@ -176,7 +176,7 @@ async fn strangers_with_keys_take_no_place_of_a_peer_with_a_loan_or_a_kept_addre
     turned_away.net.connect(node.address()).unwrap();
     let started = Instant::now();
     while turned_away.net.peers()[0].last_problem.is_none() && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert!(!node.net.is_connected(turned_away.key()));
     for number in [40, 41] {
@@ -264,7 +264,7 @@ async fn a_wrong_address_leaves_the_connection_and_the_address_that_are_there() 
         }
         let started = Instant::now();
         while lasting && one.net.peers()[0].last_problem.is_none() && started.elapsed() < DEADLINE {
-            tokio::task::yield_now().await;
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         talk(&mut one, &mut two).await;
         assert_eq!(one.net.kept_address(two.key()), Some(right.clone()));
@@ -288,7 +288,7 @@ async fn an_address_at_which_the_peer_proves_its_key_is_kept_instead() {
     assert_eq!(one.net.kept_address(two.key()), Some(moved));
     let started = Instant::now();
     while !two.net.is_connected(one.key()) && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     talk(&mut two, &mut one).await;
 }
@@ -302,13 +302,13 @@ async fn an_address_that_was_only_tried_is_forgotten() {
     assert_eq!((one.net.peers().len(), one.net.kept_address(two.key())), (1, None));
     let started = Instant::now();
     while !one.net.peers().is_empty() && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(one.net.peers(), []);
     // One that answers is kept.
     one.net.try_at(two.address(), DEADLINE).unwrap();
     while one.net.kept_address(two.key()).is_none() && started.elapsed() < DEADLINE {
-        tokio::task::yield_now().await;
+        tokio::time::sleep(Duration::from_millis(5)).await;
     }
     assert_eq!(one.net.kept_address(two.key()), Some(two.address()));
 }

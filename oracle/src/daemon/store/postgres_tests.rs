@@ -51,7 +51,7 @@ fn wait_until(what: &str, mut fact: impl FnMut() -> bool) {
     let asked = Instant::now();
     while !fact() {
         assert!(asked.elapsed() < Duration::from_secs(60), "waited in vain: {what}");
-        std::thread::yield_now();
+        std::thread::sleep(Duration::from_millis(5));
     }
 }
 
