@@ -136,12 +136,15 @@ async fn a_message_that_cannot_be_read_is_refused_by_name_and_ends_what_it_is_ab
 async fn a_request_that_reads_none_of_our_versions_is_refused_by_naming_both() {
     let world = World::new().await;
     let mut stranger = Stranger::new(&world, "stranger").await;
-    for (versions, said) in [(vec![3, 4], "3 and 4"), (vec![1], "1"), (vec![], "none")] {
+    let speaks = |of: &str| format!("speaks terms version {of}");
+    for (versions, said) in
+        [(vec![3, 4], speaks("3 and 4")), (vec![1], speaks("1")), (vec![], "names no terms version".into())]
+    {
         let asked = QuoteRequest { versions, ..stranger.request(300_000, 2) };
         let request = asked.request;
         stranger.say(&Message::QuoteRequest(asked));
         let refused = stranger.refusal(request).await;
-        let text = format!("the request speaks terms version {said}; this lender's new loans are of 2");
+        let text = format!("the request {said}; this lender's new loans are of terms version 2");
         assert_eq!((refused.code.as_str(), refused.message), ("terms", text));
     }
     let quoted = stranger.quote(300_000, 2).await;
@@ -199,6 +202,22 @@ async fn a_repayment_that_pays_lender_or_miner_too_little_is_refused_and_a_fair_
     let message = stranger.proposal(&loan, coins[1], spot, world.now, 5);
     stranger.say(&message);
     lender_says(&world, "repaid", |loans| loans.iter().any(|(_, stage)| *stage == Stage::Closing).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_proposal_beyond_its_turns_hears_that_nobody_looked_at_it() {
+    let world = World::new().await;
+    let mut stranger = Stranger::new(&world, "stranger").await;
+    let coins = stranger.coins(&world, 2).await;
+    let loan = stranger.open(&world, 300_000, 2, coins[0]).await;
+    let spot = stranger.spot().await;
+    let message = stranger.proposal(&loan, coins[1], spot, world.now, 1);
+    let mut codes = Vec::new();
+    for _ in 0..12 {
+        stranger.say(&message);
+        codes.push(stranger.refusal(loan.terms.id().0).await.code);
+    }
+    assert_eq!((codes[0].as_str(), codes[11].as_str()), ("repayment", "busy"), "{codes:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -183,9 +183,8 @@ fn require_outputs(
 
 /// The outpoint a funding input names and the whole previous transaction.
 pub fn previous(input: &FundingInput) -> Result<(OutPoint, Transaction), ContractError> {
-    let previous: Transaction = bitcoin::consensus::deserialize(&input.prev_tx).map_err(|_| {
-        ContractError::field("funding input", "prev_tx", "what is no transaction", "one whole transaction")
-    })?;
+    let previous: Transaction = bitcoin::consensus::deserialize(&input.prev_tx)
+        .map_err(|_| ContractError::field("funding input", "prev_tx", "no transaction", "one whole transaction"))?;
     let outpoint = OutPoint { txid: previous.compute_txid(), vout: input.prev_tx_vout };
     Ok((outpoint, previous))
 }

@@ -97,7 +97,7 @@ pub enum TermsError {
     FeeRate { found: SatPerVb },
     #[error("confirmations {found}: must be 1 to {CONFIRMATIONS_MAX}")]
     Confirmations { found: u32 },
-    #[error("principal_script {found}: must be P2WPKH or P2TR")]
+    #[error("principal_script {found}: must be P2WPKH, or P2TR with a valid key")]
     PrincipalScript { found: String },
     #[error("expires {found}: must lie from a day before to an hour after the start at {start}")]
     Expires { found: Time, start: Time },
@@ -338,7 +338,7 @@ mod tests {
         assert!(refused(|t| t.threshold = 0).starts_with("threshold 0"));
         assert!(refused(|t| t.receipt_key = xonly(3)).contains("receipt_key is the same key as oracles"));
         assert!(refused(|t| t.receipt_nonce = xonly(4)).contains("receipt_nonce is the same key as receipt_key"));
-        assert!(refused(|t| t.principal_script = ScriptBuf::new()).contains("must be P2WPKH or P2TR"));
+        assert!(refused(|t| t.principal_script = ScriptBuf::new()).contains("must be P2WPKH, or P2TR with a valid key"));
     }
 
     #[test]

@@ -74,7 +74,9 @@ impl Core {
                     let open = |open: &crate::protocol::event::Repayment| proposal::is_alive(open.at, now);
                     if !loan.repayment.as_ref().is_some_and(open) {
                         let work = repay::answer(self.tools.clone(), loan, message);
-                        self.spawn_as(Task::Repayment, peer, id, work);
+                        if self.spawn_as(Task::Repayment, peer, id, work) == Turn::TooMany {
+                            self.send(peer, &refused(id.0, ErrorCode::Busy, BUSY));
+                        }
                     }
                 }
             }

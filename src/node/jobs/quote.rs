@@ -174,8 +174,11 @@ fn earns(tools: &Tools, policy: &Policy, ltv: BasisPoints, terms: &Terms, rate: 
 fn require_agreement(request: &QuoteRequest, policy: &Policy) -> Result<(), Trouble> {
     if !request.versions.contains(&TERMS_VERSION) {
         let asked: Vec<String> = request.versions.iter().take(8).map(ToString::to_string).collect();
-        let asked = if asked.is_empty() { "none".into() } else { asked.join(" and ") };
-        let text = format!("the request speaks terms version {asked}; this lender's new loans are of {TERMS_VERSION}");
+        let asked = match asked.is_empty() {
+            true => "names no terms version".into(),
+            false => format!("speaks terms version {}", asked.join(" and ")),
+        };
+        let text = format!("the request {asked}; this lender's new loans are of terms version {TERMS_VERSION}");
         return Err(Trouble::refuse(ErrorCode::Terms, text));
     }
     if policy.threshold < request.minimum_threshold {
@@ -471,9 +474,13 @@ mod tests {
         for good in [&[2][..], &[1, 2], &[2, 1], &[3, 2, 2, 1]] {
             assert_eq!(asked(good), None, "{good:?}");
         }
-        for (none, named) in [(&[][..], "none"), (&[1], "1"), (&[3, 1], "3 and 1")] {
+        for (none, named) in [
+            (&[][..], "names no terms version"),
+            (&[1], "speaks terms version 1"),
+            (&[3, 1], "speaks terms version 3 and 1"),
+        ] {
             let (code, message) = asked(none).unwrap();
-            assert!(code == ErrorCode::Terms && message.contains(&format!("terms version {named};")), "{message}");
+            assert!(code == ErrorCode::Terms && message.contains(&format!("{named};")), "{message}");
         }
     }
 }

@@ -76,16 +76,17 @@ impl Core {
             return self.troubles.remove(&about);
         }
         let text = format!(
-            "it was restored and does not know {}. This node gives it back; both sides' exits go on from here whether \
-             or not it comes back there. Keep this node running; should it last, ask the peer whether its node runs and is \
-             connected",
+            "it says that it was restored and does not know {}. This node gives it back; both sides' exits go on from \
+             here whether or not it comes back there. Keep this node running; should it last, ask the peer whether \
+             its node runs and is connected",
             named(lost)
         );
         self.trouble(&about, text);
         for loan in lost {
             if self.recovery.giving.told.insert(loan.id) {
                 let text = format!(
-                    "the {} no longer knows this loan: its node was restored without it; this node gives it back",
+                    "the {} says that it no longer knows this loan: its node was restored without it; this node \
+                     gives it back",
                     loan.role.other()
                 );
                 self.show_of(Some(loan.id), "peer_lost_loan", Severity::Warning, text);
