@@ -152,6 +152,33 @@ async fn a_chain_that_is_left_in_several_steps_within_one_look_is_told_by_the_bl
     }
     let Opened { core, .. } = bench.core().await;
     assert!(!core.troubles.sentences().any(|text| text == told), "{:?}", core.what_stands());
+    assert!(core.events.after(0).last().unwrap().text.starts_with("bitcoind is back on the chain"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deep_reorganisation_is_told_until_the_other_side_of_it_is_longer_and_counts() {
+    let bench = Bench::new().await;
+    let [first, other] = [3, 4].map(|byte| bitcoin::BlockHash::from_byte_array([byte; 32]));
+    let told = |core: &Core| core.troubles.sentences().any(|text| text.starts_with("another chain: "));
+    {
+        let Opened { mut core, .. } = bench.core().await;
+        (core.tip, core.moment.height) = (Some(first), 250);
+        core.mind_rollback(140);
+        assert!(core
+            .troubles
+            .sentences()
+            .any(|text| text.contains("or bitcoind's is longer than that, above block 250")));
+    }
+    let Opened { mut core, .. } = bench.core().await;
+    for (height, stands) in [(141, true), (250, true), (251, false)] {
+        core.mind_block(height, other);
+        assert_eq!(told(&core), stands, "{height}");
+    }
+    let event = core.events.after(0).pop().unwrap();
+    assert!(event.event == "chain_again" && event.text.contains("no block of that above 140"), "{event:?}");
+    drop(core);
+    let Opened { core, .. } = bench.core().await;
+    assert!(!told(&core), "{:?}", core.what_stands());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,6 +9,7 @@ use super::core::{coin, Core, AGAIN};
 use super::jobs::{Key, Outcome};
 use super::tools::{lock, Oracle};
 use super::turn;
+use super::view::{EventFacts, EventView, Severity};
 use crate::chain::Health;
 use crate::loan::terms::LoanId;
 use crate::loan::units::Time;
@@ -285,13 +286,25 @@ impl Core {
     /// A block of the chain: the known one may be back, or a reorganisation be over.
     pub(super) fn mind_block(&mut self, height: u32, hash: BlockHash) {
         let is_back = |left: &Left| left.block == hash || left.below == Some(hash);
-        let is_over = |left: &mut Left| is_back(left) || (!left.is_told && height > left.height);
-        if let Some(left) = self.chain_gate.left.take_if(is_over) {
-            self.troubles.remove(OTHER_CHAIN);
-            if left.is_told {
-                self.keep_left(None);
-            }
+        // A chain that has no block of the known one but the first is another, however long it is.
+        let is_passed = |left: &Left| height > left.height && (!left.is_told || left.to_height > 0);
+        let Some(left) = self.chain_gate.left.take_if(|left| is_back(left) || is_passed(left)) else { return };
+        self.troubles.remove(OTHER_CHAIN);
+        if !left.is_told {
+            return;
         }
+        self.keep_left(None);
+        let text = match is_back(&left) {
+            true => format!("bitcoind is back on the chain that this node knew, at block {height}"),
+            false => format!(
+                "bitcoind's chain is longer now than the one that this node knew, and counts: it has no block of that above {}. \
+                 See `loan list` and `wallet history` for what it has otherwise",
+                left.to_height
+            ),
+        };
+        let facts = EventFacts { about: Some(OTHER_CHAIN.into()), height: Some(height), ..EventFacts::default() };
+        let (at, event) = (self.moment.now.0, "chain_again".to_owned());
+        self.show(EventView { at, loan_id: None, event, severity: Severity::Warning, text, facts, number: 0 });
     }
 
     /// bitcoind said how it is.
@@ -331,9 +344,13 @@ pub(super) fn log_trouble() -> Option<String> {
 /// That bitcoind follows another chain than the one that was left.
 fn left_text(left: &Left) -> String {
     let Left { height, block, to_height, .. } = left;
+    let until = match to_height {
+        0 => "the known chain is back".to_owned(),
+        _ => format!("the known chain is back, or bitcoind's is longer than that, above block {height},"),
+    };
     format!(
         "bitcoind has left the chain that this node knew, of which block {height} is {block}: it has no block of that above \
-         {to_height}. See `bitcoind.url`, and on which data folder that bitcoind runs; until the known chain is back \
+         {to_height}. See `bitcoind.url`, and on which data folder that bitcoind runs; until {until} \
          nothing that is said of a loan holds"
     )
 }
