@@ -1,5 +1,6 @@
 //! The command line as a person or a program meets it: the built binary, its exit code, its two outputs.
-
+// A whole loan in one `json!`.
+#![recursion_limit = "256"]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use axum::extract::Request;
@@ -170,7 +171,7 @@ fn loan() -> Value {
         "principal_sats": 50_000_000, "principal_cents": 5_000_000, "collateral_sats": 100_000_000, "apr_bp": 1_000,
         "start": 1_584_007_200, "due": 1_591_783_200, "days_left": 90, "due_note": null, "owed_now_cents": 5_019_179,
         "debt_now_cents": 5_001_370, "minimum_interest_days": 14,
-        "owed_at_due_cents": 5_123_288, "price_cents": 8_000_000, "ltv_bp": 6_270, "margin": "warning",
+        "owed_at_due_cents": 5_123_288, "price_cents": 8_000_000, "price_note": null, "watched_at_cents": 8_000_000, "ltv_bp": 6_270, "margin": "warning",
         "level_today": level("20200312", 64_200), "level_next": level("20200313", 64_300),
         "funding": format!("{TXID}:0"), "funding_height": 101, "confirmations": [2, 3],
         "exits": [{ "exit": "Repaid", "when": "now", "lender_sats": 62_740_738, "borrower_sats": 37_260_262 }],
@@ -210,7 +211,7 @@ fn quote() -> Value {
             { "below_bp": 500, "proceeds_cents": 5_001_370, "shortfall_cents": 0 },
         ],
         "fees": [{ "transaction": "touch", "sats": 4_275, "paid_by": "both, paid ahead at funding" }],
-        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "place_note": null, "missing_sats": 0, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
+        "needs_sats": 100_012_345, "coins": 6, "coins_note": null, "place_note": null, "missing_sats": 0, "waiting_sats": 0, "oracles": [ORACLE], "threshold": 1, "spread": null, "signatures": 786, "curve_error_ppm": [200, 1_000],
         "warnings": ["What you receive is bitcoin worth dollars."],
     })
 }

@@ -148,11 +148,23 @@ fn next(quote: &QuoteView, again: &str) -> String {
         (Some(_), 0) => {
             format!("Next: {again} wallet consolidate\nand with its block, before the quote ends:\n      {borrow}")
         }
-        (Some(_), missing) => format!(
-            "You lack {}. Send as much, and a little for fees, to an address of\nNext: {again} wallet address\n\
-             and with its block, before the quote ends:\n      {borrow}",
-            both(missing)
+        (Some(_), missing) if quote.waiting_sats > missing => format!(
+            "You lack {}, and {} of yours wait for a block. With that, before the quote\nends,\nNext: {borrow}",
+            both(missing),
+            both(quote.waiting_sats)
         ),
+        (Some(_), missing) => {
+            let waits = match quote.waiting_sats {
+                0 => String::new(),
+                waits => format!(", of which {} wait for a block", both(waits)),
+            };
+            let rest = both(missing.saturating_sub(quote.waiting_sats));
+            format!(
+                "You lack {}{waits}. Send {rest}, and a little for fees, to an address of\nNext: {again} wallet address\n\
+                 and with its block, before the quote ends:\n      {borrow}",
+                both(missing)
+            )
+        }
     }
 }
 
@@ -293,6 +305,21 @@ fn warnings(quote: &QuoteView) -> String {
 mod tests {
     use super::*;
 
+    fn some() -> QuoteView {
+        serde_json::from_value(serde_json::json!({
+            "loan_id": "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0",
+            "lender": "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
+            "principal_sats": 50_000_000, "principal_cents": 5_000_000, "asked_cents": 5_000_005,
+            "collateral_sats": 100_000_000, "reference_price_cents": 10_000_000, "ltv_bp": 5_000,
+            "ltv_at_due_bp": 5_124, "minimum_interest_days": 1, "apr_bp": 1_000, "start": 1_584_057_600, "days": 1,
+            "due": 1_584_144_000, "owed_at_due_cents": 5_123_288, "owed_at_least_cents": 5_019_179,
+            "expires": 1_584_006_000, "cushion_bp": 500, "levels": [], "gaps": [], "fees": [],
+            "needs_sats": 1, "coins": 1, "coins_note": null, "place_note": null, "missing_sats": 0, "oracles": [],
+            "threshold": 1, "spread": null, "signatures": 1, "curve_error_ppm": [1, 1], "warnings": [],
+        }))
+        .unwrap()
+    }
+
     #[test]
     fn a_quote_of_one_day_says_its_level_and_one_whose_level_stays_does_not_say_that_it_rises() {
         let level = |day: &str, level: u32| {
@@ -300,18 +327,7 @@ mod tests {
                 "lender_sats": 99_000_000, "event": "btcusd-touch" })
         };
         let text = |levels: Vec<serde_json::Value>| {
-            let quote = serde_json::json!({
-                "loan_id": "d01e2a315845071bc3e09e7e57cccdeba8a9df02f70b676ca2e14789bfd8f2d0",
-                "lender": "0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798",
-                "principal_sats": 50_000_000, "principal_cents": 5_000_000, "asked_cents": 5_000_005,
-                "collateral_sats": 100_000_000, "reference_price_cents": 10_000_000, "ltv_bp": 5_000,
-                "ltv_at_due_bp": 5_124, "minimum_interest_days": 1, "apr_bp": 1_000, "start": 1_584_057_600, "days": 1,
-                "due": 1_584_144_000, "owed_at_due_cents": 5_123_288, "owed_at_least_cents": 5_019_179,
-                "expires": 1_584_006_000, "cushion_bp": 500, "levels": levels, "gaps": [], "fees": [],
-                "needs_sats": 1, "coins": 1, "coins_note": null, "place_note": null, "missing_sats": 0, "oracles": [],
-                "threshold": 1, "spread": null, "signatures": 1, "curve_error_ppm": [1, 1], "warnings": [],
-            });
-            let quote: QuoteView = serde_json::from_value(quote).unwrap();
+            let quote = QuoteView { levels: serde_json::from_value(levels.into()).unwrap(), ..some() };
             brief(&quote, "hypothec").split_whitespace().collect::<Vec<_>>().join(" ")
         };
         assert!(
@@ -320,6 +336,26 @@ mod tests {
         let two = |last| text(vec![level("20200312", 64_200), level("20200313", last)]);
         assert!(two(64_200).contains("liquidated at $64,200 from 2020-03-12 to 2020-03-13 then"), "{}", two(64_200));
         assert!(two(64_201).contains("at $64,200 on 2020-03-12, rising to $64,201 on 2020-03-13"), "{}", two(64_201));
+    }
+
+    #[test]
+    fn coins_that_wait_for_a_block_are_not_asked_for_once_more() {
+        let said = |missing_sats, waiting_sats| {
+            let quote = QuoteView { coins_note: Some("no".into()), missing_sats, waiting_sats, ..some() };
+            next(&quote, "hypothec").split_whitespace().collect::<Vec<_>>().join(" ")
+        };
+        assert!(
+            said(1_000, 0).starts_with("You lack 1,000 sat (0.00001000 BTC). Send 1,000 sat"),
+            "{}",
+            said(1_000, 0)
+        );
+        let enough = said(1_000, 199_000_000);
+        assert!(
+            enough.contains("and 199,000,000 sat (1.99000000 BTC) of yours wait") && !enough.contains("Send"),
+            "{enough}"
+        );
+        let some = said(1_000, 400);
+        assert!(some.contains("of which 400 sat (0.00000400 BTC) wait for a block. Send 600 sat"), "{some}");
     }
 
     #[test]

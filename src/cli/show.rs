@@ -18,6 +18,9 @@ pub fn stage(loan: &LoanView) -> String {
         (Stage::Signed, _) => "both have signed; the lender sends the funding transaction".into(),
         (Stage::Funded, _) => "the funding transaction is complete and on its way".into(),
         (Stage::Confirming, _) => "the funding transaction is out; active once it has its confirmations".into(),
+        (Stage::Active, _) if loan.pending_exit.is_some() && loan.repayment.is_none() => {
+            "being settled: its exit is ready and not yet on its way".into()
+        }
         (Stage::Active, _) => "active".into(),
         (Stage::Closing, _) => "ending: a transaction that ends it is out, not yet final".into(),
         (Stage::Closed, _) => "ended".into(),
@@ -121,7 +124,7 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         row("owed today", usd(loan.debt_now_cents));
         row("repaid today", repaid_today(loan));
         row("owed at due", usd(loan.owed_at_due_cents));
-        row("price now", loan.price_cents.map_or("unknown: its oracle is silent, or not added here".to_owned(), usd));
+        row("price now", price(loan));
         if let Some(ltv) = loan.ltv_bp {
             row("LTV", BasisPoints(ltv).to_string());
         }
@@ -133,7 +136,7 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
             };
             row(&name, words(oracle));
         }
-        row("margin line", loan.margin.map_or("none crossed".to_owned(), |line| margin(line).to_owned()));
+        row("margin line", margin_line(loan));
         if let Some(tone) = loan.margin.map(tone) {
             grid.tone(1, tone);
         }
@@ -177,6 +180,24 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
         text.push_str(&format!("\nNext: {next}\n"));
     }
     text
+}
+
+fn price(loan: &LoanView) -> String {
+    match (loan.price_cents, &loan.price_note) {
+        (Some(price), _) => usd(price),
+        (None, Some(why)) => format!("none that counts: {why}"),
+        (None, None) => "not known".to_owned(),
+    }
+}
+
+/// The line crossed, and whether that is of now.
+fn margin_line(loan: &LoanView) -> String {
+    match (loan.margin, loan.watched_at_cents.is_some()) {
+        (Some(line), true) => margin(line).to_owned(),
+        (Some(line), false) => format!("{}; by the last price that counted", margin(line)),
+        (None, true) => "none crossed".to_owned(),
+        (None, false) => "none crossed by the last price that counted".to_owned(),
+    }
 }
 
 /// What repaying now costs in dollars, and what the least interest has to do with it.

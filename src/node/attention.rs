@@ -32,8 +32,10 @@ pub struct LoanFacts {
     pub id: LoanId,
     /// The margin line crossed.
     pub margin: Option<MarginLine>,
-    /// The price now.
+    /// The price now; where its oracles agree on none, what enough of them to settle it say it is at most.
     pub price: Option<Cents>,
+    /// That its oracles agree on none, in words.
+    pub apart: Option<String>,
     /// Loan to value now.
     pub ltv: Option<BasisPoints>,
     /// Today's level.
@@ -160,6 +162,9 @@ fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
                 say("level", Severity::Urgent, text);
             }
         }
+        if let Some(apart) = &loan.apart {
+            say("price", Severity::Warning, apart.clone());
+        }
         if let Some(days) = loan.due_in {
             let left = if days == 1 { "a day".to_owned() } else { format!("{days} days") };
             let (severity, by) = match loan.is_clock_unconfirmed {
@@ -249,7 +254,7 @@ impl Core {
 
     fn facts_of(&self, loan: &Loan, unknown: Vec<XOnlyPublicKey>, backed_up: &Option<BTreeSet<LoanId>>) -> LoanFacts {
         let (now, terms) = (self.moment.now, &loan.terms);
-        let price = self.price_of(loan).ok();
+        let price = self.bounds_of(loan).ok().map(|price| price.at_or_below);
         let is_active = loan.is_repayable() || loan.stage == Stage::Active;
         let unconfirmed = loan.exit.as_ref().filter(|exit| exit.seen.block.is_none());
         let pending = loan.pending.as_ref().filter(|_| loan.exit.is_none()).map(|pending| pending.exit);
@@ -260,6 +265,7 @@ impl Core {
             id: loan.id,
             margin: loan.margin.filter(|_| is_active),
             price: price.filter(|_| is_active),
+            apart: self.why_apart(loan).filter(|_| is_active),
             ltv: price.and_then(|price| crate::loan::ltv::ltv_ceil(terms.owed_at(now), terms.collateral, price)),
             level: terms.touch_day(now.day()).map(|day| day.level.cents()),
             counts_from: (now < terms.start).then_some(terms.start),
@@ -342,6 +348,7 @@ mod tests {
             id: LoanId([7; 32]),
             margin: None,
             price: Some(Cents(1_000_000)),
+            apart: None,
             ltv: Some(BasisPoints(5_000)),
             level: Some(Cents(640_000)),
             counts_from: None,
@@ -379,6 +386,7 @@ mod tests {
                 Severity::Urgent,
                 "touches count from 2020-03-09",
             ),
+            (LoanFacts { apart: Some("no price".into()), ..quiet() }, Severity::Warning, "no price"),
             (LoanFacts { due_in: Some(3), ..quiet() }, Severity::Warning, "due within 3 days"),
             (
                 LoanFacts { overdue: Some(2 * STUCK), ..quiet() },

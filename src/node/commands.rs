@@ -20,16 +20,13 @@ use super::view::{
     Status,
 };
 use super::{attention, backup, history, implied};
-use crate::contract::wire;
 use crate::loan::policy::Policy;
 use crate::loan::terms::{LoanId, Terms};
-use crate::loan::tlv::Bytes;
 use crate::loan::units::DAY;
 use crate::oracle_client::{explained, OracleClient};
 use crate::peer::PeerAddress;
 use crate::protocol::ending::Ending;
-use crate::protocol::messages::Receipt;
-use crate::protocol::{ErrorCode, Loan, Message, Stage};
+use crate::protocol::{ErrorCode, Loan, Stage};
 use bitcoin::secp256k1::PublicKey;
 use bitcoin::Txid;
 use std::collections::BTreeMap;
@@ -378,12 +375,9 @@ impl Core {
         }
         match receipt::give(&self.tools, &loan) {
             Err(trouble) => answer(reply, Err(trouble.view())),
-            Ok((input, attestation)) => {
+            // Its record says it to the borrower, now and whenever its node is back.
+            Ok(input) => {
                 let done = self.input(id, input)?;
-                if done.is_ok() {
-                    let attestation = Bytes(wire::write_attestation(&attestation));
-                    self.send(loan.peer, &Message::Receipt(Receipt { loan: id.0, attestation }));
-                }
                 answer(reply, done.and_then(|()| self.view(id)));
             }
         }

@@ -30,10 +30,9 @@ use crate::chain::ChainEvent;
 use crate::crash;
 use crate::loan::policy::Policy;
 use crate::loan::terms::LoanId;
-use crate::loan::units::{Cents, Time};
+use crate::loan::units::Time;
 use crate::peer::{Frame, PeerEvent};
 use crate::protocol::{Block, ErrorCode, Input, Loan, Message, Moment, Stage};
-use crate::settlement::spot::{agreed_by_operators_floor, NoSpot};
 use anyhow::Context;
 use bitcoin::key::XOnlyPublicKey;
 use bitcoin::secp256k1::ecdsa::Signature;
@@ -407,32 +406,18 @@ impl Core {
                 format!("oracle {oracle}, on which it rests, is not added here: `oracle add URL --pubkey {oracle}`")
             }));
             warnings.extend(checks::without_keys(&self.tools, loan));
-            if let Err(why @ NoSpot::Apart { .. }) = price {
-                warnings
-                    .push(format!("there is no price for this loan: {why}; nothing is quoted or repaid until they do"));
-            }
+            warnings.extend(self.why_apart(loan));
         }
         let pending_exit = self.pending_exit(loan);
         let turn = self.turn(loan);
         let due_note = self.due_note().filter(|_| !loan.has_ended()).map(str::to_owned);
+        let price_note = if loan.has_ended() { None } else { self.why_no_price(loan) };
+        let watched_at_cents = self.bounds_of(loan).ok().map(|price| price.at_or_below.0);
         let shown = present::loan(loan, self.moment, price.ok());
-        let mut view = LoanView { warnings, pending_exit, turn, due_note, ..shown };
+        let mut view = LoanView { warnings, pending_exit, turn, due_note, price_note, watched_at_cents, ..shown };
         let end = loan.exit.as_ref().map(|exit| exit.seen.transaction.compute_txid());
         view.transactions.extend(end.and_then(|end| lock(&self.tools.exits).child_of(id, end)));
         Ok(view)
-    }
-
-    /// The price now, as the loan's oracles last said it.
-    ///
-    /// # Errors
-    /// When too few have a fresh one, or they do not agree.
-    pub fn price_of(&self, loan: &Loan) -> Result<Cents, NoSpot> {
-        let oracles = lock(&self.tools.oracles);
-        let last = |key: &XOnlyPublicKey| oracles.get(key).and_then(|oracle| oracle.spot.as_ref());
-        let fresh = |key: &XOnlyPublicKey| Some((*key, present::fresh_price(last(key), self.moment.now)?));
-        let prices: Vec<(XOnlyPublicKey, Cents)> = loan.terms.oracles.iter().filter_map(fresh).collect();
-        let threshold = loan.payouts.quorum.threshold;
-        agreed_by_operators_floor(&prices, &loan.terms.oracles, threshold, &self.tools.operators())
     }
 
     fn answer_waiters(&mut self) {

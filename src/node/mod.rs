@@ -42,6 +42,7 @@ mod place;
 mod ports;
 pub mod present;
 mod preview;
+mod pricing;
 mod proofs;
 mod quotes;
 mod record;

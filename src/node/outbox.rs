@@ -13,6 +13,9 @@ use std::time::{Duration, Instant};
 /// How often, in real time, an oracle is asked for hand-overs, and how soon again when it did not answer.
 const ROTATIONS_AGAIN: Duration = Duration::from_secs(600);
 const ROTATIONS_RETRY: Duration = Duration::from_secs(30);
+/// The type of a receipt, and how soon it is said again on one connection. Real time.
+const RECEIPT: u16 = 33015;
+const RECEIPT_AGAIN: Duration = Duration::from_secs(60);
 
 impl Core {
     /// Goes through every loan and does what is to be done and is not being done.
@@ -108,9 +111,11 @@ impl Core {
     }
 
     fn is_time_to_send(&self, loan: &Loan, kinds: &[u16]) -> bool {
+        // A receipt is answered by nothing, and its exit may wait for weeks.
+        let again = if kinds == [RECEIPT] { RECEIPT_AGAIN } else { AGAIN };
         let sent = self.sent.get(&loan.id);
         self.tools.net.is_connected(loan.peer)
-            && !sent.is_some_and(|(what, when)| what == kinds && when.elapsed() < AGAIN)
+            && !sent.is_some_and(|(what, when)| what == kinds && when.elapsed() < again)
     }
 
     fn send_again(&mut self, loan: &Loan, messages: &[Message]) {

@@ -3,7 +3,8 @@
 use super::events::{facts, severity};
 use super::turn;
 use super::view::{
-    EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, OracleWords, QuoteView, SaidView, SpreadView,
+    EventView, ExitView, FeeView, GapView, LevelView, LoanView, OpenExit, OracleWords, QuoteView, SaidView, Severity,
+    SpreadView,
 };
 use crate::contract::clauses::Clause;
 use crate::contract::offer::{borrower_shares, lender_shares};
@@ -11,7 +12,7 @@ use crate::contract::repay::{Source, MAX_COINS};
 use crate::contract::{difference, ContractError, OracleAttestation, Role};
 use crate::loan::curve;
 use crate::loan::fees::{TxKind, INPUT};
-use crate::loan::ltv::ltv_ceil;
+use crate::loan::ltv::{ltv_ceil, MarginLine};
 use crate::loan::payout::{self, Payout};
 use crate::loan::quorum::Quorum;
 use crate::loan::risk;
@@ -88,6 +89,7 @@ pub fn quote(terms: &Terms, lender: PublicKey, asked: Cents) -> Result<QuoteView
         coins_note: None,
         place_note: None,
         missing_sats: 0,
+        waiting_sats: 0,
         oracles: terms.oracles.clone(),
         threshold: terms.threshold,
         spread: spread(terms),
@@ -197,6 +199,8 @@ pub fn loan(loan: &Loan, moment: Moment, price: Option<Cents>) -> LoanView {
         minimum_interest_days: terms.minimum_interest_days.min(terms.days).0,
         owed_at_due_cents: if loan.has_ended() { 0 } else { terms.owed_at_due().0 },
         price_cents: price.map(|price| price.0),
+        price_note: None,
+        watched_at_cents: price.map(|price| price.0),
         ltv_bp: price
             .filter(|_| living)
             .and_then(|price| ltv_ceil(terms.owed_at(moment.now), terms.collateral, price))
@@ -334,15 +338,21 @@ fn transactions(loan: &Loan) -> Vec<Txid> {
     loan.withdrawals.iter().copied().chain(now).collect()
 }
 
-/// An event as a sentence.
-pub fn event(loan: &Loan, recorded: &Recorded) -> EventView {
+/// An event as a sentence. `before` is the highest margin line that was crossed before it, `loan` the loan after it.
+pub fn event(before: Option<MarginLine>, loan: &Loan, recorded: &Recorded) -> EventView {
+    let eases = matches!(&recorded.event, Event::Margin { line, .. } if *line < before);
     EventView {
         number: 0,
         at: recorded.at.0,
         loan_id: Some(loan.id),
         event: recorded.event.name().into(),
-        severity: severity(loan, &recorded.event),
-        text: sentence(loan, &recorded.event),
+        severity: if eases { Severity::Notice } else { severity(loan, &recorded.event) },
+        text: match (&recorded.event, before) {
+            (Event::Margin { line: Some(line), price }, Some(before)) if eases => {
+                format!("no longer at margin line {before}, at {price}; {line} is still crossed")
+            }
+            (event, _) => sentence(loan, event),
+        },
         facts: facts(loan, recorded),
     }
 }

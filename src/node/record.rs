@@ -125,11 +125,12 @@ impl Core {
         let mut loan = self.loans.get(&id).map(|loan| Loan::clone(loan));
         let mut views = Vec::new();
         for one in recorded {
+            let before = loan.as_ref().and_then(|loan| loan.margin);
             let next = match loan.take() {
                 Some(loan) => loan.apply(one)?,
                 None => Loan::begin(one)?,
             };
-            views.push(present::event(&next, one));
+            views.push(present::event(before, &next, one));
             loan = Some(next);
         }
         let loan = loan.ok_or_else(|| StateError::NotBegun("nothing".into()))?;

@@ -169,21 +169,22 @@ impl Core {
                         self.tell(id, input)?;
                     }
                 }
-                self.tell_median(oracle)?;
+                self.tell_bounds(oracle)?;
             }
         }
         Ok(())
     }
 
-    /// Tells the loans of several oracles the median of what those say.
-    fn tell_median(&mut self, oracle: XOnlyPublicKey) -> anyhow::Result<()> {
+    /// Tells the loans of several oracles what those say of the price: also where they do not agree, as those that settle a
+    /// loan together settle it all the same.
+    fn tell_bounds(&mut self, oracle: XOnlyPublicKey) -> anyhow::Result<()> {
         let of_several = |loan: &&Arc<Loan>| !loan.payouts.quorum.is_single() && loan.terms.oracles.contains(&oracle);
         let told: Vec<_> = self
             .loans
             .values()
             .filter(of_several)
             .filter(|loan| !loan.is_over() && self.knows_place(loan))
-            .filter_map(|loan| Some((loan.id, self.price_of(loan).ok()?)))
+            .filter_map(|loan| Some((loan.id, self.bounds_of(loan).ok()?)))
             .collect();
         told.into_iter().try_for_each(|(id, price)| self.tell(id, Input::Price(price)))
     }

@@ -494,8 +494,15 @@ pub struct LoanView {
     pub minimum_interest_days: u32,
     /// What is owed at due, cents; 0 once it has ended or was cancelled.
     pub owed_at_due_cents: u64,
-    /// Price now, cents per bitcoin; absent when the oracle is silent.
+    /// Price now, cents per bitcoin; absent where its oracles agree on none.
     pub price_cents: Option<u64>,
+    /// Why there is no price, in words; absent where there is one.
+    #[serde(default)]
+    pub price_note: Option<String>,
+    /// What margin lines are watched at, cents per bitcoin: the price, or where its oracles agree on none what enough of
+    /// them to settle it say it is at most. Absent where neither is known.
+    #[serde(default)]
+    pub watched_at_cents: Option<u64>,
     /// Loan to value now, basis points.
     pub ltv_bp: Option<u32>,
     /// Highest margin line crossed.

@@ -14,6 +14,7 @@ use crate::loan::ltv::{self, MarginLine};
 use crate::loan::payout::Payout;
 use crate::loan::units::{BasisPoints, Cents, Time};
 use crate::settlement::deadline;
+use crate::settlement::spot::Bounds;
 use bitcoin::secp256k1::ecdsa::Signature;
 use bitcoin::{OutPoint, Transaction, Txid};
 use thiserror::Error;
@@ -55,8 +56,8 @@ pub enum Input {
     RepaymentRefused { reason: String },
     /// Somebody ended the negotiation.
     Cancel { reason: String, by: Doing },
-    /// A fresh price.
-    Price(Cents),
+    /// What the loan's oracles say the price is now.
+    Price(Bounds),
     /// Time or height moved.
     Tick,
 }
@@ -141,7 +142,7 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         Input::Price(price) => {
             let repaying = repaying::on_price(loan, price, moment);
             let unfunded = unfunded::on_price(loan, price, moment);
-            Ok(margin(loan, price, moment).into_iter().chain(repaying).chain(unfunded).collect())
+            Ok(margin(loan, price.at_or_below, moment).into_iter().chain(repaying).chain(unfunded).collect())
         }
         Input::Tick => {
             let unfunded = unfunded::on_tick(loan, moment);

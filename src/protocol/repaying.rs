@@ -10,6 +10,7 @@ use crate::loan::units::{sats_for_cents_ceil, Cents, Time};
 use crate::loan::version::TRANSACTION_VERSION;
 use crate::protocol::messages::Repay;
 use crate::settlement::proposal::{self, TakenBack};
+use crate::settlement::spot::Bounds;
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 
 /// Why a proposal of ours is gone that we did not take back.
@@ -229,10 +230,12 @@ pub(super) fn refused(loan: &Loan, reason: String) -> Vec<Event> {
     }
 }
 
-/// Spot moved.
-pub(super) fn on_price(loan: &Loan, spot: Cents, moment: Moment) -> Option<Event> {
+/// The price moved: whichever side of it is too far off takes the proposal back.
+pub(super) fn on_price(loan: &Loan, price: Bounds, moment: Moment) -> Option<Event> {
     let open = loan.repayment.as_ref()?;
-    let why = proposal::why_recall(open.proposer, open.price, spot, loan.level_now(moment.now))?;
+    let level = loan.level_now(moment.now);
+    let recall = |spot| proposal::why_recall(open.proposer, open.price, spot, level);
+    let why = recall(price.at_or_below).or_else(|| recall(price.at_or_above))?;
     drop_proposal(loan, || why)
 }
 

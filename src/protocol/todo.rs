@@ -2,13 +2,15 @@
 //!
 //! Every action can be repeated; it stops being asked for when an event says it had its effect.
 
-use super::messages::{Borrow, Coin, Fallback, Message, Ready};
+use super::event::Exit;
+use super::messages::{Borrow, Coin, Fallback, Message, Ready, Receipt};
 use super::repaying;
 use super::state::{Loan, Stage};
 use super::unfunded;
 use super::Moment;
 use crate::contract::clauses::Clause;
-use crate::contract::Role;
+use crate::contract::{wire, Role};
+use crate::loan::tlv::Bytes;
 use crate::loan::version::TRANSACTION_VERSION;
 use crate::settlement::deadline;
 use bitcoin::Transaction;
@@ -94,6 +96,7 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
     if confirmed(exit) {
         return;
     }
+    actions.extend(receipt(loan));
     // Our own exit keeps competing until one is confirmed; a repayment that both have signed goes first for a few
     // blocks, and after them gives way.
     let wanted = loan.wanted_exit(moment.height);
@@ -114,6 +117,14 @@ fn living(loan: &Loan, moment: Moment, actions: &mut Vec<Action>) {
         }
     }
     repaying::actions(loan, moment, actions);
+}
+
+/// The lender's receipt, until a block has its exit: a borrower that was away heard nothing of it, and would pay once more.
+fn receipt(loan: &Loan) -> Option<Action> {
+    let pending = loan.pending.as_ref().filter(|pending| pending.exit == Exit::Receipt && loan.role == Role::Lender)?;
+    let (_, attestations) = pending.attestation.as_ref()?;
+    let attestation = Bytes(wire::write_attestation(attestations.first()?));
+    Some(Action::Send(vec![Message::Receipt(Receipt { loan: loan.id.0, attestation })]))
 }
 
 /// Accept or sign, our half of the fallback in front.

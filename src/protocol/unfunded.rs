@@ -6,7 +6,8 @@ use super::todo::Action;
 use super::Moment;
 use crate::contract::clauses::Clause;
 use crate::contract::Role;
-use crate::loan::units::{Cents, Time};
+use crate::loan::units::Time;
+use crate::settlement::spot::Bounds;
 use crate::settlement::unfunded::{self, Funding, Reason};
 use bitcoin::{Amount, OutPoint, Transaction};
 
@@ -149,9 +150,13 @@ pub fn away_until(loan: &Loan) -> Option<Time> {
     unfunded::away_until(&loan.terms, away.since, loan.unfunded.before)
 }
 
-/// Spot moved. What is given up already waits for no block: what is at stake then is counted as for what is held, wherever
+/// The price moved, on the side on which this one loses by it. What is given up already waits for no block: what is at stake then is counted as for what is held, wherever
 /// the funding transaction is.
-pub(super) fn on_price(loan: &Loan, spot: Cents, moment: Moment) -> Option<Event> {
+pub(super) fn on_price(loan: &Loan, price: Bounds, moment: Moment) -> Option<Event> {
+    let spot = match loan.role {
+        Role::Borrower => price.at_or_below,
+        Role::Lender => price.at_or_above,
+    };
     let place = place(loan).map(|place| if leaves(loan) { Funding::Held } else { place })?;
     let place = (place, loan.funding_inputs.len());
     for_reason(loan, unfunded::why_at_price(loan.role, &loan.terms, place, spot, moment.now)?)

@@ -6,6 +6,10 @@
 //!
 //! While as many honest ones answer as must agree, the price lies between what they say. While fewer do, those that lie
 //! can move it as far as a group may be apart, and half as far where two must agree; they cannot move it farther.
+//!
+//! Where they are farther apart than that there is no price, and yet as many as the threshold may stand at or below a level,
+//! and settle the loan. So whoever watches (margin lines, a loan not yet funded, a proposal that lies) watches [`Bounds`],
+//! which fewer liars than the threshold move to no side beyond what an honest one says.
 
 use crate::loan::units::Cents;
 use bitcoin::key::XOnlyPublicKey;
@@ -25,6 +29,43 @@ pub enum NoSpot {
         "its oracles say prices from {lowest} to {highest}, and no {threshold} of them lie within 1 % of each other"
     )]
     Apart { lowest: Cents, highest: Cents, threshold: usize },
+}
+
+/// What the price is as far as enough oracles to settle the loan say it, on either side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Bounds {
+    /// As many as the threshold say that the price is this or below it.
+    pub at_or_below: Cents,
+    /// As many as the threshold say that the price is this or above it.
+    pub at_or_above: Cents,
+}
+
+impl From<Cents> for Bounds {
+    /// A price that is agreed on: the same on either side.
+    fn from(price: Cents) -> Bounds {
+        Bounds { at_or_below: price, at_or_above: price }
+    }
+}
+
+/// The bounds that fresh prices make: the price where they agree; else the `threshold`-th lowest and the `threshold`-th
+/// highest of them, of which the first may be the higher.
+///
+/// # Errors
+/// When fewer than `threshold` say one.
+pub fn bounds(fresh: &[Cents], threshold: usize) -> Result<Bounds, NoSpot> {
+    let threshold = threshold.max(1);
+    let why = match agreed_floor(fresh, threshold) {
+        Ok(price) => return Ok(price.into()),
+        Err(why) => why,
+    };
+    let mut sorted = fresh.to_vec();
+    sorted.sort_unstable();
+    let lowest = sorted.get(threshold - 1);
+    let highest = sorted.iter().rev().nth(threshold - 1);
+    match (lowest, highest) {
+        (Some(&at_or_below), Some(&at_or_above)) => Ok(Bounds { at_or_below, at_or_above }),
+        _ => Err(why),
+    }
 }
 
 /// The price that fresh prices make: the median of those that lie in some group of `threshold` within 1 % of each other;
@@ -73,14 +114,39 @@ pub fn agreed_by_operators_floor(
     threshold: usize,
     operators: &Operators,
 ) -> Result<Cents, NoSpot> {
+    let (prices, threshold) = voices(fresh, oracles, threshold, operators);
+    agreed_floor(&prices, threshold)
+}
+
+/// The bounds that the fresh prices of a loan's `oracles` make, voices and threshold as for [`agreed_by_operators_floor`].
+///
+/// # Errors
+/// As [`bounds`].
+pub fn bounds_by_operators(
+    fresh: &[(XOnlyPublicKey, Cents)],
+    oracles: &[XOnlyPublicKey],
+    threshold: usize,
+    operators: &Operators,
+) -> Result<Bounds, NoSpot> {
+    let (prices, threshold) = voices(fresh, oracles, threshold, operators);
+    bounds(&prices, threshold)
+}
+
+/// One price an operator, and how many of them must agree.
+fn voices(
+    fresh: &[(XOnlyPublicKey, Cents)],
+    oracles: &[XOnlyPublicKey],
+    threshold: usize,
+    operators: &Operators,
+) -> (Vec<Cents>, usize) {
     let mut voices: Vec<(XOnlyPublicKey, Cents)> = Vec::with_capacity(fresh.len());
     for (key, price) in fresh {
         if !voices.iter().any(|(known, _)| operators.are_one(known, key)) {
             voices.push((*key, *price));
         }
     }
-    let prices: Vec<Cents> = voices.into_iter().map(|(_, price)| price).collect();
-    agreed_floor(&prices, threshold.min(operators.count(oracles)))
+    let prices = voices.into_iter().map(|(_, price)| price).collect();
+    (prices, threshold.min(operators.count(oracles)))
 }
 
 /// Do these, in order, lie within 1 % of each other?
@@ -180,6 +246,22 @@ mod tests {
     }
 
     #[test]
+    fn where_they_are_apart_as_many_as_settle_the_loan_still_bound_the_price() {
+        let bounds = |prices: &[u64], threshold| {
+            let prices: Vec<Cents> = prices.iter().copied().map(Cents).collect();
+            super::bounds(&prices, threshold).map(|Bounds { at_or_below, at_or_above }| (at_or_below.0, at_or_above.0))
+        };
+        assert_eq!(bounds(&[100_000, 100_200, 1], 2), Ok((100_100, 100_100)), "they agree");
+        assert_eq!(bounds(&[90_000, 92_000, 95_000], 2), Ok((92_000, 92_000)), "any two that settle");
+        assert_eq!(bounds(&[90_000, 92_000, 95_000, 99_000, 104_000], 2), Ok((92_000, 99_000)));
+        // Both must have touched, so a level between the two is touched by neither story alone.
+        assert_eq!(bounds(&[90_000, 95_000], 2), Ok((95_000, 90_000)));
+        assert_eq!(bounds(&[90_000, 95_000], 1), Ok((92_500, 92_500)), "either settles it: as the price is made");
+        assert_eq!(bounds(&[90_000], 2), Err(NoSpot::Silent { fresh: 1, threshold: 2 }));
+        assert_eq!(bounds(&[], 1), Err(NoSpot::Silent { fresh: 0, threshold: 1 }));
+    }
+
+    #[test]
     fn what_is_missing_is_said() {
         let said = |prices: &[u64]| {
             let prices: Vec<Cents> = prices.iter().copied().map(Cents).collect();
@@ -196,6 +278,14 @@ mod tests {
         ) {
             let lies = &lies[..lies.len().min(threshold - 1)];
             let all: Vec<u64> = honest.iter().chain(lies).copied().collect();
+            let prices: Vec<Cents> = all.iter().copied().map(Cents).collect();
+            if let Ok(bounds) = bounds(&prices, threshold) {
+                // Nobody is told of a fall, or of a rise, that no honest one sees.
+                let lowest = honest.iter().min().unwrap();
+                let highest = honest.iter().max().unwrap();
+                let moved = 1_010 * highest / 100_000 + 1;
+                prop_assert!(bounds.at_or_below.0 + moved >= *lowest && bounds.at_or_above.0 <= highest + moved, "{bounds:?} of {all:?}");
+            }
             if let Some(price) = of(&all, threshold) {
                 prop_assert!((98_000..=102_500).contains(&price), "{price} of {all:?}");
             }

@@ -3,9 +3,10 @@
 use crate::harness::{after, sats_ceil, Theatre, BTC, NOON};
 use hypothec::contract::repay::Source;
 use hypothec::demo::prices::Prices;
-use hypothec::node::view::{LoanView, RepayRequest};
+use hypothec::node::view::{EventView, LoanView, MarginLine, RepayRequest};
 use hypothec::protocol::{Exit, Stage};
 use hypothec_oracle::units::{Cents, Time};
+use reqwest::Method;
 
 const DAY: u32 = 24 * 3_600;
 /// $10,000 a bitcoin, when nothing happens.
@@ -119,6 +120,35 @@ async fn one_lies_while_one_is_silent_and_nothing_is_priced_by_it() {
         let refused = theatre.quote(4_000, BTC, 1).await.unwrap_err().to_string();
         assert!(refused.contains("cannot quote right now"), "{refused}");
     }
+}
+
+#[tokio::test]
+async fn oracles_that_are_far_apart_warn_of_a_fall_before_they_liquidate() {
+    // Never two within 1 % of each other: there is no price, and two of them settle the loan all the same.
+    let falls = |first: u64, then: u64| {
+        let flat = |hours, cents| Prices::flat(after(NOON, hours), 24 * 60, Cents(cents));
+        Prices::flat(NOON, 3, PRICE).then(Prices::flat(after(NOON, 3), 3, Cents(first))).then(flat(6, then))
+    };
+    let feeds = [falls(620_000, 450_000), falls(640_000, 470_000), falls(690_000, 500_000)];
+    let mut theatre = Theatre::of_three(NOON, feeds).await;
+    let id = theatre.lent(4_000, 1).await;
+    theatre.walk_to(after(NOON, 5), 3_600).await.unwrap();
+    for view in theatre.both(id).await {
+        assert_eq!((view.stage, view.price_cents, view.watched_at_cents), (Stage::Active, None, Some(640_000)));
+        assert!(view.margin == Some(MarginLine::Warning) && view.price_note.is_some(), "{view:?}");
+    }
+    for node in [&theatre.borrower, &theatre.lender] {
+        let client = node.client().unwrap();
+        let needs = client.status().await.unwrap().attention;
+        let says = |what: &str| needs.iter().any(|one| one.about.starts_with(what));
+        assert!(says("margin ") && says("price "), "{needs:?}");
+        let told: Vec<EventView> = client.call(Method::GET, "/v1/events?after=0", None::<&()>).await.unwrap();
+        let told = told.iter().find(|event| event.event == "margin").unwrap();
+        assert_eq!((told.facts.line, told.facts.price_cents), (Some(MarginLine::Warning), Some(640_000)));
+    }
+    theatre.walk_to(after(NOON, 8), 3_600).await.unwrap();
+    let line = theatre.settled(id, Exit::Liquidated).await;
+    theatre.nothing_else_happened(&[line]).await;
 }
 
 #[tokio::test]

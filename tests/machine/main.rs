@@ -15,9 +15,11 @@ mod world;
 
 use bitcoin::Amount;
 use hypothec::contract::Role;
+use hypothec::loan::ltv::MarginLine;
 use hypothec::loan::units::Cents;
-use hypothec::protocol::{todo, Action, Event, Exit, Input, Stage};
+use hypothec::protocol::{todo, Action, Event, Exit, Input, Message, Stage};
 use hypothec::settlement::proposal::TakenBack;
+use hypothec::settlement::spot::Bounds;
 use proptest::prelude::*;
 use world::{scene, spend, steps, Step, World, DAY};
 
@@ -119,6 +121,42 @@ fn a_touch_attested_while_a_repayment_waits_is_kept_in_case_the_repayment_never_
     world.mine(u8::MAX);
     world.check();
     assert!(world.nodes.iter().all(|node| node.loan.exit.as_ref().unwrap().exit == Some(Exit::Liquidated)));
+}
+
+#[test]
+fn a_receipt_is_said_until_a_block_has_its_exit_and_again_when_the_block_is_gone() {
+    let says = |world: &World, who: usize| {
+        let sent = todo(&world.nodes[who].loan, world.moment).into_iter().filter_map(|action| match action {
+            Action::Send(messages) => Some(messages),
+            _ => None,
+        });
+        let mut attestations = sent.flatten().map(|message| match message {
+            Message::Receipt(receipt) => receipt.attestation.0,
+            other => panic!("{other:?}"),
+        });
+        (attestations.next(), attestations.next())
+    };
+    let given = hypothec::contract::wire::write_attestation(&scene().exits[2].0);
+    let mut world = funded();
+    assert_eq!(says(&world, 1), (None, None));
+    // The borrower is away, and nobody's mempool takes the exit.
+    world.public.insert(2);
+    world.hear(1, &[2]);
+    for _ in 0..3 {
+        assert_eq!(says(&world, 1), (Some(given.clone()), None));
+        world.mine(u8::MAX);
+    }
+    // It is back, and says nothing of it itself.
+    world.hear(0, &[2]);
+    assert_eq!(says(&world, 0), (None, None));
+    world.act(1, false);
+    assert_eq!(says(&world, 1), (Some(given.clone()), None), "what waits is in no block");
+    world.mine(u8::MAX);
+    assert_eq!(says(&world, 1), (None, None));
+    world.reorganise(1, u8::MAX);
+    assert_eq!(says(&world, 1), (Some(given), None));
+    world.settle_down();
+    assert!(world.nodes.iter().all(|node| node.loan.stage == Stage::Closed));
 }
 
 #[test]
@@ -288,7 +326,7 @@ fn the_touch_goes_out_when_the_repayment_has_not_confirmed_within_three_blocks()
 
 /// The price moves by `bp` basis points of the proposal's.
 fn moved(bp: i64) -> Input {
-    Input::Price(Cents(u64::try_from(10_000_000 + 1_000 * bp).unwrap()))
+    Input::Price(Cents(u64::try_from(10_000_000 + 1_000 * bp).unwrap()).into())
 }
 
 #[test]
@@ -304,6 +342,36 @@ fn a_half_signed_proposal_is_taken_back_at_once_when_spot_drifts_and_the_person_
     let note = world.nodes[0].loan.standing.note.clone().unwrap();
     assert!(note.contains("0.2 %"), "{note}");
     assert_eq!(world.nodes[0].tell(moved(30), moment).unwrap(), [], "once");
+}
+
+#[test]
+fn where_oracles_are_apart_each_side_watches_the_bound_it_loses_by() {
+    let at = |dollars: u64| Cents(dollars * 100);
+    let apart = Input::Price(Bounds { at_or_below: at(80_000), at_or_above: at(99_999) });
+    // No price is agreed on, and enough oracles to liquidate say that the price is far below.
+    let mut world = funded();
+    let moment = world.moment;
+    for node in &mut world.nodes {
+        let told = node.tell(apart.clone(), moment).unwrap();
+        let margin = Event::Margin { line: Some(MarginLine::Warning), price: at(80_000) };
+        assert_eq!(told, [margin], "the debt is half of $100,000");
+        assert_eq!(node.tell(Input::Price(at(100_000).into()), moment).unwrap().len(), 1);
+    }
+    // A proposal that lies is worth something to the other side as soon as either is off.
+    world.propose(false, false);
+    let dropped = world.nodes[0].tell(apart.clone(), moment).unwrap();
+    assert!(dropped.iter().any(|event| matches!(event, Event::RepaymentDropped { .. })), "{dropped:?}");
+    // Not in a block yet, the borrower walks away from a fall and the lender from a rise.
+    let mut waits = World::new();
+    waits.act(1, false);
+    let moment = waits.moment;
+    let given_up = |waits: &mut World, who: usize, low, high| {
+        let bounds = Bounds { at_or_below: at(low), at_or_above: at(high) };
+        let events = waits.nodes[who].tell(Input::Price(bounds), moment).unwrap();
+        events.iter().any(|event| matches!(event, Event::GivenUp { .. }))
+    };
+    assert!(!given_up(&mut waits, 0, 99_000, 120_000) && !given_up(&mut waits, 1, 80_000, 101_000));
+    assert!(given_up(&mut waits, 0, 90_000, 100_000) && given_up(&mut waits, 1, 100_000, 110_000));
 }
 
 #[test]

@@ -123,9 +123,9 @@ impl Node {
     pub fn tell(&mut self, input: Input, moment: Moment) -> Result<Vec<Event>, Refusal> {
         let events = decide(&self.loan, input, moment).inspect_err(|refusal| is_told(&refusal.to_string()))?;
         for event in &events {
-            let recorded = Recorded { at: moment.now, event: event.clone() };
+            let (recorded, before) = (Recorded { at: moment.now, event: event.clone() }, self.loan.margin);
             self.loan = self.loan.clone().apply(&recorded).unwrap();
-            is_told(&present::event(&self.loan, &recorded).text);
+            is_told(&present::event(before, &self.loan, &recorded).text);
             self.log.push(recorded);
         }
         Ok(events)
@@ -462,7 +462,7 @@ impl World {
             }
             Step::Price(cents) => {
                 for node in &mut self.nodes {
-                    node.tell(Input::Price(Cents(*cents)), moment).unwrap();
+                    node.tell(Input::Price(Cents(*cents).into()), moment).unwrap();
                 }
             }
             Step::DoubleSpend { replace } => {

@@ -30,13 +30,14 @@ impl Core {
     fn tell_from(&mut self, id: LoanId, log: &[Recorded], told: u64, (gone, since): (u64, u32)) -> anyhow::Result<()> {
         let mut loan: Option<Loan> = None;
         for (record, one) in (gone.saturating_add(1)..).zip(log) {
+            let before = loan.as_ref().and_then(|loan| loan.margin);
             let next = match loan.take() {
                 Some(loan) => loan.apply(one),
                 None => Loan::begin(one),
             };
             let next = next.with_context(|| format!("replay loan {id}"))?;
             if record > told && one.at.0 >= since {
-                let view = super::super::present::event(&next, one);
+                let view = super::super::present::event(before, &next, one);
                 self.show_record(view, record);
             }
             loan = Some(next);

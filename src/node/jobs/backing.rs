@@ -75,7 +75,11 @@ pub fn count(tools: &Tools, terms: &Terms, vain: &Vain, quote: &mut QuoteView) -
         }
         Err(trouble) => {
             let needs = borrower_shares(terms, 1).map_err(Trouble::later)?.required.to_sat();
-            let free = lock(&tools.wallet).free_coins();
+            let (free, waiting) = {
+                let wallet = lock(&tools.wallet);
+                (wallet.free_coins(), wallet.balance().unconfirmed)
+            };
+            quote.waiting_sats = waiting.to_sat();
             let free = free.iter().map(|coin| coin.txout.value.to_sat()).fold(0, u64::saturating_add);
             (quote.needs_sats, quote.missing_sats) = (needs, needs.saturating_sub(free));
             quote.coins = None;

@@ -18,11 +18,11 @@ pub async fn take(tools: Arc<Tools>, loan: Arc<Loan>, message: Receipt) -> Resul
 }
 
 /// Lender: gives the receipt, and settles with it at once.
-pub fn give(tools: &Tools, loan: &Loan) -> Result<(Input, OracleAttestation), Trouble> {
+pub fn give(tools: &Tools, loan: &Loan) -> Result<Input, Trouble> {
     let keys = checks::keys(tools, loan)?;
     let attestation = receipt::attest(&loan.terms, &keys.receipt, &keys.receipt_nonce)
         .map_err(|e| Trouble::refuse(ErrorCode::Receipt, e))?;
-    Ok((settle(tools, loan, attestation.clone())?, attestation))
+    settle(tools, loan, attestation)
 }
 
 fn settle(tools: &Tools, loan: &Loan, attestation: OracleAttestation) -> Result<Input, Trouble> {

@@ -52,7 +52,7 @@ pub async fn look(tools: Arc<Tools>, oracle: XOnlyPublicKey, at: Time, loans: Ve
             // Where several oracles say a price, the median of theirs counts, and the core knows them all.
             if deadline::is_fresh(price.unix, at) {
                 let alone = loans.iter().filter(|loan| loan.payouts.quorum.is_single());
-                inputs.extend(alone.map(|loan| (loan.id, Input::Price(price.cents))));
+                inputs.extend(alone.map(|loan| (loan.id, Input::Price(price.cents.into()))));
             }
             Some(price)
         }

@@ -112,6 +112,9 @@ pub struct QuoteView {
     /// What the free coins of this wallet lack of `needs_sats`, sats; 0 where they do, or where they are only too many.
     #[serde(default)]
     pub missing_sats: u64,
+    /// Of what waits for a block and is this wallet's, sats, where its free coins lack something: it can be used after that.
+    #[serde(default)]
+    pub waiting_sats: u64,
     /// The oracles that settle it.
     pub oracles: Vec<XOnlyPublicKey>,
     /// How many of them must agree.
