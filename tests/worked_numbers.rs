@@ -13,6 +13,7 @@ use bitcoin::hex::DisplayHex;
 use bitcoin::secp256k1::SECP256K1;
 use bitcoin::{Amount, OutPoint, Transaction, Txid};
 use common::{coin, reference, reference_of_version_1, script, secret};
+use dlc_messages::oracle_msgs::tagged_announcement_msg;
 use dlc_messages::TlvRecord;
 use dlc_messages::{AcceptDlc, CetAdaptorSignatures, OfferDlc};
 use hypothec::contract::adaptor::{self, prefixes};
@@ -32,6 +33,7 @@ use hypothec::protocol::Message;
 use hypothec::wallet::{verify_coin_proof, CoinProof};
 use hypothec_oracle::announce::{nonce_proof_message, OracleKeys};
 use hypothec_oracle::bundle::{pack_announcement, pack_attestation, Bundle};
+use hypothec_oracle::equivocation::Proof;
 use hypothec_oracle::verify::fixing_digits;
 use hypothec_oracle::wire::{SignedLows, SignedPrice};
 use lightning::util::ser::Writeable;
@@ -399,6 +401,40 @@ fn proofs(page: &mut Page, terms: &Terms) {
     page.row(&[&"signature of key 11 (RFC 6979)", &format!("`{}`", signature.serialize_compact().as_hex())]);
 }
 
+/// One proof of each kind, of what an honest oracle never signs. A whole one is written where it is short.
+fn equivocations(page: &mut Page, terms: &Terms) {
+    page.title("Equivocations");
+    page.text("What an oracle of the key above would have to have signed; each proof's bytes are its `proof` field, without the length in front.");
+    let (keys, touch, fixing) = (oracle(), terms.touch_days()[0].event(), terms.fixing_event());
+    let announced = keys.announcement(fixing).unwrap().announcement;
+    let say = |cents| keys.attest(fixing, fixing_digits(Cents(cents))).unwrap();
+    let outcomes = Proof::of_attestations(&announced, &say(7_654_399), &say(7_654_499)).unwrap();
+    let honest = keys.announcement(touch).unwrap().announcement;
+    let mut other = honest.clone();
+    other.oracle_event.oracle_nonces = vec![announced.oracle_event.oracle_nonces[0]];
+    let message = tagged_announcement_msg(&other.oracle_event);
+    other.announcement_signature = SECP256K1.sign_schnorr_no_aux_rand(&message, &secret(3).keypair(SECP256K1));
+    let announcements = Proof::of_announcements(&honest, &other).unwrap();
+    let lows = |low| {
+        let mut hours = [None; 24];
+        hours[10] = Some(Cents(low));
+        SignedLows::sign(&keys, terms.first_day(), terms.start.plus(2 * 3_600).unwrap(), hours)
+    };
+    let lows = Proof::of_lows(keys.public_key(), &lows(9_900_000), &lows(9_800_000)).unwrap();
+    page.table(&["kind", "of", "bytes", "SHA-256"]);
+    for (kind, of, proof) in [
+        ("1, outcomes", "the fixing at due: $76,543 and $76,544, at the first digit in which they differ", &outcomes),
+        ("2, announcements", "the first touch, with its nonce and with the fixing's first", &announcements),
+        ("3, statements", "lows of 20200312, frozen until 12:00: hour 10 at $99,000.00 and at $98,000.00", &lows),
+    ] {
+        assert_eq!(proof.check(), Ok(keys.public_key()));
+        let bytes = proof.to_bytes();
+        page.row(&[&kind, &of, &bytes.len(), &format!("`{}`", sha(&bytes))]);
+    }
+    page.hex("The second, whole", &announcements.to_bytes().to_lower_hex_string());
+    page.hex("The third, whole", &lows.to_bytes().to_lower_hex_string());
+}
+
 /// The reference loan on two of three oracles.
 fn several(page: &mut Page, one: &Terms) {
     page.title("Two of three oracles");
@@ -477,6 +513,7 @@ fn worked_numbers() -> String {
     transactions(&mut page, &terms, &announcements, &contract);
     oracles(&mut page, &terms, &announcements);
     proofs(&mut page, &terms);
+    equivocations(&mut page, &terms);
     several(&mut page, &terms);
     page.0.push('\n');
     page.0
