@@ -178,6 +178,15 @@ fn is_out(tools: &Tools, txid: Txid) -> anyhow::Result<bool> {
     lock(&tools.outgoing).is_out(&txid).context("write which payments may be out")
 }
 
+/// Goes on with a transaction that was out, and that a block had: its coins are its own again.
+pub(super) fn hold(tools: &Tools, made: &Transaction, now: Time) -> anyhow::Result<()> {
+    let txid = made.compute_txid();
+    lock(&tools.wallet).record(made, now).context("tell the wallet of it")?;
+    let outgoing = &mut *lock(&tools.outgoing);
+    outgoing.keep_made(&txid, made)?;
+    Ok(outgoing.keep(txid, Unsure { transaction: None, since: now, is_sure: true, unmade: None })?)
+}
+
 /// The wallet's coins that it spends are free again: it is nowhere.
 fn take_back(tools: &Tools, txid: Txid, now: Time) -> Result<(), ErrorView> {
     lock(&tools.outgoing).remove(&txid).map_err(|e| error(ErrorCode::Internal, e))?;
@@ -287,6 +296,7 @@ pub struct Strays {
 impl Core {
     /// Goes on with the payments that may be out, and with what goes nowhere.
     pub(super) fn mind_outgoing(&mut self) -> anyhow::Result<()> {
+        self.mind_fallen()?;
         self.mind_strays();
         // A restored node moves its coins first; what was paid before may need them.
         if self.is_moving() {
