@@ -435,7 +435,7 @@ impl Core {
         let back = back.flat_map(|loan| [&loan.withdrawal, &loan.repayment_withdrawal]).flatten();
         let needed: BTreeSet<Txid> = made.chain(moves).chain(back.map(Transaction::compute_txid)).collect();
         let is_stray = |txid: &Txid| !is_moving && !needed.contains(txid) && !lock(&self.tools.outgoing).holds(txid);
-        let recorded = lock(&self.tools.wallet).unconfirmed_payments();
+        let recorded = lock(&self.tools.wallet).unconfirmed();
         // While the follower is asking, its place is not known: what was stray is so until it is known better.
         let is_told =
             |txid: &Txid| self.chain_look.is_waiting(txid).unwrap_or_else(|| !self.strays.since.contains_key(txid));
@@ -472,6 +472,11 @@ impl Core {
 
     /// What people are told of all that, a sentence each.
     pub(super) fn outgoing_troubles(&self) -> Vec<String> {
+        // What pays us and spends nothing of ours keeps no coin back: it is only counted no more.
+        let payments = match self.strays.since.is_empty() {
+            true => Vec::new(),
+            false => lock(&self.tools.wallet).unconfirmed_payments(),
+        };
         let outgoing = lock(&self.tools.outgoing);
         let lost = |txid| {
             let refused = outgoing.refused.get(txid)?;
@@ -486,6 +491,7 @@ impl Core {
             (None, false) => Some(format!("payment {txid}: {}", may_be_out(txid))),
         });
         let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
+        let lasting = lasting.filter(|(txid, _)| payments.contains(txid));
         let stray = lasting.map(|(txid, _)| {
             format!(
                 "transaction {txid}: the wallet has recorded it, nobody needs it any more, and bitcoind does not have it; its \
