@@ -140,7 +140,9 @@ async fn a_deposit_that_a_reorganisation_loses_counts_for_nothing_and_is_told_un
     replace(&world.bitcoind, block).await;
     until_read(&world.borrower, &world.bitcoind).await;
     let left = until_balance(&world.borrower, "the deposit to be gone", |balance| all_of(balance) == all_of(&before));
-    assert_eq!(left.await, before);
+    let left = left.await;
+    assert_eq!(left, before);
+    println!("bound lost-block {} sats are counted of it", all_of(&left) - all_of(&before));
     let told = until("it to be told", PATIENCE, || async {
         let told = texts_of(&world.borrower, "transaction_lost", coin.txid).await;
         told.first().cloned().ok_or_else(|| "nothing is told".to_owned())
