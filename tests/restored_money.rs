@@ -161,6 +161,10 @@ async fn a_payment_that_the_backup_knows_is_brought_out_before_any_coin_moves_an
     let said = until_troubles(&again, "the payment to be out", |said| said.contains("spent by what was made")).await;
     assert!(said.contains(&paid.to_string()) && told(&again, MOVED).await.is_empty(), "{said}");
     bitcoind.mine(1).await.unwrap();
+    // What it paid back was signed for before the restore too.
+    let moved = until_moving(&again, &bitcoind).await;
+    assert!(moved.input.iter().all(|input| input.previous_output.txid == paid), "{moved:?}");
+    bitcoind.mine(1).await.unwrap();
     until_all_moved(&again).await;
     until_read(&lender, &bitcoind).await;
     assert_eq!(lender.handle.balance().await.unwrap().confirmed_sats, before + 10_000_000);
@@ -205,5 +209,77 @@ async fn a_payment_that_cannot_be_brought_out_after_a_restore_is_told_by_name_an
     .await
     .unwrap();
     until_troubles(&again, "nothing more of it", |said| !said.contains(&paid.to_string())).await;
+    drop((lender, oracle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_change_of_a_payment_made_after_the_backup_moves_too_once_a_block_has_it() {
+    let world = World::new().await;
+    let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+    let to = world.lender.handle.new_address().await.unwrap().address;
+    let paid = world.borrower.handle.send(pay(&to, Some(10_000_000))).await.unwrap().txid;
+    world.settle().await;
+    let World { bitcoind, borrower, dir, lender, oracle, .. } = world;
+    borrower.stop().await.unwrap();
+    restore(&sealed, dir.path());
+    let again = start_again(dir.path(), &bitcoind).await;
+    until_troubles(&again, "the payment to be known", |said| said.contains(&format!("by {paid}"))).await;
+    bitcoind.mine_only(&[paid]).await.unwrap();
+    let moved = until_moving(&again, &bitcoind).await;
+    assert!(moved.input.iter().all(|input| input.previous_output.txid == paid), "{moved:?}");
+    bitcoind.mine(1).await.unwrap();
+    until_all_moved(&again).await;
+    // Once: what it moved to is of after, also over a restart and for what is paid from it.
+    again.stop().await.unwrap();
+    let again = start_again(dir.path(), &bitcoind).await;
+    until_read(&again, &bitcoind).await;
+    assert_eq!(told(&again, MOVED).await, [moved.compute_txid()]);
+    again.handle.send(pay(&to, Some(20_000_000))).await.unwrap();
+    bitcoind.mine(2).await.unwrap();
+    until_read(&again, &bitcoind).await;
+    assert_eq!((told(&again, MOVED).await.len(), troubles(&again).await.contains("restored")), (1, false));
+    drop((lender, oracle));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_move_whose_coin_lost_its_block_is_paid_for_anew_without_it_and_the_coin_moves_when_a_block_has_it_again() {
+    let world = World::new().await;
+    // A deposit in the last block before the backup.
+    let coin = fund(&world.borrower, &world.bitcoind, Amount::ONE_BTC).await;
+    let block = world.bitcoind.mine_only(&[coin.txid]).await.unwrap();
+    world.settle().await;
+    let sealed = world.borrower.handle.backup(PASSPHRASE.into()).await.unwrap();
+    let World { bitcoind, borrower, dir, lender, oracle, .. } = world;
+    borrower.stop().await.unwrap();
+    restore(&sealed, dir.path());
+    let again = start_again(dir.path(), &bitcoind).await;
+    let first = until_moving(&again, &bitcoind).await;
+    assert_eq!(first.input.len(), 2);
+    again.stop().await.unwrap();
+    bitcoind.invalidate(block).await.unwrap();
+    for _ in 0..8 {
+        bitcoind.mine_only(&[]).await.unwrap();
+    }
+    fees_are(dir.path(), 50);
+    let again = start_again(dir.path(), &bitcoind).await;
+    let chain = hypothec::chain::Chain::connect(bitcoind.chain_config()).await.unwrap();
+    let (kept, old) = (first.input.iter().map(|input| input.previous_output).find(|one| *one != coin).unwrap(), first);
+    let dearer = until("a dearer move without that coin", PATIENCE, || async {
+        let spender = chain.spender(kept).await.map_err(|error| error.to_string())?;
+        spender.filter(|made| made.compute_txid() != old.compute_txid()).ok_or(troubles(&again).await)
+    })
+    .await
+    .unwrap();
+    assert_eq!(dearer.input.iter().map(|input| input.previous_output).collect::<Vec<_>>(), [kept]);
+    bitcoind.mine(1).await.unwrap();
+    let last = until("the coin to move", PATIENCE, || async {
+        let spender = chain.spender(coin).await.map_err(|error| error.to_string())?;
+        spender.ok_or(troubles(&again).await)
+    })
+    .await
+    .unwrap();
+    assert_eq!(last.input.len(), 1);
+    bitcoind.mine(1).await.unwrap();
+    until_all_moved(&again).await;
     drop((lender, oracle));
 }

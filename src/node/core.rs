@@ -4,6 +4,7 @@ use super::chain_gate::{ChainGate, ChainLook};
 use super::disk::Disk;
 use super::endings::HeldUp;
 use super::events::{Book, Standing};
+use super::fallen::Lost;
 use super::fee_coin::FeeCoin;
 use super::foreign::Foreigns;
 use super::given_up::GivenUp;
@@ -128,6 +129,8 @@ pub struct Core {
     pub knows_mempool: bool,
     /// Whether bitcoind is there.
     pub chain_gate: ChainGate,
+    /// What reorganisations took out of its block.
+    pub lost: Lost,
     /// How far a restored node is with moving its coins.
     pub restored: Option<Restored>,
     /// What stays of the last restore.
@@ -217,9 +220,10 @@ impl Core {
         self.turns += 1;
         // Loans first, the wallet last: the wallet's place in the chain is where we go on after a restart.
         if let ChainEvent::Mempool { evicted, .. } = &mut event {
-            // What was paid stays paid: it is brought out again.
-            let outgoing = lock(&self.tools.outgoing);
-            evicted.retain(|txid| !outgoing.holds(txid));
+            // What was paid stays paid, and what was moved stays moved: it is brought out again.
+            let (outgoing, since) = (lock(&self.tools.outgoing), &self.restored_since);
+            let is_moved = |txid: &Txid| since.iter().flat_map(Since::done).any(|done| done == *txid);
+            evicted.retain(|txid| !outgoing.holds(txid) && !is_moved(txid));
         }
         match &event {
             ChainEvent::Rollback { to_height } => {
@@ -255,7 +259,11 @@ impl Core {
         // All that it moved at once: a block spends a thousand shown coins.
         self.shown.flush().context("keep which coins were shown")?;
         let now = self.moment.now;
-        lock(&self.tools.wallet).apply(&event, now).context("tell the wallet of the chain")
+        lock(&self.tools.wallet).apply(&event, now).context("tell the wallet of the chain")?;
+        match event {
+            ChainEvent::Rollback { .. } => self.hold_fallen(),
+            _ => Ok(()),
+        }
     }
 
     /// The funding transactions that are out and in no block.

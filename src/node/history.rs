@@ -63,6 +63,16 @@ pub fn was_noted(store: &dyn Store, txid: Txid) -> Result<bool, StoreError> {
     Ok(store.get(&format!("{MADE}{txid}"))?.is_some())
 }
 
+/// Was it written down that this node did not make it?
+///
+/// # Errors
+/// When the store cannot be read.
+pub fn is_anothers(store: &dyn Store, txid: Txid) -> Result<bool, StoreError> {
+    let noted = store.get(&format!("{MADE}{txid}"))?;
+    let anothers = [Purpose::Foreign, Purpose::Before].map(|purpose| purpose.word().as_bytes());
+    Ok(noted.is_some_and(|noted| anothers.contains(&noted.as_slice())))
+}
+
 /// Every transaction of the wallet, the oldest first.
 ///
 /// # Errors

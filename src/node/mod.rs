@@ -16,6 +16,7 @@ mod disk;
 mod endings;
 mod events;
 mod exits;
+mod fallen;
 mod fee_coin;
 mod foreign;
 mod given_up;

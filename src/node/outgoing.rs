@@ -178,6 +178,15 @@ fn is_out(tools: &Tools, txid: Txid) -> anyhow::Result<bool> {
     lock(&tools.outgoing).is_out(&txid).context("write which payments may be out")
 }
 
+/// Goes on with a transaction that was out, and that a block had: its coins are its own again.
+pub(super) fn hold(tools: &Tools, made: &Transaction, now: Time) -> anyhow::Result<()> {
+    let txid = made.compute_txid();
+    lock(&tools.wallet).record(made, now).context("tell the wallet of it")?;
+    let outgoing = &mut *lock(&tools.outgoing);
+    outgoing.keep_made(&txid, made)?;
+    Ok(outgoing.keep(txid, Unsure { transaction: None, since: now, is_sure: true, unmade: None })?)
+}
+
 /// The wallet's coins that it spends are free again: it is nowhere.
 fn take_back(tools: &Tools, txid: Txid, now: Time) -> Result<(), ErrorView> {
     lock(&tools.outgoing).remove(&txid).map_err(|e| error(ErrorCode::Internal, e))?;
@@ -287,6 +296,7 @@ pub struct Strays {
 impl Core {
     /// Goes on with the payments that may be out, and with what goes nowhere.
     pub(super) fn mind_outgoing(&mut self) -> anyhow::Result<()> {
+        self.mind_fallen()?;
         self.mind_strays();
         // A restored node moves its coins first; what was paid before may need them.
         if self.is_moving() {
@@ -425,7 +435,7 @@ impl Core {
         let back = back.flat_map(|loan| [&loan.withdrawal, &loan.repayment_withdrawal]).flatten();
         let needed: BTreeSet<Txid> = made.chain(moves).chain(back.map(Transaction::compute_txid)).collect();
         let is_stray = |txid: &Txid| !is_moving && !needed.contains(txid) && !lock(&self.tools.outgoing).holds(txid);
-        let recorded = lock(&self.tools.wallet).unconfirmed_payments();
+        let recorded = lock(&self.tools.wallet).unconfirmed();
         // While the follower is asking, its place is not known: what was stray is so until it is known better.
         let is_told =
             |txid: &Txid| self.chain_look.is_waiting(txid).unwrap_or_else(|| !self.strays.since.contains_key(txid));
@@ -462,6 +472,11 @@ impl Core {
 
     /// What people are told of all that, a sentence each.
     pub(super) fn outgoing_troubles(&self) -> Vec<String> {
+        // What pays us and spends nothing of ours keeps no coin back: it is only counted no more.
+        let payments = match self.strays.since.is_empty() {
+            true => Vec::new(),
+            false => lock(&self.tools.wallet).unconfirmed_payments(),
+        };
         let outgoing = lock(&self.tools.outgoing);
         let lost = |txid| {
             let refused = outgoing.refused.get(txid)?;
@@ -476,6 +491,7 @@ impl Core {
             (None, false) => Some(format!("payment {txid}: {}", may_be_out(txid))),
         });
         let lasting = self.strays.since.iter().filter(|(_, since)| since.elapsed() >= SAID);
+        let lasting = lasting.filter(|(txid, _)| payments.contains(txid));
         let stray = lasting.map(|(txid, _)| {
             format!(
                 "transaction {txid}: the wallet has recorded it, nobody needs it any more, and bitcoind does not have it; its \

@@ -8,21 +8,21 @@
 //! works as ever but for these, which it uses for nothing, tells of, and looks at with each block until they have moved. No
 //! coin of after, a moved one or a later deposit, pays for them: else each block would lose a part of what is left.
 
+mod steps;
+
 use super::core::{refused, Core, AGAIN};
 use super::data::DataFolder;
 use super::handle::Command;
-use super::history::{note, Purpose};
 use super::jobs::{Key, Outcome};
-use super::tools::{error, lock, Tools, Trouble};
-use super::unmade::{self, Unmade};
+use super::tools::{error, lock};
+use super::unmade::Unmade;
 use super::view::ErrorView;
-use crate::chain::ChainEvent;
 use crate::protocol::{Action, ErrorCode, Loan, Message, Stage};
 use crate::store::{Item, Sled, Store};
-use crate::wallet::{Rival, Unmoved, Wallet};
+use crate::wallet::{Unmoved, Wallet};
 use anyhow::Context;
 use bitcoin::secp256k1::PublicKey;
-use bitcoin::{Amount, FeeRate, OutPoint, Transaction, Txid};
+use bitcoin::{BlockHash, OutPoint, Transaction, Txid};
 use serde::{Deserialize, Serialize};
 use std::time::Instant;
 
@@ -32,8 +32,6 @@ const RESTORED: &str = "restored";
 const SINCE: &str = "restored-since";
 /// What is in the way meanwhile.
 const TROUBLE: &str = "restored";
-/// A move that is not in a block after so many is paid for anew, at the estimate of then.
-const DEARER_AFTER: u32 = 6;
 /// So many moves are made at once, and the rest when these are in a block: with a dearer one of each they fit one document.
 const AT_ONCE: usize = 2;
 
@@ -53,6 +51,9 @@ pub struct Restored {
     /// The coins that were left at the last look.
     #[serde(skip)]
     left: Vec<Unmoved>,
+    /// What could not be done at the last look, in words: one move that fails holds up no other.
+    #[serde(skip)]
+    failed: Vec<String>,
 }
 
 /// A move that a block has, until a reorganisation takes it out.
@@ -71,6 +72,9 @@ pub struct Since {
     /// Are the moves known to be in blocks still?
     #[serde(skip)]
     is_sure: bool,
+    /// At which tip was it looked whether a coin of before has come back?
+    #[serde(skip)]
+    looked: Option<BlockHash>,
 }
 
 /// One transaction that moves coins.
@@ -81,6 +85,13 @@ struct Move {
     height: u32,
 }
 
+impl Since {
+    /// The moves that blocks had.
+    pub(super) fn done(&self) -> impl Iterator<Item = Txid> + '_ {
+        self.done.iter().map(|made| made.txid)
+    }
+}
+
 impl Restored {
     /// The height at which it began; `None` while what was before is still being read.
     pub(super) fn begun(&self) -> Option<u32> {
@@ -88,12 +99,17 @@ impl Restored {
     }
 
     fn since(&self) -> Option<Since> {
-        Some(Since { height: self.begun?, done: self.done.clone(), is_sure: false })
+        Some(Since { height: self.begun?, done: self.done.clone(), is_sure: false, looked: None })
     }
 
     /// The transactions that move coins, as far as no block is known to have them.
     pub(super) fn waiting(&self) -> impl Iterator<Item = Txid> + '_ {
         self.moves.iter().map(|made| made.transaction.compute_txid())
+    }
+
+    /// All transactions that move coins.
+    pub(super) fn moves(&self) -> impl Iterator<Item = Txid> + '_ {
+        self.waiting().chain(self.done.iter().map(|made| made.txid))
     }
 
     /// Do coins move that everything else waits for?
@@ -132,7 +148,8 @@ impl Restored {
             let by = |coin: &Unmoved| coin.spent_by.map(|txid| format!(" by {txid}")).unwrap_or_default();
             format!("{} spent by what was made before and no block has ({})", are(waiting.len()), named(&waiting, by))
         });
-        let what: Vec<String> = [moving, small, waiting].into_iter().flatten().collect();
+        let failed = self.failed.iter().cloned();
+        let what: Vec<String> = [moving, small, waiting].into_iter().flatten().chain(failed).collect();
         let what = if what.is_empty() { "they are looked at with the next block".to_owned() } else { what.join("; ") };
         format!(
             "this node was restored, and some of its coins have not moved to a new address: {what}. What was signed after the \
@@ -295,6 +312,8 @@ impl Core {
             [] => "the chain is read first".to_owned(),
             some => format!("transaction {} waits for a confirmation", some.join(", ")),
         };
+        let failed = self.restored.iter().flat_map(|restored| &restored.failed).cloned();
+        let how = [how].into_iter().chain(failed).collect::<Vec<_>>().join("; ");
         format!(
             "this node was restored, and its coins move to a new address before anything else, since what was signed after \
              the backup may still spend them; {how}. Until then nothing is quoted, taken, repaid or sent"
@@ -308,6 +327,9 @@ impl Core {
             return self.trouble(TROUBLE, format!("{error:#}"));
         }
         if self.restored.is_none() {
+            if let Err(error) = tokio::task::block_in_place(|| self.look_for_returned(has_all)) {
+                self.trouble(TROUBLE, format!("{error:#}"));
+            }
             return;
         }
         let text = self.restored_text();
@@ -322,7 +344,7 @@ impl Core {
         }
         let Some(restored) = self.restored.clone() else { return };
         let (tools, height) = (self.tools.clone(), self.moment.height);
-        let work = async move { Ok(Outcome::Moved(Box::new(step(&tools, restored, height).await?))) };
+        let work = async move { Ok(Outcome::Moved(Box::new(steps::step(&tools, restored, height).await?))) };
         if self.spawn(Key::Move, None, [0; 32], work) {
             self.tried.insert(Key::Move, (self.tip, Instant::now()));
         }
@@ -368,6 +390,24 @@ impl Core {
         self.tools.store.put(RESTORED, &serde_json::to_vec(&restored)?).context("keep which moves are undone")?;
         since.is_sure = true;
         self.restored = Some(restored);
+        Ok(())
+    }
+
+    /// A coin of before that was in no chain when the others moved is in one again, whose block came after: it moves too.
+    fn look_for_returned(&mut self, has_all: bool) -> anyhow::Result<()> {
+        let Some(since) = self.restored_since.as_mut().filter(|since| has_all && since.looked != self.tip) else {
+            return Ok(());
+        };
+        since.looked = self.tip;
+        if !lock(&self.tools.wallet).has_returned(since.height) {
+            return Ok(());
+        }
+        tracing::warn!("a coin of before the restore is back in the chain: it moves");
+        let restored =
+            Restored { begun: Some(since.height), done: since.done.clone(), works: true, ..Restored::default() };
+        self.tools.store.put(RESTORED, &serde_json::to_vec(&restored)?).context("keep that a coin is to be moved")?;
+        self.restored = Some(restored);
+        self.reserve();
         Ok(())
     }
 
@@ -428,79 +468,6 @@ pub fn mark_new(folder: &DataFolder) -> anyhow::Result<()> {
     Sled::restore(folder.store(), &mut std::iter::once(mark())).context("mark the folder as restored")
 }
 
-/// Looks after what was made, and makes what is missing.
-async fn step(tools: &Tools, mut restored: Restored, height: u32) -> Result<Step, Trouble> {
-    let (rate, now) = (tools.chain.fee_rate().await?, tools.now()?);
-    let mut moves = Vec::new();
-    let all = std::mem::take(&mut restored.moves);
-    let rivals = |made: &Move| all.iter().filter(|other| spends_with(made, other)).count();
-    for made in all.clone() {
-        let txid = made.transaction.compute_txid();
-        match tools.chain.transaction(txid).await? {
-            Some(seen) if seen.confirmed.is_some() => restored.done.push(Done { txid, fee_sats: made.fee_sats }),
-            Some(_) => {
-                // Once a dearer one is made it goes out before another is.
-                let dearer = if rivals(&made) > 1 { None } else { dearer(tools, &made, rate, height)? };
-                moves.push(made);
-                moves.extend(dearer);
-            }
-            None => match bring(tools, &made.transaction).await {
-                Ok(()) => moves.push(made),
-                Err(error) if error.rejection().is_some() => {
-                    // Its coins went elsewhere, or a dearer one took its place: what is left moves anew.
-                    let gone = ChainEvent::Mempool { new: Vec::new(), evicted: vec![txid] };
-                    lock(&tools.wallet).apply(&gone, now)?;
-                }
-                Err(error) => return Err(error.into()),
-            },
-        }
-    }
-    let begun = *restored.begun.get_or_insert(height);
-    // What was paid before goes out first, or is told: a move of its coins ends it.
-    let unmade = unmade::bring_first(tools, begun, now).await?;
-    let mut wallet = lock(&tools.wallet);
-    let room = AT_ONCE.saturating_sub(moves.len());
-    for _ in (0..room).filter(|_| unmade.is_empty()) {
-        let Some(payment) = wallet.move_old(begun, rate)? else { break };
-        note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
-        wallet.record(&payment.transaction, now)?;
-        moves.push(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height });
-    }
-    restored.moves = moves;
-    let left = wallet.unmoved(begun);
-    drop(wallet);
-    restored.left = left.into_iter().filter(|coin| !restored.moves_coin(coin)).collect();
-    restored.works |= restored.moves.is_empty() && unmade.is_empty();
-    Ok(Step { restored, unmade })
-}
-
-/// Do they move a coin both?
-fn spends_with(one: &Move, other: &Move) -> bool {
-    let spent = |outpoint: &OutPoint| other.transaction.input.iter().any(|input| input.previous_output == *outpoint);
-    one.transaction.input.iter().any(|input| spent(&input.previous_output))
-}
-
-async fn bring(tools: &Tools, transaction: &Transaction) -> Result<(), crate::chain::Error> {
-    tools.chain.test_accept(transaction).await?;
-    tools.chain.broadcast(transaction).await?;
-    tracing::info!(txid = %transaction.compute_txid(), "the coins of the restored wallet move to a new address");
-    Ok(())
-}
-
-/// The same move for more, when it has waited long and the estimate has risen; without coins that are not worth that.
-fn dearer(tools: &Tools, made: &Move, rate: FeeRate, height: u32) -> Result<Option<Move>, Trouble> {
-    let size = made.transaction.weight().to_vbytes_ceil().max(1);
-    let paid = FeeRate::from_sat_per_kwu(made.fee_sats.saturating_mul(250) / size);
-    if height < made.height.saturating_add(DEARER_AFTER) || rate <= paid {
-        return Ok(None);
-    }
-    let coins: Vec<OutPoint> = made.transaction.input.iter().map(|input| input.previous_output).collect();
-    let rival = Rival { fee: Amount::from_sat(made.fee_sats), fee_rate: paid };
-    let Some(payment) = lock(&tools.wallet).move_dearer(&coins, rate, &rival)? else { return Ok(None) };
-    note(&*tools.store, payment.transaction.compute_txid(), Purpose::Moved)?;
-    Ok(Some(Move { transaction: payment.transaction, fee_sats: payment.fee.to_sat(), height }))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -508,7 +475,7 @@ mod tests {
     use crate::wallet::MOST_INPUTS;
     use bitcoin::absolute::LockTime;
     use bitcoin::transaction::Version;
-    use bitcoin::{ScriptBuf, TxIn, TxOut, Witness};
+    use bitcoin::{Amount, ScriptBuf, TxIn, TxOut, Witness};
 
     #[test]
     fn the_moves_of_a_wallet_of_however_many_coins_fit_one_document() {

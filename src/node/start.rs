@@ -9,6 +9,7 @@ use super::disk::Disk;
 use super::endings::HeldUp;
 use super::events::{Book, Standing};
 use super::exits::Exits;
+use super::fallen::Lost;
 use super::fee_coin::FeeCoin;
 use super::foreign::Foreigns;
 use super::handle::Handle;
@@ -23,7 +24,7 @@ use super::quotes::QuoteBook;
 use super::recovery::Recovery;
 use super::renewal::Renewal;
 use super::requests::Requests;
-use super::restored;
+use super::restored::{self, Restored, Since};
 use super::rotations::Rotations;
 use super::shown::ShownCoins;
 use super::statements::Statements;
@@ -157,6 +158,8 @@ async fn open_unlocked(config: &Config, unlocked: Unlocked, no_api: Option<&std:
     let mut core = new_core(tools.clone(), follower_of(&tools), policy(&*store)?, unlocked)?;
     core.restored = restored::open(&*store)?;
     core.restored_since = restored::since(&*store, core.restored.as_ref())?;
+    let moves = core.restored.iter().flat_map(Restored::moves);
+    lock(&tools.wallet).set_moves(moves.chain(core.restored_since.iter().flat_map(Since::done)));
     if core.restored.is_some() {
         lock(&tools.wallet).look_far().context("look for the coins of a restored node")?;
     }
@@ -260,6 +263,7 @@ fn new_core(
         at_tip: false,
         knows_mempool: false,
         chain_gate: ChainGate::default(),
+        lost: Lost::default(),
         restored: None,
         restored_since: None,
         recovery,

@@ -75,7 +75,7 @@ impl Wallet {
     }
 
     /// Did a block of at most this height have it, in any chain that was told?
-    fn had_block(&self, txid: Txid, height: u32) -> bool {
+    pub(super) fn had_block(&self, txid: Txid, height: u32) -> bool {
         let node = self.bdk.tx_graph().get_tx_node(txid);
         node.is_some_and(|node| node.anchors.iter().any(|anchor| anchor.block_id.height <= height))
     }
@@ -89,8 +89,7 @@ impl Wallet {
     /// Every transaction of ours that is in a block or waits for one, the oldest first; what waits is last.
     pub fn history(&self) -> Vec<Passage> {
         let mut all: Vec<Passage> = self
-            .bdk
-            .transactions()
+            .standing_transactions()
             .map(|known| {
                 let transaction = Arc::clone(&known.tx_node.tx);
                 let is_ours = |input: &&bitcoin::TxIn| self.owned(input.previous_output).is_some();

@@ -14,7 +14,7 @@ use bitcoin::bip32::{Xpriv, Xpub};
 use bitcoin::secp256k1::{All, Secp256k1};
 use bitcoin::{Amount, Network, OutPoint, Transaction, TxOut, Txid};
 use hypothec_oracle::units::Time;
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -37,6 +37,8 @@ pub struct Wallet {
     pub(super) remembered: Remembered,
     /// Orders what was seen in the mempool even while the clock stands still.
     stamp: u64,
+    /// What moved coins after a restore: what these made is of after.
+    pub(super) moves: HashSet<Txid>,
 }
 
 /// How a transaction of ours stands.
@@ -91,8 +93,20 @@ impl Wallet {
         let (addresses, reserved) = (Addresses::default(), HashSet::new());
         let (reserve_amount, rolled_back_to, stamp) = (Amount::ZERO, None, 0);
         let remembered = Remembered::new(bdk.latest_checkpoint().height());
-        let mut wallet =
-            Wallet { bdk, account, secp, file, addresses, reserved, reserve_amount, rolled_back_to, remembered, stamp };
+        let moves = HashSet::new();
+        let mut wallet = Wallet {
+            bdk,
+            account,
+            secp,
+            file,
+            addresses,
+            reserved,
+            reserve_amount,
+            rolled_back_to,
+            remembered,
+            stamp,
+            moves,
+        };
         wallet.stamp = wallet.last_stamp();
         wallet.persist()?;
         wallet.thin()?;
@@ -106,13 +120,13 @@ impl Wallet {
 
     /// Our transactions that no block holds: what a follower must be asked about at start.
     pub fn unconfirmed(&self) -> Vec<Txid> {
-        let all = self.bdk.transactions();
+        let all = self.standing_transactions();
         all.filter(|t| self.confirmations(&t.chain_position) == 0).map(|t| t.tx_node.txid).collect()
     }
 
     /// Those of them that spend coins of ours.
     pub fn unconfirmed_payments(&self) -> Vec<Txid> {
-        let all = self.bdk.transactions().filter(|t| self.confirmations(&t.chain_position) == 0);
+        let all = self.standing_transactions().filter(|t| self.confirmations(&t.chain_position) == 0);
         let pays = |transaction: &Transaction| self.net_effect(transaction).spent > Amount::ZERO;
         all.filter(|t| pays(&t.tx_node.tx)).map(|t| t.tx_node.txid).collect()
     }
@@ -125,6 +139,8 @@ impl Wallet {
         match event {
             ChainEvent::Rollback { to_height } => {
                 if *to_height < self.height() {
+                    let stamp = self.next_stamp(now);
+                    self.lift(*to_height, stamp);
                     self.rolled_back_to = Some(*to_height);
                     self.remembered.back_to(*to_height);
                 }
@@ -172,13 +188,13 @@ impl Wallet {
 
     /// Every unspent coin, reserved ones too, in the order of their outpoints.
     pub fn coins(&self) -> Vec<Coin> {
-        let graph = self.bdk.tx_graph();
-        let coins = self.bdk.list_unspent().filter_map(|output| {
-            Some(Coin {
-                outpoint: output.outpoint,
-                confirmations: self.confirmations(&output.chain_position),
-                previous_tx: graph.get_tx(output.outpoint.txid)?,
-                txout: output.txout,
+        let (graph, index, depths) = (self.bdk.tx_graph(), self.bdk.spk_index(), self.depths());
+        let is_unspent = |outpoint: &OutPoint| !graph.outspends(*outpoint).iter().any(|txid| depths.contains_key(txid));
+        let coins = depths.iter().flat_map(|(txid, confirmations)| {
+            let ours = index.txouts_in_tx(*txid).filter(|(_, (outpoint, _))| is_unspent(outpoint));
+            ours.filter_map(|(_, (outpoint, txout))| {
+                let (previous_tx, txout) = (graph.get_tx(*txid)?, txout.clone());
+                Some(Coin { outpoint, confirmations: *confirmations, previous_tx, txout })
             })
         });
         let mut coins: Vec<Coin> = coins.collect();
@@ -235,12 +251,6 @@ impl Wallet {
     /// Confirmations of a transaction of ours; 0 where it is in no block.
     pub fn depth(&self, txid: Txid) -> u32 {
         self.bdk.get_tx(txid).map_or(0, |known| self.confirmations(&known.chain_position))
-    }
-
-    /// Confirmations of every transaction of ours that stands, 0 of those in no block: by one pass over all that the wallet
-    /// knows.
-    pub(super) fn depths(&self) -> HashMap<Txid, u32> {
-        self.bdk.transactions().map(|t| (t.tx_node.txid, self.confirmations(&t.chain_position))).collect()
     }
 
     /// How transactions of ours stand, by one pass over all that the wallet knows. One that it may not know, as after a

@@ -5,7 +5,7 @@ use super::spend::{replacement_fee, signed_weight};
 use super::{Error, Payment, Rival, Wallet};
 use bitcoin::{Amount, FeeRate, OutPoint, Script, Transaction, TxOut, Txid};
 use std::cmp::Reverse;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// The most coins that one transaction of ours spends. A peer is shown the whole transaction that made a coin: one of some
 /// 670 inputs is longer than a message may be, and one of 1,470 is not relayed.
@@ -25,25 +25,68 @@ pub struct Unmoved {
 }
 
 impl Wallet {
-    /// Coins that a block of at most `height` made, that could be spent then, and that no block has spent, set aside or not;
-    /// the largest first. Each of them may have signed something that only another has.
+    /// Coins of before `height` that a block has, that no block has spent, set aside or not; the largest first. Each of them
+    /// may have signed something that only another has.
+    ///
+    /// Of before is what a block of at most that height made, in whichever chain, and could be spent then; and what was paid
+    /// back to us by whatever spends such a coin and is no move: that was signed before too, whenever a block has it.
     pub fn unmoved(&self, height: u32) -> Vec<Unmoved> {
-        let graph = self.bdk.tx_graph();
-        let depths: HashMap<Txid, u32> =
-            self.bdk.transactions().map(|t| (t.tx_node.txid, self.confirmations(&t.chain_position))).collect();
-        let known = self.bdk.list_output().filter_map(|output| {
-            let made = self.made_at(self.confirmations(&output.chain_position))?;
-            let is_coinbase = graph.get_tx(output.outpoint.txid)?.is_coinbase();
-            let ripe = made.saturating_add(if is_coinbase { COINBASE_RIPE } else { 0 });
-            let spends = graph.outspends(output.outpoint).iter().filter_map(|txid| Some((*txid, *depths.get(txid)?)));
-            let is_spent = spends.clone().any(|(_, depth)| depth > 0);
-            let spent_by = spends.map(|(txid, _)| txid).next();
-            let (outpoint, value) = (output.outpoint, output.txout.value);
-            (ripe <= height && !is_spent).then_some(Unmoved { outpoint, value, spent_by })
-        });
-        let mut coins: Vec<Unmoved> = known.collect();
+        let (graph, index, depths) = (self.bdk.tx_graph(), self.bdk.spk_index(), self.depths());
+        let mut coins = Vec::new();
+        for txid in self.made_before(height, &depths) {
+            // What waits is known by the coin that it spends.
+            if depths.get(&txid).is_none_or(|depth| *depth == 0) {
+                continue;
+            }
+            for (_, (outpoint, txout)) in index.txouts_in_tx(txid) {
+                let spends = graph.outspends(outpoint).iter();
+                let spends = spends.filter_map(|spender| Some((*spender, *depths.get(spender)?)));
+                let is_spent = spends.clone().any(|(_, depth)| depth > 0);
+                let spent_by = spends.map(|(spender, _)| spender).next();
+                coins.extend((!is_spent).then_some(Unmoved { outpoint, value: txout.value, spent_by }));
+            }
+        }
         coins.sort_by_key(|coin| (Reverse(coin.value), coin.outpoint));
         coins
+    }
+
+    /// What stands of what was made before this height.
+    fn made_before(&self, height: u32, depths: &HashMap<Txid, u32>) -> HashSet<Txid> {
+        let graph = self.bdk.tx_graph();
+        let old = depths.iter().filter(|(txid, depth)| self.is_before(txid, **depth, height)).map(|(txid, _)| *txid);
+        let mut waiting: Vec<Txid> = old.filter(|txid| !self.moves.contains(txid)).collect();
+        let mut known: HashSet<Txid> = waiting.iter().copied().collect();
+        while let Some(txid) = waiting.pop() {
+            let ours = self.bdk.spk_index().txouts_in_tx(txid).map(|(_, (outpoint, _))| outpoint);
+            let spends = ours.flat_map(|outpoint| graph.outspends(outpoint));
+            let then = spends.filter(|spender| depths.contains_key(*spender) && !self.moves.contains(*spender));
+            let then: Vec<Txid> = then.filter(|spender| known.insert(**spender)).copied().collect();
+            waiting.extend(then);
+        }
+        known
+    }
+
+    /// Could it be spent at this height, by the chain of then or by the one of now? `depth` is its confirmations.
+    fn is_before(&self, txid: &Txid, depth: u32, height: u32) -> bool {
+        let is_coinbase = self.bdk.tx_graph().get_tx(*txid).is_some_and(|made| made.is_coinbase());
+        let ripe = |made: u32| made.saturating_add(if is_coinbase { COINBASE_RIPE } else { 0 });
+        let is_then = self.made_at(depth).is_some_and(|made| ripe(made) <= height);
+        is_then || (!is_coinbase && self.had_block(*txid, height))
+    }
+
+    /// Is there a coin in the chain that is of before this height itself, and that nothing spends?
+    pub fn has_returned(&self, height: u32) -> bool {
+        let (graph, index, depths) = (self.bdk.tx_graph(), self.bdk.spk_index(), self.depths());
+        let is_free =
+            |outpoint: OutPoint| !graph.outspends(outpoint).iter().any(|spender| depths.contains_key(spender));
+        let has_coin = |txid: &Txid| index.txouts_in_tx(*txid).any(|(_, (outpoint, _))| is_free(outpoint));
+        let mut there = depths.iter().filter(|(txid, depth)| **depth > 0 && !self.moves.contains(*txid));
+        there.any(|(txid, depth)| self.is_before(txid, *depth, height) && has_coin(txid))
+    }
+
+    /// Takes these for moves: what they made is of after.
+    pub fn set_moves(&mut self, moves: impl IntoIterator<Item = Txid>) {
+        self.moves.extend(moves);
     }
 
     /// The height of the block that made something with so many confirmations.
@@ -65,10 +108,11 @@ impl Wallet {
     }
 
     /// The same of the coins that `rival`, a move of before, spends, and in its place: what does not pay for itself any
-    /// more, or with a tenth of the others, is left out. `None` where what is left does not displace it.
+    /// more, or with a tenth of the others, is left out, and so is a coin that no block has now. `None` where what is left does
+    /// not displace it.
     ///
     /// # Errors
-    /// As with [`Wallet::move_old`]; [`Error::NotOurs`] where a coin is not there.
+    /// As with [`Wallet::move_old`].
     pub fn move_dearer(
         &mut self,
         outpoints: &[OutPoint],
@@ -76,11 +120,8 @@ impl Wallet {
         rival: &Rival,
     ) -> Result<Option<Payment>, Error> {
         let known = self.withdrawable(outpoints);
-        let worth = |outpoint: &OutPoint| {
-            let coin = known.get(outpoint).ok_or(Error::NotOurs(*outpoint))?;
-            Ok((*outpoint, coin.txout.value))
-        };
-        let mut coins = outpoints.iter().map(worth).collect::<Result<Vec<_>, Error>>()?;
+        let worth = |outpoint: &OutPoint| Some((*outpoint, known.get(outpoint)?.txout.value));
+        let mut coins: Vec<(OutPoint, Amount)> = outpoints.iter().filter_map(worth).collect();
         coins.sort_by_key(|(outpoint, value)| (Reverse(*value), *outpoint));
         self.move_most(&coins, fee_rate, Some(rival))
     }
@@ -94,10 +135,12 @@ impl Wallet {
     ) -> Result<Option<Payment>, Error> {
         let count = payable(coins, &self.any_script(), fee_rate, rival)?;
         let outpoints: Vec<OutPoint> = coins.iter().map(|(outpoint, _)| *outpoint).take(count).collect();
-        match outpoints.is_empty() {
-            true => Ok(None),
-            false => self.sweep(&outpoints, fee_rate, rival).map(Some),
+        if outpoints.is_empty() {
+            return Ok(None);
         }
+        let payment = self.sweep(&outpoints, fee_rate, rival)?;
+        self.moves.insert(payment.transaction.compute_txid());
+        Ok(Some(payment))
     }
 
     /// Moves confirmed coins of ours, set aside or not, to one new address of ours. Pays `fee_rate`, or more where that is
@@ -385,5 +428,30 @@ mod tests {
         // Above what all are worth there is none.
         let beyond = FeeRate::from_sat_per_vb_u32(10_000);
         assert_eq!(chained.wallet.move_dearer(&coins, beyond, &rival).unwrap(), None);
+    }
+
+    #[test]
+    fn what_is_paid_back_by_a_payment_of_before_moves_once_and_what_a_move_made_does_not() {
+        let mut chained = Chained::new();
+        chained.receive(&[1_000_000]);
+        let begun = chained.wallet.height();
+        let coin = chained.wallet.coins()[0].outpoint;
+        // Signed by the node that was lost.
+        let own = chained.wallet.new_address().unwrap().script_pubkey();
+        let paid = Transaction {
+            version: Version::TWO,
+            lock_time: LockTime::ZERO,
+            input: vec![TxIn { previous_output: coin, ..TxIn::default() }],
+            output: vec![TxOut { value: Amount::from_sat(900_000), script_pubkey: own }],
+        };
+        chained.wallet.record(&paid, Time(9)).unwrap();
+        assert_eq!(chained.wallet.unmoved(begun).iter().map(|one| one.outpoint).collect::<Vec<_>>(), [coin]);
+        assert_eq!(chained.step(begun, RATE), None, "it waits for the payment");
+        let change = OutPoint { txid: paid.compute_txid(), vout: 0 };
+        chained.mine(paid);
+        assert_eq!(chained.wallet.unmoved(begun)[0].outpoint, change);
+        assert!(!chained.wallet.has_returned(begun), "it is no coin of the chain of then");
+        assert_eq!(chained.step(begun, RATE).unwrap().1, 1);
+        assert!(chained.wallet.unmoved(begun).is_empty() && chained.step(begun, RATE).is_none());
     }
 }

@@ -255,3 +255,33 @@ fn joining_400_coins_of_4_000_looks_them_up_at_once() {
     assert!(taking <= balance * 20, "{taking:?}, a balance {balance:?}");
     println!("bound coins-joined 400 of 4,000: {joining:?}, of it {signing:?} to sign; a balance {balance:?}");
 }
+
+#[test]
+fn what_lost_its_block_waits_until_the_mempool_lacks_it_and_counts_for_nothing_from_then_until_it_is_seen() {
+    let mut told = Told::new();
+    told.mine_empty(3);
+    told.mine(1);
+    told.mine_empty(20);
+    let deposit = told.wallet.coins()[0].previous_tx.clone();
+    let txid = deposit.compute_txid();
+    let gone = ChainEvent::Mempool { new: vec![], evicted: vec![txid] };
+    let tell = |told: &mut Told, event: &ChainEvent| {
+        told.wallet.apply(event, NOW).unwrap();
+        (sats(&told.wallet.balance()), told.wallet.fallen().len())
+    };
+    told.roll_back(3);
+    assert_eq!((sats(&told.wallet.balance()), told.wallet.fallen().len()), ([0, 10_001], 1));
+    // While the chain is shorter than it was too, and when it goes back further.
+    assert_eq!(tell(&mut told, &gone), ([0, 0], 1));
+    told.roll_back(2);
+    assert_eq!(sats(&told.wallet.balance()), [0, 0]);
+    told.mine_empty(30);
+    assert_eq!(sats(&told.wallet.balance()), [0, 0]);
+    told.reopen();
+    assert_eq!((sats(&told.wallet.balance()), told.wallet.history().len()), ([0, 0], 0));
+    let fallen = told.wallet.fallen();
+    assert_eq!((fallen[0].txid, fallen[0].is_own, fallen[0].gain.to_sat()), (txid, false, 10_001));
+    assert!(told.wallet.unconfirmed().is_empty() && !told.wallet.has_standing(&txid));
+    let seen = ChainEvent::Mempool { new: vec![deposit], evicted: vec![] };
+    assert_eq!(tell(&mut told, &seen), ([0, 10_001], 1));
+}
