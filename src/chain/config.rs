@@ -164,7 +164,10 @@ mod tests {
         assert_eq!(bounds.require_relayed(rate(10)), Ok(()));
         // 10.007 sat/vB.
         let said = bounds.require_relayed(FeeRate::from_sat_per_kwu(2_502)).unwrap_err().to_string();
-        assert!(said.contains("`[fees] cap` is 10 sat/vB") && said.contains("raise `[fees] cap` to 11 at least"), "{said}");
+        assert!(
+            said.contains("`[fees] cap` is 10 sat/vB") && said.contains("raise `[fees] cap` to 11 at least"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -120,7 +120,10 @@ impl Exits {
     pub fn begin(&mut self, id: LoanId, txid: Txid, height: u32) -> Result<Kept, StoreError> {
         match self.kept.get(&id).filter(|kept| kept.txid == txid) {
             Some(kept) => Ok(kept.clone()),
-            None => self.keep(id, Kept { txid, since: height, child: None, rises_from: None, stands_at: None, capped_at: None }),
+            None => self.keep(
+                id,
+                Kept { txid, since: height, child: None, rises_from: None, stands_at: None, capped_at: None },
+            ),
         }
     }
 

@@ -19,6 +19,7 @@ mod exits;
 mod fee_coin;
 mod foreign;
 mod given_up;
+mod gravity;
 pub mod handle;
 mod history;
 mod implied;

@@ -124,7 +124,9 @@ mod tests {
         let told = why(&capped, reason.to_owned(), 50);
         assert!(
             told.starts_with(reason)
-                && told.ends_with("`[fees] cap` lets exit and child pay 40 sat/vB at most: raise `[fees] cap` to 50 at least")
+                && told.ends_with(
+                    "`[fees] cap` lets exit and child pay 40 sat/vB at most: raise `[fees] cap` to 50 at least"
+                )
         );
         assert_eq!(why(&capped, "version".to_owned(), 50), "version");
         // It is raised: the child that was signed pays too little, and another brings the exit in.

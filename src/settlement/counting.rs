@@ -3,9 +3,9 @@
 //! What has waited below one's own cap has waited for its owner, not for the market: once the cap is raised, the child
 //! begins at what the market asks then.
 
+use super::bump::Paid;
 use super::bump::{rate_wanted, Waiting, BORROWER_WAITS, RISES_EVERY, TIMES_MOST};
 use super::child;
-use super::bump::Paid;
 
 /// How many blocks count at most, while the cap lets no child pay for more of them; `None` where it is not in the way, or
 /// where something has to give way, whose cost decides and not the cap.
@@ -14,9 +14,8 @@ pub fn at_cap(waiting: &Waiting) -> Option<u32> {
         return None;
     }
     let all = 0..=RISES_EVERY.saturating_mul(TIMES_MOST).saturating_add(BORROWER_WAITS);
-    let reaches = |blocks: &u32| {
-        rate_wanted(waiting.role, *blocks, waiting.estimate).is_some_and(|rate| rate >= waiting.cap)
-    };
+    let reaches =
+        |blocks: &u32| rate_wanted(waiting.role, *blocks, waiting.estimate).is_some_and(|rate| rate >= waiting.cap);
     all.into_iter().find(reaches).filter(|enough| waiting.blocks >= *enough)
 }
 

@@ -134,6 +134,23 @@ impl World {
         World { bitcoind, oracle, lender, borrower, dir, now }
     }
 
+    /// The same world, whose nodes have another line in the place of one of their configuration.
+    pub async fn configured(self, line: &str, by: &str) -> World {
+        let World { bitcoind, oracle, lender, borrower, dir, now } = self;
+        let mut nodes = Vec::new();
+        for (name, node) in [("lender", lender), ("borrower", borrower)] {
+            node.stop().await.unwrap();
+            let file = dir.path().join(name).join("hypothec.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let set = text.replace(&format!("\n{line}\n"), &format!("\n{by}\n"));
+            assert_ne!(set, text);
+            std::fs::write(&file, set).unwrap();
+            nodes.push(start_node(dir.path(), name, &bitcoind, &dir.path().join("clock")).await);
+        }
+        let [lender, borrower] = <[Running; 2]>::try_from(nodes).unwrap_or_else(|_| panic!("two nodes"));
+        World { bitcoind, oracle, lender, borrower, dir, now }
+    }
+
     /// Time goes on and no block comes.
     pub async fn wait_until(&mut self, to: Time) {
         self.now = to;
