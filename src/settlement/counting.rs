@@ -38,7 +38,7 @@ mod tests {
 
     /// What is paid once a cap of `cap` sat/vB that stood for `blocks` is raised: the counted blocks, and the package's rate.
     fn after_raise(role: Role, (cap, minimum): (u64, u64), blocks: u32) -> (u32, Option<u64>) {
-        let waiting = Waiting { role, cap, estimate: minimum.min(cap), blocks, is_relayed: true, ..touch() };
+        let waiting = Waiting { role, cap, estimate: minimum.min(cap), blocks, ..touch() };
         let counted = at_cap(&waiting).unwrap_or(blocks);
         let raised = Waiting { cap: 500, estimate: minimum, blocks: counted, ..waiting };
         (counted, bump(&raised).map(|made| raised.exit.with(Paid { fee: made.fee, size: CHILD }).rate_floor()))
