@@ -4,12 +4,13 @@
 use super::view::{AttentionView, Severity};
 
 /// What it is about, by how it is filed, the gravest first.
-const ORDER: [&[&str]; 7] = [
+const ORDER: [&[&str]; 8] = [
     // A loan ends, or should have.
     &["liquidation ", "exit ", "bringing out the exit ", "settling loan ", "overdue "],
     // Nothing that happens to a loan is seen, or another acts for it.
     &["chain", "bitcoind", "another chain", "reading the chain", "clock", "second node", "lock of the key"],
-    &["level ", "margin ", "due "],
+    &["level ", "margin "],
+    &["due "],
     // What settles an open loan, or funds it.
     &["oracle ", "funding ", "loan ", "transaction ", "payment "],
     // What is filed otherwise may be in the way of something that goes on.
@@ -20,7 +21,7 @@ const ORDER: [&[&str]; 7] = [
     &["backup", "wallet", "log", "notify.", "hand-over "],
 ];
 /// Where in it what is filed otherwise stands.
-const OTHERWISE: usize = 4;
+const OTHERWISE: usize = 5;
 
 /// Sorts the list, the gravest first; what is alike stays in its order. What is urgent comes before all.
 pub(super) fn sort(list: &mut [AttentionView]) {
@@ -59,13 +60,11 @@ mod tests {
             ("backup 07", Severity::Warning),
             ("backup", Severity::Warning),
         ];
-        let mut list: Vec<_> = grave.iter().rev().map(|(about, severity)| one(about, *severity)).collect();
-        list.swap(0, 1);
+        let mut list: Vec<_> = grave.iter().map(|(about, severity)| one(about, *severity)).collect();
+        list.rotate_left(8);
+        list.swap(2, 10);
         sort(&mut list);
         let abouts: Vec<&str> = list.iter().map(|one| one.about.as_str()).collect();
-        let last = abouts.len() - 2;
-        assert_eq!(abouts[..last], grave.map(|(about, _)| about)[..last].to_vec()[..]);
-        // Alike in gravity: as they came.
-        assert_eq!(abouts[last..], ["backup 07", "backup"]);
+        assert_eq!(abouts, grave.map(|(about, _)| about));
     }
 }
