@@ -160,19 +160,36 @@ async fn a_touch_that_a_full_mempool_refuses_is_paid_for_by_the_lenders_child_an
 
 /// The same world, whose nodes estimate so many sat/vB where bitcoind estimates nothing.
 async fn estimating(world: World, sat_per_vb: u64) -> World {
-    let World { bitcoind, oracle, lender, borrower, dir, now } = world;
-    let mut nodes = Vec::new();
-    for (name, node) in [("lender", lender), ("borrower", borrower)] {
-        node.stop().await.unwrap();
-        let file = dir.path().join(name).join("hypothec.toml");
-        let text = std::fs::read_to_string(&file).unwrap();
-        let set = text.replace("\nfallback = 5\n", &format!("\nfallback = {sat_per_vb}\n"));
-        assert_ne!(set, text);
-        std::fs::write(&file, set).unwrap();
-        nodes.push(start_node(dir.path(), name, &bitcoind, &dir.path().join("clock")).await);
+    world.configured("fallback = 5", &format!("fallback = {sat_per_vb}")).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_touch_that_waited_below_ones_own_cap_is_paid_for_at_the_minimum_once_the_cap_is_raised() {
+    const MINIMUM: u64 = 30;
+    let (world, id) = before_the_crash().await;
+    let world = world.with_bitcoind(&["-minrelaytxfee=0.0003"]).await;
+    // What the exit pays itself: no child may pay more.
+    let mut world = world.configured("cap = 500", "cap = 25").await;
+    world.wait_until(START.plus(4 * 24 * HOUR).unwrap()).await;
+    for _ in 0..40 {
+        world.bitcoind.mine_only(&[]).await.unwrap();
     }
-    let [lender, borrower] = <[Running; 2]>::try_from(nodes).unwrap_or_else(|_| panic!("two nodes"));
-    World { bitcoind, oracle, lender, borrower, dir, now }
+    world.settle().await;
+    for exit in world.both(id).await.map(|view| pending(&view)) {
+        assert_eq!((exit.waits_for.as_str(), exit.child), ("relay", None), "{exit:?}");
+        assert!(exit.refused.as_ref().is_some_and(|why| why.contains("raise `[fees] cap` to 30 at least")), "{exit:?}");
+    }
+    let world = world.configured("cap = 25", "cap = 500").await;
+    let paid = until("the lender's child", PATIENCE, || async {
+        let exit = loan(&world.lender.handle, id).await.pending_exit;
+        exit.clone().filter(|exit| exit.child.is_some() && exit.waits_for == "a block").ok_or(format!("{exit:?}"))
+    })
+    .await
+    .unwrap();
+    let (rate, sats) = (paid.sat_per_vb.unwrap(), paid.child_fee_sats.unwrap());
+    println!("bound raised-cap {sats} sats, {rate} sat/vB, 40 blocks after the exit was wanted");
+    assert!((MINIMUM..=MINIMUM + MINIMUM / 4).contains(&rate), "{rate} sat/vB where {MINIMUM} are wanted");
+    world.closed(id).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -66,7 +66,8 @@ impl Chain {
         let other = (chain != configured).then(|| (clean(&chain), configured));
         let refuses_version_3 = !node.relays_version_3().await?;
         let ignores_version_3 = !node.enforces_version_3().await?;
-        Ok(Health { blocks, headers, is_initial, other, refuses_version_3, ignores_version_3 })
+        let low_cap = node.config.fees.require_relayed(node.relay_minimum().await?).err();
+        Ok(Health { blocks, headers, is_initial, other, refuses_version_3, ignores_version_3, low_cap })
     }
 
     /// Whether the mempool would take this transaction now; nothing is sent. One that is already there passes.
@@ -88,9 +89,25 @@ impl Chain {
     }
 
     /// A fee rate for confirmation soon, within the configured bounds.
+    ///
+    /// # Errors
+    /// [`Error::CapBelowMinimum`] where nothing that pays it would relay, or a failure to ask.
     pub async fn fee_rate(&self) -> Result<FeeRate, Error> {
         let Chain::Bitcoind(node) = self;
-        node.fee_rate(node.config.fees.target_blocks).await
+        node.fee_rate_that_relays(node.config.fees.target_blocks).await
+    }
+
+    /// The same where the cap may be below what bitcoind takes: what an exit that must go out is paid for as far as it
+    /// goes, and what is only judged or shown.
+    pub async fn capped_fee_rate(&self) -> Result<FeeRate, Error> {
+        let Chain::Bitcoind(node) = self;
+        Ok(node.fee_rate(node.config.fees.target_blocks).await?.0)
+    }
+
+    /// What bitcoind takes at least: the larger of what it is told to relay and what a full mempool asks.
+    pub async fn relay_minimum(&self) -> Result<FeeRate, Error> {
+        let Chain::Bitcoind(node) = self;
+        node.relay_minimum().await
     }
 
     /// The most that is paid for any estimate, as configured.
@@ -102,7 +119,7 @@ impl Chain {
     /// What a transaction pays that may wait for a day: for the estimate of that, within the same bounds.
     pub async fn patient_fee_rate(&self) -> Result<FeeRate, Error> {
         let Chain::Bitcoind(node) = self;
-        node.fee_rate(PATIENT_BLOCKS).await
+        node.fee_rate_that_relays(PATIENT_BLOCKS).await
     }
 
     /// An output that no block has spent; outputs and spends in the mempool do not count.
@@ -285,7 +302,8 @@ impl Bitcoind {
         }
     }
 
-    async fn fee_rate(&self, target_blocks: u16) -> Result<FeeRate, Error> {
+    /// Within the bounds, and what is taken at least.
+    async fn fee_rate(&self, target_blocks: u16) -> Result<(FeeRate, FeeRate), Error> {
         let estimate = match self.rpc.call("estimatesmartfee", vec![json!(target_blocks)]).await {
             Err(Error::Refused { message, .. }) => {
                 self.tell_no_estimates(&message);
@@ -293,9 +311,20 @@ impl Bitcoind {
             }
             estimate => estimate?,
         };
-        let relay: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
+        let minimum = self.relay_minimum().await?;
         let estimate = estimate.feerate.map(|rate| rate_ceil("estimatesmartfee", rate)).transpose()?;
-        Ok(self.config.fees.bound(estimate, rate_ceil("getmempoolinfo", relay.mempoolminfee)?))
+        Ok((self.config.fees.bound(estimate, minimum), minimum))
+    }
+
+    async fn fee_rate_that_relays(&self, target_blocks: u16) -> Result<FeeRate, Error> {
+        let (rate, minimum) = self.fee_rate(target_blocks).await?;
+        self.config.fees.require_relayed(minimum)?;
+        Ok(rate)
+    }
+
+    async fn relay_minimum(&self) -> Result<FeeRate, Error> {
+        let relay: MempoolInfo = self.rpc.call("getmempoolinfo", vec![]).await?;
+        rate_ceil("getmempoolinfo", relay.mempoolminfee)
     }
 
     /// Says once that it makes no estimates: it never will while it runs as it does.

@@ -69,6 +69,20 @@ impl FeeBounds {
         estimate.unwrap_or(self.fallback).max(relay_minimum).max(self.floor).min(self.cap)
     }
 
+    /// May a transaction pay what is relayed at all?
+    ///
+    /// # Errors
+    /// [`Error::CapBelowMinimum`].
+    pub(super) fn require_relayed(&self, minimum: FeeRate) -> Result<(), Error> {
+        match self.cap < minimum {
+            true => Err(Error::CapBelowMinimum {
+                cap: self.cap.to_sat_per_vb_floor(),
+                minimum: minimum.to_sat_per_vb_ceil(),
+            }),
+            false => Ok(()),
+        }
+    }
+
     fn check(&self) -> Result<(), Error> {
         let wrong = |field, value: String, right| Err(Error::Config { field, value, right });
         if self.floor > self.cap {
@@ -142,6 +156,18 @@ mod tests {
         let cap = FeeBounds::default().cap;
         assert_eq!(FeeBounds::default().bound(Some(rate(90_000)), rate(1)), cap);
         println!("bound false-estimate {} sat/vB", cap.to_sat_per_vb_ceil());
+    }
+
+    #[test]
+    fn a_cap_below_what_bitcoind_takes_is_named_with_what_would_do() {
+        let bounds = FeeBounds { cap: rate(10), ..FeeBounds::default() };
+        assert_eq!(bounds.require_relayed(rate(10)), Ok(()));
+        // 10.007 sat/vB.
+        let said = bounds.require_relayed(FeeRate::from_sat_per_kwu(2_502)).unwrap_err().to_string();
+        assert!(
+            said.contains("`[fees] cap` is 10 sat/vB") && said.contains("raise `[fees] cap` to 11 at least"),
+            "{said}"
+        );
     }
 
     #[test]

@@ -124,6 +124,14 @@ pub enum Error {
         /// What would be right.
         right: &'static str,
     },
+    /// Nothing that pays what this node may pay would relay.
+    #[error("`[fees] cap` is {cap} sat/vB, and bitcoind takes nothing that pays less than {minimum}: nothing this node pays for would relay, so nothing is signed; raise `[fees] cap` to {minimum} at least in hypothec.toml and start the node again, or wait until bitcoind takes less")]
+    CapBelowMinimum {
+        /// As configured, sat/vB.
+        cap: u64,
+        /// What bitcoind takes at least, sat/vB, rounded up.
+        minimum: u64,
+    },
     /// bitcoind refused the call itself.
     #[error("bitcoind refuses `{method}`: {message} (code {code})")]
     Refused {

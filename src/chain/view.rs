@@ -1,5 +1,6 @@
 //! What a chain backend answers, free of any backend's own types.
 
+use super::Error;
 use bitcoin::{BlockHash, Transaction, TxOut};
 use hypothec_oracle::units::Time;
 
@@ -31,6 +32,8 @@ pub struct Health {
     pub refuses_version_3: bool,
     /// Does it take them as any other, so that no child pays for one that is below its minimum?
     pub ignores_version_3: bool,
+    /// That this node's own cap is below what it takes at least, where that is so.
+    pub low_cap: Option<Error>,
 }
 
 impl Health {

@@ -220,7 +220,7 @@ fn pending_text(pending: &PendingExit) -> String {
         _ => String::new(),
     };
     let why = pending.refused.as_ref().map_or(String::new(), |why| format!(": it does not relay, because {why}"));
-    format!("{what}; waits for {}{why}{rate}{child}", pending.waits_for)
+    format!("{what}; waits for {}{rate}{child}{why}", pending.waits_for)
 }
 
 /// An oracle, and what it has said about the loan.

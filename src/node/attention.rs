@@ -5,6 +5,7 @@
 
 use super::core::{Core, AGAIN};
 use super::events::severity_of_margin;
+use super::gravity;
 use super::tools::lock;
 use super::view::{AttentionView, EventFacts, EventView, Severity};
 use crate::loan::ltv::MarginLine;
@@ -13,6 +14,7 @@ use crate::loan::units::{BasisPoints, Cents, Time};
 use crate::protocol::{Exit, Loan, Stage};
 use crate::settlement::deadline;
 use bitcoin::key::XOnlyPublicKey;
+use hypothec_oracle::units::times_for_people;
 use std::collections::BTreeSet;
 use std::time::Instant;
 
@@ -112,12 +114,12 @@ pub fn attention(facts: &Facts) -> Vec<AttentionView> {
         let about = text.split_once(": ").map_or(text.as_str(), |(about, _)| about);
         about_node(about, text.clone())
     }));
-    list.sort_by_key(|one| std::cmp::Reverse(one.severity));
+    gravity::sort(&mut list);
     list
 }
 
 fn view(about: &str, severity: Severity, loan_id: Option<LoanId>, text: String) -> AttentionView {
-    AttentionView { about: about.chars().take(100).collect(), severity, loan_id, text }
+    AttentionView { about: about.chars().take(100).collect(), severity, loan_id, text: times_for_people(&text) }
 }
 
 fn of_loan(loan: &LoanFacts) -> Vec<AttentionView> {
@@ -422,7 +424,7 @@ mod tests {
             ),
             (
                 LoanFacts { overdue: Some(25 * STUCK), ..unsure.clone() },
-                "it was due at 2020-03-12T09:00:00Z, 25 hours ago by",
+                "it was due at 2020-03-12 09:00 UTC, 25 hours ago by",
             ),
         ] {
             let said = attention(&Facts { loans: vec![loan], ..Facts::default() });
@@ -450,6 +452,7 @@ mod tests {
         let facts = Facts { loans: vec![loan], troubles, unknown, lends_without_coins: true, ..Facts::default() };
         let list = attention(&facts);
         assert_eq!((list.len(), list[0].severity), (5, Severity::Urgent));
-        assert_eq!(list.last().unwrap().about, "chain");
+        let kinds: Vec<&str> = list.iter().filter_map(|one| one.about.split(' ').next()).collect();
+        assert_eq!(kinds, ["margin", "chain", "coins", "policy", "backup"]);
     }
 }

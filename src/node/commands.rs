@@ -96,7 +96,7 @@ impl Core {
                 let (tools, policy) = (self.tools.clone(), self.policy.clone());
                 let price = tools.watched_spot(&policy.oracles, usize::from(policy.threshold)).ok();
                 self.ask(async move {
-                    let estimate = while_it_answers(&tools.chain, tools.fee_estimate()).await.and_then(Result::ok);
+                    let estimate = while_it_answers(&tools.chain, tools.capped_estimate()).await.and_then(Result::ok);
                     answer(reply, Ok(implied::of(&policy, tools.node_id(), estimate, price)));
                 });
             }

@@ -36,13 +36,16 @@ pub struct Kept {
     /// How many were counted when bitcoind refused a child in vain: none more is counted while it does.
     #[serde(default)]
     pub stands_at: Option<u32>,
+    /// How many are counted while this node's own fee cap lets no child pay for more.
+    #[serde(default)]
+    pub capped_at: Option<u32>,
 }
 
 impl Kept {
     /// The blocks for which the fee rises.
     pub fn blocks(&self, height: u32) -> u32 {
         let counted = height.saturating_sub(self.rises_from.unwrap_or(self.since));
-        self.stands_at.unwrap_or(counted)
+        self.stands_at.or(self.capped_at).unwrap_or(counted)
     }
 
     /// bitcoind refused the exit with the child, for something that no dearer child would change.
@@ -53,8 +56,18 @@ impl Kept {
     /// It is refused in vain no more: the blocks are counted as if it were first wanted now, and the lender goes first again.
     pub fn counts_again(self, height: u32) -> Kept {
         match self.stands_at {
-            Some(_) => Kept { rises_from: Some(height), stands_at: None, ..self },
+            Some(_) => Kept { rises_from: Some(height), stands_at: None, capped_at: None, ..self },
             None => self,
+        }
+    }
+
+    /// The cap lets a child pay for `blocks` at most; once it lets it pay for more, the count goes on from where it stood.
+    pub fn at_cap(self, height: u32, blocks: Option<u32>) -> Kept {
+        match (blocks, self.capped_at) {
+            _ if self.stands_at.is_some() => self,
+            (None, None) => self,
+            (Some(_), _) => Kept { capped_at: blocks, ..self },
+            (None, Some(stood)) => Kept { rises_from: Some(height.saturating_sub(stood)), capped_at: None, ..self },
         }
     }
 
@@ -107,7 +120,10 @@ impl Exits {
     pub fn begin(&mut self, id: LoanId, txid: Txid, height: u32) -> Result<Kept, StoreError> {
         match self.kept.get(&id).filter(|kept| kept.txid == txid) {
             Some(kept) => Ok(kept.clone()),
-            None => self.keep(id, Kept { txid, since: height, child: None, rises_from: None, stands_at: None }),
+            None => self.keep(
+                id,
+                Kept { txid, since: height, child: None, rises_from: None, stands_at: None, capped_at: None },
+            ),
         }
     }
 
@@ -269,6 +285,23 @@ mod tests {
         let before =
             r#"{"txid":"0101010101010101010101010101010101010101010101010101010101010101","since":7,"child":null}"#;
         assert_eq!(serde_json::from_str::<Kept>(before).unwrap().blocks(9), 2, "as earlier versions wrote it");
+    }
+
+    #[test]
+    fn blocks_below_ones_own_cap_do_not_count_over_a_restart_either_and_the_count_goes_on_from_where_it_stood() {
+        let store: Arc<dyn Store> = Arc::new(Memory::default());
+        let (id, txid) = (LoanId([7; 32]), Txid::from_byte_array([1; 32]));
+        let mut exits = Exits::open(store.clone()).unwrap();
+        let kept = exits.begin(id, txid, 100).unwrap();
+        assert_eq!(kept.clone().at_cap(103, None), kept, "nothing is in the way");
+        exits.keep(id, kept.at_cap(103, Some(2))).unwrap();
+        let kept = Exits::open(store).unwrap().begin(id, txid, 140).unwrap();
+        assert_eq!((kept.blocks(140), kept.clone().at_cap(140, Some(2))), (2, kept.clone()));
+        let raised = kept.clone().at_cap(140, None);
+        assert_eq!([140, 143].map(|height| raised.blocks(height)), [2, 5]);
+        // What is refused meanwhile stands as it was, and begins anew.
+        let refused = kept.refused_in_vain(140).at_cap(141, None);
+        assert_eq!((refused.blocks(150), refused.counts_again(150).blocks(151)), (2, 1));
     }
 
     #[test]

@@ -121,7 +121,7 @@ fn too_small(value: Amount, estimate: SatPerVb) -> Option<String> {
 /// Asks what fees are, and makes the coin where none is set apart and a transaction of its own is cheap: when no change has
 /// made it for a day, and once a day at most, over restarts.
 async fn look(tools: Arc<Tools>) -> Result<Minded, Trouble> {
-    let estimate = tools.fee_estimate().await?;
+    let estimate = tools.capped_estimate().await?;
     if !lock(&tools.wallet).lacks_reserve() {
         return Ok(Minded { estimate, made: None });
     }

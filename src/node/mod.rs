@@ -20,6 +20,7 @@ mod fallen;
 mod fee_coin;
 mod foreign;
 mod given_up;
+mod gravity;
 pub mod handle;
 mod history;
 mod implied;

@@ -1,6 +1,7 @@
-//! What keeps this node from beginning any loan: a disk that is nearly full, a bitcoind that would not relay its exits.
+//! What keeps this node from beginning any loan: a disk that is nearly full, a bitcoind that would not relay its exits, a fee
+//! cap below what relays.
 //!
-//! Open loans go on with either.
+//! Open loans go on with each.
 
 use super::core::Core;
 use super::handle::Command;
@@ -17,6 +18,7 @@ impl Core {
         match self.disk.short {
             Some(_) => no("its disk is nearly full"),
             None if self.troubles.is_no_relay() => no("its bitcoind does not relay the exits of one"),
+            None if self.troubles.low_cap().is_some() => no("it pays less for fees than its bitcoind takes"),
             None => Ok(()),
         }
     }
@@ -33,7 +35,7 @@ impl Core {
                  See `status`"
                     .into()
             }
-            None => return None,
+            None => format!("no new loan is begun: {}", self.troubles.low_cap()?),
         };
         Some(error(ErrorCode::Unavailable, text))
     }

@@ -289,8 +289,16 @@ impl Tools {
     }
 
     /// The estimate, in whole sat/vB, rounded up.
+    ///
+    /// # Errors
+    /// Where the cap is below what relays: nothing is agreed or signed by it.
     pub async fn fee_estimate(&self) -> Result<SatPerVb, Trouble> {
         Ok(SatPerVb(self.chain.fee_rate().await?.to_sat_per_vb_ceil()))
+    }
+
+    /// The same whatever the cap is: for what is judged, shown, or must go out.
+    pub async fn capped_estimate(&self) -> Result<SatPerVb, Trouble> {
+        Ok(SatPerVb(self.chain.capped_fee_rate().await?.to_sat_per_vb_ceil()))
     }
 
     /// The time.

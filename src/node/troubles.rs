@@ -34,6 +34,8 @@ const PRICE_BEHIND: u32 = 600;
 const BITCOIND: &str = "bitcoind";
 /// How it is filed that bitcoind does not relay the exits of new loans.
 const RELAY: &str = "relay";
+/// How it is filed that this node's fee cap is below what bitcoind takes.
+const FEE_CAP: &str = "fee cap";
 /// How it is filed that bitcoind is away.
 pub(super) const CHAIN: &str = "chain";
 /// How it is filed that bitcoind follows another chain than before.
@@ -83,6 +85,11 @@ impl Troubles {
         self.standing.contains_key(RELAY)
     }
 
+    /// That nothing this node pays for would relay, in words, where that is so.
+    pub fn low_cap(&self) -> Option<&str> {
+        self.standing.get(FEE_CAP).map(|standing| standing.text.as_str())
+    }
+
     /// bitcoind is asked anew how it is: it may be another than before.
     pub(super) fn ask_anew(&mut self) {
         self.asked = None;
@@ -99,7 +106,7 @@ impl Troubles {
         let no_chain = self.standing.contains_key(CHAIN);
         let is_news = move |about: &str, standing: &Standing| match about {
             // How it was before it went away.
-            BITCOIND | RELAY | CHILDREN => !no_chain,
+            BITCOIND | RELAY | CHILDREN | FEE_CAP => !no_chain,
             about if is_outside(about) => true,
             _ => !away.iter().any(|place| standing.text.contains(place)),
         };
@@ -326,6 +333,10 @@ impl Core {
             true => self.trouble(CHILDREN, NO_CHILDREN.into()),
             false => self.troubles.remove(CHILDREN),
         }
+        match health.low_cap {
+            Some(error) => self.trouble(FEE_CAP, error.to_string()),
+            None => self.troubles.remove(FEE_CAP),
+        }
     }
 }
 
@@ -412,8 +423,8 @@ mod tests {
     #[test]
     fn a_bitcoind_far_behind_is_told_and_one_a_block_behind_is_not() {
         let at = |blocks, headers, is_initial| {
-            let (refuses_version_3, ignores_version_3) = (false, false);
-            Health { blocks, headers, is_initial, other: None, refuses_version_3, ignores_version_3 }
+            let (refuses_version_3, ignores_version_3, low_cap) = (false, false, None);
+            Health { blocks, headers, is_initial, other: None, refuses_version_3, ignores_version_3, low_cap }
         };
         let why = |blocks, headers, is_initial, known| why_behind(&at(blocks, headers, is_initial), known);
         let other = Some(("signet".to_owned(), "regtest".to_owned()));

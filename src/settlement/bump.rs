@@ -1,6 +1,6 @@
 //! What is paid so that an exit confirms: by a child on one's own output of it, counted together as a package.
 //!
-//! The rate wanted rises with the blocks that passed, whatever one's own mempool shows, and is at most the fee cap; what
+//! The rate wanted rises with the blocks that count ([`super::counting`]), and is at most the fee cap; what
 //! is paid is never more than a rival exit would cost. The lender goes first and the borrower follows two blocks behind:
 //! where both pay, neither replaces the other's child for ever.
 
@@ -79,7 +79,7 @@ pub struct Waiting {
     pub role: Role,
     /// Has it one unconfirmed child at most, as version 3 has where its rules are enforced?
     pub is_truc: bool,
-    /// Blocks since it was first wanted.
+    /// Blocks since it was first wanted, as far as they count.
     pub blocks: u32,
     /// For a block soon, sat/vB; no less than one's own mempool asks.
     pub estimate: u64,
@@ -199,6 +199,12 @@ impl Waiting {
         }
         let package = self.exit.with(Paid { fee: Amount::from_sat(most), size });
         (most >= least.max(1) && package.is_better_than(self.best())).then_some(most)
+    }
+
+    /// Is the cap what keeps it from paying more, where more is wanted? Not where something has to give way, unless what is
+    /// there pays as much as the cap lets anything pay.
+    pub(super) fn is_bound_by_cap(&self) -> bool {
+        self.rival.is_none() && (self.rivals_child().is_none() || self.is_enough(self.cap))
     }
 
     /// The fee that brings `whole` bytes, the exit among them, to the cap. Where something has to give way what it costs

@@ -36,21 +36,28 @@ pub fn next(waiting: &Waiting, is_out: bool) -> Next {
     }
 }
 
-/// Was the exit refused with this child for something that no dearer child would change? Where a mempool counts the two
+/// Was the exit refused in this package, its child with it where one was handed in, for something that no dearer child would change? Where a mempool counts the two
 /// apart, what the exit pays alone is below its minimum whatever the child pays; and where the minimum is above the cap, no
 /// child may pay it.
-pub fn is_in_vain(waiting: &Waiting, reason: &str, child: Paid) -> bool {
+pub(super) fn is_in_vain(waiting: &Waiting, reason: &str, package: Paid) -> bool {
     match is_of_minimum(reason) {
         // The estimate is no less than the minimum, but where the cap is.
-        true => waiting.exit.with(child).pays(waiting.estimate.min(waiting.cap), 10),
+        true => package.pays(waiting.estimate.min(waiting.cap), 10),
         false => !says(reason, &["fee", "rbf", "replace", "mempool full"]),
     }
 }
 
-/// Why an exit is refused, for people: with what they have set themselves, where that is in the way.
-pub fn why(waiting: &Waiting, reason: String) -> String {
+/// Why an exit is refused, for people: with what they have set themselves, where that is in the way. `minimum` is what their
+/// mempool takes at least, sat/vB.
+pub fn why(waiting: &Waiting, reason: String, minimum: u64) -> String {
     match is_of_minimum(&reason) && waiting.estimate >= waiting.cap {
-        true => format!("{reason}, and `[fees] cap` lets exit and child pay {} sat/vB at most: raise it", waiting.cap),
+        true => {
+            let (cap, least) = (waiting.cap, minimum.max(waiting.cap.saturating_add(1)));
+            format!(
+                "{reason}, and `[fees] cap` lets exit and child pay {cap} sat/vB at most: raise `[fees] cap` to {least} at \
+                 least"
+            )
+        }
         false => reason,
     }
 }
@@ -101,7 +108,7 @@ mod tests {
     #[test]
     fn a_package_is_refused_in_vain_where_it_pays_the_minimum_or_no_fee_is_meant() {
         let child = |rate: u64| Paid { fee: sat(rate * 280 - 4_250), size: CHILD };
-        let vain = |reason: &str, rate| is_in_vain(&touch(), reason, child(rate));
+        let vain = |reason: &str, rate| is_in_vain(&touch(), reason, touch().exit.with(child(rate)));
         assert!(vain("min relay fee not met, 4250 < 8500", 50) && !vain("min relay fee not met, 4250 < 8500", 49));
         assert!(vain("mempool min fee not met", 50) && vain("version", 20) && vain("missing-inputs", 50));
         assert!(!vain("insufficient fee, rejecting replacement", 50) && !vain("package RBF failed", 50));
@@ -113,17 +120,19 @@ mod tests {
         let reason = "min relay fee not met, 4250 < 8450";
         let child = Paid { fee: sat(40 * 280 - 4_250), size: CHILD };
         let capped = Waiting { estimate: 40, cap: 40, ..touch() };
-        assert!(is_in_vain(&capped, reason, child));
-        let told = why(&capped, reason.to_owned());
+        assert!(is_in_vain(&capped, reason, capped.exit.with(child)));
+        let told = why(&capped, reason.to_owned(), 50);
         assert!(
             told.starts_with(reason)
-                && told.ends_with("`[fees] cap` lets exit and child pay 40 sat/vB at most: raise it")
+                && told.ends_with(
+                    "`[fees] cap` lets exit and child pay 40 sat/vB at most: raise `[fees] cap` to 50 at least"
+                )
         );
-        assert_eq!(why(&capped, "version".to_owned()), "version");
+        assert_eq!(why(&capped, "version".to_owned(), 50), "version");
         // It is raised: the child that was signed pays too little, and another brings the exit in.
         let raised = Waiting { estimate: 50, cap: 500, ..touch() };
-        assert!(!is_in_vain(&raised, reason, child));
-        assert_eq!(why(&raised, reason.to_owned()), reason);
+        assert!(!is_in_vain(&raised, reason, raised.exit.with(child)));
+        assert_eq!(why(&raised, reason.to_owned(), 50), reason);
     }
 
     proptest! {

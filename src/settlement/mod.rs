@@ -4,6 +4,7 @@
 
 pub mod bump;
 pub mod child;
+pub mod counting;
 pub mod deadline;
 pub mod proposal;
 pub mod spot;

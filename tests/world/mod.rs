@@ -112,15 +112,20 @@ impl World {
         lender.handle.set_policy(policy).await.unwrap();
         let world = World { bitcoind, oracle: Some(oracle), lender, borrower, dir, now: START };
         world.mine(1).await;
-        let lender = world.lender_address();
-        world.borrower.handle.connect(ConnectRequest { address: lender }).await.unwrap();
+        world.meet().await;
+        world
+    }
+
+    /// The borrower dials the lender.
+    async fn meet(&self) {
+        let address = self.lender_address();
+        self.borrower.handle.connect(ConnectRequest { address }).await.unwrap();
         until("the borrower to reach the lender", Duration::from_secs(60), || async {
-            let peers = world.borrower.handle.peers().await.unwrap();
+            let peers = self.borrower.handle.peers().await.unwrap();
             peers.iter().any(|peer| peer.connected).then_some(()).ok_or_else(|| format!("{peers:?}"))
         })
         .await
         .unwrap();
-        world
     }
 
     /// With bitcoind stopped and started again with these arguments beside its own.
@@ -132,6 +137,25 @@ impl World {
         let options = Options { rpc_port: Some(port), mock_time: Some(now), args, ..Options::default() };
         let bitcoind = BitcoindProcess::start(&dir.path().join("bitcoind"), options).await.unwrap();
         World { bitcoind, oracle, lender, borrower, dir, now }
+    }
+
+    /// The same world, whose nodes have another line in the place of one of their configuration.
+    pub async fn configured(self, line: &str, by: &str) -> World {
+        let World { bitcoind, oracle, lender, borrower, dir, now } = self;
+        let mut nodes = Vec::new();
+        for (name, node) in [("lender", lender), ("borrower", borrower)] {
+            node.stop().await.unwrap();
+            let file = dir.path().join(name).join("hypothec.toml");
+            let text = std::fs::read_to_string(&file).unwrap();
+            let set = text.replace(&format!("\n{line}\n"), &format!("\n{by}\n"));
+            assert_ne!(set, text);
+            std::fs::write(&file, set).unwrap();
+            nodes.push(start_node(dir.path(), name, &bitcoind, &dir.path().join("clock")).await);
+        }
+        let [lender, borrower] = <[Running; 2]>::try_from(nodes).unwrap_or_else(|_| panic!("two nodes"));
+        let world = World { bitcoind, oracle, lender, borrower, dir, now };
+        world.meet().await;
+        world
     }
 
     /// Time goes on and no block comes.

@@ -11,6 +11,7 @@ use crate::protocol::event::Repayment;
 use crate::protocol::{Input, Loan};
 use crate::settlement::bump::{Bump, Paid, Rival, Theirs, Waiting};
 use crate::settlement::child::{self, Next};
+use crate::settlement::counting;
 use crate::wallet::Coin;
 use bitcoin::{Amount, Transaction, Txid};
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height:
         kept = keep(&tools, loan.id, &kept, kept.clone().counts_again(height))?;
     }
     let waiting = waiting(&tools, &loan, &exit, skeleton, &kept, family.as_ref(), height).await?;
+    kept = keep(&tools, loan.id, &kept, kept.clone().at_cap(height, counting::at_cap(&waiting)))?;
     let mut is_out = is_child_out(&tools, &kept).await?;
     let next = child::next(&waiting, is_out);
     if let Next::Other(made) = next {
@@ -49,29 +51,34 @@ pub async fn mind(tools: Arc<Tools>, loan: Arc<Loan>, exit: Transaction, height:
     if let Some((child, _)) = handed_in {
         refused = hand_in(&tools, &exit, child, family.is_some()).await?;
         is_out = refused.is_none();
-        if family.is_none() {
-            kept = count(&tools, loan.id, &kept, &waiting, refused.as_deref(), height)?;
-        }
+    }
+    if family.is_none() {
+        let child = kept.paid().filter(|_| next != Next::Nothing);
+        kept = count(&tools, loan.id, &kept, &waiting, (refused.as_deref(), child), height)?;
     }
     let is_child_idle = next == Next::Nothing && !is_out;
     let family = tools.chain.family(txid).await?;
     let ours = kept.paid().filter(|_| is_out);
     let theirs = family.as_ref().and_then(|family| best_of_others(family, &kept));
     let paid = Waiting { ours, theirs, ..waiting }.best();
-    let refused = refused.filter(|_| family.is_none()).map(|reason| child::why(&waiting, reason));
+    let refused = match refused.filter(|_| family.is_none()) {
+        Some(reason) => Some(child::why(&waiting, reason, tools.chain.relay_minimum().await?.to_sat_per_vb_ceil())),
+        None => None,
+    };
     Ok(Outcome::Exit(loan.id, Look { txid, paid, refused, is_child_idle }))
 }
 
-/// Do the blocks count that pass now? Not while bitcoind refuses the exit with a child that pays enough.
+/// Do the blocks count that pass now? Not while bitcoind refuses the exit though it, with the child that was handed in, pays
+/// enough.
 fn count(
     tools: &Tools,
     id: LoanId,
     kept: &Kept,
     waiting: &Waiting,
-    refused: Option<&str>,
+    (refused, child): (Option<&str>, Option<Paid>),
     height: u32,
 ) -> Result<Kept, Trouble> {
-    let in_vain = refused.zip(kept.paid()).is_some_and(|(reason, child)| child::is_in_vain(waiting, reason, child));
+    let in_vain = refused.is_some_and(|reason| counting::is_in_vain(waiting, reason, child));
     let counted = match in_vain {
         true => kept.clone().refused_in_vain(height),
         false => kept.clone().counts_again(height),
@@ -140,7 +147,7 @@ async fn waiting(
         role: loan.role,
         is_truc: exit.version.0 == 3 && tools.chain.enforces_version_3().await?,
         blocks: kept.blocks(height),
-        estimate: tools.fee_estimate().await?.0,
+        estimate: tools.capped_estimate().await?.0,
         cap: tools.chain.fee_cap().to_sat_per_vb_ceil(),
         exit: Paid { fee, size },
         is_relayed: family.is_some(),

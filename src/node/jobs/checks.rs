@@ -15,11 +15,13 @@ use bitcoin::{OutPoint, TxOut};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// Nobody signs after the terms expired, at a price that has moved, once an oracle has attested any clause, or on an
+/// Nobody signs while its own fee cap is below what relays, after the terms expired, at a price that has moved, once an oracle has attested any clause, or on an
 /// oracle that is proved to contradict itself or hands over before the loan ends.
 pub async fn may_sign(tools: &Tools, loan: &Loan) -> Result<(), Trouble> {
     let terms = &loan.terms;
     tools.require_usable(&terms.oracles, terms.due())?;
+    // What takes our coin back would not relay.
+    tools.fee_estimate().await?;
     // The other side reads it: a lender has nothing to ask for.
     let remedy = match loan.role {
         Role::Lender => "; ask for a new quote",

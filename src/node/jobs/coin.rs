@@ -1,6 +1,7 @@
 //! Coins: the lender's exact one, withdrawals, and broadcasts.
 
 use super::Outcome;
+use crate::chain;
 use crate::contract::offer::{borrower_shares, lender_coin_value, lender_shares};
 use crate::contract::wire::MAX_PREVIOUS;
 use crate::crash;
@@ -174,20 +175,37 @@ fn fee_rate_ceil(fee: Amount, weight: Weight) -> FeeRate {
     FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(1_000).div_ceil(weight.to_wu().max(1)))
 }
 
+/// By whole virtual bytes, as bitcoind counts.
+fn fee_rate_floor(fee: Amount, transaction: &Transaction) -> FeeRate {
+    let size = u64::try_from(transaction.vsize()).unwrap_or(u64::MAX).max(1);
+    FeeRate::from_sat_per_kwu(fee.to_sat().saturating_mul(250) / size)
+}
+
+/// One that would not relay is not signed: once the cap is raised another has to be made.
 async fn take_back(
     tools: &Tools,
     coins: &[OutPoint],
     before: Option<&Transaction>,
     rivals: &[Rival],
 ) -> Result<Transaction, Trouble> {
-    let rate = tools.chain.fee_rate().await?;
+    let (rate, minimum) = match tools.chain.fee_rate().await {
+        // What beats a rival may pay enough: only that decides, not the cap.
+        Err(low @ chain::Error::CapBelowMinimum { .. }) => {
+            let minimum = tools.chain.relay_minimum().await?;
+            (tools.chain.capped_fee_rate().await?, Some((minimum, low)))
+        }
+        rate => (rate?, None),
+    };
     let mut wallet = lock(&tools.wallet);
     let payment = match wallet.take_back(coins, before, rate, rivals) {
         // Fees have risen beyond the coins: what beats the rival is worth more than nothing.
         Err(Error::TooSmall { .. }) => wallet.take_back(coins, before, FeeRate::BROADCAST_MIN, rivals)?,
         other => other?,
     };
-    Ok(payment.transaction)
+    match minimum {
+        Some((minimum, low)) if fee_rate_floor(payment.fee, &payment.transaction) < minimum => Err(low.into()),
+        _ => Ok(payment.transaction),
+    }
 }
 
 /// Brings a transaction to the chain, after asking whether it would be taken. Where others in the mempool keep it out, they

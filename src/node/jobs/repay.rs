@@ -292,7 +292,8 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     let (proposal, source) = message.proposal().map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     // Whatever can be told without asking an oracle is told before: a peer must not make this node ask for nothing.
     require_timely(message.at, tools.now()?)?;
-    let estimate = tools.fee_estimate().await?.0;
+    // The other side's coins are spent: whether it relays bitcoind says of what is completed.
+    let estimate = tools.capped_estimate().await?.0;
     let coins = coins_of(&tools, &proposal, estimate).await?;
     let (least, fees) = requires(&loan, skeleton, &proposal, &coins, &message, estimate)?;
     repay::check(skeleton, &proposal, &coins, proposer, least, &fees)
