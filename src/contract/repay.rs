@@ -42,7 +42,8 @@ pub fn require_few(proposer: Role, coins: usize) -> Result<(), ContractError> {
     let right = match proposer {
         Role::Borrower => format!("at most {}", most + 1),
         Role::Lender => {
-            "2, the 2-of-2 and one coin of the lender's, since you pay the fee: ask the lender to join its coins first"
+            "2, the 2-of-2 and one coin of the lender's, since you pay the fee: ask the lender to join its coins \
+                         first"
                 .into()
         }
     };

@@ -50,7 +50,8 @@ impl KeyFile {
     /// # Errors
     /// When another process of this user has it locked. Where there is no such file to be had, that is a trouble.
     pub(super) fn take(words: &Mnemonic, network: Network, data: &Path) -> anyhow::Result<KeyFile> {
-        KeyFile::take_in(place(), &name(words, network)?, data)
+        let data = std::path::absolute(data).unwrap_or_else(|_| data.to_owned());
+        KeyFile::take_in(place(), &name(words, network)?, &data)
     }
 
     fn take_in(place: anyhow::Result<PathBuf>, name: &str, data: &Path) -> anyhow::Result<KeyFile> {
