@@ -95,7 +95,14 @@ pub(super) mod consequence {
         match (view.fee_sats, view.sat_per_vb) {
             (Some(fee), Some(rate)) => format!("{} at {rate} sat/vB", sats(fee)),
             (Some(fee), None) => sats(fee),
-            (None, _) => "what the lender sets for its proposal".to_owned(),
+            (None, _) => match view.fee_most_sats {
+                Some(most) => format!(
+                    "what the lender sets for its proposal, as fees are now at most {}; this node signs for no more, nor for \
+                     more than one coin of the lender's",
+                    sats(most)
+                ),
+                None => "what the lender sets for its proposal".to_owned(),
+            },
         }
     }
 
@@ -153,7 +160,13 @@ pub(super) mod consequence {
 
     /// What was paid ahead for it, and what of the fee is left, or left over.
     fn ahead(view: &PreviewView) -> String {
-        let (fee, ahead) = (view.fee_sats.unwrap_or(0), view.ahead_sats);
+        let ahead = view.ahead_sats;
+        let Some(fee) = view.fee_sats else {
+            return match ahead {
+                0 => String::new(),
+                _ => format!(" {} of it were paid ahead; what it is more comes out of the collateral.", sats(ahead)),
+            };
+        };
         match (ahead, fee.cmp(&ahead)) {
             (0, _) => String::new(),
             (_, std::cmp::Ordering::Greater) => {

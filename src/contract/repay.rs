@@ -22,6 +22,34 @@ use std::ops::RangeInclusive;
 /// its place while it waits.
 pub const MAX_COINS: usize = 4;
 
+/// The most coins a repayment by `proposer` spends: the borrower pays for them, so the lender brings one.
+pub fn most_coins(proposer: Role) -> usize {
+    match proposer {
+        Role::Borrower => MAX_COINS,
+        Role::Lender => 1,
+    }
+}
+
+/// Requires no more coins of a `proposer` than it may bring.
+///
+/// # Errors
+/// Names what is found, what is right and the remedy.
+pub fn require_few(proposer: Role, coins: usize) -> Result<(), ContractError> {
+    let most = most_coins(proposer);
+    if coins <= most {
+        return Ok(());
+    }
+    let right = match proposer {
+        Role::Borrower => format!("at most {}", most + 1),
+        Role::Lender => {
+            "2, the 2-of-2 and one coin of the lender's, since you pay the fee: ask the lender to join its coins \
+                         first"
+                .into()
+        }
+    };
+    Err(ContractError::field(WHAT, "inputs", coins + 1, right))
+}
+
 /// Where the sats for the lender come from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -55,9 +83,10 @@ const MULTISIG_WITNESS: usize = 2 + 73 + 73 + 73;
 ///
 /// Fails, naming what is missing, when the coins do not cover what is owed and the fee.
 pub fn transaction(terms: &Terms, skeleton: &Skeleton, parts: &RepayParts) -> Result<Transaction, ContractError> {
-    if parts.coins.is_empty() || parts.coins.len() > MAX_COINS {
-        return Err(ContractError::field("repayment", "coins", parts.coins.len(), format!("1 to {MAX_COINS}")));
+    if parts.coins.is_empty() {
+        return Err(ContractError::field(WHAT, "coins", 0, format!("1 to {}", most_coins(parts.proposer))));
     }
+    require_few(parts.proposer, parts.coins.len())?;
     let range = || ContractError::OutOfRange("the repayment");
     let lender = terms.stake.checked_add(parts.owed).ok_or_else(range)?;
     let back = match parts.source {
@@ -169,13 +198,11 @@ const WHAT: &str = "repayment";
 
 /// Requires what every repayment of ours looks like: spendable at once, relayed by every node, and no wider than it
 /// must be. What a node would not relay is a transaction only its holder can bring to a miner, when it suits him.
-fn check_shape(skeleton: &Skeleton, tx: &Transaction) -> Result<(), ContractError> {
+fn check_shape(skeleton: &Skeleton, proposer: Role, tx: &Transaction) -> Result<(), ContractError> {
     use super::error::require;
     require(WHAT, "version", tx.version, Version(3))?;
     require(WHAT, "lock_time", tx.lock_time, LockTime::ZERO)?;
-    if tx.input.len() > MAX_COINS + 1 {
-        return Err(ContractError::field(WHAT, "inputs", tx.input.len(), format!("at most {}", MAX_COINS + 1)));
-    }
+    require_few(proposer, tx.input.len().saturating_sub(1))?;
     require(
         WHAT,
         "first input",
@@ -217,6 +244,15 @@ pub fn size(transaction: &Transaction) -> u64 {
     (transaction.weight().to_wu() + MULTISIG_WITNESS as u64).div_ceil(4)
 }
 
+/// The size of the widest repayment that a borrower takes from the lender, in virtual bytes.
+pub fn widest_of_lenders(skeleton: &Skeleton) -> u64 {
+    // Version, lock time and counts; two inputs; the borrower's output, and two to the longest scripts that are taken.
+    let stripped = 10 + 2 * 41 + 9 + skeleton.borrower_script.len() + 2 * (9 + 34);
+    // Marker and flag, and a witness of the one coin: count, signature and key.
+    let witnesses = 2 + MULTISIG_WITNESS + 1 + (1 + 1 + 73 + 1 + 33);
+    u64::try_from(4 * stripped + witnesses).unwrap_or(u64::MAX).div_ceil(4)
+}
+
 /// What it pays to miners; `None` where its outputs are worth more than its inputs, or either more than all bitcoin.
 pub fn fee(skeleton: &Skeleton, transaction: &Transaction, coins: &[TxOut]) -> Option<Amount> {
     let sum = |outputs: &[TxOut]| outputs.iter().try_fold(Amount::ZERO, |sum, out| sum.checked_add(out.value));
@@ -237,7 +273,7 @@ pub fn check(
     fees: &RangeInclusive<Amount>,
 ) -> Result<(), ContractError> {
     let tx = &proposal.transaction;
-    check_shape(skeleton, tx)?;
+    check_shape(skeleton, proposer, tx)?;
     super::error::require(WHAT, "coins", tx.input.len(), coins.len() + 1)?;
     let (script, field, key) = match proposer {
         Role::Borrower => (&skeleton.lender_script, "lender's output", &skeleton.borrower_key),

@@ -238,7 +238,7 @@ impl Core {
             .chain(self.foreign_troubles())
             .chain(self.mirror_troubles())
             .chain(self.port_troubles())
-            .chain(self.unlocked.key_trouble())
+            .chain(self.unlocked.key_troubles())
             .chain(log_trouble())
             .chain(self.notifier.iter().flat_map(Notifier::troubles))
             .collect()

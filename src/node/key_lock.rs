@@ -3,7 +3,9 @@
 //! It is the name of a socket in the kernel, made of the secret key, and goes when the process does. Everybody on the
 //! machine reads it while a node has it, and can hold it once that node is gone. So who holds it is asked to prove that it
 //! is a node with these words, as this one proves to whoever asks. What runs as another user and proves nothing is none as
-//! far as anybody can tell: the node starts without the name, tells of it, and takes it once it is free.
+//! far as anybody can tell: the node starts without the name, tells of it, and takes it once it is free. Who that is says the
+//! kernel, of a connection to it; nothing else that it or others make is looked at. `key_file.rs` keeps the nodes of one user
+//! apart meanwhile.
 //!
 //! It never shows the key, nor anything by which the name or the proofs could be made.
 
@@ -14,10 +16,9 @@ use bip39::Mnemonic;
 use bitcoin::hashes::{sha256, Hash, HashEngine, Hmac, HmacEngine};
 use bitcoin::Network;
 use rand::RngCore;
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{mpsc, Arc};
 use std::thread;
@@ -90,8 +91,6 @@ struct Key {
     secret: Zeroizing<[u8; 32]>,
     /// Whom this process runs as.
     user: u32,
-    /// Which process this is.
-    process: u32,
     patience: Duration,
 }
 
@@ -141,7 +140,6 @@ impl Key {
             name: format!("\0hypothec/{}", made(b"hypothec/one-node-a-machine/v0")),
             secret: Zeroizing::new(made(b"hypothec/one-node-a-machine/proof/v0").to_byte_array()),
             user: rustix::process::geteuid().as_raw(),
-            process: std::process::id(),
             patience: PATIENCE,
         })
     }
@@ -227,11 +225,8 @@ impl Key {
             }
             sleep(PAUSE).await;
         }
-        // Who lets nobody connect is not named by the system. An older node, or a stopped one, is found all the same.
-        let holder = match holder {
-            None if !proves => self.node_of_this_user()?.map(|id| Holder { process: Some(id), user: self.user }),
-            known => known,
-        };
+        // Who lets nobody connect is not named by the system: a list of all sockets has rows that another user wrote. A
+        // stopped node of this user's is found by its file (`key_file.rs`).
         match is_node(proves, holder.map(|holder| holder.user), self.user) {
             true => Ok(Claim::Node(holder.and_then(|holder| holder.process))),
             false => Ok(Claim::Other(holder)),
@@ -282,37 +277,6 @@ impl Key {
         asker.read_exact(&mut nonce).await?;
         asker.write_all(&self.proof(&nonce)).await
     }
-
-    /// Another process of this user that has a data folder, and the socket of this name open, as the system lists them.
-    ///
-    /// # Errors
-    /// Where the system has none: then nobody reads the name in them either.
-    fn node_of_this_user(&self) -> io::Result<Option<i32>> {
-        // Names are any bytes, ends of lines too: a row may be another user's work, to have a socket of this user's taken
-        // for one of this name. That socket has a row of its own then.
-        let read = |list: &str| std::fs::read(format!("/proc/net/{list}"));
-        let sockets = String::from_utf8_lossy(&read("unix")?).into_owned();
-        let tcp = ["tcp", "tcp6"].map(|list| String::from_utf8_lossy(&read(list).unwrap_or_default()).into_owned());
-        let number = |row: &'_ str, place| row.split_whitespace().nth(place).map(str::to_owned);
-        let numbers = sockets.lines().filter_map(|row| number(row, 6));
-        let others = tcp.iter().flat_map(|list| list.lines()).filter_map(|row| number(row, 9));
-        let mut rows: HashMap<String, usize> = HashMap::new();
-        for number in numbers.chain(others) {
-            let count = rows.entry(number).or_default();
-            *count = count.saturating_add(1);
-        }
-        let name = Some(self.name.replace('\0', "@"));
-        let named = sockets.lines().filter(|row| number(row, 7) == name).filter_map(|row| number(row, 6));
-        let named = named.filter(|number| rows.get(number) == Some(&1));
-        let links: Vec<PathBuf> = named.map(|number| PathBuf::from(format!("socket:[{number}]"))).collect();
-        let ids = std::fs::read_dir("/proc")?.flatten().filter_map(|entry| {
-            let id = entry.file_name().to_str()?.parse::<i32>().ok()?;
-            (entry.metadata().ok()?.uid() == self.user).then_some(id)
-        });
-        let mut ids = ids.filter(|id| id.unsigned_abs() != self.process);
-        let has_socket = |id: i32| open_files(id).any(|file| links.contains(&file));
-        Ok(ids.find(|id| has_socket(*id) && folder_of(*id).is_some()))
-    }
 }
 
 const HARM: &str = "two nodes on the same words harm each other";
@@ -336,7 +300,7 @@ fn other(holder: Option<Holder>) -> String {
     format!(
         "lock of the key: {who} holds the name by which two nodes with the same words find each other on this machine, \
          and does not prove that it is one. The node runs without the name, and takes it as soon as it is free; until \
-         then nothing keeps a copy of its folder from running beside it. If that process is a node with the same words, \
+         then only the file lock of the key keeps a copy of its folder from running beside it, and only as the same user. If that process is a node with the same words, \
          of an older version under another user, stop one of the two at once; if not, find out who started it, and end \
          it: any user of the machine can take the name of a node that is off"
     )

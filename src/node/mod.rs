@@ -27,6 +27,7 @@ mod implied;
 mod inbox;
 mod inventory;
 mod jobs;
+mod key_file;
 #[cfg(target_os = "linux")]
 mod key_lock;
 pub mod last_words;

@@ -1,10 +1,12 @@
 //! What a node holds of its data folder while it runs: the words, and the certainty that nobody else runs on them here.
 //!
-//! Two nodes on the same words sign against each other and spend each other's coins. Three things keep that from
-//! happening on one machine: a lock on the folder, however it is reached; a lock by the key (`key_lock.rs`), so that a copy
-//! of the folder does not run beside it; and the store's own. Another machine is beyond all three: peers tell both nodes.
+//! Two nodes on the same words sign against each other and spend each other's coins. Four things keep that from
+//! happening on one machine: a lock on the folder, however it is reached; two by the key, so that a copy of the folder does
+//! not run beside it: a file of this user's (`key_file.rs`) and, under Linux, a name that every user's nodes find each other
+//! by (`key_lock.rs`); and the store's own. Another machine is beyond all four: peers tell both nodes.
 
 use super::data::{config_path, DataFolder};
+use super::key_file::KeyFile;
 #[cfg(target_os = "linux")]
 use super::key_lock::KeyLock;
 use crate::wallet::Seed;
@@ -26,6 +28,8 @@ pub struct Unlocked {
     config: String,
     network: Network,
     _folder_lock: File,
+    /// None where a test plays another user, who has a home of its own.
+    key_file: Option<KeyFile>,
     key_lock: KeyLock,
 }
 
@@ -47,32 +51,34 @@ impl Unlocked {
         network: Network,
         ask: impl FnOnce() -> anyhow::Result<Option<SecretString>>,
     ) -> anyhow::Result<Unlocked> {
-        Unlocked::open_by(data, network, ask, KeyLock::take)
+        Unlocked::open_by(data, network, ask, |words| {
+            Ok((Some(KeyFile::take(words, network, data)?), KeyLock::take(words, network)?))
+        })
     }
 
     fn open_by(
         data: &Path,
         network: Network,
         ask: impl FnOnce() -> anyhow::Result<Option<SecretString>>,
-        take: impl FnOnce(&Mnemonic, Network) -> anyhow::Result<KeyLock>,
+        take: impl FnOnce(&Mnemonic) -> anyhow::Result<(Option<KeyFile>, KeyLock)>,
     ) -> anyhow::Result<Unlocked> {
         let folder = DataFolder::open(data)?;
         let folder_lock = lock_folder(&folder)?;
         let words = folder.words_with(ask)?;
-        let key_lock = take(&words, network)?;
+        let (key_file, key_lock) = take(&words)?;
         let config = std::fs::read_to_string(config_path(data)).context("read the configuration")?;
-        Ok(Unlocked { folder, words, config, network, _folder_lock: folder_lock, key_lock })
+        Ok(Unlocked { folder, words, config, network, _folder_lock: folder_lock, key_file, key_lock })
     }
 
     /// As [`Unlocked::open`] where the words are not encrypted, as if this process ran as another user than it does.
     #[cfg(all(test, target_os = "linux"))]
     pub(super) fn open_as_another(data: &Path, network: Network) -> anyhow::Result<Unlocked> {
-        Unlocked::open_by(data, network, || Ok(None), KeyLock::take_as_another)
+        Unlocked::open_by(data, network, || Ok(None), |words| Ok((None, KeyLock::take_as_another(words, network)?)))
     }
 
-    /// Who holds the name by which another node with the same words would find this one, in a sentence.
-    pub(super) fn key_trouble(&self) -> Option<String> {
-        self.key_lock.trouble()
+    /// What keeps another node with the same words from finding this one, a sentence each.
+    pub(super) fn key_troubles(&self) -> impl Iterator<Item = String> {
+        self.key_file.as_ref().and_then(KeyFile::trouble).into_iter().chain(self.key_lock.trouble())
     }
 
     /// The folder.
@@ -153,7 +159,7 @@ fn written_in(file: &File) -> Option<u32> {
     text.trim().parse().ok()
 }
 
-/// Where the system has no such names, a copy of the folder runs beside it.
+/// Where the system has no such names, a copy of the folder runs beside it as another user.
 #[cfg(not(target_os = "linux"))]
 struct KeyLock;
 
@@ -199,7 +205,6 @@ mod tests {
         open(&link).unwrap();
     }
 
-    #[cfg(target_os = "linux")]
     #[test]
     fn a_copy_of_a_folder_does_not_run_beside_it_but_other_words_and_networks_do() {
         let place = tempfile::tempdir().unwrap();
@@ -211,8 +216,9 @@ mod tests {
         let said = open(&place.path().join("copy")).unwrap_err().to_string();
         let id = std::process::id();
         assert!(said.contains("same words runs on this machine"), "{said}");
-        // Which, and what to type. This test is both of them, and others: whose folder it finds first is not said.
-        assert!(said.contains(&format!("process {id} on the data folder /")), "{said}");
+        // Which, and what to type.
+        let data = place.path().join("node");
+        assert!(said.contains(&format!("process {id} on the data folder {}:", data.display())), "{said}");
         assert!(said.contains(&format!("stop it first, with `kill {id}`")), "{said}");
         // What was refused holds nothing.
         drop(lock_folder(&DataFolder::open(&place.path().join("copy")).unwrap()).unwrap());

@@ -66,6 +66,15 @@ pub fn is_alive(at: Time, now: Time) -> bool {
     now.since(at) <= LIFE
 }
 
+/// When the debt is counted that a proposal of `at` pays: a lender whose clock is ahead, or that says so just before
+/// midnight, gets no day of interest for it.
+pub fn counted_at(proposer: Role, at: Time, now: Time) -> Time {
+    match proposer {
+        Role::Borrower => at,
+        Role::Lender => at.min(now),
+    }
+}
+
 /// The total fee of a repayment of `size` virtual bytes, in sats: the full estimate (sat/vB), and no more than an exit
 /// that has paid `ahead` can replace, or half as much again as the estimate asks, whichever is more.
 pub fn fee_range(size: u64, estimate: u64, ahead: Amount) -> RangeInclusive<Amount> {
@@ -190,6 +199,15 @@ mod tests {
         assert_eq!(price_offered(Role::Lender, SPOT), Cents(10_005_000));
         assert!(is_price_fair(Role::Borrower, Cents(9_995_000), price_offered(Role::Borrower, SPOT)));
         assert!(is_price_fair(Role::Lender, Cents(10_005_000), price_offered(Role::Lender, SPOT)));
+    }
+
+    #[test]
+    fn a_lender_that_dates_its_proposal_after_midnight_gets_no_day_of_interest_for_it() {
+        let (before, after) = (Time(86_390), Time(86_410));
+        assert_eq!(counted_at(Role::Lender, after, before), before);
+        assert_eq!(counted_at(Role::Lender, before, after), before, "nor one for the way of the message");
+        assert_eq!(counted_at(Role::Borrower, before, after), before, "asked in time");
+        assert_eq!(counted_at(Role::Borrower, after, before), after, "which costs itself");
     }
 
     #[test]

@@ -266,6 +266,58 @@ fn a_repayment_wide_with_coins_so_that_no_exit_can_take_its_place_is_refused() {
     println!("bound widest-repayment {} vB, {} sats at {RATE} sat/vB", repay::size(&most.transaction), fee.to_sat());
 }
 
+/// The lender's proposal with `count` coins of its own, whose fee the borrower pays.
+fn lenders_with(count: usize) -> (Proposal, Vec<TxOut>) {
+    let skeleton = &honest().skeleton;
+    let parts = RepayParts {
+        proposer: Role::Lender,
+        source: Source::Collateral,
+        owed: owed(),
+        coins: coins().into_iter().take(1).collect(),
+        change_script: script(&secret(33)),
+        fee_rate: RATE,
+    };
+    let mut transaction = repay::transaction(&honest().terms, skeleton, &parts).unwrap();
+    let (model, out) = (transaction.input[1].clone(), prevouts()[0].clone());
+    for vout in 1..count {
+        let vout = u32::try_from(vout).unwrap();
+        transaction.input.push(TxIn { previous_output: OutPoint { vout, ..coins()[0].0 }, ..model.clone() });
+    }
+    let more = u64::try_from(count - 1).unwrap();
+    for output in &mut transaction.output {
+        if output.script_pubkey == skeleton.borrower_script {
+            output.value -= Amount::from_sat(more * 68 * RATE);
+        } else if output.script_pubkey == script(&secret(33)) {
+            output.value += out.value * more;
+        }
+    }
+    let prevouts = vec![out; count];
+    let signed = signed(transaction, &prevouts, EcdsaSighashType::All);
+    let half = half_signature(&signed.transaction, 0, skeleton, &secret(5)).unwrap();
+    (Proposal { half, ..signed }, prevouts)
+}
+
+#[test]
+fn a_lender_that_joins_its_coins_in_a_repayment_at_the_borrowers_cost_is_refused() {
+    let judge = |count| {
+        let (proposal, coins) = lenders_with(count);
+        let fee = repay::fee(&honest().skeleton, &proposal.transaction, &coins).unwrap();
+        let least = honest().terms.collateral - owed() + ahead() - fee;
+        let size = repay::size(&proposal.transaction);
+        let judged =
+            repay::check(&honest().skeleton, &proposal, &coins, Role::Lender, least, &fee_range(size, RATE, ahead()));
+        (judged, size)
+    };
+    let (one, size) = judge(1);
+    one.unwrap();
+    for count in 2..=5 {
+        let error = judge(count).0.unwrap_err().to_string();
+        assert!(error.contains(&format!("inputs is {}", count + 1)), "{error}");
+        assert!(error.contains("ask the lender to join its coins first"), "{error}");
+    }
+    println!("bound joined-by-a-repayment {size} vB with its one coin");
+}
+
 #[test]
 fn an_empty_transaction_is_refused() {
     let good = signed(unsigned(Source::Wallet), &prevouts(), EcdsaSighashType::All);

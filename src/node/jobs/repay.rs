@@ -106,7 +106,13 @@ pub async fn preview(tools: &Tools, loan: &Loan, source: Source) -> Result<Previ
         // The lender proposes a little against the borrower.
         let price = proposal::price_offered(Role::Lender, price);
         let owed = owed_sats(loan, at, price)?;
+        let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
+        let ahead = skeleton.funding_value.checked_sub(terms.total()).unwrap_or(Amount::ZERO);
+        let estimate = tools.fee_estimate().await?.0;
+        let most = *proposal::fee_range(repay::widest_of_lenders(skeleton), estimate, ahead).end();
         return Ok(PreviewView {
+            fee_most_sats: Some(most.to_sat()),
+            ahead_sats: ahead.to_sat(),
             pays_sats: owed.to_sat(),
             gets_sats: terms.collateral.to_sat().saturating_sub(owed.to_sat()),
             owed_cents: terms.repayment_at(at).0,
@@ -202,7 +208,10 @@ async fn draft(tools: &Tools, loan: &Loan, source: Source) -> Result<Draft, Trou
         Source::Wallet => owed.checked_add(spare).unwrap_or(Amount::MAX_MONEY),
         Source::Collateral => spare,
     };
-    let chosen = lock(&tools.wallet).select(target, rate).map_err(|e| too_little(e, source))?;
+    let chosen = match proposer {
+        Role::Borrower => lock(&tools.wallet).select(target, rate).map_err(|e| too_little(e, source))?,
+        Role::Lender => vec![one_coin(tools, target, estimate)?],
+    };
     require_few(&chosen, estimate)?;
     let change_script = lock(&tools.wallet).any_script();
     let coins = chosen.iter().map(|coin| (coin.outpoint, coin.txout.clone())).collect();
@@ -253,6 +262,22 @@ fn too_little(e: Error, source: Source) -> Trouble {
     }
 }
 
+/// Lender: the smallest coin that is enough, the coin kept for fees last. More than one the borrower, who pays for them,
+/// would refuse.
+fn one_coin(tools: &Tools, target: Amount, estimate: u64) -> Result<Coin, Trouble> {
+    let least = target.max(proposal::coin_least(estimate));
+    let wallet = lock(&tools.wallet);
+    let kept = wallet.reserve_coin().map(|coin| coin.outpoint);
+    let enough = wallet.free_coins().into_iter().filter(|coin| coin.txout.value >= least);
+    enough.min_by_key(|coin| (Some(coin.outpoint) == kept, coin.txout.value)).ok_or_else(|| {
+        let text = format!(
+            "no coin of this wallet is worth {least}, which a repayment for a borrower without a coin needs: make one with \
+             `wallet send` to an address of your own"
+        );
+        Trouble::Later(text)
+    })
+}
+
 /// What the other side would refuse is said before it is signed.
 fn require_few(chosen: &[Coin], estimate: u64) -> Result<(), Trouble> {
     let least = proposal::coin_least(estimate);
@@ -291,11 +316,13 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
     let skeleton = loan.skeleton.as_ref().ok_or_else(|| Trouble::later("the contract is not signed"))?;
     let (proposal, source) = message.proposal().map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     // Whatever can be told without asking an oracle is told before: a peer must not make this node ask for nothing.
-    require_timely(message.at, tools.now()?)?;
+    let heard = tools.now()?;
+    require_timely(message.at, heard)?;
+    let counted = proposal::counted_at(proposer, message.at, heard);
     // The other side's coins are spent: whether it relays bitcoind says of what is completed.
     let estimate = tools.capped_estimate().await?.0;
-    let coins = coins_of(&tools, &proposal, estimate).await?;
-    let (least, fees) = requires(&loan, skeleton, &proposal, &coins, &message, estimate)?;
+    let coins = coins_of(&tools, proposer, &proposal, estimate).await?;
+    let (least, fees) = requires(&loan, skeleton, &proposal, &coins, (counted, message.price), estimate)?;
     repay::check(skeleton, &proposal, &coins, proposer, least, &fees)
         .map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     let (now, spot) = price_now(&tools, &loan).await?;
@@ -317,8 +344,8 @@ pub async fn answer(tools: Arc<Tools>, loan: Arc<Loan>, message: Repay) -> Resul
         transaction,
         half: proposal.half,
         price: message.price,
-        at: message.at,
-        owed: loan.terms.repayment_at(message.at),
+        at: counted,
+        owed: loan.terms.repayment_at(counted),
         source,
     };
     Ok(Outcome::Inputs(loan.id, vec![Input::Repaying(repayment)]))
@@ -333,13 +360,10 @@ fn require_timely(at: Time, now: Time) -> Result<(), Trouble> {
 }
 
 /// The outputs a proposal's coins spend: few, unspent, confirmed, and worth more than their fee.
-async fn coins_of(tools: &Tools, proposal: &Proposal, estimate: u64) -> Result<Vec<TxOut>, Trouble> {
+async fn coins_of(tools: &Tools, proposer: Role, proposal: &Proposal, estimate: u64) -> Result<Vec<TxOut>, Trouble> {
     let refuse = |text: String| Trouble::refuse(ErrorCode::Repayment, text);
-    let inputs = proposal.transaction.input.len();
-    if inputs > repay::MAX_COINS + 1 {
-        let most = repay::MAX_COINS;
-        return Err(refuse(format!("its inputs are {inputs}: at most the 2-of-2 and {most} coins of the proposer's")));
-    }
+    let coins = proposal.transaction.input.len().saturating_sub(1);
+    repay::require_few(proposer, coins).map_err(|e| Trouble::refuse(ErrorCode::Repayment, e))?;
     let least = proposal::coin_least(estimate);
     let mut coins = Vec::new();
     for input in proposal.transaction.input.iter().skip(1) {
@@ -367,12 +391,12 @@ fn requires(
     skeleton: &Skeleton,
     proposal: &Proposal,
     coins: &[TxOut],
-    message: &Repay,
+    (at, price): (Time, Cents),
     estimate: u64,
 ) -> Result<(Amount, RangeInclusive<Amount>), Trouble> {
     let range = || Trouble::later("the debt cannot be computed");
     let proposer = loan.role.other();
-    let owed = owed_sats(loan, message.at, message.price)?;
+    let owed = owed_sats(loan, at, price)?;
     let ahead = skeleton.funding_value.checked_sub(loan.terms.total()).ok_or_else(range)?;
     let fees = proposal::fee_range(repay::size(&proposal.transaction), estimate, ahead);
     let least = match proposer {

@@ -1,7 +1,5 @@
 //! Programs that hold the name of a node's lock, and nodes that find each other by it.
 
-use super::super::data::DataFolder;
-use super::super::unlock::lock_folder;
 use super::super::words::new_words;
 use super::*;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -24,8 +22,7 @@ impl Key {
     }
 
     fn again(words: &Mnemonic) -> Key {
-        // This process holds the names of these tests itself.
-        Key { patience: Duration::from_secs(1), process: 0, ..Key::of(words, Network::Regtest).unwrap() }
+        Key { patience: Duration::from_secs(1), ..Key::of(words, Network::Regtest).unwrap() }
     }
 
     fn bytes(&self) -> &[u8] {
@@ -139,34 +136,24 @@ fn who_holds_the_name_as_the_same_user_is_taken_for_a_node_that_is_older_or_stop
     let _silent = key.listener();
     let said = key.refused();
     assert!(said.contains(&format!("same words runs on this machine, process {}", std::process::id())), "{said}");
-    // Somebody else has filled its queue.
-    let place = tempfile::tempdir().unwrap();
-    let (words, key) = Key::some();
-    let folder = DataFolder::make(&place.path().join("node"), &words, "network = \"regtest\"\n", |_| Ok(())).unwrap();
-    let _lock = lock_folder(&folder).unwrap();
-    let _full = key.shut(true);
-    let said = key.refused();
-    assert!(said.contains(&format!("process {} on the data folder /", std::process::id())), "{said}");
 }
 
 #[test]
-fn a_socket_of_this_users_that_another_user_lists_under_the_name_is_not_taken_for_a_node() {
-    let place = tempfile::tempdir().unwrap();
-    let (words, key) = Key::some();
-    let folder = DataFolder::make(&place.path().join("node"), &words, "network = \"regtest\"\n", |_| Ok(())).unwrap();
-    let _lock = lock_folder(&folder).unwrap();
-    let own = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let (pair, _other) = std_unix::UnixStream::pair().unwrap();
-    // What stands in the list of sockets is whatever bytes a name has.
-    let lists = |number: u64| {
+fn a_queue_that_another_user_filled_and_rows_that_it_forged_refuse_no_start() {
+    let mut refused = 0;
+    for is_full in [false, true] {
+        let (_, key) = Key::some();
+        // Any socket of this user's that no list shows by itself, under the name in a row of another's.
+        let own = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let number = rustix::fs::fstat(&own).unwrap().st_ino;
         let row = format!("\n0: 2 0 0 1 1 {number} @{}", String::from_utf8_lossy(key.bytes()));
-        std_unix::UnixListener::bind_addr(&std_unix::SocketAddr::from_abstract_name(row).unwrap()).unwrap()
-    };
-    let number = |socket: OwnedFd| rustix::fs::fstat(&socket).unwrap().st_ino;
-    let _listed = [lists(number(own.try_clone().unwrap().into())), lists(number(pair.try_clone().unwrap().into()))];
-    assert_eq!(key.node_of_this_user().unwrap(), None);
-    let _shut = key.shut(false);
-    assert_eq!(key.node_of_this_user().unwrap(), Some(i32::try_from(std::process::id()).unwrap()));
+        let address = std_unix::SocketAddr::from_abstract_name(row).unwrap();
+        let _forged = std_unix::UnixListener::bind_addr(&address).unwrap();
+        let _shut = key.shut(is_full);
+        let lock = key.take().inspect_err(|_| refused += 1).unwrap();
+        assert!(lock.trouble().unwrap().contains("a program that nobody can connect to"), "{:?}", lock.trouble());
+    }
+    println!("bound forged-holder {refused} starts refused");
 }
 
 #[test]

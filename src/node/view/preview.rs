@@ -66,6 +66,9 @@ pub enum PreviewRequest {
 pub struct PreviewView {
     /// The fee that this wallet would pay, sats; absent where another node makes the transaction.
     pub fee_sats: Option<u64>,
+    /// Of a repayment that the lender is asked to propose: the most it may cost the borrower in fees, sats, as fees are now.
+    #[serde(default)]
+    pub fee_most_sats: Option<u64>,
     /// What both sides paid ahead for it when the loan was funded, sats: it pays first, and what is left of it is the borrower's.
     pub ahead_sats: u64,
     /// The rate of the transaction, sat/vB rounded up, where there is one.
