@@ -62,7 +62,7 @@ async fn started_again(world: World) -> World {
 async fn until_balance(node: &Running, what: &str, right: impl Fn(&Balance) -> bool) -> Balance {
     until(what, PATIENCE, || async {
         let balance = node.handle.balance().await.map_err(|error| error.message)?;
-        right(&balance).then_some(balance.clone()).ok_or_else(|| format!("{balance:?}"))
+        right(&balance).then_some(balance).ok_or_else(|| format!("{balance:?}"))
     })
     .await
     .unwrap()
