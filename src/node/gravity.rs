@@ -8,8 +8,18 @@ const ORDER: [&[&str]; 8] = [
     // A loan ends, or should have.
     &["liquidation ", "exit ", "bringing out the exit ", "settling loan ", "overdue "],
     // Nothing that happens to a loan is seen, or another acts for it.
-    &["chain", "bitcoind", "another chain", "reading the chain", "clock", "second node", "lock of the key"],
-    &["level ", "margin "],
+    &[
+        "chain",
+        "bitcoind",
+        "another chain",
+        "reading the chain",
+        "clock",
+        "second node",
+        "signed before the restore",
+        "lock of the key",
+        "file lock of the key",
+    ],
+    &["level ", "margin ", "price "],
     &["due "],
     // What settles an open loan, or funds it.
     &["oracle ", "funding ", "loan ", "transaction ", "payment "],
@@ -51,6 +61,7 @@ mod tests {
             ("overdue 07", Severity::Warning),
             ("chain", Severity::Warning),
             ("margin 08", Severity::Warning),
+            ("price 08", Severity::Warning),
             ("due 08", Severity::Warning),
             ("due 09", Severity::Notice),
             ("oracle 1a of 07", Severity::Warning),
@@ -61,8 +72,8 @@ mod tests {
             ("backup", Severity::Warning),
         ];
         let mut list: Vec<_> = grave.iter().map(|(about, severity)| one(about, *severity)).collect();
-        list.rotate_left(8);
-        list.swap(2, 10);
+        list.rotate_left(9);
+        list.swap(2, 12);
         sort(&mut list);
         let abouts: Vec<&str> = list.iter().map(|one| one.about.as_str()).collect();
         assert_eq!(abouts, grave.map(|(about, _)| about));
