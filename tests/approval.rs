@@ -79,7 +79,7 @@ async fn a_loan_that_a_person_approves_after_a_restart_is_made_and_both_saw_whos
     let wait: Vec<_> = status.attention.iter().filter(|one| one.loan_id == Some(id)).collect();
     assert!(wait.len() == 1 && wait[0].severity == Severity::Warning, "{:?}", status.attention);
     let short = &id.to_string()[..8];
-    assert!(wait[0].text.contains(&format!("`approve {short}`")) && wait[0].text.contains("00:30:00Z"), "{wait:?}");
+    assert!(wait[0].text.contains(&format!("`approve {short}`")) && wait[0].text.contains("00:30 UTC"), "{wait:?}");
     assert!(world.lender.handle.loans().await.unwrap().is_empty());
     // The borrower sees who decides, and until when.
     let turn = until("the borrower to be told", PATIENCE, || async {

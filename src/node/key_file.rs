@@ -6,13 +6,13 @@
 //!
 //! It never shows the key: the name is a digest, and the file says no more than the process and its data folder.
 
+use super::unlock::locks;
 use crate::wallet::Seed;
 use anyhow::Context;
 use bip39::Mnemonic;
 use bitcoin::hashes::{sha256, Hash, HashEngine};
 use bitcoin::Network;
-use rustix::fs::{flock, fstat, open, openat, unlinkat, AtFlags, FlockOperation, Mode, OFlags};
-use rustix::io::Errno;
+use rustix::fs::{fstat, open, openat, unlinkat, AtFlags, Mode, OFlags};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::fd::OwnedFd;
@@ -120,14 +120,10 @@ fn lock(place: &Path, name: &str, data: &Path) -> anyhow::Result<Lock> {
     for _ in 0..TRIES {
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let mut file = File::from(openat(&folder, name, flags, Mode::RUSR | Mode::WUSR).with_context(opening)?);
-        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => (),
-            Err(Errno::WOULDBLOCK) => {
-                let mut said = String::new();
-                let _ = (&mut file).take(LONGEST).read_to_string(&mut said);
-                return Ok(Lock::Held(said));
-            }
-            Err(error) => return Err(error).with_context(opening),
+        if !locks(&file).with_context(opening)? {
+            let mut said = String::new();
+            let _ = (&mut file).take(LONGEST).read_to_string(&mut said);
+            return Ok(Lock::Held(said));
         }
         // One that was taken away before it was locked keeps nobody out.
         let ours = fstat(&file).with_context(opening)?;

@@ -15,11 +15,17 @@ use bip39::Mnemonic;
 use bitcoin::Network;
 use hypothec_oracle::sealed::SecretString;
 use rustix::fs::{flock, FlockOperation};
+use rustix::io::Errno;
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// For so long a lock that somebody has is tried.
+const MOMENT: Duration = Duration::from_millis(500);
 
 /// A data folder that is this process's alone, and its words. Never written out.
 pub struct Unlocked {
@@ -115,7 +121,7 @@ pub fn lock_folder(folder: &DataFolder) -> anyhow::Result<File> {
     let mut options = OpenOptions::new();
     let options = options.read(true).write(true).create(true).truncate(false).mode(0o600);
     let mut file = options.open(&path).with_context(opening)?;
-    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+    if !locks(&file).with_context(|| format!("lock {}", path.display()))? {
         let place = folder.path().display();
         match written_in(&file) {
             Some(id) => bail!(
@@ -127,6 +133,23 @@ pub fn lock_folder(folder: &DataFolder) -> anyhow::Result<File> {
     // For people only: who cannot write it has the lock all the same.
     let _ = file.set_len(0).and_then(|()| file.rewind()).and_then(|()| writeln!(file, "{}", std::process::id()));
     Ok(file)
+}
+
+/// Locks an open file; whether nobody else has it locked. Blocks for a moment where somebody has: a program that a process
+/// starts shares its open files, and so their locks, until it has begun, also where that process has let them go meanwhile.
+///
+/// # Errors
+/// Where the system has no such locks.
+pub(super) fn locks(file: &File) -> rustix::io::Result<bool> {
+    let began = Instant::now();
+    loop {
+        match flock(file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => return Ok(true),
+            Err(Errno::WOULDBLOCK) if began.elapsed() >= MOMENT => return Ok(false),
+            Err(Errno::WOULDBLOCK) => thread::sleep(MOMENT / 50),
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// Who has a folder.
@@ -185,6 +208,22 @@ mod tests {
 
     fn made(path: &Path, words: &Mnemonic) -> DataFolder {
         DataFolder::make(path, words, "network = \"regtest\"\n", |_| Ok(())).unwrap()
+    }
+
+    #[test]
+    fn a_lock_that_goes_within_a_moment_is_waited_for_and_one_that_stays_is_not() {
+        let place = tempfile::tempdir().unwrap();
+        let open = || File::create(place.path().join("lock")).unwrap();
+        let held = open();
+        assert!(locks(&held).unwrap());
+        let began = Instant::now();
+        assert!(!locks(&open()).unwrap() && began.elapsed() >= MOMENT);
+        // As the open files of a program that is only now begun.
+        let (shared, begins) = (held.try_clone().unwrap(), open());
+        drop(held);
+        let goes = thread::spawn(move || drop(shared));
+        assert!(locks(&begins).unwrap());
+        goes.join().unwrap();
     }
 
     #[test]
