@@ -8,6 +8,7 @@ mod world;
 use bitcoin::address::NetworkUnchecked;
 use bitcoin::{Address, Amount, BlockHash, Transaction, Txid};
 use hypothec::chain::Chain;
+use hypothec::contract::repay::Source;
 use hypothec::demo::bitcoind::BitcoindProcess;
 use hypothec::demo::wait::{until, PATIENCE};
 use hypothec::node::view::{Balance, SendRequest};
@@ -104,6 +105,27 @@ async fn a_payment_twenty_blocks_deep_that_a_reorganisation_loses_is_handed_in_a
     assert_eq!(world.borrower.handle.balance().await.unwrap(), after);
     assert_eq!(world.lender.handle.balance().await.unwrap().confirmed_sats, before + SUM);
     assert!(texts_of(&world.lender, "transaction_lost", sent.txid).await.len() <= 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_of_what_a_loan_paid_out_is_handed_in_again_as_any() {
+    let world = World::new().await;
+    let id = world.open(300_000, 30).await;
+    world.borrower.handle.repay(id, Source::Collateral).await.unwrap();
+    world.closed(id).await;
+    let to = world.lender.handle.new_address().await.unwrap().address;
+    let all = SendRequest { sats: None, all: true, with_fee_coin: true, ..pay(to) };
+    let sent = world.borrower.handle.send(all).await.unwrap();
+    world.settle().await;
+    let block = bury(&world.bitcoind, sent.txid).await;
+    world.settle().await;
+    let mut world = started_again(world).await;
+    // Whom it paid would hand it in as well.
+    let spare = start_node(world.dir.path(), "spare", &world.bitcoind, &world.dir.path().join("clock")).await;
+    std::mem::replace(&mut world.lender, spare).stop().await.unwrap();
+    replace(&world.bitcoind, block).await;
+    until_out(&world.bitcoind, sent.txid).await;
+    assert_eq!(all_of(&world.borrower.handle.balance().await.unwrap()), 0, "no coin of it is free again");
 }
 
 #[tokio::test(flavor = "multi_thread")]

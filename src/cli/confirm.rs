@@ -164,6 +164,9 @@ pub(super) mod consequence {
         let Some(fee) = view.fee_sats else {
             return match ahead {
                 0 => String::new(),
+                _ if view.fee_most_sats.is_some_and(|most| most <= ahead) => {
+                    format!(" {} were paid ahead for it; what is left of that comes back to you.", sats(ahead))
+                }
                 _ => format!(" {} of it were paid ahead; what it is more comes out of the collateral.", sats(ahead)),
             };
         };

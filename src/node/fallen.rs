@@ -91,11 +91,21 @@ impl Core {
         back.map(Transaction::compute_txid).chain(moves).chain(done).collect()
     }
 
-    /// Is it what funded a loan, what spends a contract, or what paid for an exit? The loan's record brings these out.
+    /// Is it what funded a loan, what spends a contract, or what pays for the exit of one that is not over? The loan's record
+    /// brings these out. What spends the money of a loan that ended is a payment as any.
     fn is_a_loans(&self, one: &Fallen) -> bool {
         let spends: HashSet<OutPoint> = one.transaction.input.iter().map(|input| input.previous_output).collect();
         let contracts = self.loans.values().filter_map(|loan| Some(loan.skeleton.as_ref()?.funding));
         let is_contracts = |funding: OutPoint| funding.txid == one.txid || spends.contains(&funding);
-        { contracts }.any(is_contracts) || lock(&self.tools.exits).has_child(&one.transaction)
+        { contracts }.any(is_contracts) || self.pays_for_an_exit(one, &spends)
+    }
+
+    fn pays_for_an_exit(&self, one: &Fallen, spends: &HashSet<OutPoint>) -> bool {
+        let ends = self.loans.values().filter(|loan| !loan.is_over()).flat_map(|loan| {
+            let seen = loan.exit.as_ref().map(|exit| &exit.seen.transaction);
+            seen.into_iter().chain(loan.pending.as_ref().map(|pending| &pending.transaction))
+        });
+        let ends: HashSet<Txid> = ends.map(Transaction::compute_txid).collect();
+        spends.iter().any(|coin| ends.contains(&coin.txid)) && lock(&self.tools.wallet).keeps_all(&one.transaction)
     }
 }
