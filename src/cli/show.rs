@@ -172,7 +172,10 @@ pub fn loan(loan: &LoanView, again: &str) -> String {
     }
     if !loan.warnings.is_empty() {
         let warnings: String = loan.warnings.iter().map(|warning| item(warning)).collect();
-        let advice = "The contract stays as it was signed. Repay early where you can.";
+        let advice = match loan.price_note {
+            None => "The contract stays as it was signed. Repay early where you can.",
+            Some(_) => "The contract stays as it was signed.",
+        };
         text.push_str(&format!("\nWarning:\n{warnings}{advice}\n"));
     }
     let next = next(loan, again);

@@ -201,7 +201,8 @@ async fn draft(tools: &Tools, loan: &Loan, source: Source) -> Result<Draft, Trou
     }
     let owed = owed_sats(loan, at, price)?;
     let estimate = tools.fee_estimate().await?.0;
-    let fee_rate = proposal::fee_rate_offered(estimate);
+    // The estimate is not above the cap, and the other side asks for no more than that.
+    let fee_rate = proposal::fee_rate_offered(estimate).min(tools.chain.fee_cap().to_sat_per_vb_ceil());
     let rate = FeeRate::from_sat_per_vb(fee_rate).unwrap_or(FeeRate::BROADCAST_MIN);
     let spare = Amount::from_sat(REPAY_VBYTES.saturating_mul(fee_rate).saturating_add(2_000));
     let target = match source {
