@@ -142,7 +142,7 @@ pub fn decide(loan: &Loan, input: Input, moment: Moment) -> Result<Vec<Event>, R
         Input::Price(price) => {
             let repaying = repaying::on_price(loan, price, moment);
             let unfunded = unfunded::on_price(loan, price, moment);
-            Ok(margin(loan, price.at_or_below, moment).into_iter().chain(repaying).chain(unfunded).collect())
+            Ok(margin(loan, price, moment).into_iter().chain(repaying).chain(unfunded).collect())
         }
         Input::Tick => {
             let unfunded = unfunded::on_tick(loan, moment);
@@ -372,7 +372,18 @@ fn rollback(loan: &Loan, to_height: u32) -> Vec<Event> {
     events
 }
 
-fn margin(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
+/// A line is crossed by what enough oracles say is at most the price, and left only by the lower of the two bounds: neither is
+/// moved there by fewer liars than the threshold, also while honest ones are silent.
+fn margin(loan: &Loan, price: Bounds, moment: Moment) -> Vec<Event> {
+    let crossing = margin_at(loan, price.at_or_below, moment);
+    if crossing.iter().any(|event| matches!(event, Event::Margin { line, .. } if *line > loan.margin)) {
+        return crossing;
+    }
+    let leaving = margin_at(loan, price.at_or_below.min(price.at_or_above), moment);
+    leaving.into_iter().filter(|event| matches!(event, Event::Margin { line, .. } if *line < loan.margin)).collect()
+}
+
+fn margin_at(loan: &Loan, price: Cents, moment: Moment) -> Vec<Event> {
     if !loan.is_repayable() {
         return Vec::new();
     }

@@ -355,6 +355,9 @@ fn where_oracles_are_apart_each_side_watches_the_bound_it_loses_by() {
         let told = node.tell(apart.clone(), moment).unwrap();
         let margin = Event::Margin { line: Some(MarginLine::Warning), price: at(80_000) };
         assert_eq!(told, [margin], "the debt is half of $100,000");
+        // One honest is silent, and one that lies says thrice the price: the line stays crossed.
+        let lie = Input::Price(Bounds { at_or_below: at(300_000), at_or_above: at(80_000) });
+        assert_eq!(node.tell(lie, moment).unwrap(), []);
         assert_eq!(node.tell(Input::Price(at(100_000).into()), moment).unwrap().len(), 1);
     }
     // A proposal that lies is worth something to the other side as soon as either is off.
