@@ -230,12 +230,17 @@ pub(super) fn refused(loan: &Loan, reason: String) -> Vec<Event> {
     }
 }
 
-/// The price moved: whichever side of it is too far off takes the proposal back.
+/// The price moved. Where oracles are apart a proposal is taken back by the bound on which its proposer loses alone: the
+/// other is moved as far as it likes by one that lies while others are silent, and each taking back costs a fee.
 pub(super) fn on_price(loan: &Loan, price: Bounds, moment: Moment) -> Option<Event> {
     let open = loan.repayment.as_ref()?;
     let level = loan.level_now(moment.now);
-    let recall = |spot| proposal::why_recall(open.proposer, open.price, spot, level);
-    let why = recall(price.at_or_below).or_else(|| recall(price.at_or_above))?;
+    let (loses_by, loses) = match open.proposer {
+        Role::Borrower => (price.at_or_above, price.at_or_above > open.price),
+        Role::Lender => (price.at_or_below, price.at_or_below < open.price),
+    };
+    let counts = loses || price.at_or_below == price.at_or_above;
+    let why = proposal::why_recall(open.proposer, open.price, loses_by, level).filter(|_| counts)?;
     drop_proposal(loan, || why)
 }
 

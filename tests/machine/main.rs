@@ -360,9 +360,16 @@ fn where_oracles_are_apart_each_side_watches_the_bound_it_loses_by() {
         assert_eq!(node.tell(lie, moment).unwrap(), []);
         assert_eq!(node.tell(Input::Price(at(100_000).into()), moment).unwrap().len(), 1);
     }
-    // A proposal that lies is worth something to the other side as soon as either is off.
+    // A borrower's proposal that lies is worth something to the lender once enough say that the price rose, and nothing else
+    // takes it back: not one that lies while another is silent.
     world.propose(false, false);
-    let dropped = world.nodes[0].tell(apart.clone(), moment).unwrap();
+    let lie = Input::Price(Bounds { at_or_below: at(100_000), at_or_above: Cents(1) });
+    for input in [apart.clone(), lie] {
+        let told = world.nodes[0].tell(input, moment).unwrap();
+        assert!(!told.iter().any(|event| matches!(event, Event::RepaymentDropped { .. })), "{told:?}");
+    }
+    let risen = Input::Price(Bounds { at_or_below: at(100_000), at_or_above: at(101_000) });
+    let dropped = world.nodes[0].tell(risen, moment).unwrap();
     assert!(dropped.iter().any(|event| matches!(event, Event::RepaymentDropped { .. })), "{dropped:?}");
     // Not in a block yet, the borrower walks away from a fall and the lender from a rise.
     let mut waits = World::new();
